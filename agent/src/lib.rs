@@ -1,0 +1,1 @@
+//! The Nexplane host agent: typed operations, journal, enrolment, long-poll.

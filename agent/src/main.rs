@@ -1,0 +1,2 @@
+//! The `nexplane-agent` executable.
+fn main() {}

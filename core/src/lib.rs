@@ -1,0 +1,1 @@
+//! What Nexplane decides: aggregates, policy, risk, plans, catalog, wire types.

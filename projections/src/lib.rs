@@ -1,0 +1,1 @@
+//! What Nexplane answers: workers that turn events into read models.

@@ -1,0 +1,1 @@
+//! The nexplane executable: API, WebSocket, agent gateway, runtime.

@@ -1,0 +1,2 @@
+//! The `nexplane` executable.
+fn main() {}

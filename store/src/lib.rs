@@ -1,0 +1,1 @@
+//! What Nexplane remembers: the event log, the secret table, the embedded PostgreSQL.
