@@ -1,1 +1,44 @@
-//! What Nexplane decides: aggregates, policy, risk, plans, catalog, wire types.
+//! What Nexplane decides.
+//!
+//! Everything here is pure: no file, socket, clock, random number, environment variable or task. Time
+//! and identifiers arrive as arguments, so a decision taken twice on the same facts is the same
+//! decision. The crate compiles to WebAssembly; the agent and the dashboard use it without the
+//! `decide` feature and so without aggregates, policy and risk.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`id`], [`time`], [`actor`] | the words every other module uses |
+//! | [`canonical`] | one JSON text per value, for digests |
+//! | [`record`] | the bytes of one event in the log, and their leaf hash |
+//! | [`catalog`] | what connectors and actions say of themselves |
+//! | [`plan`] | steps, diff, fingerprints and the plan digest that approvals bind to |
+//! | [`job`] | orders to host agents and their receipts |
+//! | [`api`] | the shapes of REST answers, shared with the dashboard and the command line |
+//! | [`event`] | every event of every aggregate, as one type |
+//! | `change`, `run`, `connection`, `asset`, `host`, `person` | the aggregates |
+//! | `policy`, `risk` | who must approve, and how dangerous it is |
+//! | `process` | what follows from an event in another stream |
+
+pub mod actor;
+#[cfg(feature = "decide")]
+pub mod aggregate;
+pub mod api;
+pub mod asset;
+pub mod canonical;
+pub mod catalog;
+pub mod change;
+pub mod connection;
+pub mod event;
+pub mod host;
+pub mod id;
+pub mod job;
+pub mod person;
+pub mod plan;
+#[cfg(feature = "decide")]
+pub mod policy;
+#[cfg(feature = "decide")]
+pub mod process;
+pub mod record;
+pub mod risk;
+pub mod run;
+pub mod time;

@@ -1,1 +1,16 @@
 //! What Nexplane remembers: the event log, the secret table, the embedded PostgreSQL.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`log`] | the event log: append, read, subscribe |
+//! | [`eventually_store`] | the same log behind the `EventStore` trait of the eventually-rs family |
+//!
+//! No other package names the event table. Nothing here decides: a caller brings events that were
+//! decided in `nexplane-core`, and the log answers whether they became facts.
+
+pub mod database;
+pub mod embedded;
+pub mod eventually_store;
+pub mod log;
+pub mod secret;
+pub mod testing;

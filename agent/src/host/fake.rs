@@ -1,0 +1,209 @@
+//! A machine in memory, for tests that must not touch a real one.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::deny::Deny;
+use super::{Access, FileMeta, FileView, Host, HostError, HostPath, Ids, Mode, SystemFacts, Version};
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    File { content: Vec<u8>, mode: Mode, ids: Ids, names: u32, has_capabilities: bool },
+    Directory,
+    SymbolicLink,
+}
+
+/// A machine in memory. Everything in it belongs to root unless put there otherwise.
+#[derive(Debug, Default)]
+pub struct FakeHost {
+    state: Mutex<State>,
+    deny: Deny,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    nodes: BTreeMap<HostPath, (Node, Version)>,
+    clock: i128,
+}
+
+impl FakeHost {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts something there, with every directory above it.
+    pub fn put(&self, path: &HostPath, node: Node) {
+        let mut state = self.lock();
+        let mut above = path.parent();
+        while let Some(directory) = above {
+            above = directory.parent();
+            state.nodes.entry(directory).or_insert((Node::Directory, Version::default()));
+        }
+        state.put(path, node);
+    }
+
+    /// A regular file of root.
+    pub fn put_file(&self, path: &HostPath, content: &[u8], mode: Mode) {
+        let ids = Ids { uid: 0, gid: 0 };
+        let content = content.to_vec();
+        self.put(path, Node::File { content, mode, ids, names: 1, has_capabilities: false });
+    }
+
+    /// Everything that is there, without versions: for comparing two moments.
+    pub fn nodes(&self) -> BTreeMap<HostPath, Node> {
+        self.lock().nodes.iter().map(|(path, (node, _))| (path.clone(), node.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn put(&mut self, path: &HostPath, node: Node) {
+        self.clock += 1;
+        let version = Version { changed_ns: self.clock, ..Version::default() };
+        self.nodes.insert(path.clone(), (node, version));
+    }
+
+    fn resolve(&self, path: &HostPath) -> Result<Option<&(Node, Version)>, HostError> {
+        let refuse = |why| Err(HostError::Unsafe { path: path.clone(), why });
+        let mut above = path.parent();
+        while let Some(directory) = above {
+            match self.nodes.get(&directory).map(|(node, _)| node) {
+                Some(Node::SymbolicLink) => return refuse("a part of it is a symbolic link"),
+                Some(Node::File { .. }) | None => return Ok(None),
+                Some(Node::Directory) => {}
+            }
+            above = directory.parent();
+        }
+        match self.nodes.get(path) {
+            Some((Node::SymbolicLink, _)) => refuse("a part of it is a symbolic link"),
+            other => Ok(other),
+        }
+    }
+
+    fn view(&self, path: &HostPath) -> Result<Option<FileView>, HostError> {
+        let refuse = |why| Err(HostError::Unsafe { path: path.clone(), why });
+        match self.resolve(path)? {
+            None => Ok(None),
+            Some((Node::Directory | Node::SymbolicLink, _)) => refuse("it is not a regular file"),
+            Some((Node::File { names: 2.., .. }, _)) => {
+                refuse("it has more than one name (hard links)")
+            }
+            Some((Node::File { content, mode, ids, has_capabilities, .. }, version)) => {
+                let meta = FileMeta {
+                    size: content.len() as u64,
+                    mode: *mode,
+                    ids: *ids,
+                    has_capabilities: *has_capabilities,
+                    version: *version,
+                };
+                Ok(Some(FileView { meta, content: content.clone() }))
+            }
+        }
+    }
+
+    fn still(&self, path: &HostPath, expected: Option<&FileMeta>) -> Result<(), HostError> {
+        if self.view(path)?.as_ref().map(|view| &view.meta) == expected {
+            Ok(())
+        } else {
+            Err(HostError::Moved { path: path.clone() })
+        }
+    }
+}
+
+impl Host for FakeHost {
+    fn may_touch(&self, path: &HostPath, access: Access) -> Result<(), HostError> {
+        self.deny.check(path, access)
+    }
+
+    fn stat(&self, path: &HostPath) -> Result<Option<FileMeta>, HostError> {
+        Ok(self.lock().view(path)?.map(|view| view.meta))
+    }
+
+    fn read(&self, path: &HostPath, limit: u64) -> Result<Option<FileView>, HostError> {
+        match self.lock().view(path)? {
+            Some(view) if view.meta.size > limit => {
+                Err(HostError::TooLarge { path: path.clone(), limit })
+            }
+            view => Ok(view),
+        }
+    }
+
+    fn write(
+        &self,
+        path: &HostPath,
+        expected: Option<&FileMeta>,
+        content: &[u8],
+        mode: Mode,
+        ids: Ids,
+    ) -> Result<(), HostError> {
+        let mut state = self.lock();
+        state.still(path, expected)?;
+        if let Some(parent) = path.parent()
+            && !matches!(state.resolve(&parent)?, Some((Node::Directory, _)))
+        {
+            return Err(HostError::Missing { path: parent });
+        }
+        let content = content.to_vec();
+        let has_capabilities = expected.is_some_and(|meta| meta.has_capabilities);
+        state.put(path, Node::File { content, mode, ids, names: 1, has_capabilities });
+        Ok(())
+    }
+
+    fn set_permission(
+        &self,
+        path: &HostPath,
+        expected: &FileMeta,
+        mode: Mode,
+        ids: Ids,
+    ) -> Result<(), HostError> {
+        let mut state = self.lock();
+        state.still(path, Some(expected))?;
+        let Some(FileView { content, .. }) = state.view(path)? else {
+            return Err(HostError::Missing { path: path.clone() });
+        };
+        let has_capabilities = expected.has_capabilities && ids == expected.ids;
+        state.put(path, Node::File { content, mode, ids, names: 1, has_capabilities });
+        Ok(())
+    }
+
+    fn remove(&self, path: &HostPath, expected: &FileMeta) -> Result<(), HostError> {
+        let mut state = self.lock();
+        state.still(path, Some(expected))?;
+        state.nodes.remove(path);
+        Ok(())
+    }
+
+    fn discard_leftovers(&self, _path: &HostPath) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn is_directory(&self, path: &HostPath) -> Result<bool, HostError> {
+        Ok(matches!(self.lock().resolve(path)?, Some((Node::Directory, _))))
+    }
+
+    fn list(&self, path: &HostPath) -> Result<Vec<String>, HostError> {
+        let state = self.lock();
+        state.resolve(path)?;
+        let names = state.nodes.keys().filter(|other| other.parent().as_ref() == Some(path));
+        Ok(names.map(|other| other.name().to_owned()).collect())
+    }
+
+    fn own_ids(&self) -> Ids {
+        Ids { uid: 0, gid: 0 }
+    }
+
+    fn system(&self) -> SystemFacts {
+        SystemFacts {
+            hostname: "fake".to_owned(),
+            kernel: "6.1.0".to_owned(),
+            architecture: "x86_64".to_owned(),
+            cpus: 2,
+            memory_bytes: 1 << 30,
+            uptime_s: 60,
+        }
+    }
+}

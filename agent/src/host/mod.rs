@@ -1,0 +1,185 @@
+//! How operations read and write a machine.
+//!
+//! Operations see [`Host`] and nothing else: no path of the real file system, no process, no clock.
+//! So one conformance suite covers every operation on every kind of host. Deliberately absent:
+//! anything that starts a program or follows a symbolic link.
+
+pub mod account;
+mod deny;
+pub mod fake;
+pub mod linux;
+mod path;
+
+use std::fmt::Debug;
+
+use serde::{Deserialize, Serialize};
+
+pub use fake::FakeHost;
+pub use linux::LinuxHost;
+pub use path::{BadMode, BadPath, HostPath, Mode};
+
+/// Largest file content that is written, or captured before a write: 1 MiB.
+pub const CONTENT_LIMIT: u64 = 1024 * 1024;
+
+/// User and group of a file, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// One version of a file: changes with every write, rename and change of mode or owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Version {
+    pub device: u64,
+    pub inode: u64,
+    pub changed_ns: i128,
+}
+
+/// A regular file with one name, as it was when it was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMeta {
+    pub size: u64,
+    pub mode: Mode,
+    pub ids: Ids,
+    /// Carries file capabilities (`security.capability`).
+    pub has_capabilities: bool,
+    pub version: Version,
+}
+
+/// A file's content together with what was true of the file while it was read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileView {
+    pub meta: FileMeta,
+    pub content: Vec<u8>,
+}
+
+impl Debug for FileView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileView").field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
+/// What the kernel says of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemFacts {
+    pub hostname: String,
+    pub kernel: String,
+    pub architecture: String,
+    pub cpus: u32,
+    pub memory_bytes: u64,
+    pub uptime_s: u64,
+}
+
+/// What a file is wanted for; some files may be given another mode but never read or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Content,
+    Permission,
+}
+
+/// A machine, or something that behaves like one.
+///
+/// Every path is absolute within the host's root. Symbolic links, magic links, files with more than
+/// one name and everything that is not a regular file are refused, not followed. A method that
+/// writes either has its whole effect, durably, or reports an error; after an error nothing or a
+/// part of it may have happened and the caller reads the file again.
+pub trait Host: Send + Sync + Debug {
+    /// Whether the agent may touch the path at all.
+    ///
+    /// # Errors
+    /// [`HostError::Denied`] with the reason.
+    fn may_touch(&self, path: &HostPath, access: Access) -> Result<(), HostError>;
+
+    /// `None` when there is no such file.
+    fn stat(&self, path: &HostPath) -> Result<Option<FileMeta>, HostError>;
+
+    /// At most `limit` bytes; a larger file is [`HostError::TooLarge`]. `None` when absent.
+    fn read(&self, path: &HostPath, limit: u64) -> Result<Option<FileView>, HostError>;
+
+    /// Puts a whole file in place of `expected` (`None`: there is no such file), in one step for
+    /// every reader. Extended attributes of the replaced file are kept.
+    ///
+    /// # Errors
+    /// [`HostError::Moved`] when the file is no longer `expected`; then nothing was changed.
+    fn write(
+        &self,
+        path: &HostPath,
+        expected: Option<&FileMeta>,
+        content: &[u8],
+        mode: Mode,
+        ids: Ids,
+    ) -> Result<(), HostError>;
+
+    /// Sets owner, group and mode, in this order.
+    ///
+    /// # Errors
+    /// [`HostError::Moved`] when the file is no longer `expected`; then nothing was changed.
+    fn set_permission(
+        &self,
+        path: &HostPath,
+        expected: &FileMeta,
+        mode: Mode,
+        ids: Ids,
+    ) -> Result<(), HostError>;
+
+    /// Removes the file.
+    ///
+    /// # Errors
+    /// [`HostError::Moved`] when the file is no longer `expected`; then nothing was changed.
+    fn remove(&self, path: &HostPath, expected: &FileMeta) -> Result<(), HostError>;
+
+    /// Removes what an interrupted [`Host::write`] of this path left beside it.
+    fn discard_leftovers(&self, path: &HostPath) -> Result<(), HostError>;
+
+    /// Whether the directory exists.
+    fn is_directory(&self, path: &HostPath) -> Result<bool, HostError>;
+
+    /// Names in a directory, sorted, at most 10,000; empty when there is no such directory.
+    fn list(&self, path: &HostPath) -> Result<Vec<String>, HostError>;
+
+    /// Owner that a new file gets when nobody asks for one: the agent itself.
+    fn own_ids(&self) -> Ids;
+
+    fn system(&self) -> SystemFacts;
+}
+
+/// Why a host could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("{path} is not for the agent: {why}")]
+    Denied { path: HostPath, why: &'static str },
+    #[error("{path} is refused: {why}")]
+    Unsafe { path: HostPath, why: &'static str },
+    #[error("{path} is larger than {limit} bytes")]
+    TooLarge { path: HostPath, limit: u64 },
+    #[error("{path} does not exist")]
+    Missing { path: HostPath },
+    #[error("{path} was changed by somebody else in the meantime")]
+    Moved { path: HostPath },
+    #[error("there is no local {kind} '{name}'")]
+    UnknownName { kind: &'static str, name: String },
+    #[error("could not {attempt} {path}")]
+    Io {
+        attempt: &'static str,
+        path: HostPath,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{0} is not readable as this operation's before-state")]
+    BadState(&'static str, #[source] serde_json::Error),
+}
+
+impl HostError {
+    /// The message with its causes, for receipts and checks.
+    pub fn sentence(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}

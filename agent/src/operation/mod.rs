@@ -1,0 +1,330 @@
+//! What an agent can do, and nothing else.
+//!
+//! An operation is a struct, one file, and one line in [`OPERATIONS`]. The struct *is* the typed
+//! request: its doc comments and schema attributes become the form, the documentation and the
+//! catalog. An operation speaks of a machine only through [`Host`].
+//!
+//! An operation knows three states of its target: as it is now ([`Operation::snapshot`]), as it
+//! will be ([`Operation::intended`]), and as it was ([`Operation::revert`]). Everything else
+//! (diff, fingerprint, what to do after a crash) follows from comparing them.
+
+pub mod collect_facts;
+pub mod set_file_content;
+pub mod set_file_permission;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use nexplane_core::catalog::{ActionSpec, EffectClass, Reversibility};
+use nexplane_core::plan::{Check, DiffLine, Field, Fingerprint, fingerprint};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::host::{Host, HostError, HostPath};
+
+/// Asset type that every operation acts on.
+pub const TARGET_TYPE: &str = "host";
+
+/// What an operation says of itself, besides its parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta {
+    /// Action id: `host.<operation>`.
+    pub id: &'static str,
+    pub title: &'static str,
+    pub description: &'static str,
+    pub effect_class: EffectClass,
+    /// 1–9, before environment and blast radius.
+    pub base_risk: u8,
+    /// What the agent's account must be allowed to do.
+    pub permissions: &'static [&'static str],
+}
+
+/// One thing that can be done to a machine, and undone.
+///
+/// Promises, held by the conformance suite for every entry of [`OPERATIONS`]: parameters with an
+/// unknown field are refused; `verify` is not satisfied before `apply`; applying twice is applying
+/// once; `revert` restores exactly what `snapshot` captured; reverting twice is reverting once.
+pub trait Operation:
+    Serialize + DeserializeOwned + JsonSchema + Debug + Send + Sync + 'static
+{
+    const META: Meta;
+
+    /// Everything that the operation reads and writes, enough to restore it.
+    type State: Serialize + DeserializeOwned + PartialEq;
+
+    /// Parameters that are valid on a host that has `/etc/motd`.
+    fn example() -> Self;
+
+    /// The files it reads or writes, for the host owner's policy.
+    fn paths(&self) -> Vec<&HostPath>;
+
+    /// One sentence: what will happen on the target of that name.
+    fn summary(&self, target: &str) -> String;
+
+    /// One sentence: how it is undone.
+    fn rollback(&self) -> String;
+
+    /// Questions asked of the host, with answers. Changes nothing.
+    fn validate(&self, host: &dyn Host) -> Vec<Check>;
+
+    /// The state now. Changes nothing.
+    fn snapshot(&self, host: &dyn Host) -> Result<Self::State, HostError>;
+
+    /// The state that [`Operation::apply`] leaves when it starts from `before`. Changes nothing.
+    fn intended(&self, host: &dyn Host, before: &Self::State) -> Result<Self::State, HostError>;
+
+    /// The state's named values, without secrets. Its fingerprint covers exactly these.
+    fn fields(state: &Self::State) -> Vec<Field>;
+
+    /// What differs between two states, for people.
+    fn diff(target: &str, before: &Self::State, after: &Self::State) -> Vec<DiffLine> {
+        field_diff(target, &Self::fields(before), &Self::fields(after))
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// [`HostError::Moved`] when the state is no longer `before`; then nothing was changed. Any
+    /// other error may leave a part of the effect behind.
+    fn apply(&self, host: &dyn Host, before: &Self::State) -> Result<(), HostError>;
+
+    /// Reads the target and answers from it alone whether the result is there.
+    fn verify(&self, host: &dyn Host) -> Result<(bool, Self::State), HostError>;
+
+    /// Restores `before`, from whatever the state is now.
+    fn revert(&self, host: &dyn Host, before: &Self::State) -> Result<(), HostError>;
+}
+
+/// Every operation, in the order of their ids.
+pub const OPERATIONS: &[Entry] =
+    &[entry::<set_file_content::SetFileContent>(), entry::<set_file_permission::SetFilePermission>()];
+
+/// The operations as actions of the `host` connector.
+pub fn catalog() -> Vec<ActionSpec> {
+    OPERATIONS.iter().map(|entry| (entry.spec)()).collect()
+}
+
+/// The operation with this action id, such as `host.set_file_content`.
+pub fn find(id: &str) -> Option<&'static Entry> {
+    OPERATIONS.iter().find(|entry| entry.meta.id == id)
+}
+
+/// One registered operation.
+#[derive(Debug)]
+pub struct Entry {
+    pub meta: Meta,
+    bind: fn(&Value) -> Result<Box<dyn Bound>, InvalidParameters>,
+    spec: fn() -> ActionSpec,
+}
+
+impl Entry {
+    /// The operation with its parameters.
+    ///
+    /// # Errors
+    /// Names the parameter that is unknown, missing or malformed.
+    pub fn bind(&self, parameters: &Value) -> Result<Box<dyn Bound>, InvalidParameters> {
+        (self.bind)(parameters)
+    }
+
+    pub fn spec(&self) -> ActionSpec {
+        (self.spec)()
+    }
+}
+
+/// Parameters that the operation does not take.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} does not take these parameters: {source}")]
+pub struct InvalidParameters {
+    pub operation: &'static str,
+    pub source: serde_json::Error,
+}
+
+const fn entry<T: Operation>() -> Entry {
+    Entry { meta: T::META, bind: bind::<T>, spec: spec::<T> }
+}
+
+fn bind<T: Operation>(parameters: &Value) -> Result<Box<dyn Bound>, InvalidParameters> {
+    match T::deserialize(parameters) {
+        Ok(operation) => Ok(Box::new(operation)),
+        Err(source) => Err(InvalidParameters { operation: T::META.id, source }),
+    }
+}
+
+fn spec<T: Operation>() -> ActionSpec {
+    let schema = SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .into_generator()
+        .into_root_schema_for::<T>();
+    ActionSpec {
+        id: T::META.id.to_owned(),
+        title: T::META.title.to_owned(),
+        description: T::META.description.to_owned(),
+        effect_class: T::META.effect_class,
+        base_risk: T::META.base_risk,
+        reversibility: Reversibility::Reversible,
+        target_types: vec![TARGET_TYPE.to_owned()],
+        permissions: T::META.permissions.iter().map(|&text| text.to_owned()).collect(),
+        parameters: schema.to_value(),
+        example: serde_json::to_value(T::example())
+            .expect("an operation's parameters are a struct of JSON values"),
+        produces: Vec::new(),
+    }
+}
+
+/// A state of a target, read by an operation: what may be shown, and what restores it.
+#[derive(Clone, PartialEq)]
+pub struct Observation {
+    /// The operation's own state. May hold file contents: never shown, only saved with mode 0600.
+    pub(crate) state: Value,
+    pub fields: Vec<Field>,
+    pub fingerprint: Fingerprint,
+}
+
+impl Debug for Observation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Observation")
+            .field("fields", &self.fields)
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An operation with its parameters, of any type. See [`Operation`] for what each method promises.
+pub trait Bound: Debug + Send + Sync {
+    fn paths(&self) -> Vec<&HostPath>;
+    fn summary(&self, target: &str) -> String;
+    fn rollback(&self) -> String;
+    fn validate(&self, host: &dyn Host) -> Vec<Check>;
+    fn snapshot(&self, host: &dyn Host) -> Result<Observation, HostError>;
+    fn diff(
+        &self,
+        host: &dyn Host,
+        target: &str,
+        before: &Observation,
+    ) -> Result<Vec<DiffLine>, HostError>;
+    fn apply(&self, host: &dyn Host, before: &Observation) -> Result<(), HostError>;
+    fn verify(&self, host: &dyn Host) -> Result<(bool, Observation), HostError>;
+    fn revert(&self, host: &dyn Host, before: &Observation) -> Result<(), HostError>;
+    /// Whether `now` is somewhere on the way from `before` to what `apply` leaves: each field has
+    /// one of the two values, so nobody else was at it.
+    fn is_on_the_way(
+        &self,
+        host: &dyn Host,
+        before: &Observation,
+        now: &Observation,
+    ) -> Result<bool, HostError>;
+}
+
+impl<T: Operation> Bound for T {
+    fn paths(&self) -> Vec<&HostPath> {
+        Operation::paths(self)
+    }
+
+    fn summary(&self, target: &str) -> String {
+        Operation::summary(self, target)
+    }
+
+    fn rollback(&self) -> String {
+        Operation::rollback(self)
+    }
+
+    fn validate(&self, host: &dyn Host) -> Vec<Check> {
+        Operation::validate(self, host)
+    }
+
+    fn snapshot(&self, host: &dyn Host) -> Result<Observation, HostError> {
+        Operation::snapshot(self, host).map(|state| observation::<T>(&state))
+    }
+
+    fn diff(
+        &self,
+        host: &dyn Host,
+        target: &str,
+        before: &Observation,
+    ) -> Result<Vec<DiffLine>, HostError> {
+        let before = state::<T>(before)?;
+        let after = self.intended(host, &before)?;
+        Ok(T::diff(target, &before, &after))
+    }
+
+    fn apply(&self, host: &dyn Host, before: &Observation) -> Result<(), HostError> {
+        Operation::apply(self, host, &state::<T>(before)?)
+    }
+
+    fn verify(&self, host: &dyn Host) -> Result<(bool, Observation), HostError> {
+        let (satisfied, state) = Operation::verify(self, host)?;
+        Ok((satisfied, observation::<T>(&state)))
+    }
+
+    fn revert(&self, host: &dyn Host, before: &Observation) -> Result<(), HostError> {
+        Operation::revert(self, host, &state::<T>(before)?)
+    }
+
+    fn is_on_the_way(
+        &self,
+        host: &dyn Host,
+        before: &Observation,
+        now: &Observation,
+    ) -> Result<bool, HostError> {
+        let intended = self.intended(host, &state::<T>(before)?)?;
+        let intended = T::fields(&intended);
+        let names: BTreeSet<&str> = [&before.fields, &now.fields, &intended]
+            .into_iter()
+            .flatten()
+            .map(|field| field.name.as_str())
+            .collect();
+        Ok(names.into_iter().all(|name| {
+            let found = value(&now.fields, name);
+            found == value(&before.fields, name) || found == value(&intended, name)
+        }))
+    }
+}
+
+fn observation<T: Operation>(state: &T::State) -> Observation {
+    let fields = T::fields(state);
+    let named: Map<String, Value> =
+        fields.iter().map(|field| (field.name.clone(), field.value.clone())).collect();
+    Observation {
+        state: serde_json::to_value(state).expect("a state is a struct of JSON values"),
+        fingerprint: fingerprint(&Value::Object(named)),
+        fields,
+    }
+}
+
+fn state<T: Operation>(observation: &Observation) -> Result<T::State, HostError> {
+    T::State::deserialize(&observation.state)
+        .map_err(|source| HostError::BadState(T::META.id, source))
+}
+
+fn value<'a>(fields: &'a [Field], name: &str) -> Option<&'a Value> {
+    fields.iter().find(|field| field.name == name).map(|field| &field.value)
+}
+
+/// One line for every field that differs; `Null` where there is no such field.
+fn field_diff(target: &str, before: &[Field], after: &[Field]) -> Vec<DiffLine> {
+    let mut names: Vec<&str> = Vec::new();
+    for field in before.iter().chain(after) {
+        if !names.contains(&field.name.as_str()) {
+            names.push(&field.name);
+        }
+    }
+    names
+        .into_iter()
+        .filter(|name| value(before, name) != value(after, name))
+        .map(|name| DiffLine {
+            target: target.to_owned(),
+            field: name.to_owned(),
+            before: value(before, name).cloned().unwrap_or(Value::Null),
+            after: value(after, name).cloned().unwrap_or(Value::Null),
+        })
+        .collect()
+}
+
+fn check(name: &str, result: Result<String, String>) -> Check {
+    let ok = result.is_ok();
+    let (Ok(detail) | Err(detail)) = result;
+    Check { name: name.to_owned(), ok, detail }
+}

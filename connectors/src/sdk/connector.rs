@@ -1,0 +1,108 @@
+//! What one writes to add a connector: one folder, one registration line.
+
+use std::future::Future;
+
+use nexplane_core::catalog::Reversibility;
+use nexplane_core::plan::Check;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use super::action::{Action, Reversible};
+use super::erased::{AnyAction, Discovery, OpenContext};
+use super::error::ConnectorError;
+use super::secret::SecretText;
+use super::typed::TypedAction;
+
+/// What a connector says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectorMeta {
+    pub id: &'static str,
+    pub title: &'static str,
+    pub description: &'static str,
+    /// Whether its connections come by themselves instead of being made by people.
+    pub managed: bool,
+    pub asset_types: &'static [&'static str],
+}
+
+/// One kind of target system.
+pub trait Connector: Sized + Send + Sync + 'static {
+    const META: ConnectorMeta;
+    /// Typed credentials: `deny_unknown_fields`, secrets as [`SecretText`].
+    type Credentials: DeserializeOwned + JsonSchema + Send;
+    type Session: Send + Sync + 'static;
+
+    /// Opens a session. Missing or wrong credentials are an error, never a session that can do less.
+    fn connect(
+        credentials: Self::Credentials,
+        cx: &OpenContext,
+    ) -> impl Future<Output = Result<Self::Session, ConnectorError>> + Send;
+
+    /// One line per permission that some action or discovery needs.
+    fn test(
+        session: &Self::Session,
+    ) -> impl Future<Output = Result<Vec<Check>, ConnectorError>> + Send;
+
+    /// Everything that can be a target, with relations.
+    fn discover(
+        session: &Self::Session,
+    ) -> impl Future<Output = Result<Discovery, ConnectorError>> + Send;
+
+    /// The list of actions, alphabetical, one line each.
+    fn actions() -> Actions<Self>;
+}
+
+/// The actions of one connector.
+pub struct Actions<C> {
+    pub(super) list: Vec<Box<dyn AnyAction>>,
+    connector: std::marker::PhantomData<C>,
+}
+
+impl<C> std::fmt::Debug for Actions<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.list.iter().map(|action| &action.spec().id)).finish()
+    }
+}
+
+impl<C: Connector> Default for Actions<C> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<C: Connector> Actions<C> {
+    pub const fn new() -> Self {
+        Self { list: Vec::new(), connector: std::marker::PhantomData }
+    }
+
+    /// Registers an action with its way back.
+    #[must_use]
+    pub fn reversible<A: Reversible<Connector = C>>(self) -> Self {
+        self.erased(Box::new(TypedAction::<A>::reversible()))
+    }
+
+    /// Registers an action without a way back; the reason is shown before approval.
+    #[must_use]
+    pub fn one_way<A: Action<Connector = C>>(self, why: &str) -> Self {
+        let reversibility = Reversibility::OneWay { why: why.to_owned() };
+        self.erased(Box::new(TypedAction::<A>::one_way(reversibility)))
+    }
+
+    /// Registers an action that is typed elsewhere (the agent's operations).
+    #[must_use]
+    pub(crate) fn erased(mut self, action: Box<dyn AnyAction>) -> Self {
+        self.list.push(action);
+        self
+    }
+}
+
+/// What the layer removes from everything that comes out of a session.
+pub(super) fn secrets_of(
+    credentials: &serde_json::Value,
+    pointers: &[String],
+) -> Vec<SecretText> {
+    pointers
+        .iter()
+        .filter_map(|pointer| credentials.pointer(pointer)?.as_str())
+        .map(|text| SecretText::new(text.to_owned()))
+        .collect()
+}

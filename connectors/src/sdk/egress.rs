@@ -1,0 +1,227 @@
+//! Where connectors may connect to: one guard for every outbound connection.
+//!
+//! A name is resolved once, the addresses are checked, and the checked address is what is connected
+//! to, so a name that answers differently the second time gains nothing. Refused always, unless an
+//! address is listed by configuration: link-local (RFC 3927, RFC 4291 §2.5.6), the clouds' metadata
+//! addresses, unspecified, multicast and broadcast. Unix sockets are refused altogether.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::net::TcpStream;
+
+use super::error::{Advice, ConnectorError, ErrorKind};
+
+/// What configuration says about outbound connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EgressRules {
+    /// 127.0.0.0/8 and ::1.
+    pub allow_loopback: bool,
+    /// RFC 1918, RFC 4193 and RFC 6598 addresses.
+    pub allow_private: bool,
+    /// Addresses that are allowed whatever the other rules say.
+    pub allow: Vec<IpAddr>,
+}
+
+impl Default for EgressRules {
+    fn default() -> Self {
+        Self { allow_loopback: true, allow_private: true, allow: Vec::new() }
+    }
+}
+
+/// The guard.
+#[derive(Clone, Debug, Default)]
+pub struct Egress {
+    rules: EgressRules,
+}
+
+impl Egress {
+    pub const fn new(rules: EgressRules) -> Self {
+        Self { rules }
+    }
+
+    /// Connects to `host`: a name or an address, no path. Tries the allowed addresses in the order of
+    /// the resolver. Errors: `Refused`, `Invalid`, `Unreachable`; the caller's time limit applies.
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectorError> {
+        let addresses = self.resolve(host, port).await?;
+        let mut last = None;
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some((address, error)),
+            }
+        }
+        let message = match &last {
+            Some((address, _)) => format!("no connection to {host} ({address})"),
+            None => format!("'{host}' has no address"),
+        };
+        let error = ConnectorError::new(ErrorKind::Unreachable, Advice::Later, message);
+        Err(match last {
+            Some((_, cause)) => error.because(cause),
+            None => error,
+        })
+    }
+
+    /// The addresses of `host` that may be connected to; at least one.
+    pub async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, ConnectorError> {
+        if host.is_empty() || host.contains(['/', '\\', '@', '\0']) {
+            return Err(refused("the host must be a name or an address, not a path".to_owned()));
+        }
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let found: Vec<_> = tokio::net::lookup_host((bare, port))
+            .await
+            .map_err(|error| {
+                let message = format!("the name '{host}' cannot be resolved");
+                ConnectorError::new(ErrorKind::Unreachable, Advice::Later, message).because(error)
+            })?
+            .collect();
+        let mut refusal = None;
+        let mut allowed = Vec::new();
+        for address in found {
+            match self.check(address.ip()) {
+                Ok(()) => allowed.push(address),
+                Err(why) => refusal = Some((address.ip(), why)),
+            }
+        }
+        match (allowed.is_empty(), refusal) {
+            (false, _) => Ok(allowed),
+            (true, Some((address, why))) => Err(refused(format!(
+                "connections to {why} are not allowed ('{host}' is {address}); \
+                 an administrator can allow the address in the configuration"
+            ))),
+            (true, None) => {
+                let message = format!("'{host}' has no address");
+                Err(ConnectorError::new(ErrorKind::Unreachable, Advice::Later, message))
+            }
+        }
+    }
+
+    /// Whether an address may be connected to; else what it is.
+    pub fn check(&self, address: IpAddr) -> Result<(), &'static str> {
+        let address = embedded(address);
+        if self.rules.allow.iter().any(|&allowed| embedded(allowed) == address) {
+            return Ok(());
+        }
+        if METADATA.contains(&address) {
+            return Err("a cloud metadata address");
+        }
+        match address {
+            _ if address.is_unspecified() => Err("the unspecified address"),
+            _ if address.is_multicast() => Err("multicast addresses"),
+            _ if address.is_loopback() && !self.rules.allow_loopback => Err("loopback addresses"),
+            IpAddr::V4(v4) if v4.is_link_local() => Err("link-local addresses"),
+            IpAddr::V4(v4) if v4.is_broadcast() || v4.octets().first() == Some(&0) => {
+                Err("broadcast addresses")
+            }
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => Err("link-local addresses"),
+            _ if is_private(address) && !self.rules.allow_private => Err("private addresses"),
+            IpAddr::V4(_) | IpAddr::V6(_) => Ok(()),
+        }
+    }
+}
+
+/// Metadata addresses outside the link-local ranges: AWS (IPv6), Alibaba, Azure's wire server, OCI.
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+];
+
+/// The IPv4 address inside an IPv6 one: mapped and compatible (RFC 4291 §2.5.5), NAT64 (RFC 6052
+/// §2.1), 6to4 (RFC 3056). Otherwise the address itself.
+fn embedded(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else { return address };
+    if let Some(v4) = v6.to_ipv4_mapped() {
+        return v4.into();
+    }
+    let join = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => join(high, low),
+        [0x2002, high, low, ..] => join(high, low),
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => join(high, low),
+        _ => address,
+    }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private() || (a == 100 && (64..128).contains(&b))
+        }
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
+
+fn refused(message: String) -> ConnectorError {
+    ConnectorError::new(ErrorKind::Refused, Advice::Never, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ok(rules: EgressRules, address: &str) -> bool {
+        Egress::new(rules).check(address.parse().unwrap()).is_ok()
+    }
+
+    #[test]
+    fn dangerous_addresses_are_refused_in_every_spelling() {
+        for address in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "::169.254.169.254",
+            "fe80::1",
+            "febf::1",
+            "fd00:ec2::254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "0.0.0.0",
+            "0.1.2.3",
+            "::",
+            "::ffff:0.0.0.0",
+            "224.0.0.1",
+            "ff02::1",
+            "255.255.255.255",
+        ] {
+            assert!(!ok(EgressRules::default(), address), "{address}");
+        }
+    }
+
+    #[test]
+    fn ordinary_addresses_are_allowed() {
+        for address in ["127.0.0.1", "::1", "10.0.0.5", "192.168.1.1", "93.184.216.34", "fd12::1"] {
+            assert!(ok(EgressRules::default(), address), "{address}");
+        }
+    }
+
+    #[test]
+    fn loopback_and_private_can_be_forbidden_and_single_addresses_allowed() {
+        let strict = || EgressRules { allow_loopback: false, allow_private: false, allow: vec![] };
+        for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.5", "100.64.0.1", "fd12::1"] {
+            assert!(!ok(strict(), address), "{address}");
+        }
+        let allow = vec!["169.254.169.254".parse().unwrap()];
+        assert!(ok(EgressRules { allow, ..strict() }, "::ffff:169.254.169.254"));
+    }
+
+    #[tokio::test]
+    async fn paths_are_refused_and_names_are_checked_after_resolving() {
+        let guard = Egress::new(EgressRules { allow_loopback: false, ..EgressRules::default() });
+        for host in ["/var/run/postgresql", "", "@abstract", "localhost", "127.1", "[::1]"] {
+            let error = guard.resolve(host, 5432).await.expect_err(host);
+            assert_eq!(error.kind, ErrorKind::Refused, "{host}: {error}");
+        }
+    }
+}

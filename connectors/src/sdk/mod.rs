@@ -1,0 +1,38 @@
+//! How connectors are written, and how the server uses them.
+//!
+//! A connector is one folder and one line in [`Registry::standard`]; an action is one file and one
+//! line in its connector's list. Writers implement [`Connector`], [`Action`] and, where the
+//! before-state can come back, [`Reversible`]. The server sees only [`AnyConnector`], [`AnySession`]
+//! and [`AnyAction`].
+//!
+//! What an action never does itself: time limits, tracing, removal of secrets (the layer), deciding
+//! whether it may run (core), remembering (store).
+
+mod action;
+mod connector;
+mod egress;
+mod erased;
+mod error;
+mod layer;
+mod registry;
+mod schema;
+mod secret;
+mod typed;
+
+pub use action::{
+    Action, ActionMeta, Before, Description, Effect, Reversible, SessionOf, TargetState, check,
+    line,
+};
+pub use connector::{Actions, Connector, ConnectorMeta};
+pub use egress::{Egress, EgressRules};
+pub use erased::{
+    AnyAction, AnyConnector, AnySession, CALL_TIMEOUT, DiscoveredAsset, Discovery, Executed,
+    Inspection, OpenContext, Produced, Relation, RolledBack, Snapshot, StepContext, Verification,
+};
+pub use error::{Advice, ConnectorError, ErrorKind, FieldError};
+pub use registry::Registry;
+pub use secret::{DigestKey, SecretBytes, SecretJson, SecretText, sealed};
+
+pub(crate) use layer::Call;
+pub(crate) use schema::check as check_schema;
+pub(crate) use typed::TypedSession;

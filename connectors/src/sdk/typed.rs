@@ -1,0 +1,386 @@
+//! From typed connectors and actions to the erased ones, with the layer in between.
+
+use std::any::Any;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use nexplane_core::catalog::{ActionSpec, ConnectorSpec, Reversibility};
+use nexplane_core::plan::{self, Check, TargetRef};
+use serde_json::Value;
+
+use super::action::{Action, Before, Reversible, SessionOf, TargetState, check};
+use super::connector::{Connector, secrets_of};
+use super::erased::{
+    AnyAction, AnyConnector, AnySession, Discovery, Executed, Inspection, OpenContext, RolledBack,
+    Snapshot, StepContext, Verification,
+};
+use super::error::{ConnectorError, FieldError};
+use super::layer::{Call, Redactor};
+use super::schema;
+use super::secret::{SecretBytes, SecretJson};
+
+/// A connector without its type.
+pub struct TypedConnector<C: Connector> {
+    spec: ConnectorSpec,
+    secret_pointers: Vec<String>,
+    actions: Vec<Box<dyn AnyAction>>,
+    connector: std::marker::PhantomData<C>,
+}
+
+impl<C: Connector> TypedConnector<C> {
+    pub fn new() -> Self {
+        let actions = C::actions().list;
+        let credentials = schema::of::<C::Credentials>();
+        let words = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect();
+        Self {
+            secret_pointers: schema::secret_pointers(&credentials),
+            spec: ConnectorSpec {
+                id: C::META.id.to_owned(),
+                title: C::META.title.to_owned(),
+                description: C::META.description.to_owned(),
+                credentials,
+                managed: C::META.managed,
+                asset_types: words(C::META.asset_types),
+                actions: actions.iter().map(|action| action.spec().clone()).collect(),
+            },
+            actions,
+            connector: std::marker::PhantomData,
+        }
+    }
+}
+
+#[async_trait]
+impl<C: Connector> AnyConnector for TypedConnector<C> {
+    fn spec(&self) -> &ConnectorSpec {
+        &self.spec
+    }
+
+    fn actions(&self) -> &[Box<dyn AnyAction>] {
+        &self.actions
+    }
+
+    fn validate_credentials(&self, credentials: &Value) -> Result<(), Vec<FieldError>> {
+        schema::parse::<C::Credentials>(&self.spec.credentials, credentials).map(drop)
+    }
+
+    fn secret_pointers(&self) -> &[String] {
+        &self.secret_pointers
+    }
+
+    async fn open(
+        &self,
+        credentials: SecretJson,
+        cx: &OpenContext,
+    ) -> Result<Box<dyn AnySession>, ConnectorError> {
+        let call = Call {
+            connector: C::META.id,
+            action: None,
+            target: None,
+            act: "open",
+            limit: cx.call_timeout,
+            effect: false,
+        };
+        let secrets = secrets_of(credentials.expose(), &self.secret_pointers);
+        let redactor = Redactor::new(secrets);
+        let typed = schema::parse::<C::Credentials>(&self.spec.credentials, credentials.expose())
+            .map_err(|faults| call.place(faulty("credentials", &faults)))?;
+        let inner = call.run(&redactor, C::connect(typed, cx)).await?;
+        Ok(Box::new(TypedSession::<C> { inner, redactor, cx: cx.clone() }))
+    }
+}
+
+/// A session without its type.
+pub struct TypedSession<C: Connector> {
+    pub(crate) inner: C::Session,
+    pub(crate) redactor: Redactor,
+    pub(crate) cx: OpenContext,
+}
+
+impl<C: Connector> TypedSession<C> {
+    /// The session behind the erased one, or the error of a caller that mixed up two connectors.
+    pub(crate) fn of(session: &dyn AnySession) -> Result<&Self, ConnectorError> {
+        session.as_any().downcast_ref().ok_or_else(|| {
+            ConnectorError::invalid(format!("the session is not of connector {}", C::META.id))
+        })
+    }
+
+    fn call(&self, act: &'static str) -> Call<'static> {
+        Call {
+            connector: C::META.id,
+            action: None,
+            target: None,
+            act,
+            limit: self.cx.call_timeout,
+            effect: false,
+        }
+    }
+}
+
+#[async_trait]
+impl<C: Connector> AnySession for TypedSession<C> {
+    async fn test(&self) -> Vec<Check> {
+        match self.call("test").run(&self.redactor, C::test(&self.inner)).await {
+            Ok(checks) => self.redactor.checks(checks),
+            Err(error) => vec![check("connection answers", false, error.to_string())],
+        }
+    }
+
+    async fn discover(&self) -> Result<Discovery, ConnectorError> {
+        let mut found = self.call("discover").run(&self.redactor, C::discover(&self.inner)).await?;
+        for asset in &mut found.assets {
+            asset.metadata = self.redactor.value(asset.metadata.take());
+            asset.relations.sort();
+            asset.relations.dedup();
+        }
+        found.assets.sort_by(|a, b| {
+            (&a.kind, &a.external_key).cmp(&(&b.kind, &b.external_key))
+        });
+        Ok(found)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+type Undo<A> = for<'a> fn(
+    &'a A,
+    &'a SessionOf<A>,
+    &'a StepContext,
+    &'a Before<A>,
+    Option<&'a <A as Action>::Outcome>,
+) -> BoxFuture<'a, Result<bool, ConnectorError>>;
+
+/// An action without its type.
+pub struct TypedAction<A: Action> {
+    spec: ActionSpec,
+    undo: Option<Undo<A>>,
+}
+
+impl<A: Reversible> TypedAction<A> {
+    pub fn reversible() -> Self {
+        Self {
+            spec: spec::<A>(Reversibility::Reversible),
+            undo: Some(|action, session, cx, before, outcome| {
+                Box::pin(action.rollback(session, cx, before, outcome))
+            }),
+        }
+    }
+}
+
+impl<A: Action> TypedAction<A> {
+    pub fn one_way(reversibility: Reversibility) -> Self {
+        Self { spec: spec::<A>(reversibility), undo: None }
+    }
+
+    fn call<'a>(&'a self, target: &'a TargetRef, act: &'static str, cx: &OpenContext) -> Call<'a> {
+        Call {
+            connector: A::Connector::META.id,
+            action: Some(&self.spec.id),
+            target: Some(&target.external_key),
+            act,
+            limit: cx.call_timeout,
+            effect: false,
+        }
+    }
+
+    fn parse(&self, parameters: &Value, target: &TargetRef) -> Result<A, ConnectorError> {
+        if !A::META.target_types.contains(&target.kind.as_str()) {
+            let expected = A::META.target_types.join(" or ");
+            let message = format!("the target is a {}, not a {expected}", target.kind);
+            return Err(ConnectorError::invalid(message));
+        }
+        schema::parse(&self.spec.parameters, parameters)
+            .map_err(|faults| faulty("parameters", &faults))
+    }
+
+    fn unseal(before: &Snapshot) -> Result<(Before<A>, SecretJson), ConnectorError> {
+        let bad = |error| ConnectorError::invalid("the before-state cannot be read").because(error);
+        let json = SecretJson::from_slice(before.sealed.expose()).map_err(bad)?;
+        let typed = serde_json::from_slice(before.sealed.expose()).map_err(bad)?;
+        Ok((typed, json))
+    }
+
+    fn seal(
+        state: &A::State,
+        sealed: &impl serde::Serialize,
+        cx: &OpenContext,
+    ) -> Result<(Snapshot, SecretJson), ConnectorError> {
+        let bad = |e| ConnectorError::invalid("the before-state cannot be written").because(e);
+        let json = SecretJson::new(serde_json::to_value(sealed).map_err(bad)?);
+        let snapshot = Snapshot {
+            fields: state.fields(),
+            fingerprint: plan::fingerprint(&state.fingerprinted(&cx.digest_key)),
+            sealed: SecretBytes::new(serde_json::to_vec(json.expose()).map_err(bad)?),
+        };
+        Ok((snapshot, json))
+    }
+
+    fn outcome(value: Option<&Value>) -> Result<Option<A::Outcome>, ConnectorError> {
+        value
+            .map(|value| serde_json::from_value(value.clone()))
+            .transpose()
+            .map_err(|error| ConnectorError::invalid("the outcome cannot be read").because(error))
+    }
+}
+
+#[async_trait]
+impl<A: Action> AnyAction for TypedAction<A> {
+    fn spec(&self) -> &ActionSpec {
+        &self.spec
+    }
+
+    fn validate(&self, parameters: &Value) -> Result<(), Vec<FieldError>> {
+        schema::parse::<A>(&self.spec.parameters, parameters).map(drop)
+    }
+
+    async fn inspect(
+        &self,
+        session: &dyn AnySession,
+        target: &TargetRef,
+        parameters: &Value,
+    ) -> Result<Inspection, ConnectorError> {
+        let session = TypedSession::<A::Connector>::of(session)?;
+        let call = self.call(target, "inspect", &session.cx);
+        let work = async {
+            let action = self.parse(parameters, target)?;
+            let state = action.snapshot(&session.inner, target).await?;
+            let checks = action.precheck(&session.inner, target, &state).await?;
+            let description = action.describe(target, &state);
+            let prepared = action.prepare(target)?;
+            let before = Before::<A> { state, prepared };
+            let (snapshot, json) = Self::seal(&before.state, &before, &session.cx)?;
+            Ok((checks, description, snapshot, json))
+        };
+        let (checks, description, snapshot, json) = call.run(&session.redactor, work).await?;
+        let redactor = session.redactor.with_sealed(json.expose());
+        Ok(Inspection {
+            checks: redactor.checks(checks),
+            before: Snapshot { fields: redactor.fields(snapshot.fields), ..snapshot },
+            diff: redactor.diff(description.diff),
+            summary: redactor.text(&description.summary),
+            rollback: redactor.text(&description.rollback),
+        })
+    }
+
+    async fn read(
+        &self,
+        session: &dyn AnySession,
+        target: &TargetRef,
+        parameters: &Value,
+    ) -> Result<Snapshot, ConnectorError> {
+        let session = TypedSession::<A::Connector>::of(session)?;
+        let call = self.call(target, "read", &session.cx);
+        let work = async {
+            let action = self.parse(parameters, target)?;
+            let state = action.snapshot(&session.inner, target).await?;
+            Self::seal(&state, &state, &session.cx)
+        };
+        let (snapshot, json) = call.run(&session.redactor, work).await?;
+        let redactor = session.redactor.with_sealed(json.expose());
+        Ok(Snapshot { fields: redactor.fields(snapshot.fields), ..snapshot })
+    }
+
+    async fn execute(
+        &self,
+        session: &dyn AnySession,
+        cx: &StepContext,
+        before: &Snapshot,
+    ) -> Result<Executed, ConnectorError> {
+        let session = TypedSession::<A::Connector>::of(session)?;
+        let target = &cx.step.target;
+        let call = Call {
+            limit: cx.deadline,
+            effect: true,
+            ..self.call(target, "execute", &session.cx)
+        };
+        let action = self.parse(&cx.step.parameters, target).map_err(|e| call.place(e))?;
+        let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
+        let redactor = session.redactor.with_sealed(json.expose());
+        let effect = call.run(&redactor, action.execute(&session.inner, cx, &before)).await?;
+        Ok(Executed {
+            changed: effect.changed,
+            outcome: redactor.value(to_public(&effect.outcome)),
+            produced: action.produced(&before),
+        })
+    }
+
+    async fn verify(
+        &self,
+        session: &dyn AnySession,
+        target: &TargetRef,
+        parameters: &Value,
+        before: &Snapshot,
+        outcome: Option<&Value>,
+    ) -> Result<Verification, ConnectorError> {
+        let session = TypedSession::<A::Connector>::of(session)?;
+        let call = self.call(target, "verify", &session.cx);
+        let action = self.parse(parameters, target).map_err(|e| call.place(e))?;
+        let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
+        let outcome = Self::outcome(outcome).map_err(|e| call.place(e))?;
+        let redactor = session.redactor.with_sealed(json.expose());
+        let now = call.run(&redactor, action.snapshot(&session.inner, target)).await?;
+        let satisfied = action.verify(&now, &before, outcome.as_ref());
+        let (snapshot, json) =
+            Self::seal(&now, &now, &session.cx).map_err(|error| call.place(error))?;
+        Ok(Verification {
+            satisfied,
+            observed: redactor.with_sealed(json.expose()).fields(snapshot.fields),
+            fingerprint: snapshot.fingerprint,
+            produced: if satisfied { action.produced(&before) } else { Vec::new() },
+        })
+    }
+
+    async fn rollback(
+        &self,
+        session: &dyn AnySession,
+        cx: &StepContext,
+        before: &Snapshot,
+        outcome: Option<&Value>,
+    ) -> Result<RolledBack, ConnectorError> {
+        let session = TypedSession::<A::Connector>::of(session)?;
+        let target = &cx.step.target;
+        let call = Call {
+            limit: cx.deadline,
+            effect: true,
+            ..self.call(target, "rollback", &session.cx)
+        };
+        let Some(undo) = self.undo else {
+            return Err(call.place(ConnectorError::invalid("this action has no way back")));
+        };
+        let action = self.parse(&cx.step.parameters, target).map_err(|e| call.place(e))?;
+        let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
+        let outcome = Self::outcome(outcome).map_err(|e| call.place(e))?;
+        let redactor = session.redactor.with_sealed(json.expose());
+        let work = undo(&action, &session.inner, cx, &before, outcome.as_ref());
+        let changed = call.run(&redactor, work).await?;
+        Ok(RolledBack { changed, outcome: serde_json::json!({ "changed": changed }) })
+    }
+}
+
+fn spec<A: Action>(reversibility: Reversibility) -> ActionSpec {
+    let words = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect();
+    ActionSpec {
+        id: format!("{}.{}", A::Connector::META.id, A::META.id),
+        title: A::META.title.to_owned(),
+        description: A::META.description.to_owned(),
+        effect_class: A::META.effect_class,
+        base_risk: A::META.base_risk,
+        reversibility,
+        target_types: words(A::META.target_types),
+        permissions: words(A::META.permissions),
+        parameters: schema::of::<A>(),
+        example: A::example(),
+        produces: words(A::META.produces),
+    }
+}
+
+fn to_public<T: serde::Serialize>(outcome: &T) -> Value {
+    serde_json::to_value(outcome).expect("outcomes are structs of JSON values with string keys")
+}
+
+fn faulty(what: &str, faults: &[FieldError]) -> ConnectorError {
+    let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    ConnectorError::invalid(format!("the {what} do not fit: {}", faults.join("; ")))
+}
+

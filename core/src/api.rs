@@ -1,0 +1,20 @@
+//! The shapes of REST answers and requests, shared by server, dashboard and command line.
+//!
+//! Field names are a contract with clients. Requests refuse unknown fields; answers may gain fields.
+
+mod change;
+mod inventory;
+mod problem;
+
+pub use change::*;
+pub use inventory::*;
+pub use problem::*;
+
+use serde::{Deserialize, Serialize};
+
+/// One page of a list. `next_cursor` is opaque; absent on the last page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next_cursor: Option<String>,
+}

@@ -1,0 +1,358 @@
+//! Change requests as the API shows them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::catalog::{EffectClass, Reversibility};
+use crate::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId, SecretId};
+use crate::plan::{Check, DiffLine, Field, Step};
+use crate::risk::Risk;
+use crate::time::Timestamp;
+
+/// Where a change is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeState {
+    Draft,
+    Submitted,
+    Approved,
+    Scheduled,
+    Executing,
+    Complete,
+    Failed,
+    OutcomeUnknown,
+    RollingBack,
+    RolledBack,
+    RollbackPartial,
+    RollbackBlocked,
+    Rejected,
+    Cancelled,
+    Expired,
+}
+
+impl ChangeState {
+    pub const ALL: [Self; 15] = [
+        Self::Draft,
+        Self::Submitted,
+        Self::Approved,
+        Self::Scheduled,
+        Self::Executing,
+        Self::Complete,
+        Self::Failed,
+        Self::OutcomeUnknown,
+        Self::RollingBack,
+        Self::RolledBack,
+        Self::RollbackPartial,
+        Self::RollbackBlocked,
+        Self::Rejected,
+        Self::Cancelled,
+        Self::Expired,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Submitted => "submitted",
+            Self::Approved => "approved",
+            Self::Scheduled => "scheduled",
+            Self::Executing => "executing",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::RollingBack => "rolling_back",
+            Self::RolledBack => "rolled_back",
+            Self::RollbackPartial => "rollback_partial",
+            Self::RollbackBlocked => "rollback_blocked",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Nothing moves from here by itself.
+    pub const fn is_settled(self) -> bool {
+        !matches!(
+            self,
+            Self::Draft
+                | Self::Submitted
+                | Self::Approved
+                | Self::Scheduled
+                | Self::Executing
+                | Self::RollingBack
+        )
+    }
+}
+
+impl std::str::FromStr for ChangeState {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|s| s.as_str()).collect();
+            format!("'{text}' is not a state; use one of {}", names.join(", "))
+        })
+    }
+}
+
+/// A change request, in lists and alone. In lists `plan`, `run` and `parameters` may be left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeView {
+    pub id: ChangeId,
+    /// Short number for people, in order of drafting, from 1.
+    pub number: u64,
+    pub title: String,
+    pub reason: String,
+    #[serde(default)]
+    pub ticket: Option<String>,
+    pub state: ChangeState,
+    pub change_type: String,
+    pub connection_id: ConnectionId,
+    pub targets: Vec<AssetId>,
+    pub parameters: Value,
+    pub requester: PersonId,
+    #[serde(default)]
+    pub editors: Vec<PersonId>,
+    pub risk: Option<Risk>,
+    pub plan: Option<PlanView>,
+    pub approvals: Vec<ApprovalView>,
+    /// How many approvals the policy wants for the submitted plan; 0 before submission.
+    pub approvals_needed: u32,
+    /// One of the approvers has to be an admin.
+    #[serde(default)]
+    pub admin_needed: bool,
+    /// Execution is not possible before this moment (delay of critical changes).
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
+    /// When the approvals run out.
+    #[serde(default)]
+    pub approved_until: Option<Timestamp>,
+    /// One sentence: what it waits for, until when, who can move it. Null when it waits for nothing.
+    pub waiting_for: Option<String>,
+    /// Why it was rejected, cancelled, or failed.
+    #[serde(default)]
+    pub closing_reason: Option<String>,
+    pub run: Option<RunView>,
+    pub rollback_of: Option<ChangeId>,
+    pub rolled_back_by: Option<ChangeId>,
+    #[serde(default)]
+    pub secrets: Vec<SecretView>,
+    /// Stream version: the `ETag`.
+    pub version: u64,
+    /// Position of the last event that is in this row.
+    pub position: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Names of the people, assets and connections that appear above; added when it is read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, String>,
+    /// What the person who asks may do now, and why not; added when it is read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<Allowed>,
+}
+
+/// Whether the reader may do something to a change now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowed {
+    /// `plan`, `submit`, `approve`, `reject`, `withdraw`, `cancel`, `execute`, `rollback`, `edit`.
+    pub action: String,
+    pub ok: bool,
+    /// Code and sentence of the refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_not: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanView {
+    pub digest: String,
+    pub steps: Vec<Step>,
+    pub diff: Vec<DiffLine>,
+    pub checks: Vec<Check>,
+    /// The weakest of the steps' classes.
+    pub effect_class: EffectClass,
+    /// Every step can be undone.
+    pub reversible: bool,
+    pub reversibility: Reversibility,
+    pub computed_at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalView {
+    pub by: PersonId,
+    pub digest: String,
+    pub at: Timestamp,
+    pub comment: Option<String>,
+    /// A later plan made it void; kept for the history.
+    #[serde(default)]
+    pub superseded: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    pub id: RunId,
+    pub started_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    /// `running`, `complete`, `failed`, `outcome_unknown`, `rollback_partial`, `rollback_blocked`.
+    pub state: String,
+    pub epoch: u32,
+    pub steps: Vec<StepView>,
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepView {
+    pub no: u32,
+    pub action: String,
+    pub target: String,
+    pub state: StepState,
+    pub attempt: u32,
+    /// Captured right before the effect.
+    pub before: Vec<Field>,
+    /// Read after the effect.
+    pub after: Vec<Field>,
+    /// On a blocked rollback: what the target is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<Vec<Field>>,
+    pub reason: Option<String>,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    Planned,
+    Intended,
+    Succeeded,
+    Verified,
+    Failed,
+    Unknown,
+    Reconciled,
+    Blocked,
+}
+
+impl StepState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Intended => "intended",
+            Self::Succeeded => "succeeded",
+            Self::Verified => "verified",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::Reconciled => "reconciled",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
+/// A secret that an execution produced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretView {
+    pub id: SecretId,
+    pub name: String,
+    pub revealed: bool,
+}
+
+/// `POST /secrets/{id}/reveal`
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RevealedSecret {
+    pub id: SecretId,
+    pub name: String,
+    pub value: String,
+}
+
+/// `POST /change-requests`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DraftRequest {
+    pub title: String,
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    pub change_type: String,
+    pub connection_id: ConnectionId,
+    /// Asset ids, or keys `<connection name>/<external key>`.
+    pub targets: Vec<String>,
+    #[serde(default = "empty_object")]
+    pub parameters: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowRequest>,
+}
+
+fn empty_object() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+/// When the change may run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WindowRequest {
+    pub start: Timestamp,
+    pub end: Timestamp,
+}
+
+/// `PATCH /change-requests/{id}`: what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EditRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowRequest>,
+}
+
+/// `POST …/approve`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveRequest {
+    pub plan_digest: String,
+    #[serde(default)]
+    pub comment: Option<String>,
+}
+
+/// `POST …/reject`, `POST …/cancel`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReasonRequest {
+    pub reason: String,
+}
+
+/// One row of `GET /approvals/inbox`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InboxItem {
+    pub change: ChangeView,
+    pub may_approve: bool,
+    /// Code and sentence when not.
+    pub code: Option<String>,
+    pub why_not: Option<String>,
+}
+
+/// One event as `GET /change-requests/{id}/events` and `GET /audit` show it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventView {
+    pub position: u64,
+    pub id: uuid::Uuid,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub at: Timestamp,
+    pub actor: crate::actor::Actor,
+    /// Name of the actor, when the directory still has one.
+    pub actor_name: Option<String>,
+    pub stream: String,
+    pub version: u64,
+    /// One sentence: what happened.
+    pub summary: String,
+    pub change_request_id: Option<ChangeId>,
+    pub data: Value,
+}

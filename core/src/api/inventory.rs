@@ -1,0 +1,327 @@
+//! Everything else the API shows: people, connections, assets, hosts, projections.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::actor::Role;
+use crate::id::{AssetId, ConnectionId, HostId, PersonId};
+use crate::plan::Check;
+use crate::risk::Environment;
+use crate::time::Timestamp;
+
+/// `POST /auth/login`
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    pub email: String,
+    pub password: String,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct LoginResponse {
+    pub access_token: String,
+    /// Always `bearer`.
+    pub token_type: String,
+    /// Seconds.
+    pub expires_in: u64,
+}
+
+/// `POST /auth/first-run`: makes the first admin with the one-time link's token.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstRunRequest {
+    pub token: String,
+    pub email: String,
+    pub name: String,
+    pub password: String,
+}
+
+/// `GET /auth/me`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Me {
+    pub id: PersonId,
+    pub email: String,
+    pub name: String,
+    pub roles: Vec<Role>,
+    /// Signed in with an API token of kind `machine`.
+    pub machine: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserView {
+    pub id: PersonId,
+    pub email: String,
+    pub name: String,
+    pub roles: Vec<Role>,
+    pub disabled: bool,
+    pub created_at: Timestamp,
+}
+
+/// `POST /users`. Without a password, one is made and returned once.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewUserRequest {
+    pub email: String,
+    pub name: String,
+    pub roles: Vec<Role>,
+    #[serde(default)]
+    pub password: Option<String>,
+}
+
+/// `PATCH /users/{id}`
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EditUserRequest {
+    pub name: Option<String>,
+    pub roles: Option<Vec<Role>>,
+    pub disabled: Option<bool>,
+    pub password: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenView {
+    pub id: uuid::Uuid,
+    pub name: String,
+    pub owner: PersonId,
+    /// `user` or `machine`.
+    pub kind: String,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    /// Only in the answer that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionView {
+    pub id: ConnectionId,
+    pub name: String,
+    /// Connector id.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub environment: Environment,
+    /// Credentials without their secret fields.
+    pub settings: Value,
+    /// `untested`, `ok` or `failing`.
+    pub status: String,
+    pub checks: Vec<Check>,
+    pub tested_at: Option<Timestamp>,
+    pub discovered_at: Option<Timestamp>,
+    /// Of the last discovery, when it failed.
+    pub discovery_error: Option<String>,
+    pub assets: u64,
+    pub version: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// `POST /connections`
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewConnectionRequest {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub environment: Environment,
+    pub credentials: Value,
+}
+
+/// `PATCH /connections/{id}`
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EditConnectionRequest {
+    pub name: Option<String>,
+    pub environment: Option<Environment>,
+    /// Replaces all credentials.
+    pub credentials: Option<Value>,
+}
+
+/// Answer of `POST /connections/{id}/test`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestResult {
+    pub ok: bool,
+    /// One line per permission.
+    pub checks: Vec<Check>,
+}
+
+/// Answer of `POST /connections/{id}/discover`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscoverResult {
+    pub found: u64,
+    pub new: u64,
+    pub changed: u64,
+    pub gone: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AssetView {
+    pub id: AssetId,
+    /// `<connection name>/<external key>`
+    pub key: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub name: String,
+    pub connection_id: ConnectionId,
+    pub connection_name: String,
+    pub external_key: String,
+    pub environment: Environment,
+    pub metadata: Value,
+    pub owner: Option<String>,
+    pub tags: Vec<String>,
+    pub critical: bool,
+    /// `present` or `gone`.
+    pub status: String,
+    pub relations: Vec<RelationView>,
+    pub first_seen: Timestamp,
+    pub last_seen: Timestamp,
+    pub version: u64,
+    pub position: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelationView {
+    /// `runs_on`, `member_of`, `uses`, `owns` …
+    pub kind: String,
+    /// `out`: this asset → other; `in`: other → this asset.
+    pub direction: String,
+    pub asset: AssetId,
+    pub name: String,
+    #[serde(rename = "type")]
+    pub asset_type: String,
+}
+
+/// `PATCH /assets/{id}`: the fields that belong to operators.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EditAssetRequest {
+    pub owner: Option<String>,
+    pub tags: Option<Vec<String>>,
+    pub critical: Option<bool>,
+    pub environment: Option<Environment>,
+}
+
+/// `GET /assets/{id}/blast-radius`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlastRadius {
+    pub asset: AssetId,
+    pub dependants: Vec<DependantView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DependantView {
+    pub id: AssetId,
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// 1 for direct dependants.
+    pub depth: u32,
+    pub critical: bool,
+    /// The relation by which it depends.
+    pub via: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostView {
+    pub id: HostId,
+    pub hostname: String,
+    /// `online`, `offline`, `locked` or `revoked`.
+    pub status: String,
+    pub agent_version: String,
+    pub policy_hash: Option<String>,
+    pub certificate_expires_at: Option<Timestamp>,
+    pub connection_id: ConnectionId,
+    pub asset_id: Option<AssetId>,
+    pub enrolled_at: Timestamp,
+    /// Last change of status.
+    pub status_since: Timestamp,
+    pub reason: Option<String>,
+    pub version: u64,
+}
+
+/// `POST /hosts/enrollment-tokens`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EnrollmentTokenRequest {
+    pub hostname: Option<String>,
+    /// 60 to 86,400; 900 when absent.
+    pub ttl_s: Option<u32>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct EnrollmentToken {
+    pub token: String,
+    pub ca_pem: String,
+    pub gateway: String,
+    pub expires_at: Timestamp,
+    /// The line to paste on the host.
+    pub command: String,
+}
+
+/// One row of `GET /projections`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectionView {
+    pub name: String,
+    pub version: u32,
+    /// The next position it will read.
+    pub position: u64,
+    /// Events in the log that it has not seen.
+    pub lag: u64,
+    /// `live`, `rebuilding` or `stalled`.
+    pub state: String,
+    pub error: Option<String>,
+}
+
+/// `GET /risk/summary`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RiskSummary {
+    pub open: RiskCounts,
+    /// Open changes, riskiest first.
+    pub top: Vec<RiskRow>,
+    /// Finished changes per type: how many, how many failed.
+    pub history: Vec<RiskHistory>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RiskCounts {
+    pub low: u64,
+    pub medium: u64,
+    pub high: u64,
+    pub critical: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RiskRow {
+    pub change: crate::id::ChangeId,
+    pub number: u64,
+    pub title: String,
+    pub score: u8,
+    pub level: crate::risk::RiskLevel,
+    pub state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RiskHistory {
+    pub change_type: String,
+    pub finished: u64,
+    pub failed: u64,
+    pub outcome_unknown: u64,
+    pub rolled_back: u64,
+}
+
+/// Messages of the live WebSocket, `/api/v1/live`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subscribe {
+    /// `changes`, `change:<id>`, `hosts`, `assets`, `projections`, `connections`.
+    pub subscribe: Vec<String>,
+    #[serde(default)]
+    pub since: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LiveMessage {
+    Notice { topic: String, position: u64, changed: Value },
+    Resync { resync: bool },
+    Error { error: String },
+}

@@ -1,0 +1,42 @@
+//! What can be asked of a change.
+
+use crate::change::event::{Draft, Produced};
+use crate::id::{ChangeId, RunId, SecretId};
+use crate::plan::{Plan, PlanDigest};
+use crate::risk::{Environment, Risk};
+use crate::run::event::RunOutcome;
+
+#[derive(Clone, Debug)]
+pub enum ChangeCommand {
+    /// By an operator, or a machine on an operator's behalf.
+    Draft { draft: Draft, rollback_of: Option<ChangeId> },
+    /// Makes the editor one who may not approve; reopens the review.
+    Edit { draft: Draft },
+    /// A plan just made against the target. One with another digest reopens the review.
+    RecordPlan { plan: Box<Plan> },
+    /// Needs a plan that is ready and fresh.
+    Submit { environment: Environment, risk: Risk },
+    Approve { digest: PlanDigest, comment: Option<String> },
+    Reject { reason: String },
+    /// Back to draft, by its author or an editor.
+    Withdraw,
+    Cancel { reason: String },
+    /// By the timer, once the approvals have run out.
+    Expire,
+    /// By an operator.
+    StartExecution { run: RunId },
+    /// By the runtime, when the run has finished.
+    RecordOutcome {
+        this: ChangeId,
+        run: RunId,
+        outcome: RunOutcome,
+        reason: String,
+        secrets: Vec<Produced>,
+    },
+    /// By the runtime, on the change that `rollback` undoes.
+    StartRollback { rollback: ChangeId, run: RunId },
+    /// By the runtime, on the change that `rollback` undoes.
+    RecordRollback { rollback: ChangeId, run: RunId, outcome: RunOutcome, reason: String },
+    /// By the requester, once per secret.
+    RevealSecret { secret: SecretId },
+}

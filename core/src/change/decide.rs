@@ -1,0 +1,531 @@
+//! State and command to events, or the exact reason why not.
+
+use crate::actor::{Actor, ActorKind, Role};
+use crate::aggregate::{Asked, Decider, Principal};
+use crate::catalog::Reversibility;
+use crate::change::command::ChangeCommand;
+use crate::change::event::{ChangeEvent, Draft};
+use crate::change::evolve::evolve;
+use crate::change::rejection::ChangeRejection as No;
+use crate::change::state::{
+    Approval, ChangeState, Drafting, Execution, Finish, Given, Outcome, Subject, Submission,
+};
+use crate::event::Event;
+use crate::id::{Category, ChangeId, PersonId};
+use crate::policy;
+use crate::run::event::RunOutcome;
+use crate::time::Timestamp;
+
+/// A plan older than this (seconds) has to be made again before it is submitted.
+pub const MAX_PLAN_AGE_S: i64 = 3600;
+/// The most targets of one change.
+pub const MAX_TARGETS: usize = 100;
+
+const OPERATOR: &str = "the operator role";
+const APPROVER: &str = "the approver role";
+const A_PERSON: &str = "a person who is signed in; API tokens of machines only draft and plan";
+const THE_SYSTEM: &str = "Nexplane itself";
+const ITS_AUTHOR: &str = "its author or an editor";
+const ITS_REQUESTER: &str = "the person who requested the change";
+
+/// The change aggregate.
+#[derive(Clone, Copy, Debug)]
+pub struct Change;
+
+impl Decider for Change {
+    const CATEGORY: Category = Category::Change;
+    type State = ChangeState;
+    type Command = ChangeCommand;
+    type Event = ChangeEvent;
+    type Rejection = No;
+
+    fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<ChangeEvent>, No> {
+        decide(state, asked)
+    }
+
+    fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, _at: Timestamp) -> ChangeState {
+        evolve(state, event, by)
+    }
+
+    fn own(event: &Event) -> Option<&ChangeEvent> {
+        if let Event::Change(event) = event { Some(event) } else { None }
+    }
+}
+
+impl From<ChangeEvent> for Event {
+    fn from(event: ChangeEvent) -> Self {
+        Self::Change(event)
+    }
+}
+
+fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<ChangeEvent>, No> {
+    use ChangeCommand as C;
+    let Asked { by, at, command } = asked;
+    match command {
+        C::Draft { draft, rollback_of } => draft_new(state, &by, draft, rollback_of),
+        C::Edit { draft } => edit(state, &by, draft),
+        C::RecordPlan { plan } => record_plan(state, &by, plan),
+        C::Submit { environment, risk } => submit(state, &by, at, environment, risk),
+        C::Approve { digest, comment } => approve(state, &by, at, digest, comment),
+        C::Reject { reason } => reject(state, &by, reason),
+        C::Withdraw => withdraw(state, &by),
+        C::Cancel { reason } => cancel(state, &by, reason),
+        C::Expire => expire(state, &by, at),
+        C::StartExecution { run } => {
+            let approval = may_execute(state, &by, at)?;
+            let digest = approval.submission.plan.digest.clone();
+            Ok(vec![ChangeEvent::ExecutionStarted { run, digest }])
+        }
+        C::RecordOutcome { this, run, outcome, reason, secrets } => {
+            system(&by)?;
+            match state {
+                ChangeState::Executing(execution) if execution.run == run => {
+                    Ok(vec![match outcome {
+                        RunOutcome::Complete => ChangeEvent::Completed { run, secrets },
+                        RunOutcome::Failed => ChangeEvent::Failed { run, reason, secrets },
+                        RunOutcome::OutcomeUnknown => {
+                            ChangeEvent::OutcomeUnknown { run, reason, secrets }
+                        }
+                        RunOutcome::RollbackPartial => {
+                            ChangeEvent::RollbackPartial { rollback: this, run, reason }
+                        }
+                        RunOutcome::RollbackBlocked => {
+                            ChangeEvent::RollbackBlocked { rollback: this, run, reason }
+                        }
+                    }])
+                }
+                ChangeState::Finished(finish) if finish.execution.run == run => Ok(Vec::new()),
+                other => Err(wrong_state(other, "only the run that it executes can end it")),
+            }
+        }
+        C::StartRollback { rollback, run } => start_rollback(state, &by, rollback, run),
+        C::RecordRollback { rollback, run, outcome, reason } => {
+            system(&by)?;
+            match state {
+                ChangeState::Finished(Finish { how: Outcome::RollingBack { run: own, .. }, .. })
+                    if *own == run =>
+                {
+                    Ok(vec![match outcome {
+                        RunOutcome::Complete => ChangeEvent::RolledBack { rollback, run },
+                        RunOutcome::RollbackBlocked => {
+                            ChangeEvent::RollbackBlocked { rollback, run, reason }
+                        }
+                        RunOutcome::Failed
+                        | RunOutcome::OutcomeUnknown
+                        | RunOutcome::RollbackPartial => {
+                            ChangeEvent::RollbackPartial { rollback, run, reason }
+                        }
+                    }])
+                }
+                ChangeState::Finished(_) => Ok(Vec::new()),
+                other => Err(wrong_state(other, "only a change being rolled back can be")),
+            }
+        }
+        C::RevealSecret { secret } => {
+            let ChangeState::Finished(finish) = state else {
+                return Err(if matches!(state, ChangeState::Absent) {
+                    No::NotFound
+                } else {
+                    No::NoSuchSecret
+                });
+            };
+            if by.actor.kind != ActorKind::User
+                || by.actor.person() != Some(finish.execution.subject.author)
+            {
+                return Err(No::Denied { needed: ITS_REQUESTER });
+            }
+            if !finish.secrets.iter().any(|produced| produced.id == secret) {
+                return Err(No::NoSuchSecret);
+            }
+            if finish.revealed.contains(&secret) {
+                return Err(No::AlreadyRevealed);
+            }
+            Ok(vec![ChangeEvent::SecretRevealed { secret }])
+        }
+    }
+}
+
+fn draft_new(
+    state: &ChangeState,
+    by: &Principal,
+    draft: Draft,
+    rollback_of: Option<ChangeId>,
+) -> Result<Vec<ChangeEvent>, No> {
+    if !matches!(state, ChangeState::Absent) {
+        return Err(No::Exists);
+    }
+    proposer(by)?;
+    let draft = checked(draft)?;
+    Ok(vec![ChangeEvent::Drafted { draft, rollback_of }])
+}
+
+fn edit(state: &ChangeState, by: &Principal, draft: Draft) -> Result<Vec<ChangeEvent>, No> {
+    let subject = reviewable(state, "only drafts and changes in review can be edited")?;
+    proposer(by)?;
+    if subject.rollback_of.is_some() {
+        return Err(No::NotInState {
+            state: "a rollback",
+            wanted: "its plan comes from the captured state and is not edited",
+        });
+    }
+    let draft = checked(draft)?;
+    if draft == subject.draft {
+        return Ok(Vec::new());
+    }
+    Ok(vec![ChangeEvent::Edited { draft }])
+}
+
+fn record_plan(
+    state: &ChangeState,
+    by: &Principal,
+    plan: Box<crate::plan::Plan>,
+) -> Result<Vec<ChangeEvent>, No> {
+    reviewable(state, "only drafts and changes in review can be planned")?;
+    proposer(by)?;
+    match state {
+        // In review, the same plan again changes nothing and keeps the approvals.
+        ChangeState::Submitted(Submission { plan: old, .. })
+        | ChangeState::Approved(Approval { submission: Submission { plan: old, .. }, .. })
+            if old.digest == plan.digest =>
+        {
+            Ok(Vec::new())
+        }
+        ChangeState::Absent
+        | ChangeState::Draft(_)
+        | ChangeState::Submitted(_)
+        | ChangeState::Approved(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Finished(_)
+        | ChangeState::Closed(_) => Ok(vec![ChangeEvent::Planned { plan }]),
+    }
+}
+
+fn submit(
+    state: &ChangeState,
+    by: &Principal,
+    at: Timestamp,
+    environment: crate::risk::Environment,
+    risk: crate::risk::Risk,
+) -> Result<Vec<ChangeEvent>, No> {
+    let Drafting { subject, plan } = match state {
+        ChangeState::Draft(drafting) => drafting,
+        ChangeState::Absent => return Err(No::NotFound),
+        // The system submits rollbacks by itself; agreeing with that is not an error.
+        ChangeState::Submitted(submission) if submission.subject.rollback_of.is_some() => {
+            return Ok(Vec::new());
+        }
+        other => return Err(wrong_state(other, "only a draft can be submitted")),
+    };
+    person(by)?;
+    operator(by)?;
+    let plan = plan.as_ref().ok_or(No::PlanMissing)?;
+    if at.seconds_since(plan.computed_at) > MAX_PLAN_AGE_S {
+        return Err(No::PlanOutdated);
+    }
+    if !plan.is_ready() {
+        let failed: Vec<_> =
+            plan.checks.iter().filter(|c| !c.ok).map(|c| c.detail.as_str()).collect();
+        return Err(No::PlanNotReady { checks: failed.join("; ") });
+    }
+    let quorum = policy::quorum(risk.level, environment, subject.rollback_of.is_some());
+    let digest = plan.digest.clone();
+    let (needed, valid_s, delay_s) = (quorum.approvals, quorum.valid_s, quorum.delay_s);
+    let mut events =
+        vec![ChangeEvent::Submitted { digest: digest.clone(), environment, risk, quorum }];
+    if needed == 0 {
+        events.push(approved(digest, at, delay_s, valid_s));
+    }
+    Ok(events)
+}
+
+/// Why somebody may not approve this change now, or `Ok`.
+///
+/// The question whether it is their own comes first: no role makes a difference to that answer.
+fn may_approve<'a>(state: &'a ChangeState, by: &Principal) -> Result<&'a Submission, No> {
+    let submission = match state {
+        ChangeState::Submitted(submission) => submission,
+        ChangeState::Approved(approval) => &approval.submission,
+        ChangeState::Absent => return Err(No::NotFound),
+        other => return Err(wrong_state(other, "only a submitted change can be approved")),
+    };
+    person(by)?;
+    if by.actor.person().is_some_and(|person| submission.subject.is_own(person)) {
+        return Err(No::OwnApproval);
+    }
+    if !by.has(Role::Approver) {
+        return Err(No::Denied { needed: APPROVER });
+    }
+    Ok(submission)
+}
+
+fn approve(
+    state: &ChangeState,
+    by: &Principal,
+    at: Timestamp,
+    digest: String,
+    comment: Option<String>,
+) -> Result<Vec<ChangeEvent>, No> {
+    let submission = may_approve(state, by)?;
+    if submission.plan.digest != digest {
+        return Err(No::StaleDigest);
+    }
+    if comment.as_ref().is_some_and(|comment| comment.len() > 2000) {
+        return Err(No::Invalid { field: "comment", problem: "at most 2,000 bytes".to_owned() });
+    }
+    let Some(approver) = by.actor.person() else {
+        return Err(No::Denied { needed: A_PERSON });
+    };
+    if submission.approvals.iter().any(|given| given.by == approver) {
+        return Ok(Vec::new());
+    }
+    if matches!(state, ChangeState::Approved(_)) {
+        return Err(wrong_state(state, "its quorum is complete, it needs no more approvals"));
+    }
+    let as_admin = by.has(Role::Admin);
+    let mut after = submission.clone();
+    after.approvals.push(Given { by: approver, as_admin });
+    let mut events =
+        vec![ChangeEvent::ApprovalGiven { digest: digest.clone(), comment, as_admin }];
+    if after.is_complete() {
+        events.push(approved(digest, at, after.quorum.delay_s, after.quorum.valid_s));
+    }
+    Ok(events)
+}
+
+fn approved(digest: String, at: Timestamp, delay_s: u32, valid_s: u32) -> ChangeEvent {
+    ChangeEvent::Approved {
+        digest,
+        not_before: at.plus_seconds(i64::from(delay_s)),
+        until: at.plus_seconds(i64::from(delay_s) + i64::from(valid_s)),
+    }
+}
+
+fn reject(state: &ChangeState, by: &Principal, reason: String) -> Result<Vec<ChangeEvent>, No> {
+    let submission = may_approve(state, by)?;
+    let reason = checked_text("reason", reason, 2000)?;
+    Ok(vec![ChangeEvent::Rejected { digest: submission.plan.digest.clone(), reason }])
+}
+
+fn withdraw(state: &ChangeState, by: &Principal) -> Result<Vec<ChangeEvent>, No> {
+    let subject = match state {
+        ChangeState::Submitted(phase) => &phase.subject,
+        ChangeState::Approved(phase) => &phase.submission.subject,
+        ChangeState::Absent => return Err(No::NotFound),
+        other => return Err(wrong_state(other, "only a change in review can be withdrawn")),
+    };
+    own(subject, by)?;
+    Ok(vec![ChangeEvent::Withdrawn {}])
+}
+
+fn cancel(state: &ChangeState, by: &Principal, reason: String) -> Result<Vec<ChangeEvent>, No> {
+    let subject = reviewable(state, "it is too late to cancel it")?;
+    own(subject, by)?;
+    let reason = checked_text("reason", reason, 2000)?;
+    Ok(vec![ChangeEvent::Cancelled { reason }])
+}
+
+fn expire(state: &ChangeState, by: &Principal, at: Timestamp) -> Result<Vec<ChangeEvent>, No> {
+    system(by)?;
+    match state {
+        ChangeState::Approved(approval) if at >= approval.until => Ok(vec![ChangeEvent::Expired {}]),
+        ChangeState::Absent => Err(No::NotFound),
+        ChangeState::Draft(_)
+        | ChangeState::Submitted(_)
+        | ChangeState::Approved(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Finished(_)
+        | ChangeState::Closed(_) => Ok(Vec::new()),
+    }
+}
+
+/// Why this change may not be executed now by this person, or the approval that lets it.
+///
+/// The runtime asks this before it reads the target; the same function decides the command.
+pub fn may_execute<'a>(
+    state: &'a ChangeState,
+    by: &Principal,
+    at: Timestamp,
+) -> Result<&'a Approval, No> {
+    person(by)?;
+    operator(by)?;
+    let approval = match state {
+        ChangeState::Approved(approval) => approval,
+        ChangeState::Absent => return Err(No::NotFound),
+        ChangeState::Submitted(submission) => {
+            return Err(No::QuorumMissing {
+                given: u32::try_from(submission.approvals.len()).unwrap_or(u32::MAX),
+                needed: submission.quorum.approvals,
+                admin: if submission.quorum.admin { ", one of which has to be an admin's" } else { "" },
+            });
+        }
+        other => return Err(wrong_state(other, "only an approved change can be executed")),
+    };
+    if at >= approval.until {
+        return Err(No::ApprovalExpired { until: approval.until });
+    }
+    if at < approval.not_before {
+        return Err(No::TooEarly {
+            not_before: approval.not_before,
+            why: "critical changes wait 15 minutes after the last approval",
+        });
+    }
+    if let Some(window) = approval.submission.subject.draft.window {
+        if at < window.start {
+            return Err(No::TooEarly { not_before: window.start, why: "that is when its window opens" });
+        }
+        if at >= window.end {
+            return Err(No::WindowOver { end: window.end });
+        }
+    }
+    Ok(approval)
+}
+
+/// Why this change may not be rolled back, or the execution that would be undone.
+///
+/// `later` are changes that were applied to one of its targets afterwards and still stand.
+pub fn may_roll_back<'a>(
+    state: &'a ChangeState,
+    by: &Principal,
+    later: &[ChangeId],
+) -> Result<&'a Execution, No> {
+    let finish = match state {
+        ChangeState::Finished(finish) => finish,
+        ChangeState::Absent => return Err(No::NotFound),
+        other => return Err(wrong_state(other, "only an executed change can be rolled back")),
+    };
+    proposer(by)?;
+    match finish.how {
+        Outcome::Complete
+        | Outcome::Failed
+        | Outcome::RollbackPartial
+        | Outcome::RollbackBlocked => {}
+        Outcome::Unknown => {
+            return Err(wrong_state(state, "what is unknown has to be settled before it is undone"));
+        }
+        Outcome::RollingBack { .. } => {
+            return Err(wrong_state(state, "a rollback of it is running already"));
+        }
+        Outcome::RolledBack => return Err(wrong_state(state, "there is nothing left to undo")),
+    }
+    if finish.execution.subject.rollback_of.is_some() {
+        return Err(No::NotInState {
+            state: "a rollback",
+            wanted: "to go forward again, make a new change",
+        });
+    }
+    for step in &finish.execution.plan.steps {
+        match &step.reversibility {
+            Reversibility::OneWay { why } => return Err(No::OneWay { why: why.clone() }),
+            Reversibility::Reversible | Reversibility::CompensateOnly { .. } => {}
+        }
+    }
+    if !later.is_empty() {
+        return Err(No::OutOfOrderRollback { blocking: later.to_vec() });
+    }
+    Ok(&finish.execution)
+}
+
+fn start_rollback(
+    state: &ChangeState,
+    by: &Principal,
+    rollback: ChangeId,
+    run: crate::id::RunId,
+) -> Result<Vec<ChangeEvent>, No> {
+    system(by)?;
+    match state {
+        ChangeState::Finished(finish) => match finish.how {
+            Outcome::Complete
+            | Outcome::Failed
+            | Outcome::RollbackPartial
+            | Outcome::RollbackBlocked => Ok(vec![ChangeEvent::RollbackStarted { rollback, run }]),
+            Outcome::RollingBack { run: running, .. } if running == run => Ok(Vec::new()),
+            Outcome::Unknown | Outcome::RollingBack { .. } | Outcome::RolledBack => {
+                Err(wrong_state(state, "it cannot be rolled back now"))
+            }
+        },
+        ChangeState::Absent => Err(No::NotFound),
+        other => Err(wrong_state(other, "only an executed change can be rolled back")),
+    }
+}
+
+/// The subject of a change that has not begun to execute.
+fn reviewable<'a>(state: &'a ChangeState, wanted: &'static str) -> Result<&'a Subject, No> {
+    match state {
+        ChangeState::Draft(phase) => Ok(&phase.subject),
+        ChangeState::Submitted(phase) => Ok(&phase.subject),
+        ChangeState::Approved(phase) => Ok(&phase.submission.subject),
+        ChangeState::Absent => Err(No::NotFound),
+        ChangeState::Executing(_) | ChangeState::Finished(_) | ChangeState::Closed(_) => {
+            Err(wrong_state(state, wanted))
+        }
+    }
+}
+
+fn wrong_state(state: &ChangeState, wanted: &'static str) -> No {
+    if matches!(state, ChangeState::Absent) {
+        return No::NotFound;
+    }
+    No::NotInState { state: state.name(), wanted }
+}
+
+fn proposer(by: &Principal) -> Result<(), No> {
+    if by.actor.person().is_none() {
+        return Err(No::Denied { needed: A_PERSON });
+    }
+    operator(by)
+}
+
+fn operator(by: &Principal) -> Result<(), No> {
+    if by.has(Role::Operator) { Ok(()) } else { Err(No::Denied { needed: OPERATOR }) }
+}
+
+fn person(by: &Principal) -> Result<(), No> {
+    if by.actor.kind == ActorKind::User { Ok(()) } else { Err(No::Denied { needed: A_PERSON }) }
+}
+
+fn system(by: &Principal) -> Result<(), No> {
+    if by.actor.kind == ActorKind::System { Ok(()) } else { Err(No::Denied { needed: THE_SYSTEM }) }
+}
+
+fn own(subject: &Subject, by: &Principal) -> Result<(), No> {
+    person(by)?;
+    let is_own = by.actor.person().is_some_and(|person: PersonId| subject.is_own(person));
+    if is_own { Ok(()) } else { Err(No::Denied { needed: ITS_AUTHOR }) }
+}
+
+fn checked(mut draft: Draft) -> Result<Draft, No> {
+    draft.title = checked_text("title", draft.title, 200)?;
+    draft.reason = checked_text("reason", draft.reason, 4000)?;
+    if let Some(ticket) = draft.ticket.take() {
+        draft.ticket = Some(checked_text("ticket", ticket, 200)?);
+    }
+    let invalid = |field, problem: String| Err(No::Invalid { field, problem });
+    if draft.targets.is_empty() {
+        return invalid("targets", "name at least one target".to_owned());
+    }
+    if draft.targets.len() > MAX_TARGETS {
+        return invalid("targets", format!("at most {MAX_TARGETS} targets in one change"));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    if !draft.targets.iter().all(|target| seen.insert(*target)) {
+        return invalid("targets", "each target once".to_owned());
+    }
+    if draft.window.is_some_and(|window| window.end <= window.start) {
+        return invalid("window", "it has to end after it starts".to_owned());
+    }
+    Ok(draft)
+}
+
+fn checked_text(field: &'static str, text: String, limit: usize) -> Result<String, No> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(No::Invalid { field, problem: "must not be empty".to_owned() });
+    }
+    if text.chars().count() > limit {
+        return Err(No::Invalid { field, problem: format!("at most {limit} characters") });
+    }
+    if text.contains('\0') {
+        return Err(No::Invalid { field, problem: "must not contain NUL".to_owned() });
+    }
+    Ok(text.to_owned())
+}

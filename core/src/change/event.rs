@@ -1,0 +1,107 @@
+//! What can happen to a change.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::{AssetId, ChangeId, ConnectionId, RunId, SecretId};
+use crate::plan::{Plan, PlanDigest};
+use crate::risk::{Environment, Risk};
+use crate::time::Timestamp;
+
+/// What a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draft {
+    pub title: String,
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// Action id.
+    pub change_type: String,
+    pub connection: ConnectionId,
+    pub targets: Vec<AssetId>,
+    pub parameters: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+}
+
+/// When a change may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    pub start: Timestamp,
+    pub end: Timestamp,
+}
+
+/// What the policy asks for, fixed at submission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quorum {
+    pub policy_version: u32,
+    /// The rule that matched, in words.
+    pub rule: String,
+    pub approvals: u32,
+    /// One of them has to be an admin's.
+    pub admin: bool,
+    /// Seconds between the last approval and the earliest execution.
+    pub delay_s: u32,
+    /// Seconds that approvals stay valid.
+    pub valid_s: u32,
+}
+
+/// A secret that an execution produced; its value is in the secret table only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Produced {
+    pub id: SecretId,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum ChangeEvent {
+    #[serde(rename = "change.drafted")]
+    Drafted {
+        draft: Draft,
+        /// Set on a rollback: the change that it undoes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rollback_of: Option<ChangeId>,
+    },
+    #[serde(rename = "change.edited")]
+    Edited { draft: Draft },
+    #[serde(rename = "change.planned")]
+    Planned { plan: Box<Plan> },
+    #[serde(rename = "change.submitted")]
+    Submitted { digest: PlanDigest, environment: Environment, risk: Risk, quorum: Quorum },
+    #[serde(rename = "change.approval_given")]
+    ApprovalGiven { digest: PlanDigest, comment: Option<String>, as_admin: bool },
+    /// The quorum is complete.
+    #[serde(rename = "change.approved")]
+    Approved { digest: PlanDigest, not_before: Timestamp, until: Timestamp },
+    #[serde(rename = "change.rejected")]
+    Rejected { digest: PlanDigest, reason: String },
+    #[serde(rename = "change.withdrawn")]
+    Withdrawn {},
+    #[serde(rename = "change.cancelled")]
+    Cancelled { reason: String },
+    #[serde(rename = "change.expired")]
+    Expired {},
+    #[serde(rename = "change.execution_started")]
+    ExecutionStarted { run: RunId, digest: PlanDigest },
+    #[serde(rename = "change.completed")]
+    Completed { run: RunId, secrets: Vec<Produced> },
+    #[serde(rename = "change.failed")]
+    Failed { run: RunId, reason: String, secrets: Vec<Produced> },
+    #[serde(rename = "change.outcome_unknown")]
+    OutcomeUnknown { run: RunId, reason: String, secrets: Vec<Produced> },
+    /// A rollback of this change began to run.
+    #[serde(rename = "change.rollback_started")]
+    RollbackStarted { rollback: ChangeId, run: RunId },
+    #[serde(rename = "change.rolled_back")]
+    RolledBack { rollback: ChangeId, run: RunId },
+    /// On the change and on its rollback: some steps are undone, some are not.
+    #[serde(rename = "change.rollback_partial")]
+    RollbackPartial { rollback: ChangeId, run: RunId, reason: String },
+    /// On the change and on its rollback: somebody moved the target, nothing was undone there.
+    #[serde(rename = "change.rollback_blocked")]
+    RollbackBlocked { rollback: ChangeId, run: RunId, reason: String },
+    /// A produced secret was handed over.
+    #[serde(rename = "change.secret_revealed")]
+    SecretRevealed { secret: SecretId },
+}

@@ -1,0 +1,152 @@
+//! State and event to state.
+
+use std::collections::BTreeSet;
+
+use crate::actor::Actor;
+use crate::change::event::ChangeEvent;
+use crate::change::state::{
+    Approval, ChangeState, Closed, Closing, Drafting, Execution, Finish, Given, Outcome, Subject,
+    Submission,
+};
+use crate::id::PersonId;
+
+pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor) -> ChangeState {
+    use ChangeEvent as E;
+    use ChangeState as S;
+
+    match (state, event) {
+        (S::Absent, E::Drafted { draft, rollback_of }) => S::Draft(Drafting {
+            subject: Subject {
+                author: by.person().unwrap_or(PersonId(by.id)),
+                editors: BTreeSet::new(),
+                draft: draft.clone(),
+                rollback_of: *rollback_of,
+            },
+            plan: None,
+        }),
+        (state, E::Edited { draft }) => match into_subject(state) {
+            Ok(mut subject) => {
+                subject.draft = draft.clone();
+                subject.editors.extend(by.person());
+                S::Draft(Drafting { subject, plan: None })
+            }
+            Err(state) => *state,
+        },
+        (state, E::Planned { plan }) => match into_subject(state) {
+            Ok(subject) => S::Draft(Drafting { subject, plan: Some(plan.clone()) }),
+            Err(state) => *state,
+        },
+        (S::Draft(Drafting { subject, plan: Some(plan) }), E::Submitted { quorum, .. }) => {
+            S::Submitted(Submission { subject, plan, quorum: quorum.clone(), approvals: Vec::new() })
+        }
+        (S::Submitted(mut submission), E::ApprovalGiven { as_admin, .. }) => {
+            if let Some(by) = by.person() {
+                submission.approvals.push(Given { by, as_admin: *as_admin });
+            }
+            S::Submitted(submission)
+        }
+        (S::Submitted(submission), E::Approved { not_before, until, .. }) => {
+            S::Approved(Approval { submission, not_before: *not_before, until: *until })
+        }
+        (state, E::Withdrawn {}) => match state {
+            S::Submitted(Submission { subject, plan, .. })
+            | S::Approved(Approval { submission: Submission { subject, plan, .. }, .. }) => {
+                S::Draft(Drafting { subject, plan: Some(plan) })
+            }
+            S::Absent | S::Draft(_) | S::Executing(_) | S::Finished(_) | S::Closed(_) => state,
+        },
+        (state, E::Rejected { .. }) => close(state, Closed::Rejected),
+        (state, E::Cancelled { .. }) => close(state, Closed::Cancelled),
+        (state, E::Expired {}) => close(state, Closed::Expired),
+        (S::Approved(Approval { submission, .. }), E::ExecutionStarted { run, .. }) => {
+            S::Executing(Execution {
+                subject: submission.subject,
+                plan: submission.plan,
+                approvers: submission.approvals.into_iter().map(|given| given.by).collect(),
+                run: *run,
+            })
+        }
+        (S::Executing(execution), E::Completed { secrets, .. }) => {
+            finish(execution, Outcome::Complete, secrets)
+        }
+        (S::Executing(execution), E::Failed { secrets, .. }) => {
+            finish(execution, Outcome::Failed, secrets)
+        }
+        (S::Executing(execution), E::OutcomeUnknown { secrets, .. }) => {
+            finish(execution, Outcome::Unknown, secrets)
+        }
+        (S::Executing(execution), E::RollbackPartial { .. }) => {
+            finish(execution, Outcome::RollbackPartial, &[])
+        }
+        (S::Executing(execution), E::RollbackBlocked { .. }) => {
+            finish(execution, Outcome::RollbackBlocked, &[])
+        }
+        (S::Finished(finish), E::RollbackStarted { rollback, run }) => {
+            let how = Outcome::RollingBack { rollback: *rollback, run: *run };
+            S::Finished(Finish { how, ..finish })
+        }
+        (S::Finished(finish), E::RolledBack { .. }) => {
+            S::Finished(Finish { how: Outcome::RolledBack, ..finish })
+        }
+        (S::Finished(finish), E::RollbackPartial { .. }) => {
+            S::Finished(Finish { how: Outcome::RollbackPartial, ..finish })
+        }
+        (S::Finished(finish), E::RollbackBlocked { .. }) => {
+            S::Finished(Finish { how: Outcome::RollbackBlocked, ..finish })
+        }
+        (S::Finished(mut finish), E::SecretRevealed { secret }) => {
+            finish.revealed.insert(*secret);
+            S::Finished(finish)
+        }
+        // What cannot follow changes nothing: decide never lets it happen, and evolve is total.
+        (
+            state,
+            E::Drafted { .. }
+            | E::Submitted { .. }
+            | E::ApprovalGiven { .. }
+            | E::Approved { .. }
+            | E::ExecutionStarted { .. }
+            | E::Completed { .. }
+            | E::Failed { .. }
+            | E::OutcomeUnknown { .. }
+            | E::RollbackStarted { .. }
+            | E::RolledBack { .. }
+            | E::RollbackPartial { .. }
+            | E::RollbackBlocked { .. }
+            | E::SecretRevealed { .. },
+        ) => state,
+    }
+}
+
+/// The subject of a change that has not begun to execute; any other state comes back.
+fn into_subject(state: ChangeState) -> Result<Subject, Box<ChangeState>> {
+    match state {
+        ChangeState::Draft(phase) => Ok(phase.subject),
+        ChangeState::Submitted(phase) => Ok(phase.subject),
+        ChangeState::Approved(phase) => Ok(phase.submission.subject),
+        ChangeState::Absent
+        | ChangeState::Executing(_)
+        | ChangeState::Finished(_)
+        | ChangeState::Closed(_) => Err(Box::new(state)),
+    }
+}
+
+fn close(state: ChangeState, how: Closed) -> ChangeState {
+    match into_subject(state) {
+        Ok(subject) => ChangeState::Closed(Closing { subject, how }),
+        Err(state) => *state,
+    }
+}
+
+fn finish(
+    execution: Execution,
+    how: Outcome,
+    secrets: &[crate::change::event::Produced],
+) -> ChangeState {
+    ChangeState::Finished(Finish {
+        execution,
+        how,
+        secrets: secrets.to_vec(),
+        revealed: BTreeSet::new(),
+    })
+}

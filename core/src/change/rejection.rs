@@ -1,0 +1,76 @@
+//! Every "no" of a change.
+
+use crate::aggregate::Reject;
+use crate::id::ChangeId;
+use crate::time::Timestamp;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeRejection {
+    #[error("This change exists already.")]
+    Exists,
+    #[error("There is no such change.")]
+    NotFound,
+    #[error("This needs {needed}. Ask an admin for the role, or somebody who has it to do it.")]
+    Denied { needed: &'static str },
+    #[error("{field}: {problem}")]
+    Invalid { field: &'static str, problem: String },
+    #[error("The change is {state}; {wanted}.")]
+    NotInState { state: &'static str, wanted: &'static str },
+    #[error("The change has no plan. Plan it first, so that approvers see what will happen.")]
+    PlanMissing,
+    #[error("The plan is more than an hour old. Plan again, so that it shows the target of now.")]
+    PlanOutdated,
+    #[error("The plan's checks failed: {checks}. Put that right and plan again.")]
+    PlanNotReady { checks: String },
+    #[error(
+        "The target is not what it was when the plan was made ({moved}). Plan again and have the new plan approved."
+    )]
+    PlanMoved { moved: String },
+    #[error(
+        "This approval names another plan than the one that was submitted. Reload the change, read the plan, and approve that."
+    )]
+    StaleDigest,
+    #[error("Author and editors of a change never approve it. Somebody else with the approver role has to.")]
+    OwnApproval,
+    #[error("{given} of {needed} approvals are given{admin}. It can run once the quorum is complete.")]
+    QuorumMissing { given: u32, needed: u32, admin: &'static str },
+    #[error("The approvals ran out at {until}. Plan and submit again.")]
+    ApprovalExpired { until: Timestamp },
+    #[error("It may not run before {not_before}: {why}.")]
+    TooEarly { not_before: Timestamp, why: &'static str },
+    #[error("Its window ended at {end}. Edit the window and have the change approved again.")]
+    WindowOver { end: Timestamp },
+    #[error("Later changes to the same asset have to be rolled back first, newest first.")]
+    OutOfOrderRollback { blocking: Vec<ChangeId> },
+    #[error("This change cannot be undone: {why}.")]
+    OneWay { why: String },
+    #[error("This change produced no such secret.")]
+    NoSuchSecret,
+    #[error("This secret was handed over before; it is shown once. Rotate it to get a new one.")]
+    AlreadyRevealed,
+}
+
+impl Reject for ChangeRejection {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Exists => "change.exists",
+            Self::NotFound | Self::NoSuchSecret => "not_found",
+            Self::Denied { .. } => "access.denied",
+            Self::Invalid { .. } => "validation.failed",
+            Self::NotInState { .. } => "change.not_in_state",
+            Self::PlanMissing => "change.plan_missing",
+            Self::PlanOutdated => "change.plan_outdated",
+            Self::PlanNotReady { .. } => "change.plan_not_ready",
+            Self::PlanMoved { .. } => "change.plan_moved",
+            Self::StaleDigest => "change.stale_digest",
+            Self::OwnApproval => "change.own_approval",
+            Self::QuorumMissing { .. } => "change.quorum_missing",
+            Self::ApprovalExpired { .. } => "change.approval_expired",
+            Self::TooEarly { .. } => "change.too_early",
+            Self::WindowOver { .. } => "change.window_over",
+            Self::OutOfOrderRollback { .. } => "change.out_of_order_rollback",
+            Self::OneWay { .. } => "change.one_way",
+            Self::AlreadyRevealed => "secret.already_revealed",
+        }
+    }
+}

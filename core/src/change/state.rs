@@ -1,0 +1,164 @@
+//! One struct per phase: a field that makes no sense in a phase does not exist there.
+
+use std::collections::BTreeSet;
+
+use crate::change::event::{Draft, Produced, Quorum};
+use crate::id::{ChangeId, PersonId, RunId, SecretId};
+use crate::plan::Plan;
+use crate::time::Timestamp;
+
+#[derive(Clone, Debug, Default)]
+pub enum ChangeState {
+    #[default]
+    Absent,
+    Draft(Drafting),
+    Submitted(Submission),
+    Approved(Approval),
+    Executing(Execution),
+    Finished(Finish),
+    Closed(Closing),
+}
+
+/// What a change is about, in every phase.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    pub author: PersonId,
+    pub editors: BTreeSet<PersonId>,
+    pub draft: Draft,
+    pub rollback_of: Option<ChangeId>,
+}
+
+impl Subject {
+    /// Author or editor: one who may not approve.
+    pub fn is_own(&self, person: PersonId) -> bool {
+        self.author == person || self.editors.contains(&person)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Drafting {
+    pub subject: Subject,
+    pub plan: Option<Box<Plan>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Submission {
+    pub subject: Subject,
+    pub plan: Box<Plan>,
+    pub quorum: Quorum,
+    pub approvals: Vec<Given>,
+}
+
+/// One approval of the submitted plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    pub by: PersonId,
+    pub as_admin: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Approval {
+    pub submission: Submission,
+    pub not_before: Timestamp,
+    pub until: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub struct Execution {
+    pub subject: Subject,
+    pub plan: Box<Plan>,
+    pub approvers: Vec<PersonId>,
+    pub run: RunId,
+}
+
+#[derive(Clone, Debug)]
+pub struct Finish {
+    pub execution: Execution,
+    pub how: Outcome,
+    pub secrets: Vec<Produced>,
+    pub revealed: BTreeSet<SecretId>,
+}
+
+/// How an execution ended, and what became of undoing it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Complete,
+    Failed,
+    Unknown,
+    RollingBack { rollback: ChangeId, run: RunId },
+    RolledBack,
+    RollbackPartial,
+    RollbackBlocked,
+}
+
+#[derive(Clone, Debug)]
+pub struct Closing {
+    pub subject: Subject,
+    pub how: Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    Rejected,
+    Cancelled,
+    Expired,
+}
+
+impl ChangeState {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Draft(_) => "a draft",
+            Self::Submitted(_) => "submitted",
+            Self::Approved(_) => "approved",
+            Self::Executing(_) => "executing",
+            Self::Finished(finish) => match finish.how {
+                Outcome::Complete => "complete",
+                Outcome::Failed => "failed",
+                Outcome::Unknown => "of unknown outcome",
+                Outcome::RollingBack { .. } => "being rolled back",
+                Outcome::RolledBack => "rolled back",
+                Outcome::RollbackPartial => "partly rolled back",
+                Outcome::RollbackBlocked => "blocked in its rollback",
+            },
+            Self::Closed(closing) => match closing.how {
+                Closed::Rejected => "rejected",
+                Closed::Cancelled => "cancelled",
+                Closed::Expired => "expired",
+            },
+        }
+    }
+
+    pub const fn subject(&self) -> Option<&Subject> {
+        match self {
+            Self::Absent => None,
+            Self::Draft(phase) => Some(&phase.subject),
+            Self::Submitted(phase) => Some(&phase.subject),
+            Self::Approved(phase) => Some(&phase.submission.subject),
+            Self::Executing(phase) => Some(&phase.subject),
+            Self::Finished(phase) => Some(&phase.execution.subject),
+            Self::Closed(phase) => Some(&phase.subject),
+        }
+    }
+
+    /// The current plan.
+    pub fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::Absent | Self::Closed(_) => None,
+            Self::Draft(phase) => phase.plan.as_deref(),
+            Self::Submitted(phase) => Some(&phase.plan),
+            Self::Approved(phase) => Some(&phase.submission.plan),
+            Self::Executing(phase) => Some(&phase.plan),
+            Self::Finished(phase) => Some(&phase.execution.plan),
+        }
+    }
+}
+
+impl Submission {
+    /// Whether the quorum is complete.
+    pub fn is_complete(&self) -> bool {
+        let given = u32::try_from(self.approvals.len()).unwrap_or(u32::MAX);
+        given >= self.quorum.approvals
+            && (!self.quorum.admin || self.approvals.iter().any(|given| given.as_admin))
+    }
+}

@@ -1,0 +1,58 @@
+//! What can happen to a connection.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::{ChangeId, HostId, SecretId};
+use crate::plan::Check;
+use crate::risk::Environment;
+
+/// Why credentials were decrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    Test,
+    Discover,
+    Plan,
+    Execute,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum ConnectionEvent {
+    #[serde(rename = "connection.created")]
+    Created {
+        name: String,
+        connector: String,
+        environment: Environment,
+        /// Credentials without their secret fields.
+        settings: Value,
+        /// The whole credentials, encrypted; absent for connectors that need none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        credentials: Option<SecretId>,
+        /// The host that a built-in connection belongs to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<HostId>,
+    },
+    #[serde(rename = "connection.renamed")]
+    Renamed { name: String },
+    #[serde(rename = "connection.relabelled")]
+    Relabelled { environment: Environment },
+    #[serde(rename = "connection.credentials_replaced")]
+    CredentialsReplaced { settings: Value, credentials: SecretId },
+    #[serde(rename = "connection.removed")]
+    Removed {},
+    #[serde(rename = "connection.tested")]
+    Tested { ok: bool, checks: Vec<Check> },
+    #[serde(rename = "connection.discovered")]
+    Discovered { found: u64, new: u64, changed: u64, gone: u64, duration_ms: u64 },
+    #[serde(rename = "connection.discovery_failed")]
+    DiscoveryFailed { kind: String, reason: String },
+    /// Credentials were decrypted.
+    #[serde(rename = "connection.credentials_opened")]
+    CredentialsOpened {
+        purpose: Purpose,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<ChangeId>,
+    },
+}

@@ -1,0 +1,51 @@
+//! State and event to state.
+
+use crate::connection::event::ConnectionEvent;
+use crate::connection::state::{Active, ConnectionState, Removed};
+use crate::time::Timestamp;
+
+/// Total. What no decision could have produced, such as a second `created`, changes nothing.
+pub fn evolve(state: ConnectionState, event: &ConnectionEvent, at: Timestamp) -> ConnectionState {
+    use ConnectionEvent as E;
+    use ConnectionState as S;
+
+    match (state, event) {
+        (
+            S::Absent,
+            E::Created { name, connector, environment, settings, credentials, host },
+        ) => S::Active(Active {
+            name: name.clone(),
+            connector: connector.clone(),
+            environment: *environment,
+            settings: settings.clone(),
+            credentials: *credentials,
+            host: *host,
+        }),
+        (S::Active(active), E::Renamed { name }) => {
+            S::Active(Active { name: name.clone(), ..active })
+        }
+        (S::Active(active), E::Relabelled { environment }) => {
+            S::Active(Active { environment: *environment, ..active })
+        }
+        (S::Active(active), E::CredentialsReplaced { settings, credentials }) => {
+            S::Active(Active {
+                settings: settings.clone(),
+                credentials: Some(*credentials),
+                ..active
+            })
+        }
+        (S::Active(active), E::Removed {}) => S::Removed(Removed { name: active.name, at }),
+        (
+            state,
+            E::Created { .. }
+            | E::Renamed { .. }
+            | E::Relabelled { .. }
+            | E::CredentialsReplaced { .. }
+            | E::Removed {}
+            | E::Tested { .. }
+            | E::Discovered { .. }
+            | E::DiscoveryFailed { .. }
+            | E::CredentialsOpened { .. },
+        ) => state,
+    }
+}

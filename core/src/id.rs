@@ -1,0 +1,153 @@
+//! Identifiers. Each kind is a type of its own, so that a change cannot be passed for a run.
+//!
+//! All of them are UUIDs; new ones are version 7 (RFC 9562), made at the edge (server, agent,
+//! command line), never here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(id: Uuid) -> Self {
+                Self(id)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// One change request.
+    ChangeId;
+    /// One execution of an approved plan.
+    RunId;
+    /// One configured connector instance.
+    ConnectionId;
+    /// One thing that can be a target.
+    AssetId;
+    /// One machine with an agent.
+    HostId;
+    /// One person.
+    PersonId;
+    /// One entry of the encrypted secret table; written `secret:<uuid>` in text.
+    SecretId;
+    /// One order to an agent.
+    JobId;
+    /// One command; the log answers a repeated one with its first answer.
+    CommandId;
+}
+
+/// What kind of aggregate a stream belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Category {
+    Asset,
+    Change,
+    Connection,
+    Host,
+    Person,
+    Run,
+}
+
+impl Category {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asset => "asset",
+            Self::Change => "change",
+            Self::Connection => "connection",
+            Self::Host => "host",
+            Self::Person => "person",
+            Self::Run => "run",
+        }
+    }
+}
+
+impl FromStr for Category {
+    type Err = BadStream;
+    fn from_str(text: &str) -> Result<Self, BadStream> {
+        Ok(match text {
+            "asset" => Self::Asset,
+            "change" => Self::Change,
+            "connection" => Self::Connection,
+            "host" => Self::Host,
+            "person" => Self::Person,
+            "run" => Self::Run,
+            other => return Err(BadStream(other.to_owned())),
+        })
+    }
+}
+
+/// The events of one aggregate instance; written `<category>-<uuid>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId {
+    pub category: Category,
+    pub id: Uuid,
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.category.as_str(), self.id)
+    }
+}
+
+/// A stream name that no aggregate has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a stream name: expected <category>-<uuid>, such as change-0190…")]
+pub struct BadStream(pub String);
+
+impl FromStr for StreamId {
+    type Err = BadStream;
+    fn from_str(text: &str) -> Result<Self, BadStream> {
+        let bad = || BadStream(text.to_owned());
+        let (category, id) = text.split_once('-').ok_or_else(bad)?;
+        Ok(Self { category: category.parse()?, id: id.parse().map_err(|_| bad())? })
+    }
+}
+
+impl Serialize for StreamId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StreamId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+macro_rules! streams {
+    ($($name:ident => $category:ident),*) => {$(
+        impl From<$name> for StreamId {
+            fn from(id: $name) -> Self {
+                Self { category: Category::$category, id: id.0 }
+            }
+        }
+    )*};
+}
+
+streams! {
+    AssetId => Asset, ChangeId => Change, ConnectionId => Connection, HostId => Host,
+    PersonId => Person, RunId => Run
+}

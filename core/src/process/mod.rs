@@ -1,0 +1,81 @@
+//! Process managers: what follows from an event in another stream.
+//!
+//! Pure: an event goes in, effects come out, and the runtime in the server performs them. Performing
+//! an effect twice is the same as performing it once, so that a runtime which crashed may begin
+//! again from an earlier event.
+
+use crate::change::event::ChangeEvent;
+use crate::event::{Event, Recorded};
+use crate::host::event::HostEvent;
+use crate::id::{ChangeId, HostId, RunId};
+use crate::run::event::RunEvent;
+
+/// What has to be done outside the stream that the event is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Start the run of a change whose execution has started, and carry it out.
+    BeginRun { change: ChangeId, run: RunId },
+    /// Tell the change how its run ended.
+    ReportOutcome { run: RunId },
+    /// Tell the change that was undone how its rollback ended, if `change` is a rollback.
+    ReportRollback { change: ChangeId },
+    /// Make the built-in connection of a host that enrolled.
+    ConnectHost { host: HostId },
+    /// Read the facts of a host that came online.
+    DiscoverHost { host: HostId },
+}
+
+/// What follows from an event.
+pub fn react(recorded: &Recorded) -> Vec<Effect> {
+    let id = recorded.header.stream.id;
+    match &recorded.event {
+        Event::Change(event) => match event {
+            ChangeEvent::ExecutionStarted { run, .. } => {
+                vec![Effect::BeginRun { change: ChangeId(id), run: *run }]
+            }
+            ChangeEvent::Completed { .. }
+            | ChangeEvent::Failed { .. }
+            | ChangeEvent::OutcomeUnknown { .. }
+            | ChangeEvent::RollbackPartial { .. }
+            | ChangeEvent::RollbackBlocked { .. } => {
+                vec![Effect::ReportRollback { change: ChangeId(id) }]
+            }
+            ChangeEvent::Drafted { .. }
+            | ChangeEvent::Edited { .. }
+            | ChangeEvent::Planned { .. }
+            | ChangeEvent::Submitted { .. }
+            | ChangeEvent::ApprovalGiven { .. }
+            | ChangeEvent::Approved { .. }
+            | ChangeEvent::Rejected { .. }
+            | ChangeEvent::Withdrawn {}
+            | ChangeEvent::Cancelled { .. }
+            | ChangeEvent::Expired {}
+            | ChangeEvent::RollbackStarted { .. }
+            | ChangeEvent::RolledBack { .. }
+            | ChangeEvent::SecretRevealed { .. } => Vec::new(),
+        },
+        Event::Run(event) => match event {
+            RunEvent::Finished { .. } => vec![Effect::ReportOutcome { run: RunId(id) }],
+            RunEvent::Started { .. }
+            | RunEvent::Claimed { .. }
+            | RunEvent::StepIntended { .. }
+            | RunEvent::StepSucceeded { .. }
+            | RunEvent::StepFailed { .. }
+            | RunEvent::StepUnknown { .. }
+            | RunEvent::StepReconciled { .. }
+            | RunEvent::StepVerified { .. }
+            | RunEvent::StepUnverified { .. }
+            | RunEvent::StepBlocked { .. } => Vec::new(),
+        },
+        Event::Host(event) => match event {
+            HostEvent::Enrolled { .. } => vec![Effect::ConnectHost { host: HostId(id) }],
+            HostEvent::CameOnline {} => vec![Effect::DiscoverHost { host: HostId(id) }],
+            HostEvent::Renewed { .. }
+            | HostEvent::WentOffline { .. }
+            | HostEvent::PolicyChanged { .. }
+            | HostEvent::Locked { .. }
+            | HostEvent::Revoked { .. } => Vec::new(),
+        },
+        Event::Asset(_) | Event::Connection(_) | Event::Person(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,35 @@
+//! What can be asked of a run. All of it is the runtime's, but for a person's finding.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::change::event::Produced;
+use crate::id::{ChangeId, PersonId, RunId};
+use crate::plan::{Field, Fingerprint, Plan};
+use crate::run::event::{Captured, Finding, Reason};
+
+#[derive(Clone, Debug)]
+pub enum RunCommand {
+    Start { change: ChangeId, plan: Box<Plan>, approvals: Vec<PersonId>, undoes: Option<RunId> },
+    /// Takes over; `after` is the epoch that the worker saw.
+    Claim { worker: Uuid, after: u32 },
+    /// The only gate in front of an effect.
+    Intend { step: u32, epoch: u32, key: String, before: Captured },
+    Succeed { step: u32, epoch: u32, outcome: Value, produced: Vec<Produced> },
+    Fail { step: u32, epoch: u32, reason: Reason },
+    /// Nobody can know what became of the intent.
+    LoseSight { step: u32, epoch: u32, reason: Reason },
+    Reconcile { step: u32, epoch: u32, finding: Finding, evidence: String, observed: Vec<Field> },
+    Verify { step: u32, epoch: u32, observed: Vec<Field>, fingerprint: Fingerprint },
+    Unverify { step: u32, epoch: u32, observed: Vec<Field>, reason: Reason },
+    Block {
+        step: u32,
+        epoch: u32,
+        before: Vec<Field>,
+        after: Vec<Field>,
+        now: Vec<Field>,
+        reason: Reason,
+    },
+    /// Ends the run if its steps say that it has ended.
+    Finish { epoch: u32 },
+}

@@ -1,0 +1,185 @@
+//! State and command to events, or the exact reason why not.
+
+use crate::actor::{Actor, ActorKind};
+use crate::aggregate::{Asked, Decider};
+use crate::catalog::EffectClass;
+use crate::event::Event;
+use crate::id::Category;
+use crate::run::command::RunCommand;
+use crate::run::event::{Finding, RunEvent};
+use crate::run::evolve::evolve;
+use crate::run::rejection::RunRejection as No;
+use crate::run::state::{RunState, Running, StepPhase};
+use crate::time::Timestamp;
+
+/// The run aggregate.
+#[derive(Clone, Copy, Debug)]
+pub struct Run;
+
+impl Decider for Run {
+    const CATEGORY: Category = Category::Run;
+    type State = RunState;
+    type Command = RunCommand;
+    type Event = RunEvent;
+    type Rejection = No;
+
+    fn decide(state: &RunState, asked: Asked<RunCommand>) -> Result<Vec<RunEvent>, No> {
+        if asked.by.actor.kind != ActorKind::System {
+            return Err(No::Denied);
+        }
+        decide(state, asked.command)
+    }
+
+    fn evolve(state: RunState, event: &RunEvent, _by: Actor, _at: Timestamp) -> RunState {
+        evolve(state, event)
+    }
+
+    fn own(event: &Event) -> Option<&RunEvent> {
+        if let Event::Run(event) = event { Some(event) } else { None }
+    }
+}
+
+impl From<RunEvent> for Event {
+    fn from(event: RunEvent) -> Self {
+        Self::Run(event)
+    }
+}
+
+fn decide(state: &RunState, command: RunCommand) -> Result<Vec<RunEvent>, No> {
+    use RunCommand as C;
+
+    match (state, command) {
+        (RunState::Absent, C::Start { change, plan, approvals, undoes }) => {
+            Ok(vec![RunEvent::Started { change, plan, approvals, undoes }])
+        }
+        (RunState::Absent, _) => Err(No::NotFound),
+        (RunState::Running(_) | RunState::Finished(_), C::Start { .. }) => Err(No::Exists),
+        (RunState::Finished(_), C::Finish { .. }) => Ok(Vec::new()),
+        (RunState::Finished(_), _) => Err(No::Finished),
+        (RunState::Running(run), command) => running(run, command),
+    }
+}
+
+fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
+    use RunCommand as C;
+    match command {
+        C::Start { .. } => Err(No::Exists),
+        C::Claim { worker, after } => {
+            if after != run.epoch {
+                return Err(No::Fenced { asked: after, current: run.epoch });
+            }
+            Ok(vec![RunEvent::Claimed { epoch: run.epoch.saturating_add(1), worker }])
+        }
+        C::Intend { step, epoch, key, before } => {
+            fenced(run, epoch)?;
+            let attempt = next_attempt(run, step)?;
+            Ok(vec![RunEvent::StepIntended { step, epoch, attempt, key, before }])
+        }
+        C::Succeed { step, epoch, outcome, produced } => {
+            fenced(run, epoch)?;
+            own_intent(run, step, epoch)?;
+            Ok(vec![RunEvent::StepSucceeded { step, epoch, outcome, produced }])
+        }
+        C::Fail { step, epoch, reason } => {
+            fenced(run, epoch)?;
+            own_intent(run, step, epoch)?;
+            Ok(vec![RunEvent::StepFailed { step, epoch, reason }])
+        }
+        C::LoseSight { step, epoch, reason } => {
+            fenced(run, epoch)?;
+            match phase(run, step)? {
+                StepPhase::Intended(_) => Ok(vec![RunEvent::StepUnknown { step, epoch, reason }]),
+                other => Err(wrong(step, other, "only an intent without an answer is unknown")),
+            }
+        }
+        C::Reconcile { step, epoch, finding, evidence, observed } => {
+            fenced(run, epoch)?;
+            match phase(run, step)? {
+                StepPhase::Unknown { .. } => {
+                    Ok(vec![RunEvent::StepReconciled { step, finding, evidence, observed }])
+                }
+                other => Err(wrong(step, other, "only what is unknown is reconciled")),
+            }
+        }
+        C::Verify { step, epoch, observed, fingerprint } => {
+            fenced(run, epoch)?;
+            effect_known(run, step)?;
+            Ok(vec![RunEvent::StepVerified { step, observed, fingerprint }])
+        }
+        C::Unverify { step, epoch, observed, reason } => {
+            fenced(run, epoch)?;
+            effect_known(run, step)?;
+            Ok(vec![RunEvent::StepUnverified { step, observed, reason }])
+        }
+        C::Block { step, epoch, before, after, now, reason } => {
+            fenced(run, epoch)?;
+            next_attempt(run, step)?;
+            Ok(vec![RunEvent::StepBlocked { step, before, after, now, reason }])
+        }
+        C::Finish { epoch } => {
+            fenced(run, epoch)?;
+            let (outcome, reason) = run.outcome().ok_or(No::NotOver)?;
+            Ok(vec![RunEvent::Finished { outcome, reason, secrets: run.produced.clone() }])
+        }
+    }
+}
+
+fn fenced(run: &Running, asked: u32) -> Result<(), No> {
+    if asked == run.epoch { Ok(()) } else { Err(No::Fenced { asked, current: run.epoch }) }
+}
+
+fn phase(run: &Running, step: u32) -> Result<&StepPhase, No> {
+    run.step(step).map(|(_, phase)| phase).ok_or(No::NoSuchStep { step })
+}
+
+/// The number of the next attempt at a step, if there may be one: it is the step's turn, and it was
+/// never tried, or a reading of the target says that the last attempt had no effect.
+fn next_attempt(run: &Running, step: u32) -> Result<u32, No> {
+    let (planned, phase) = run.step(step).ok_or(No::NoSuchStep { step })?;
+    for (before, earlier) in (0..step).zip(&run.steps) {
+        if !matches!(earlier, StepPhase::Verified(_)) {
+            return Err(No::OutOfOrder { step, before });
+        }
+    }
+    match phase {
+        StepPhase::Planned => Ok(1),
+        StepPhase::Reconciled { intent, finding: Finding::NotApplied } => {
+            match planned.effect_class {
+                EffectClass::Keyed | EffectClass::Fenced | EffectClass::Verifiable => {
+                    Ok(intent.attempt.saturating_add(1))
+                }
+                EffectClass::Unprotected => {
+                    Err(wrong(step, phase, "an unprotected effect is never repeated by itself"))
+                }
+            }
+        }
+        StepPhase::Intended(_)
+        | StepPhase::Succeeded(_)
+        | StepPhase::Verified(_)
+        | StepPhase::Unverified { .. }
+        | StepPhase::Failed { .. }
+        | StepPhase::Unknown { .. }
+        | StepPhase::Reconciled { .. }
+        | StepPhase::Blocked { .. } => {
+            Err(wrong(step, phase, "a step is tried again only when it is known to have had no effect"))
+        }
+    }
+}
+
+fn own_intent(run: &Running, step: u32, epoch: u32) -> Result<(), No> {
+    match phase(run, step)? {
+        StepPhase::Intended(intent) if intent.epoch == epoch => Ok(()),
+        other => Err(wrong(step, other, "only the epoch that intended it can report on it")),
+    }
+}
+
+fn effect_known(run: &Running, step: u32) -> Result<(), No> {
+    match phase(run, step)? {
+        StepPhase::Succeeded(_) | StepPhase::Reconciled { finding: Finding::Applied, .. } => Ok(()),
+        other => Err(wrong(step, other, "only a known effect can be verified")),
+    }
+}
+
+fn wrong(step: u32, phase: &StepPhase, wanted: &'static str) -> No {
+    No::StepNotInState { step, state: phase.name(), wanted }
+}

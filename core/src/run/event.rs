@@ -1,0 +1,106 @@
+//! What can happen in a run.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::change::event::Produced;
+use crate::id::{ChangeId, PersonId, RunId, SecretId};
+use crate::plan::{Field, Fingerprint, Plan};
+
+/// A target's state as captured right before the effect. What must stay secret is in the secret
+/// table under `sealed`; the fields are what people may see of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Captured {
+    pub fields: Vec<Field>,
+    pub fingerprint: Fingerprint,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<SecretId>,
+}
+
+/// Why a step did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Stable word: a connector's error kind, or `crash`, `unverified`, `moved`.
+    pub kind: String,
+    /// For people; holds no secret.
+    pub message: String,
+}
+
+/// What reading the target said about an unknown outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    Applied,
+    NotApplied,
+    Conflict,
+}
+
+/// How a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunOutcome {
+    Complete,
+    Failed,
+    OutcomeUnknown,
+    RollbackPartial,
+    RollbackBlocked,
+}
+
+impl RunOutcome {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::RollbackPartial => "rollback_partial",
+            Self::RollbackBlocked => "rollback_blocked",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum RunEvent {
+    #[serde(rename = "run.started")]
+    Started {
+        change: ChangeId,
+        plan: Box<Plan>,
+        approvals: Vec<PersonId>,
+        /// On a rollback: the run that it undoes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        undoes: Option<RunId>,
+    },
+    /// A worker took the lease; all earlier epochs are fenced off.
+    #[serde(rename = "run.claimed")]
+    Claimed { epoch: u32, worker: Uuid },
+    /// Durable before the effect is sent. Nothing is sent without it.
+    #[serde(rename = "run.step_intended")]
+    StepIntended { step: u32, epoch: u32, attempt: u32, key: String, before: Captured },
+    #[serde(rename = "run.step_succeeded")]
+    StepSucceeded { step: u32, epoch: u32, outcome: Value, produced: Vec<Produced> },
+    /// The target said no; nothing changed.
+    #[serde(rename = "run.step_failed")]
+    StepFailed { step: u32, epoch: u32, reason: Reason },
+    #[serde(rename = "run.step_unknown")]
+    StepUnknown { step: u32, epoch: u32, reason: Reason },
+    #[serde(rename = "run.step_reconciled")]
+    StepReconciled {
+        step: u32,
+        finding: Finding,
+        /// What was read, or what the person who settled it wrote.
+        evidence: String,
+        observed: Vec<Field>,
+    },
+    /// The target was read and has the intended state.
+    #[serde(rename = "run.step_verified")]
+    StepVerified { step: u32, observed: Vec<Field>, fingerprint: Fingerprint },
+    /// The target was read and does not have it.
+    #[serde(rename = "run.step_unverified")]
+    StepUnverified { step: u32, observed: Vec<Field>, reason: Reason },
+    /// The target is not what the plan, or the step to be undone, left behind. Nothing was sent.
+    #[serde(rename = "run.step_blocked")]
+    StepBlocked { step: u32, before: Vec<Field>, after: Vec<Field>, now: Vec<Field>, reason: Reason },
+    #[serde(rename = "run.finished")]
+    Finished { outcome: RunOutcome, reason: Option<String>, secrets: Vec<Produced> },
+}

@@ -1,0 +1,118 @@
+//! State and event to state.
+
+use crate::run::event::RunEvent;
+use crate::run::state::{
+    Effect, Finished, Intent, RunState, Running, StepPhase, Verified,
+};
+
+pub fn evolve(state: RunState, event: &RunEvent) -> RunState {
+    match (state, event) {
+        (RunState::Absent, RunEvent::Started { change, plan, approvals, undoes }) => {
+            RunState::Running(Running {
+                change: *change,
+                steps: plan.steps.iter().map(|_| StepPhase::Planned).collect(),
+                plan: plan.clone(),
+                approvals: approvals.clone(),
+                undoes: *undoes,
+                epoch: 0,
+                produced: Vec::new(),
+            })
+        }
+        (RunState::Running(run), RunEvent::Finished { outcome, reason, .. }) => {
+            RunState::Finished(Finished { run, outcome: *outcome, reason: reason.clone() })
+        }
+        (RunState::Running(mut run), event) => {
+            apply(&mut run, event);
+            RunState::Running(run)
+        }
+        (state @ (RunState::Absent | RunState::Finished(_)), _) => state,
+    }
+}
+
+fn apply(run: &mut Running, event: &RunEvent) {
+    use RunEvent as E;
+    match event {
+        E::Started { .. } | E::Finished { .. } => {}
+        E::Claimed { epoch, .. } => run.epoch = *epoch,
+        E::StepIntended { step, epoch, attempt, key, before } => {
+            let intent = Intent {
+                epoch: *epoch,
+                attempt: *attempt,
+                key: key.clone(),
+                before: before.clone(),
+            };
+            update(run, *step, |_| StepPhase::Intended(intent));
+        }
+        E::StepSucceeded { step, outcome, produced, .. } => {
+            run.produced.extend(produced.iter().cloned());
+            update(run, *step, |phase| match intent(phase) {
+                Ok(intent) => StepPhase::Succeeded(Effect { intent, outcome: Some(outcome.clone()) }),
+                Err(phase) => *phase,
+            });
+        }
+        E::StepFailed { step, reason, .. } => update(run, *step, |phase| match intent(phase) {
+            Ok(intent) => StepPhase::Failed { intent, reason: reason.clone() },
+            Err(phase) => *phase,
+        }),
+        E::StepUnknown { step, reason, .. } => update(run, *step, |phase| match intent(phase) {
+            Ok(intent) => StepPhase::Unknown { intent, reason: reason.clone() },
+            Err(phase) => *phase,
+        }),
+        E::StepReconciled { step, finding, .. } => update(run, *step, |phase| match intent(phase) {
+            Ok(intent) => StepPhase::Reconciled { intent, finding: *finding },
+            Err(phase) => *phase,
+        }),
+        E::StepVerified { step, observed, fingerprint } => {
+            update(run, *step, |phase| match effect(phase) {
+                Ok(effect) => StepPhase::Verified(Verified {
+                    effect,
+                    observed: observed.clone(),
+                    fingerprint: fingerprint.clone(),
+                }),
+                Err(phase) => *phase,
+            });
+        }
+        E::StepUnverified { step, reason, .. } => update(run, *step, |phase| match effect(phase) {
+            Ok(effect) => StepPhase::Unverified { effect, reason: reason.clone() },
+            Err(phase) => *phase,
+        }),
+        E::StepBlocked { step, reason, .. } => {
+            update(run, *step, |_| StepPhase::Blocked { reason: reason.clone() });
+        }
+    }
+}
+
+fn update(run: &mut Running, step: u32, change: impl FnOnce(StepPhase) -> StepPhase) {
+    let Ok(index) = usize::try_from(step) else { return };
+    if let Some(phase) = run.steps.get_mut(index) {
+        *phase = change(std::mem::replace(phase, StepPhase::Planned));
+    }
+}
+
+fn intent(phase: StepPhase) -> Result<Intent, Box<StepPhase>> {
+    match phase {
+        StepPhase::Intended(intent)
+        | StepPhase::Unknown { intent, .. }
+        | StepPhase::Reconciled { intent, .. } => Ok(intent),
+        StepPhase::Planned
+        | StepPhase::Succeeded(_)
+        | StepPhase::Verified(_)
+        | StepPhase::Unverified { .. }
+        | StepPhase::Failed { .. }
+        | StepPhase::Blocked { .. } => Err(Box::new(phase)),
+    }
+}
+
+fn effect(phase: StepPhase) -> Result<Effect, Box<StepPhase>> {
+    match phase {
+        StepPhase::Succeeded(effect) => Ok(effect),
+        StepPhase::Reconciled { intent, .. } => Ok(Effect { intent, outcome: None }),
+        StepPhase::Planned
+        | StepPhase::Intended(_)
+        | StepPhase::Verified(_)
+        | StepPhase::Unverified { .. }
+        | StepPhase::Failed { .. }
+        | StepPhase::Unknown { .. }
+        | StepPhase::Blocked { .. } => Err(Box::new(phase)),
+    }
+}

@@ -1,0 +1,39 @@
+//! One execution of an approved plan, forward or back.
+//!
+//! ```text
+//! started → claimed(epoch) → for each step, in order:
+//!
+//! planned ─intend→ intended ─→ succeeded ─→ verified
+//!    │                │            └──────→ unverified
+//!    │                ├─→ failed          the target said no, nothing changed
+//!    │                └─→ unknown ─→ reconciled(applied)      → verified | unverified
+//!    │                          └──→ reconciled(not_applied)  → may be intended again
+//!    │                          └──→ reconciled(conflict)     → a person
+//!    └─→ blocked      the target is not what the plan says; nothing was sent
+//!
+//! → finished(outcome), derived from the steps
+//! ```
+//!
+//! This stream guarantees: an intent exists before its effect; only the newest epoch can add one;
+//! steps run in order and a verified step is never intended again; exactly one outcome per
+//! intent; the outcome of the run follows from its steps.
+//!
+//! Deliberately absent: leases (a claim only fences off older epochs; who is alive is the runtime's
+//! to know) and waiting.
+
+#[cfg(feature = "decide")]
+mod command;
+#[cfg(feature = "decide")]
+mod decide;
+pub mod event;
+#[cfg(feature = "decide")]
+mod evolve;
+#[cfg(feature = "decide")]
+mod rejection;
+#[cfg(feature = "decide")]
+mod state;
+#[cfg(all(test, feature = "decide"))]
+mod tests;
+
+#[cfg(feature = "decide")]
+pub use self::{command::RunCommand, decide::Run, rejection::RunRejection, state::*};

@@ -1,0 +1,41 @@
+//! Every "no" of a run.
+
+use crate::aggregate::Reject;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunRejection {
+    #[error("This run has started already.")]
+    Exists,
+    #[error("There is no such run.")]
+    NotFound,
+    #[error("Only Nexplane's runtime gives orders to a run.")]
+    Denied,
+    #[error("The run has finished.")]
+    Finished,
+    #[error("Epoch {asked} lost its lease; the run is in epoch {current}.")]
+    Fenced { asked: u32, current: u32 },
+    #[error("The plan has no step {step}.")]
+    NoSuchStep { step: u32 },
+    #[error("Step {step} is {state}; {wanted}.")]
+    StepNotInState { step: u32, state: &'static str, wanted: &'static str },
+    #[error("Step {step} has to wait for step {before}.")]
+    OutOfOrder { step: u32, before: u32 },
+    #[error("Its steps have not come to an end.")]
+    NotOver,
+}
+
+impl Reject for RunRejection {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Exists => "run.exists",
+            Self::NotFound => "not_found",
+            Self::Denied => "access.denied",
+            Self::Finished => "run.finished",
+            Self::Fenced { .. } => "run.fenced",
+            Self::NoSuchStep { .. } => "run.no_such_step",
+            Self::StepNotInState { .. } => "run.step_not_in_state",
+            Self::OutOfOrder { .. } => "run.out_of_order",
+            Self::NotOver => "run.not_over",
+        }
+    }
+}

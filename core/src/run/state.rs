@@ -1,0 +1,152 @@
+//! The phases of a run and of its steps.
+
+use serde_json::Value;
+
+use crate::change::event::Produced;
+use crate::id::{ChangeId, PersonId, RunId};
+use crate::plan::{Field, Fingerprint, Plan, Step};
+use crate::run::event::{Captured, Finding, Reason, RunOutcome};
+
+#[derive(Clone, Debug, Default)]
+pub enum RunState {
+    #[default]
+    Absent,
+    Running(Running),
+    Finished(Finished),
+}
+
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub change: ChangeId,
+    pub plan: Box<Plan>,
+    pub approvals: Vec<PersonId>,
+    pub undoes: Option<RunId>,
+    /// 0 until the first claim.
+    pub epoch: u32,
+    /// One for each step of the plan, in its order.
+    pub steps: Vec<StepPhase>,
+    pub produced: Vec<Produced>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Finished {
+    pub run: Running,
+    pub outcome: RunOutcome,
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum StepPhase {
+    Planned,
+    Intended(Intent),
+    Succeeded(Effect),
+    Verified(Verified),
+    Unverified { effect: Effect, reason: Reason },
+    Failed { intent: Intent, reason: Reason },
+    Unknown { intent: Intent, reason: Reason },
+    Reconciled { intent: Intent, finding: Finding },
+    Blocked { reason: Reason },
+}
+
+/// Recorded before an effect.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    pub epoch: u32,
+    pub attempt: u32,
+    pub key: String,
+    pub before: Captured,
+}
+
+/// An effect that is known to have happened.
+#[derive(Clone, Debug)]
+pub struct Effect {
+    pub intent: Intent,
+    /// The connector's own answer; absent after a reconciliation.
+    pub outcome: Option<Value>,
+}
+
+/// An effect that was read back from the target.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    pub effect: Effect,
+    pub observed: Vec<Field>,
+    /// Of the target after the effect; what a rollback must still find.
+    pub fingerprint: Fingerprint,
+}
+
+impl StepPhase {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Intended(_) => "intended",
+            Self::Succeeded(_) => "done but not verified",
+            Self::Verified(_) => "verified",
+            Self::Unverified { .. } => "done but not as intended",
+            Self::Failed { .. } => "failed",
+            Self::Unknown { .. } => "of unknown outcome",
+            Self::Reconciled { .. } => "reconciled",
+            Self::Blocked { .. } => "blocked",
+        }
+    }
+}
+
+impl Running {
+    pub fn step(&self, no: u32) -> Option<(&Step, &StepPhase)> {
+        let index = usize::try_from(no).ok()?;
+        Some((self.plan.steps.get(index)?, self.steps.get(index)?))
+    }
+
+    /// The first step that is not verified, while nothing has stopped the run.
+    pub fn next(&self) -> Option<u32> {
+        if self.outcome().is_some() {
+            return None;
+        }
+        let index = self.steps.iter().position(|s| !matches!(s, StepPhase::Verified(_)))?;
+        u32::try_from(index).ok()
+    }
+
+    /// How the run has ended, once its steps say so, with the reason when it did not go well.
+    pub fn outcome(&self) -> Option<(RunOutcome, Option<String>)> {
+        let back = self.undoes.is_some();
+        let verified = self.steps.iter().filter(|s| matches!(s, StepPhase::Verified(_))).count();
+        if verified == self.steps.len() {
+            return Some((RunOutcome::Complete, None));
+        }
+        self.steps.iter().find_map(|step| {
+            let (outcome, reason) = match step {
+                StepPhase::Planned
+                | StepPhase::Intended(_)
+                | StepPhase::Succeeded(_)
+                | StepPhase::Verified(_)
+                | StepPhase::Reconciled {
+                    finding: Finding::Applied | Finding::NotApplied, ..
+                } => return None,
+                StepPhase::Failed { reason, .. } if back && verified > 0 => {
+                    (RunOutcome::RollbackPartial, reason.message.clone())
+                }
+                StepPhase::Unverified { reason, .. } if back => {
+                    (RunOutcome::RollbackPartial, reason.message.clone())
+                }
+                StepPhase::Failed { reason, .. } | StepPhase::Unverified { reason, .. } => {
+                    (RunOutcome::Failed, reason.message.clone())
+                }
+                StepPhase::Unknown { reason, .. } => {
+                    (RunOutcome::OutcomeUnknown, reason.message.clone())
+                }
+                StepPhase::Reconciled { finding: Finding::Conflict, .. } => (
+                    RunOutcome::OutcomeUnknown,
+                    "The target is neither as it was nor as intended; a person has to settle it."
+                        .to_owned(),
+                ),
+                StepPhase::Blocked { reason } if back && verified > 0 => {
+                    (RunOutcome::RollbackPartial, reason.message.clone())
+                }
+                StepPhase::Blocked { reason } if back => {
+                    (RunOutcome::RollbackBlocked, reason.message.clone())
+                }
+                StepPhase::Blocked { reason } => (RunOutcome::Failed, reason.message.clone()),
+            };
+            Some((outcome, Some(reason)))
+        })
+    }
+}

@@ -1,0 +1,263 @@
+//! Times, numbers, identifiers and JSON values as people read them.
+//!
+//! Everything is a function of its arguments: the browser's clock and time zone come from
+//! [`crate::clock`].
+
+use nexplane_core::time::Timestamp;
+use serde_json::Value;
+
+const MINUTE_S: i64 = 60;
+const HOUR_S: i64 = 60 * MINUTE_S;
+const DAY_S: i64 = 24 * HOUR_S;
+
+/// `4 min ago`, `in 2 h`, `just now`.
+pub fn relative(at: Timestamp, now: Timestamp) -> String {
+    let seconds = now.seconds_since(at);
+    let span = match seconds.abs() {
+        s if s < 45 => return "just now".to_owned(),
+        s if s < HOUR_S => format!("{} min", (s + 30) / MINUTE_S),
+        s if s < DAY_S => format!("{} h", (s + HOUR_S / 2) / HOUR_S),
+        s => {
+            let days = (s + DAY_S / 2) / DAY_S;
+            if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
+        }
+    };
+    if seconds < 0 { format!("in {span}") } else { format!("{span} ago") }
+}
+
+/// The moment on the viewer's wall clock, as short as it can be without being ambiguous: today's
+/// hour, otherwise the day, and the year when it is not this one. `offset_minutes` is east of UTC.
+pub fn local(at: Timestamp, now: Timestamp, offset_minutes: i32) -> String {
+    let (at, now) = (wall_clock(at, offset_minutes), wall_clock(now, offset_minutes));
+    let hour = format!("{:02}:{:02}", at.hour(), at.minute());
+    if at.date() == now.date() {
+        hour
+    } else if at.date().tomorrow().ok() == Some(now.date()) {
+        format!("Yesterday {hour}")
+    } else if at.year() == now.year() {
+        format!("{} {}, {hour}", at.day(), month(at.month()))
+    } else {
+        format!("{} {} {}, {hour}", at.day(), month(at.month()), at.year())
+    }
+}
+
+/// Hour, minute and second on the viewer's wall clock.
+pub fn local_exact(at: Timestamp, now: Timestamp, offset_minutes: i32) -> String {
+    let seconds = wall_clock(at, offset_minutes).second();
+    format!("{}:{seconds:02}", local(at, now, offset_minutes))
+}
+
+/// The same moment in UTC, in full: `2026-11-23 15:08:01 UTC`.
+pub fn utc(at: Timestamp) -> String {
+    let text = at.to_string();
+    let seconds = text.get(..19).unwrap_or(&text).replace('T', " ");
+    format!("{seconds} UTC")
+}
+
+fn wall_clock(at: Timestamp, offset_minutes: i32) -> jiff::civil::DateTime {
+    let offset = jiff::tz::Offset::from_seconds(offset_minutes.saturating_mul(60))
+        .unwrap_or(jiff::tz::Offset::UTC);
+    offset.to_datetime(at.as_jiff())
+}
+
+const fn month(number: i8) -> &'static str {
+    match number {
+        1 => "Jan",
+        2 => "Feb",
+        3 => "Mar",
+        4 => "Apr",
+        5 => "May",
+        6 => "Jun",
+        7 => "Jul",
+        8 => "Aug",
+        9 => "Sep",
+        10 => "Oct",
+        11 => "Nov",
+        _ => "Dec",
+    }
+}
+
+/// How long something took: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.
+pub fn duration(from: Timestamp, to: Timestamp) -> String {
+    let millis = (to.as_micros().saturating_sub(from.as_micros())).max(0) / 1_000;
+    let seconds = millis / 1_000;
+    match seconds {
+        0..10 => format!("{}.{} s", seconds, millis % 1_000 / 100),
+        10..MINUTE_S => format!("{seconds} s"),
+        MINUTE_S..HOUR_S => format!("{} min {:02} s", seconds / MINUTE_S, seconds % MINUTE_S),
+        _ => format!("{} h {:02} min", seconds / HOUR_S, seconds % HOUR_S / MINUTE_S),
+    }
+}
+
+/// `3 hosts`, `1 host`.
+pub fn count(n: u64, one: &str, many: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{} {many}", number(n)) }
+}
+
+/// `3,212`
+pub fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A part of `of` in whole per cent, rounded; 0 of 0 is 0.
+pub fn percent(part: u64, of: u64) -> u64 {
+    if of == 0 { 0 } else { (part.saturating_mul(200) / of).div_ceil(2) }
+}
+
+/// The first twelve characters of a digest: enough to compare by eye.
+pub fn short_digest(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+/// The last eight characters of an id: the first are the time, which all of an hour share.
+pub fn short_id(id: uuid::Uuid) -> String {
+    let text = id.simple().to_string();
+    format!("…{}", text.get(24..).unwrap_or(&text))
+}
+
+/// A JSON value as people write it: text without quotes, lists on lines of their own.
+pub fn json(value: &Value) -> String {
+    match value {
+        Value::Null => "—".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "(none)".to_owned(),
+        Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
+            items.iter().map(json).collect::<Vec<_>>().join("\n")
+        }
+        Value::Array(_) | Value::Object(_) => pretty(value),
+    }
+}
+
+/// A JSON value as JSON, indented.
+pub fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
+}
+
+/// `ssl_mode` becomes `SSL mode`.
+pub fn humanise(name: &str) -> String {
+    let words = name.replace(['_', '-', '.'], " ");
+    let mut text = String::with_capacity(words.len());
+    for (index, word) in words.split_whitespace().enumerate() {
+        if index > 0 {
+            text.push(' ');
+        }
+        if ACRONYMS.contains(&word) {
+            text.push_str(&word.to_uppercase());
+        } else if index == 0 {
+            let mut letters = word.chars();
+            text.extend(letters.next().into_iter().flat_map(char::to_uppercase));
+            text.push_str(letters.as_str());
+        } else {
+            text.push_str(word);
+        }
+    }
+    text
+}
+
+const ACRONYMS: [&str; 22] = [
+    "acl", "api", "arn", "aws", "ca", "cpu", "dn", "iam", "id", "ip", "ldap", "mac", "os", "ou",
+    "s3", "ssh", "ssl", "tls", "ttl", "uid", "url", "uuid",
+];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json as value;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn relative_times_round_and_look_both_ways() {
+        let now = at("2026-11-23T15:00:00Z");
+        for (moment, expected) in [
+            ("2026-11-23T14:59:40Z", "just now"),
+            ("2026-11-23T14:55:50Z", "4 min ago"),
+            ("2026-11-23T12:40:00Z", "2 h ago"),
+            ("2026-11-22T14:00:00Z", "1 day ago"),
+            ("2026-11-12T15:00:00Z", "11 days ago"),
+            ("2026-11-23T15:15:00Z", "in 15 min"),
+        ] {
+            assert_eq!(relative(at(moment), now), expected);
+        }
+    }
+
+    #[test]
+    fn local_times_leave_out_what_is_known() {
+        let now = at("2026-11-23T15:00:00Z");
+        assert_eq!(local(at("2026-11-23T09:05:00Z"), now, 60), "10:05");
+        assert_eq!(local(at("2026-11-22T23:30:00Z"), now, 60), "00:30");
+        assert_eq!(local(at("2026-11-22T09:05:00Z"), now, 0), "Yesterday 09:05");
+        assert_eq!(local(at("2026-03-02T09:05:00Z"), now, -300), "2 Mar, 04:05");
+        assert_eq!(local(at("2025-03-02T09:05:00Z"), now, 0), "2 Mar 2025, 09:05");
+        assert_eq!(local_exact(at("2026-11-23T09:05:07Z"), now, 0), "09:05:07");
+    }
+
+    #[test]
+    fn utc_is_in_full() {
+        assert_eq!(utc(at("2026-11-23T15:08:01.5Z")), "2026-11-23 15:08:01 UTC");
+    }
+
+    #[test]
+    fn durations_keep_two_units() {
+        let start = at("2026-11-23T15:00:00Z");
+        for (end, expected) in [
+            ("2026-11-23T15:00:00.44Z", "0.4 s"),
+            ("2026-11-23T15:00:12Z", "12 s"),
+            ("2026-11-23T15:03:05Z", "3 min 05 s"),
+            ("2026-11-23T17:10:00Z", "2 h 10 min"),
+            ("2026-11-23T14:00:00Z", "0.0 s"),
+        ] {
+            assert_eq!(duration(start, at(end)), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_are_grouped_and_counted() {
+        assert_eq!(number(7), "7");
+        assert_eq!(number(3_212), "3,212");
+        assert_eq!(number(1_234_567), "1,234,567");
+        assert_eq!(count(1, "host", "hosts"), "1 host");
+        assert_eq!(count(0, "host", "hosts"), "0 hosts");
+        assert_eq!(percent(1, 3), 33);
+        assert_eq!(percent(2, 3), 67);
+        assert_eq!(percent(0, 0), 0);
+    }
+
+    #[test]
+    fn values_are_shown_without_json_noise() {
+        assert_eq!(json(&value!(null)), "—");
+        assert_eq!(json(&value!("text")), "text");
+        assert_eq!(json(&value!(["a", 1, true])), "a\n1\nyes");
+        assert_eq!(json(&value!([])), "(none)");
+        assert_eq!(json(&value!({"a": 1})), "{\n  \"a\": 1\n}");
+    }
+
+    #[test]
+    fn names_become_words() {
+        assert_eq!(humanise("ssl_mode"), "SSL mode");
+        assert_eq!(humanise("bind_dn"), "Bind DN");
+        assert_eq!(humanise("host"), "Host");
+    }
+
+    #[test]
+    fn ids_and_digests_are_cut() {
+        let id: uuid::Uuid = "0199b0c2-7d00-7a31-8f00-1234deadbeef".parse().unwrap();
+        assert_eq!(short_id(id), "…deadbeef");
+        assert_eq!(short_digest("0123456789abcdef"), "0123456789ab");
+        assert_eq!(short_digest("short"), "short");
+    }
+}

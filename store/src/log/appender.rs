@@ -1,0 +1,295 @@
+//! The one task that writes: takes batches, survives broken connections, isolates bad commands.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::append::{AppendError, InvalidAppend, Prepared};
+use super::batch::{self, Answer};
+use super::{BATCH_BYTES, BATCH_COMMANDS, LogOptions};
+
+/// Positions per partition: as in `nexplane.ensure_log_partitions`.
+const PARTITION: u64 = 1_000_000;
+
+/// Partitions kept ready after the current one.
+const PARTITIONS_AHEAD: i32 = 2;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A command in the queue. Its place there is free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub prepared: Prepared,
+    pub answer: oneshot::Sender<Answer>,
+    #[expect(dead_code, reason = "held, not read")]
+    pub permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
+
+impl AsRef<Prepared> for Request {
+    fn as_ref(&self) -> &Prepared {
+        &self.prepared
+    }
+}
+
+impl Request {
+    fn reply(self, answer: Answer) {
+        // A caller that went away does not need to know.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// Why a batch was not written.
+enum Failure {
+    /// The database refuses something in it.
+    Refused(sqlx::Error),
+    /// The database cannot be reached, or cannot write anything now.
+    Unavailable(Arc<sqlx::Error>),
+}
+
+pub(super) struct Appender {
+    connect: PgConnectOptions,
+    connection: Option<PgConnection>,
+    head: watch::Sender<u64>,
+    give_up_after: Duration,
+    attempt_timeout: Duration,
+    /// The partition up to which the next ones are known to exist.
+    partition: u64,
+}
+
+impl Appender {
+    pub(super) async fn connect(
+        connect: PgConnectOptions,
+        options: &LogOptions,
+        head: watch::Sender<u64>,
+    ) -> Result<Self, sqlx::Error> {
+        let mut appender = Self {
+            connect: connect.application_name("nexplane-appender"),
+            connection: None,
+            head,
+            give_up_after: options.give_up_after,
+            attempt_timeout: options.attempt_timeout,
+            partition: 0,
+        };
+        appender.connection = Some(appender.reconnect().await?);
+        Ok(appender)
+    }
+
+    /// Runs until the queue is closed and empty.
+    pub(super) async fn run(
+        mut self,
+        mut queue: mpsc::UnboundedReceiver<Request>,
+        mut closing: watch::Receiver<bool>,
+    ) {
+        let mut waiting = VecDeque::new();
+        loop {
+            if waiting.is_empty() {
+                let next = tokio::select! {
+                    next = queue.recv() => next,
+                    // Also when the log was dropped; then the queue is closed anyway.
+                    _ = closing.wait_for(|closing| *closing) => {
+                        queue.close();
+                        queue.recv().await
+                    }
+                };
+                match next {
+                    Some(request) => waiting.push_back(request),
+                    None => break,
+                }
+            }
+            while let Ok(request) = queue.try_recv() {
+                waiting.push_back(request);
+            }
+            let batch = batch::take(&mut waiting, BATCH_COMMANDS, BATCH_BYTES);
+            if let Err(error) = self.write(batch).await {
+                // Whoever waited meanwhile has waited long enough.
+                for request in waiting.drain(..) {
+                    request.reply(Err(AppendError::Unavailable(Arc::clone(&error))));
+                }
+            }
+        }
+        if let Some(connection) = self.connection.take() {
+            // The server notices either way.
+            let _ = connection.close().await;
+        }
+    }
+
+    /// Writes a batch and answers its commands. When the database refuses it, writes its halves.
+    /// The error has been answered to all commands of the batch that were not written.
+    async fn write(&mut self, batch: Vec<Request>) -> Result<(), Arc<sqlx::Error>> {
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            match self.write_part(&part).await {
+                Ok(answers) => {
+                    self.announce(&answers);
+                    for (request, answer) in part.into_iter().zip(answers) {
+                        request.reply(answer);
+                    }
+                }
+                Err(Failure::Refused(error)) if part.len() == 1 => {
+                    let error = Arc::new(error);
+                    for request in part {
+                        tracing::warn!(
+                            command.id = %request.prepared.command,
+                            stream = %request.prepared.stream_name,
+                            error = &*error as &dyn std::error::Error,
+                            "the database refuses this command"
+                        );
+                        let refused = InvalidAppend::Refused(Arc::clone(&error));
+                        request.reply(Err(refused.into()));
+                    }
+                }
+                Err(Failure::Refused(_)) => {
+                    let second = part.split_off(part.len() / 2);
+                    parts.push(second);
+                    parts.push(part);
+                }
+                Err(Failure::Unavailable(error)) => {
+                    for request in part.into_iter().chain(parts.into_iter().flatten()) {
+                        request.reply(Err(AppendError::Unavailable(Arc::clone(&error))));
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Subscribers hear of events before the callers do: who reads after an answer sees them.
+    fn announce(&self, answers: &[Answer]) {
+        let last = answers.iter().filter_map(|answer| answer.as_ref().ok()?.last_position.into());
+        if let Some(last) = last.max() {
+            raise(&self.head, last + 1);
+        }
+    }
+
+    /// Sends the same commands until the database has answered or the time is up.
+    async fn write_part(&mut self, part: &[Request]) -> Result<Vec<Answer>, Failure> {
+        let mut give_up_at = None;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.attempt(part).await {
+                Ok(answers) => return Ok(answers),
+                Err(error) if is_refusal(&error) => return Err(Failure::Refused(error)),
+                Err(error) => error,
+            };
+            self.connection = None;
+            let now = Instant::now();
+            let give_up_at = *give_up_at.get_or_insert(now + self.give_up_after);
+            if now + pause > give_up_at {
+                tracing::error!(
+                    commands = part.len(),
+                    error = &error as &dyn std::error::Error,
+                    "the event log's database is not available; gave up"
+                );
+                return Err(Failure::Unavailable(Arc::new(error)));
+            }
+            tracing::warn!(
+                commands = part.len(),
+                pause_ms = pause.as_millis(),
+                error = &error as &dyn std::error::Error,
+                "lost the event log's database; the same commands are sent again"
+            );
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn attempt(&mut self, part: &[Request]) -> Result<Vec<Answer>, sqlx::Error> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => in_time(self.attempt_timeout, self.reconnect()).await?,
+        };
+        self.ensure_partitions(&mut connection).await;
+        // The server stops by itself after `attempt_timeout`; a bit more is for the way back.
+        let limit = self.attempt_timeout + Duration::from_secs(1);
+        let answers = in_time(limit, batch::write(&mut connection, part)).await;
+        if answers.as_ref().err().is_none_or(is_refusal) {
+            self.connection = Some(connection);
+        }
+        answers
+    }
+
+    async fn reconnect(&mut self) -> Result<PgConnection, sqlx::Error> {
+        let mut connection = self.connect.connect().await?;
+        // Keep-alive: a server that vanished must not hold the head's lock for hours.
+        sqlx::query(
+            "SELECT set_config('default_transaction_isolation', 'read committed', false), \
+             set_config('statement_timeout', $1, false), \
+             set_config('synchronous_commit', CASE current_setting('synchronous_commit') \
+                 WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false), \
+             set_config('tcp_keepalives_idle', '10', false), \
+             set_config('tcp_keepalives_interval', '5', false), \
+             set_config('tcp_keepalives_count', '3', false)",
+        )
+        .bind(format!("{}ms", self.attempt_timeout.as_millis().max(1)))
+        .execute(&mut connection)
+        .await?;
+        make_partitions(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// Makes the next partitions when the head has entered a new one. Not being able to is no
+    /// reason not to append: there is at least one in reserve, and without any the next append
+    /// fails, reconnects and so tries again.
+    async fn ensure_partitions(&mut self, connection: &mut PgConnection) {
+        let current = *self.head.borrow() / PARTITION;
+        if current <= self.partition {
+            return;
+        }
+        self.partition = current;
+        if let Err(error) = make_partitions(connection).await {
+            tracing::warn!(
+                position = current * PARTITION,
+                error = &error as &dyn std::error::Error,
+                "could not make the next partitions of the event log"
+            );
+        }
+    }
+}
+
+async fn make_partitions(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT nexplane.ensure_log_partitions($1)")
+        .bind(PARTITIONS_AHEAD)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(sqlx::Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            "the database did not answer in time",
+        )))
+    })
+}
+
+/// Whether the database would refuse the same statement again because of what is in it: data
+/// exception (22), integrity violation (23), limit exceeded (54), raised by a function (P0). Not so
+/// a row without a partition, which PostgreSQL reports as a check violation without a constraint.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    let code = error.code().unwrap_or_default();
+    let no_partition = code == "23514" && error.constraint().is_none();
+    !no_partition && ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class))
+}
+
+/// Raises the hint; it never falls.
+pub(super) fn raise(head: &watch::Sender<u64>, next_position: u64) {
+    head.send_if_modified(|hint| {
+        let higher = next_position > *hint;
+        if higher {
+            *hint = next_position;
+        }
+        higher
+    });
+}

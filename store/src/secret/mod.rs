@@ -1,0 +1,2 @@
+//! Secrets at rest.
+pub(crate) mod crypto;
