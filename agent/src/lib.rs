@@ -7,6 +7,21 @@
 //! |---|---|
 //! | [`operation`] | what can be done: validate, snapshot, apply, verify, revert |
 //! | [`host`] | how a machine is read and written: Linux by descriptor, and a fake in memory |
+//! | [`journal`], [`snapshot`] | what was promised and done, and what it can be undone from |
+//! | [`policy`] | the host owner's say |
+//! | [`key`] | signatures of orders and receipts |
+//! | [`runner`] | checks an order and carries it out |
+//! | [`config`], [`identity`] | the agent's directory, key and certificate |
+//! | [`client`], [`poll`] | the way to the control plane, and the agent's life |
 
+pub mod client;
+pub mod config;
 pub mod host;
+pub mod identity;
+pub mod journal;
+pub mod key;
 pub mod operation;
+pub mod policy;
+pub mod poll;
+pub mod runner;
+pub mod snapshot;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// One page of a list. `next_cursor` is opaque; absent on the last page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Page<T> {
     pub items: Vec<T>,
     pub next_cursor: Option<String>,

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 /// What the target offers against doing something twice; fixes what may be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EffectClass {
     /// Remembers an idempotency key longer than our retry horizon.
@@ -19,6 +20,7 @@ pub enum EffectClass {
 
 /// Whether the before-state can come back. Computed from what an action implements.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Reversibility {
     /// Restores exactly what was captured.
@@ -37,6 +39,7 @@ impl Reversibility {
 
 /// One action of a connector, as the catalog shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ActionSpec {
     /// `<connector>.<action>`
     pub id: String,
@@ -60,6 +63,7 @@ pub struct ActionSpec {
 
 /// One connector, as the catalog shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConnectorSpec {
     pub id: String,
     pub title: String,
@@ -74,6 +78,7 @@ pub struct ConnectorSpec {
 
 /// The answer of `GET /catalog`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Catalog {
     pub connectors: Vec<ConnectorSpec>,
 }

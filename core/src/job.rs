@@ -263,8 +263,6 @@ pub struct EnrollResponse {
     /// Name of this installation, as in the certificate's `spiffe://<installation>/agent/<id>`.
     pub installation: String,
     pub certificate_pem: String,
-    /// CA of agents, for the agent's own information.
-    pub agent_ca_pem: String,
     /// Ed25519 public keys of dispatchers by key id, base64.
     pub dispatchers: Vec<DispatcherKey>,
     pub renew_after: Timestamp,

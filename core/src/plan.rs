@@ -20,6 +20,7 @@ pub type Fingerprint = String;
 
 /// One named value of a target. A redacted field shows that there is a value, never the value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Field {
     pub name: String,
     pub value: Value,
@@ -40,6 +41,7 @@ impl Field {
 
 /// One line of the diff: what a field is and what it will be. `Null` means absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiffLine {
     /// Name of the target, as people know it.
     pub target: String,
@@ -50,6 +52,7 @@ pub struct DiffLine {
 
 /// The asset that a step acts on, as it was when the plan was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TargetRef {
     pub asset: AssetId,
     /// Asset type, such as `postgres_role`.
@@ -62,6 +65,7 @@ pub struct TargetRef {
 
 /// One question asked of the target before planning, with its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Check {
     pub name: String,
     pub ok: bool,
@@ -71,6 +75,7 @@ pub struct Check {
 
 /// One action on one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Step {
     /// From 0.
     pub no: u32,
@@ -95,6 +100,7 @@ pub struct Step {
 
 /// The step of an earlier run that a rollback step undoes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Undoes {
     pub run: RunId,
     pub step: u32,
@@ -102,6 +108,7 @@ pub struct Undoes {
 
 /// What the digest covers besides the steps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanHeader {
     pub change: ChangeId,
     pub change_type: String,
@@ -117,6 +124,7 @@ pub struct PlanHeader {
 
 /// A plan as stored in `change.planned` and shown in the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Plan {
     pub digest: PlanDigest,
     pub header: PlanHeader,
@@ -154,6 +162,7 @@ impl Plan {
 
 /// Proof that a step is part of a plan with a given digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanProof {
     pub header_hash: String,
     pub step_hashes: Vec<String>,

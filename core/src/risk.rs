@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Low 1–3, medium 4–6, high 7–8, critical 9–10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RiskLevel {
     Low,
@@ -37,6 +38,7 @@ impl RiskLevel {
 
 /// One reason for the score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Factor {
     /// `base`, `environment`, `blast`, `irreversibility` or `history`.
     pub name: String,
@@ -47,6 +49,7 @@ pub struct Factor {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Risk {
     /// 1–10.
     pub score: u8,
@@ -56,6 +59,7 @@ pub struct Risk {
 
 /// Label of a connection; what an outage there would mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Environment {
     Prod,

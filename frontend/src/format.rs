@@ -109,7 +109,7 @@ pub fn number(n: u64) -> String {
 
 /// A part of `of` in whole per cent, rounded; 0 of 0 is 0.
 pub fn percent(part: u64, of: u64) -> u64 {
-    if of == 0 { 0 } else { (part.saturating_mul(200) / of).div_ceil(2) }
+    part.saturating_mul(200).checked_div(of).map_or(0, |twice| twice.div_ceil(2))
 }
 
 /// The first twelve characters of a digest: enough to compare by eye.

@@ -26,7 +26,11 @@ pub struct Field {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     Text(Text),
-    Number { integer: bool, minimum: Option<f64>, maximum: Option<f64> },
+    Number {
+        integer: bool,
+        minimum: Option<f64>,
+        maximum: Option<f64>,
+    },
     Toggle,
     Choice(Vec<Choice>),
     /// A list of texts, one per line.
@@ -182,7 +186,7 @@ fn any_or_null(schema: &Value) -> Option<(&Value, bool)> {
     let is_null = |option: &Value| option.get("type").and_then(Value::as_str) == Some("null");
     let mut others = options.iter().filter(|option| !is_null(option));
     let other = others.next()?;
-    others.next().is_none().then(|| (other, options.len() > 1))
+    others.next().is_none().then_some((other, options.len() > 1))
 }
 
 fn choices(schema: &Value) -> Option<Vec<Choice>> {

@@ -138,7 +138,8 @@ fn patterns_and_lengths_are_checked() {
 
 #[test]
 fn lists_are_one_per_line() {
-    let schema = json!({ "properties": { "members": { "type": "array", "items": { "type": "string" } } } });
+    let schema =
+        json!({ "properties": { "members": { "type": "array", "items": { "type": "string" } } } });
     let fields = fields(&schema);
     let form = filled(&fields, &json!({ "members": ["a", "b"] }));
     assert_eq!(form["members"], "a\nb");

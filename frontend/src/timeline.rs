@@ -71,7 +71,7 @@ pub fn stations(change: &ChangeView, events: &[EventView]) -> Vec<Station> {
 fn reached(change: &ChangeView) -> usize {
     match change.state {
         ChangeState::Draft => 0,
-        ChangeState::Submitted => 1,
+        ChangeState::Submitted | ChangeState::Rejected => 1,
         ChangeState::Approved | ChangeState::Scheduled => 2,
         ChangeState::Executing
         | ChangeState::Complete
@@ -81,7 +81,6 @@ fn reached(change: &ChangeView) -> usize {
         | ChangeState::RolledBack
         | ChangeState::RollbackPartial
         | ChangeState::RollbackBlocked => 3,
-        ChangeState::Rejected => 1,
         ChangeState::Cancelled | ChangeState::Expired => {
             if !change.approvals.is_empty() && change.approved_until.is_some() {
                 2

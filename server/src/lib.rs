@@ -1,1 +1,31 @@
-//! The nexplane executable: API, WebSocket, agent gateway, runtime.
+//! The server: joins the parts and owns no rules.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`api`] | REST and WebSocket: one table of routes |
+//! | [`gateway`] | mutual TLS for host agents: enrolment, long-poll, jobs |
+//! | [`runtime`] | planning, execution, discovery, the reactor of process managers |
+//! | [`stream`] | from a command to events in the log |
+//! | [`auth`], [`directory`] | who is asking; people's names, sessions, tokens |
+//! | [`vault`] | the secret table as the server uses it |
+//! | [`open`], [`config`], [`serve`] | from configuration to a running server |
+//! | [`cli`] | the commands of the one executable |
+//! | [`problem`] | what went wrong, as an answer |
+//! | [`web`] | the dashboard's files |
+
+pub mod api;
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod directory;
+pub mod gateway;
+pub mod hosts;
+pub mod metrics;
+pub mod open;
+pub mod problem;
+pub mod runtime;
+pub mod serve;
+pub mod stream;
+pub mod vault;
+pub mod web;

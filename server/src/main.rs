@@ -1,2 +1,22 @@
 //! The `nexplane` executable.
-fn main() {}
+
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    // Before anything makes a TLS client: rustls asks for a provider at its first use.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return ExitCode::FAILURE;
+    }
+    let filter = EnvFilter::try_from_env("NEXPLANE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,nexplane_server=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(nexplane_server::cli::run()),
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -10,7 +10,15 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use crate::embedded::MINIMUM_MAJOR;
 
 /// Everything that the schema `nexplane` consists of, in order. Applied ones never change.
-pub static MIGRATIONS: Migrator = sqlx::migrate!("../schema/migrations");
+///
+/// The list of applied ones is in that schema too. Its name is qualified, because an unqualified
+/// one would be looked for in a schema named like the user first.
+pub fn migrations() -> Migrator {
+    let mut migrator = sqlx::migrate!("../schema/migrations");
+    migrator.create_schema("nexplane");
+    migrator.dangerous_set_table_name("nexplane.migrations");
+    migrator
+}
 
 /// How to connect.
 #[derive(Debug, Clone)]
@@ -99,7 +107,7 @@ impl Database {
     /// one after the other in, and the later ones find nothing to do. An applied migration that
     /// has changed, or one that this program does not know, is an error.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
-        MIGRATIONS.run(&self.pool).await.map_err(DatabaseError::Migrate)
+        migrations().run(&self.pool).await.map_err(DatabaseError::Migrate)
     }
 
     /// Waits until all connections are given back, and closes them.

@@ -38,7 +38,8 @@ pub fn accounts(host: &dyn Host) -> Result<Vec<Account>, HostError> {
 pub fn names(host: &dyn Host, ids: Ids) -> Result<(String, String), HostError> {
     let by_id = |file: &str, id: u32| -> Result<String, HostError> {
         let text = text(host, file)?;
-        let found = entries(&text).find(|(_, number)| *number == id).map(|(name, _)| name.to_owned());
+        let found =
+            entries(&text).find(|(_, number)| *number == id).map(|(name, _)| name.to_owned());
         Ok(found.unwrap_or_else(|| id.to_string()))
     };
     Ok((by_id("/etc/passwd", ids.uid)?, by_id("/etc/group", ids.gid)?))
@@ -54,12 +55,7 @@ pub fn gid(host: &dyn Host, name: &str) -> Result<u32, HostError> {
     number(host, "/etc/group", "group", name)
 }
 
-fn number(
-    host: &dyn Host,
-    file: &str,
-    kind: &'static str,
-    name: &str,
-) -> Result<u32, HostError> {
+fn number(host: &dyn Host, file: &str, kind: &'static str, name: &str) -> Result<u32, HostError> {
     // 4294967295 is "leave it as it is" to chown(2), not an account.
     if let Some(id) = name.parse().ok().filter(|id| *id != u32::MAX) {
         return Ok(id);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::deny::Deny;
-use super::{Access, FileMeta, FileView, Host, HostError, HostPath, Ids, Mode, SystemFacts, Version};
+use super::{
+    Access, FileMeta, FileView, Host, HostError, HostPath, Ids, Mode, SystemFacts, Version,
+};
 
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,9 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::deny::Deny;
-use super::{Access, FileMeta, FileView, Host, HostError, HostPath, Ids, Mode, SystemFacts, Version};
+use super::{
+    Access, FileMeta, FileView, Host, HostError, HostPath, Ids, Mode, SystemFacts, Version,
+};
 
 const CAPABILITIES: &str = "security.capability";
 /// Most bytes of one extended attribute (`XATTR_SIZE_MAX` of the kernel).
@@ -30,8 +32,16 @@ const READ_ATTEMPTS: u32 = 3;
 /// Kernel interfaces that look like regular files, wherever they are mounted: proc, sysfs,
 /// cgroup2, debugfs, tracefs, securityfs, selinuxfs, bpf, configfs, efivarfs (`linux/magic.h`).
 const KERNEL_FILE_SYSTEMS: [u32; 10] = [
-    0x9fa0, 0x6265_6572, 0x6367_7270, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0xf97c_ff8c,
-    0xcafe_4a11, 0x6265_6570, 0xde5e_81e4,
+    0x9fa0,
+    0x6265_6572,
+    0x6367_7270,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xf97c_ff8c,
+    0xcafe_4a11,
+    0x6265_6570,
+    0xde5e_81e4,
 ];
 
 /// The machine beneath a root directory.
@@ -89,7 +99,10 @@ impl LinuxHost {
     fn resolve(&self, path: &HostPath, flags: OFlags) -> Result<Option<OwnedFd>, HostError> {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        // openat2(2) refuses flags that mean nothing, as these would for `O_PATH`.
+        let careful = OFlags::NOCTTY | OFlags::NONBLOCK;
+        let flags = flags | if flags.contains(OFlags::PATH) { OFlags::empty() } else { careful };
+        let flags = flags | OFlags::CLOEXEC;
         let mut attempts = 0;
         loop {
             let empty = sys::Mode::empty();
@@ -118,11 +131,17 @@ impl LinuxHost {
             None => sys::openat(&self.root, ".", flags | OFlags::CLOEXEC, sys::Mode::empty())
                 .map_err(|error| failed("open the directory of", path, error))?,
         };
-        let stat = sys::fstat(&directory).map_err(|e| failed("look at", path, e))?;
+        self.not_own(path, &directory)?;
+        Ok(directory)
+    }
+
+    /// Refuses a file in one of the agent's own directories, under whatever path it was reached.
+    fn not_own(&self, path: &HostPath, directory: &OwnedFd) -> Result<(), HostError> {
+        let stat = sys::fstat(directory).map_err(|e| failed("look at", path, e))?;
         if self.own_directories.contains(&(stat.st_dev, stat.st_ino)) {
             return Err(HostError::Denied { path: path.clone(), why: "it belongs to the agent" });
         }
-        Ok(directory)
+        Ok(())
     }
 
     /// Opens a regular file with one name for reading; `None` when absent.
@@ -130,6 +149,11 @@ impl LinuxHost {
     /// It is looked at through an `O_PATH` descriptor first, because opening a device or a pipe
     /// can have an effect.
     fn open_file(&self, path: &HostPath) -> Result<Option<(OwnedFd, Stat)>, HostError> {
+        if let Some(parent) = path.parent()
+            && let Some(directory) = self.resolve(&parent, OFlags::PATH | OFlags::DIRECTORY)?
+        {
+            self.not_own(path, &directory)?;
+        }
         let Some(looked) = self.resolve(path, OFlags::PATH)? else { return Ok(None) };
         let first = sys::fstat(&looked).map_err(|e| failed("look at", path, e))?;
         regular(path, &first)?;
@@ -192,9 +216,8 @@ impl LinuxHost {
     /// Gives the temporary file its name. Without `replaced` the name must be free.
     fn put_in_place(path: &HostPath, directory: &OwnedFd, replaces: bool) -> Result<(), HostError> {
         let temporary = temporary_name(path);
-        let rename = |flags| {
-            sys::renameat_with(directory, &temporary, directory, path.name(), flags)
-        };
+        let rename =
+            |flags| sys::renameat_with(directory, &temporary, directory, path.name(), flags);
         let result = if replaces {
             rename(RenameFlags::empty())
         } else {

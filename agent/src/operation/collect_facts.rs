@@ -92,8 +92,10 @@ fn services(host: &dyn Host) -> Result<Vec<ServiceFact>, HostError> {
         }
     }
     let mut enabled = BTreeSet::new();
-    for directory in names(OWN)?.iter().filter(|name| name.ends_with(".wants")) {
-        enabled.extend(names(&format!("{OWN}/{directory}"))?);
+    for directory in names(OWN)? {
+        if directory.strip_suffix(".wants").is_some() {
+            enabled.extend(names(&format!("{OWN}/{directory}"))?);
+        }
     }
     Ok(units
         .into_iter()

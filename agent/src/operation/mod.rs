@@ -19,8 +19,8 @@ use nexplane_core::catalog::{ActionSpec, EffectClass, Reversibility};
 use nexplane_core::plan::{Check, DiffLine, Field, Fingerprint, fingerprint};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::host::{Host, HostError, HostPath};
@@ -99,8 +99,10 @@ pub trait Operation:
 }
 
 /// Every operation, in the order of their ids.
-pub const OPERATIONS: &[Entry] =
-    &[entry::<set_file_content::SetFileContent>(), entry::<set_file_permission::SetFilePermission>()];
+pub const OPERATIONS: &[Entry] = &[
+    entry::<set_file_content::SetFileContent>(),
+    entry::<set_file_permission::SetFilePermission>(),
+];
 
 /// The operations as actions of the `host` connector.
 pub fn catalog() -> Vec<ActionSpec> {
@@ -175,12 +177,28 @@ fn spec<T: Operation>() -> ActionSpec {
 }
 
 /// A state of a target, read by an operation: what may be shown, and what restores it.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// The operation's own state. May hold file contents: never shown, only saved with mode 0600.
     pub(crate) state: Value,
     pub fields: Vec<Field>,
     pub fingerprint: Fingerprint,
+}
+
+impl Observation {
+    /// Whether this is somewhere on the way from one state to another: each field has one of the two
+    /// values, so nobody else was at it.
+    pub fn is_between(&self, from: &Self, to: &Self) -> bool {
+        let names: BTreeSet<&str> = [&from.fields, &self.fields, &to.fields]
+            .into_iter()
+            .flatten()
+            .map(|field| field.name.as_str())
+            .collect();
+        names.into_iter().all(|name| {
+            let found = value(&self.fields, name);
+            found == value(&from.fields, name) || found == value(&to.fields, name)
+        })
+    }
 }
 
 impl Debug for Observation {
@@ -208,14 +226,7 @@ pub trait Bound: Debug + Send + Sync {
     fn apply(&self, host: &dyn Host, before: &Observation) -> Result<(), HostError>;
     fn verify(&self, host: &dyn Host) -> Result<(bool, Observation), HostError>;
     fn revert(&self, host: &dyn Host, before: &Observation) -> Result<(), HostError>;
-    /// Whether `now` is somewhere on the way from `before` to what `apply` leaves: each field has
-    /// one of the two values, so nobody else was at it.
-    fn is_on_the_way(
-        &self,
-        host: &dyn Host,
-        before: &Observation,
-        now: &Observation,
-    ) -> Result<bool, HostError>;
+    fn intended(&self, host: &dyn Host, before: &Observation) -> Result<Observation, HostError>;
 }
 
 impl<T: Operation> Bound for T {
@@ -246,7 +257,7 @@ impl<T: Operation> Bound for T {
         before: &Observation,
     ) -> Result<Vec<DiffLine>, HostError> {
         let before = state::<T>(before)?;
-        let after = self.intended(host, &before)?;
+        let after = Operation::intended(self, host, &before)?;
         Ok(T::diff(target, &before, &after))
     }
 
@@ -263,23 +274,9 @@ impl<T: Operation> Bound for T {
         Operation::revert(self, host, &state::<T>(before)?)
     }
 
-    fn is_on_the_way(
-        &self,
-        host: &dyn Host,
-        before: &Observation,
-        now: &Observation,
-    ) -> Result<bool, HostError> {
-        let intended = self.intended(host, &state::<T>(before)?)?;
-        let intended = T::fields(&intended);
-        let names: BTreeSet<&str> = [&before.fields, &now.fields, &intended]
-            .into_iter()
-            .flatten()
-            .map(|field| field.name.as_str())
-            .collect();
-        Ok(names.into_iter().all(|name| {
-            let found = value(&now.fields, name);
-            found == value(&before.fields, name) || found == value(&intended, name)
-        }))
+    fn intended(&self, host: &dyn Host, before: &Observation) -> Result<Observation, HostError> {
+        let after = Operation::intended(self, host, &state::<T>(before)?)?;
+        Ok(observation::<T>(&after))
     }
 }
 

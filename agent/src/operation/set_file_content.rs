@@ -10,9 +10,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Meta, Operation, check, field_diff};
-use crate::host::{
-    Access, CONTENT_LIMIT, FileView, Host, HostError, HostPath, Ids, Mode, account,
-};
+use crate::host::{Access, CONTENT_LIMIT, FileView, Host, HostError, HostPath, Ids, Mode, account};
 
 /// Longest content that a diff shows; a longer one appears as size and hash.
 const SHOWN_LIMIT: usize = 64 * 1024;
@@ -176,9 +174,7 @@ fn bring(
     let same = |state: &State| match (&state.0, &now) {
         (None, None) => true,
         (Some(file), Some(view)) => {
-            file.content == view.content
-                && file.mode == view.meta.mode
-                && file.ids == view.meta.ids
+            file.content == view.content && file.mode == view.meta.mode && file.ids == view.meta.ids
         }
         (None, Some(_)) | (Some(_), None) => false,
     };
@@ -224,9 +220,7 @@ impl SetFileContent {
                 "{} is set-user-ID, set-group-ID or carries capabilities: take that away first",
                 self.path
             )),
-            Ok(Some(meta)) => {
-                Ok(format!("{} is a regular file of {} bytes", self.path, meta.size))
-            }
+            Ok(Some(meta)) => Ok(format!("{} is a regular file of {} bytes", self.path, meta.size)),
             Err(error) => Err(error.sentence()),
         }
     }

@@ -70,15 +70,12 @@ impl Operation for SetFilePermission {
     }
 
     fn summary(&self, target: &str) -> String {
-        let mut text = format!("Sets the mode of {} on {target} to {}", self.path, self.mode);
-        if let Some(owner) = &self.owner {
-            text.push_str(&format!(", its owner to {owner}"));
-        }
-        if let Some(group) = &self.group {
-            text.push_str(&format!(", its group to {group}"));
-        }
-        text.push('.');
-        text
+        let and = |what: &str, name: &Option<String>| {
+            name.as_ref().map(|name| format!(", its {what} to {name}")).unwrap_or_default()
+        };
+        let Self { path, mode, owner, group } = self;
+        let (owner, group) = (and("owner", owner), and("group", group));
+        format!("Sets the mode of {path} on {target} to {mode}{owner}{group}.")
     }
 
     fn rollback(&self) -> String {
@@ -95,9 +92,8 @@ impl Operation for SetFilePermission {
 
     fn snapshot(&self, host: &dyn Host) -> Result<State, HostError> {
         host.may_touch(&self.path, Access::Permission)?;
-        let meta = host
-            .stat(&self.path)?
-            .ok_or_else(|| HostError::Missing { path: self.path.clone() })?;
+        let meta =
+            host.stat(&self.path)?.ok_or_else(|| HostError::Missing { path: self.path.clone() })?;
         let (owner, group) = account::names(host, meta.ids)?;
         Ok(State { mode: meta.mode, ids: meta.ids, owner, group })
     }
@@ -143,9 +139,8 @@ impl SetFilePermission {
     /// Makes mode and owner as `to` says; refuses when they are not as `from` says.
     fn bring(&self, host: &dyn Host, from: Option<&State>, to: &State) -> Result<(), HostError> {
         host.may_touch(&self.path, Access::Permission)?;
-        let meta = host
-            .stat(&self.path)?
-            .ok_or_else(|| HostError::Missing { path: self.path.clone() })?;
+        let meta =
+            host.stat(&self.path)?.ok_or_else(|| HostError::Missing { path: self.path.clone() })?;
         let same = |state: &State| state.mode == meta.mode && state.ids == meta.ids;
         if !from.is_none_or(same) {
             return Err(HostError::Moved { path: self.path.clone() });

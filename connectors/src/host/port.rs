@@ -47,6 +47,9 @@ pub struct HostPort {
 
 impl fmt::Debug for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostPort").field("id", &self.id).field("name", &self.name).finish()
+        f.debug_struct("HostPort")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

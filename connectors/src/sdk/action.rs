@@ -126,7 +126,7 @@ pub trait TargetState: Serialize + DeserializeOwned + Send + Sync {
 /// The before-state of one step: stored sealed, given back for `execute`, `verify`, `rollback`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "", deny_unknown_fields)]
-pub struct Before<A: Action + ?Sized> {
+pub struct Before<A: Action> {
     pub state: A::State,
     pub prepared: A::Prepared,
 }

@@ -96,10 +96,7 @@ impl<C: Connector> Actions<C> {
 }
 
 /// What the layer removes from everything that comes out of a session.
-pub(super) fn secrets_of(
-    credentials: &serde_json::Value,
-    pointers: &[String],
-) -> Vec<SecretText> {
+pub(super) fn secrets_of(credentials: &serde_json::Value, pointers: &[String]) -> Vec<SecretText> {
     pointers
         .iter()
         .filter_map(|pointer| credentials.pointer(pointer)?.as_str())

@@ -62,11 +62,7 @@ impl Egress {
     }
 
     /// The addresses of `host` that may be connected to; at least one.
-    pub async fn resolve(
-        &self,
-        host: &str,
-        port: u16,
-    ) -> Result<Vec<SocketAddr>, ConnectorError> {
+    pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectorError> {
         if host.is_empty() || host.contains(['/', '\\', '@', '\0']) {
             return Err(refused("the host must be a name or an address, not a path".to_owned()));
         }
@@ -143,8 +139,7 @@ fn embedded(address: IpAddr) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
     match v6.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => join(high, low),
-        [0x2002, high, low, ..] => join(high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => join(high, low),
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => join(high, low),
         _ => address,
     }
@@ -209,7 +204,8 @@ mod tests {
     #[test]
     fn loopback_and_private_can_be_forbidden_and_single_addresses_allowed() {
         let strict = || EgressRules { allow_loopback: false, allow_private: false, allow: vec![] };
-        for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.5", "100.64.0.1", "fd12::1"] {
+        for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.5", "100.64.0.1", "fd12::1"]
+        {
             assert!(!ok(strict(), address), "{address}");
         }
         let allow = vec!["169.254.169.254".parse().unwrap()];

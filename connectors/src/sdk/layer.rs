@@ -70,7 +70,10 @@ impl Redactor {
     }
 
     pub fn checks(&self, checks: Vec<Check>) -> Vec<Check> {
-        checks.into_iter().map(|check| Check { detail: self.text(&check.detail), ..check }).collect()
+        checks
+            .into_iter()
+            .map(|check| Check { detail: self.text(&check.detail), ..check })
+            .collect()
     }
 
     pub fn diff(&self, diff: Vec<DiffLine>) -> Vec<DiffLine> {
@@ -185,7 +188,10 @@ mod tests {
         let error = redactor().error(error);
         let text = format!("{error} {error:?} {}", std::error::Error::source(&error).unwrap());
         assert!(!text.contains("hunter2"), "{text}");
-        assert_eq!(redactor().value(json!({ "a": ["x hunter2"] })), json!({ "a": ["x [redacted]"] }));
+        assert_eq!(
+            redactor().value(json!({ "a": ["x hunter2"] })),
+            json!({ "a": ["x [redacted]"] })
+        );
     }
 
     #[test]

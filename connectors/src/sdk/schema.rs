@@ -45,10 +45,11 @@ pub fn secret_pointers(schema: &Value) -> Vec<String> {
 pub fn parse<T: DeserializeOwned>(schema: &Value, value: &Value) -> Result<T, Vec<FieldError>> {
     check(schema, value)?;
     serde_json::from_value(value.clone()).map_err(|error| {
-        // The text of a data error can quote the value; only its first words are ours.
-        let reason = match error.classify() {
-            serde_json::error::Category::Data => redact_quotes(&error.to_string()),
-            _ => "is not valid".to_owned(),
+        // The text can quote the value, which may be a secret.
+        let reason = if error.is_data() {
+            redact_quotes(&error.to_string())
+        } else {
+            "is not valid".to_owned()
         };
         vec![FieldError::new("", reason)]
     })

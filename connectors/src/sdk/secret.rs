@@ -3,10 +3,13 @@
 use std::fmt;
 
 use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use zeroize::{Zeroize, Zeroizing};
+
+use super::error::{Advice, ConnectorError, ErrorKind};
 
 const HIDDEN: &str = "[secret]";
 
@@ -17,6 +20,28 @@ pub struct SecretText(Zeroizing<String>);
 impl SecretText {
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
+    }
+
+    /// A random password: 28 letters and digits, 166 bits. No other characters, so that it survives
+    /// connection strings, shells and forms.
+    pub fn generate() -> Result<Self, ConnectorError> {
+        const ALPHABET: &[u8; 62] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        const LENGTH: usize = 28;
+        let mut text = Zeroizing::new(String::with_capacity(LENGTH));
+        let mut bytes = Zeroizing::new([0_u8; 64]);
+        while text.len() < LENGTH {
+            SystemRandom::new().fill(&mut *bytes).map_err(|_| {
+                let message = "the system's random number generator failed";
+                ConnectorError::new(ErrorKind::Unexpected, Advice::Later, message)
+            })?;
+            // The low six bits index the alphabet; 62 and 63 are drawn again, or some characters
+            // would be likelier than others.
+            let drawn = bytes.iter().filter_map(|byte| ALPHABET.get(usize::from(byte & 63)));
+            let missing = LENGTH - text.len();
+            text.extend(drawn.take(missing).map(|&letter| char::from(letter)));
+        }
+        Ok(Self(text))
     }
 
     /// The secret itself. Call it where it leaves for the target or the secret table, nowhere else.
@@ -224,6 +249,18 @@ mod tests {
         let back: Before = serde_json::from_value(value).unwrap();
         assert_eq!(back.password.expose(), "a");
         assert!(back.old.is_none());
+    }
+
+    #[test]
+    fn generated_passwords_are_long_and_never_the_same() {
+        let passwords: Vec<_> = (0..50).map(|_| SecretText::generate().unwrap()).collect();
+        let different: std::collections::BTreeSet<_> =
+            passwords.iter().map(|password| password.expose().to_owned()).collect();
+        assert_eq!(different.len(), 50);
+        for password in different {
+            assert_eq!(password.len(), 28);
+            assert!(password.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        }
     }
 
     #[test]

@@ -132,9 +132,7 @@ impl<C: Connector> AnySession for TypedSession<C> {
             asset.relations.sort();
             asset.relations.dedup();
         }
-        found.assets.sort_by(|a, b| {
-            (&a.kind, &a.external_key).cmp(&(&b.kind, &b.external_key))
-        });
+        found.assets.sort_by(|a, b| (&a.kind, &a.external_key).cmp(&(&b.kind, &b.external_key)));
         Ok(found)
     }
 
@@ -289,11 +287,8 @@ impl<A: Action> AnyAction for TypedAction<A> {
     ) -> Result<Executed, ConnectorError> {
         let session = TypedSession::<A::Connector>::of(session)?;
         let target = &cx.step.target;
-        let call = Call {
-            limit: cx.deadline,
-            effect: true,
-            ..self.call(target, "execute", &session.cx)
-        };
+        let call =
+            Call { limit: cx.deadline, effect: true, ..self.call(target, "execute", &session.cx) };
         let action = self.parse(&cx.step.parameters, target).map_err(|e| call.place(e))?;
         let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
@@ -340,11 +335,8 @@ impl<A: Action> AnyAction for TypedAction<A> {
     ) -> Result<RolledBack, ConnectorError> {
         let session = TypedSession::<A::Connector>::of(session)?;
         let target = &cx.step.target;
-        let call = Call {
-            limit: cx.deadline,
-            effect: true,
-            ..self.call(target, "rollback", &session.cx)
-        };
+        let call =
+            Call { limit: cx.deadline, effect: true, ..self.call(target, "rollback", &session.cx) };
         let Some(undo) = self.undo else {
             return Err(call.place(ConnectorError::invalid("this action has no way back")));
         };
@@ -383,4 +375,3 @@ fn faulty(what: &str, faults: &[FieldError]) -> ConnectorError {
     let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
     ConnectorError::invalid(format!("the {what} do not fit: {}", faults.join("; ")))
 }
-

@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 
 /// Where a change is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeState {
     Draft,
@@ -97,6 +98,7 @@ impl std::str::FromStr for ChangeState {
 
 /// A change request, in lists and alone. In lists `plan`, `run` and `parameters` may be left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChangeView {
     pub id: ChangeId,
     /// Short number for people, in order of drafting, from 1.
@@ -153,6 +155,7 @@ pub struct ChangeView {
 
 /// Whether the reader may do something to a change now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Allowed {
     /// `plan`, `submit`, `approve`, `reject`, `withdraw`, `cancel`, `execute`, `rollback`, `edit`.
     pub action: String,
@@ -165,6 +168,7 @@ pub struct Allowed {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanView {
     pub digest: String,
     pub steps: Vec<Step>,
@@ -179,6 +183,7 @@ pub struct PlanView {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ApprovalView {
     pub by: PersonId,
     pub digest: String,
@@ -190,6 +195,7 @@ pub struct ApprovalView {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunView {
     pub id: RunId,
     pub started_at: Timestamp,
@@ -202,6 +208,7 @@ pub struct RunView {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StepView {
     pub no: u32,
     pub action: String,
@@ -221,6 +228,7 @@ pub struct StepView {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     Planned,
@@ -250,6 +258,7 @@ impl StepState {
 
 /// A secret that an execution produced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SecretView {
     pub id: SecretId,
     pub name: String,
@@ -258,6 +267,7 @@ pub struct SecretView {
 
 /// `POST /secrets/{id}/reveal`
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RevealedSecret {
     pub id: SecretId,
     pub name: String,
@@ -266,6 +276,7 @@ pub struct RevealedSecret {
 
 /// `POST /change-requests`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DraftRequest {
     pub title: String,
@@ -288,6 +299,7 @@ fn empty_object() -> Value {
 
 /// When the change may run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WindowRequest {
     pub start: Timestamp,
@@ -296,6 +308,7 @@ pub struct WindowRequest {
 
 /// `PATCH /change-requests/{id}`: what is absent stays.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct EditRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -314,6 +327,7 @@ pub struct EditRequest {
 
 /// `POST …/approve`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApproveRequest {
     pub plan_digest: String,
@@ -323,6 +337,7 @@ pub struct ApproveRequest {
 
 /// `POST …/reject`, `POST …/cancel`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReasonRequest {
     pub reason: String,
@@ -330,6 +345,7 @@ pub struct ReasonRequest {
 
 /// One row of `GET /approvals/inbox`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InboxItem {
     pub change: ChangeView,
     pub may_approve: bool,
@@ -340,6 +356,7 @@ pub struct InboxItem {
 
 /// One event as `GET /change-requests/{id}/events` and `GET /audit` show it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EventView {
     pub position: u64,
     pub id: uuid::Uuid,

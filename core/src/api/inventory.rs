@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 
 /// `POST /auth/login`
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoginRequest {
     pub email: String,
@@ -18,6 +19,7 @@ pub struct LoginRequest {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoginResponse {
     pub access_token: String,
     /// Always `bearer`.
@@ -28,6 +30,7 @@ pub struct LoginResponse {
 
 /// `POST /auth/first-run`: makes the first admin with the one-time link's token.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FirstRunRequest {
     pub token: String,
@@ -38,6 +41,7 @@ pub struct FirstRunRequest {
 
 /// `GET /auth/me`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Me {
     pub id: PersonId,
     pub email: String,
@@ -48,6 +52,7 @@ pub struct Me {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UserView {
     pub id: PersonId,
     pub email: String,
@@ -59,6 +64,7 @@ pub struct UserView {
 
 /// `POST /users`. Without a password, one is made and returned once.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewUserRequest {
     pub email: String,
@@ -70,6 +76,7 @@ pub struct NewUserRequest {
 
 /// `PATCH /users/{id}`
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct EditUserRequest {
     pub name: Option<String>,
@@ -79,6 +86,7 @@ pub struct EditUserRequest {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TokenView {
     pub id: uuid::Uuid,
     pub name: String,
@@ -93,6 +101,7 @@ pub struct TokenView {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConnectionView {
     pub id: ConnectionId,
     pub name: String,
@@ -117,6 +126,7 @@ pub struct ConnectionView {
 
 /// `POST /connections`
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewConnectionRequest {
     pub name: String,
@@ -128,6 +138,7 @@ pub struct NewConnectionRequest {
 
 /// `PATCH /connections/{id}`
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct EditConnectionRequest {
     pub name: Option<String>,
@@ -138,6 +149,7 @@ pub struct EditConnectionRequest {
 
 /// Answer of `POST /connections/{id}/test`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TestResult {
     pub ok: bool,
     /// One line per permission.
@@ -146,6 +158,7 @@ pub struct TestResult {
 
 /// Answer of `POST /connections/{id}/discover`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiscoverResult {
     pub found: u64,
     pub new: u64,
@@ -154,6 +167,7 @@ pub struct DiscoverResult {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AssetView {
     pub id: AssetId,
     /// `<connection name>/<external key>`
@@ -179,6 +193,7 @@ pub struct AssetView {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RelationView {
     /// `runs_on`, `member_of`, `uses`, `owns` …
     pub kind: String,
@@ -192,6 +207,7 @@ pub struct RelationView {
 
 /// `PATCH /assets/{id}`: the fields that belong to operators.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct EditAssetRequest {
     pub owner: Option<String>,
@@ -202,12 +218,14 @@ pub struct EditAssetRequest {
 
 /// `GET /assets/{id}/blast-radius`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlastRadius {
     pub asset: AssetId,
     pub dependants: Vec<DependantView>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DependantView {
     pub id: AssetId,
     pub name: String,
@@ -221,6 +239,7 @@ pub struct DependantView {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HostView {
     pub id: HostId,
     pub hostname: String,
@@ -240,6 +259,7 @@ pub struct HostView {
 
 /// `POST /hosts/enrollment-tokens`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct EnrollmentTokenRequest {
     pub hostname: Option<String>,
@@ -248,6 +268,7 @@ pub struct EnrollmentTokenRequest {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnrollmentToken {
     pub token: String,
     pub ca_pem: String,
@@ -259,6 +280,7 @@ pub struct EnrollmentToken {
 
 /// One row of `GET /projections`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProjectionView {
     pub name: String,
     pub version: u32,
@@ -273,6 +295,7 @@ pub struct ProjectionView {
 
 /// `GET /risk/summary`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RiskSummary {
     pub open: RiskCounts,
     /// Open changes, riskiest first.
@@ -282,6 +305,7 @@ pub struct RiskSummary {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RiskCounts {
     pub low: u64,
     pub medium: u64,
@@ -290,6 +314,7 @@ pub struct RiskCounts {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RiskRow {
     pub change: crate::id::ChangeId,
     pub number: u64,
@@ -300,6 +325,7 @@ pub struct RiskRow {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RiskHistory {
     pub change_type: String,
     pub finished: u64,
@@ -310,6 +336,7 @@ pub struct RiskHistory {
 
 /// Messages of the live WebSocket, `/api/v1/live`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
     /// `changes`, `change:<id>`, `hosts`, `assets`, `projections`, `connections`.
@@ -319,6 +346,7 @@ pub struct Subscribe {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum LiveMessage {
     Notice { topic: String, position: u64, changed: Value },

@@ -159,7 +159,8 @@ fn draft_new(
     Ok(vec![ChangeEvent::Drafted { draft, rollback_of }])
 }
 
-fn edit(state: &ChangeState, by: &Principal, draft: Draft) -> Result<Vec<ChangeEvent>, No> {
+/// Why this person may not edit the change now, or what it is about.
+pub fn may_edit<'a>(state: &'a ChangeState, by: &Principal) -> Result<&'a Subject, No> {
     let subject = reviewable(state, "only drafts and changes in review can be edited")?;
     proposer(by)?;
     if subject.rollback_of.is_some() {
@@ -168,6 +169,19 @@ fn edit(state: &ChangeState, by: &Principal, draft: Draft) -> Result<Vec<ChangeE
             wanted: "its plan comes from the captured state and is not edited",
         });
     }
+    Ok(subject)
+}
+
+/// Why this person may not plan the change now, or what it is about. Asked before the target is
+/// read.
+pub fn may_plan<'a>(state: &'a ChangeState, by: &Principal) -> Result<&'a Subject, No> {
+    let subject = reviewable(state, "only drafts and changes in review can be planned")?;
+    proposer(by)?;
+    Ok(subject)
+}
+
+fn edit(state: &ChangeState, by: &Principal, draft: Draft) -> Result<Vec<ChangeEvent>, No> {
+    let subject = may_edit(state, by)?;
     let draft = checked(draft)?;
     if draft == subject.draft {
         return Ok(Vec::new());
@@ -180,8 +194,7 @@ fn record_plan(
     by: &Principal,
     plan: Box<crate::plan::Plan>,
 ) -> Result<Vec<ChangeEvent>, No> {
-    reviewable(state, "only drafts and changes in review can be planned")?;
-    proposer(by)?;
+    may_plan(state, by)?;
     match state {
         // In review, the same plan again changes nothing and keeps the approvals.
         ChangeState::Submitted(Submission { plan: old, .. })

@@ -33,7 +33,7 @@ mod tests;
 #[cfg(feature = "decide")]
 pub use self::{
     command::ChangeCommand,
-    decide::{Change, MAX_PLAN_AGE_S, MAX_TARGETS, may_execute, may_roll_back},
+    decide::{Change, MAX_PLAN_AGE_S, MAX_TARGETS, may_edit, may_execute, may_plan, may_roll_back},
     rejection::ChangeRejection,
     state::*,
 };

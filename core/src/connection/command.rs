@@ -11,8 +11,8 @@ use crate::risk::Environment;
 pub enum ConnectionCommand {
     /// By an admin; with a `host`, by Nexplane only.
     Create {
-        /// 1–80 characters: letters, digits, space, `.`, `_` and `-`, the first a letter or digit. No
-        /// slash: assets are called `<connection>/<external key>`. A built-in connection has the
+        /// 1–80 characters: letters, digits, space, `.`, `_` and `-`, the first a letter or digit.
+        /// No slash: assets are called `<connection>/<external key>`. A built-in connection has the
         /// name of its host, which may be longer.
         name: String,
         /// Connector id, such as `postgres`.

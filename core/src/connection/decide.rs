@@ -90,7 +90,8 @@ fn permitted(by: &Principal, command: &ConnectionCommand) -> Result<(), No> {
         | C::RecordDiscovery { .. }
         | C::RecordDiscoveryFailure { .. }
         | C::OpenCredentials {
-            purpose: Purpose::Test | Purpose::Discover | Purpose::Execute, ..
+            purpose: Purpose::Test | Purpose::Discover | Purpose::Execute,
+            ..
         } => (is_operator || is_system, OPERATOR),
         C::OpenCredentials { purpose: Purpose::Plan, .. } => (is_planner || is_system, PLANNER),
     };

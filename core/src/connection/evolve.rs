@@ -10,17 +10,16 @@ pub fn evolve(state: ConnectionState, event: &ConnectionEvent, at: Timestamp) ->
     use ConnectionState as S;
 
     match (state, event) {
-        (
-            S::Absent,
-            E::Created { name, connector, environment, settings, credentials, host },
-        ) => S::Active(Active {
-            name: name.clone(),
-            connector: connector.clone(),
-            environment: *environment,
-            settings: settings.clone(),
-            credentials: *credentials,
-            host: *host,
-        }),
+        (S::Absent, E::Created { name, connector, environment, settings, credentials, host }) => {
+            S::Active(Active {
+                name: name.clone(),
+                connector: connector.clone(),
+                environment: *environment,
+                settings: settings.clone(),
+                credentials: *credentials,
+                host: *host,
+            })
+        }
         (S::Active(active), E::Renamed { name }) => {
             S::Active(Active { name: name.clone(), ..active })
         }

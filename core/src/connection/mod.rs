@@ -1,21 +1,19 @@
 //! One configured instance of a connector.
 //!
 //! ```text
-//!                    rename, relabel, replace credentials,
-//!                    test, discovery, credentials opened
-//!                              ┌──────┐
-//! absent ──create──→ active ───┴──→ active ──remove──→ removed
+//! absent ──create──→ active ──remove──→ removed
+//! active: rename, relabel, replace credentials, record tests and discoveries, open credentials
 //! ```
 //!
-//! This stream guarantees: a removed connection stays removed and nothing opens its credentials; every
-//! decryption of credentials is an event that says for what, and for which change; a machine
+//! This stream guarantees: a removed connection stays removed and nothing opens its credentials;
+//! every decryption of credentials is an event that says for what, and for which change; a machine
 //! opens them to plan and for nothing else; the built-in connection of a host lives as long as the
 //! host and is made by Nexplane only. No event carries a secret: credentials appear as the id of an
 //! entry in the secret table.
 //!
-//! Deliberately absent: that names are unique (the read model's unique index says so, streams do not
-//! know each other), which settings a connector takes (its own schema, checked before the command),
-//! and the test and the discovery themselves: here are their results.
+//! Deliberately absent: that names are unique (the read model's unique index says so, streams do
+//! not know each other), which settings a connector takes (its own schema, checked before the
+//! command), and the test and the discovery themselves: here are their results.
 
 #[cfg(feature = "decide")]
 mod command;
@@ -31,6 +29,7 @@ mod state;
 #[cfg(all(test, feature = "decide"))]
 mod tests;
 
+pub use self::event::Purpose;
 #[cfg(feature = "decide")]
 pub use self::{
     command::ConnectionCommand,

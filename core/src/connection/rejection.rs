@@ -12,7 +12,7 @@ pub enum ConnectionRejection {
     Denied { needed: &'static str },
     #[error("{field}: {problem}")]
     Invalid { field: &'static str, problem: String },
-    #[error("The connection '{name}' was removed. Create a new one; its assets are found again.")]
+    #[error("The connection '{name}' was removed. Create a new one and run a discovery.")]
     Removed { name: String },
     #[error("'{name}' is the built-in connection of a host; {wanted}.")]
     BuiltIn { name: String, wanted: &'static str },

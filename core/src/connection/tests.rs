@@ -11,6 +11,7 @@ use crate::risk::Environment;
 use crate::time::Timestamp;
 
 const NOW: i64 = 1_800_000_000_000_000;
+const CHANGE: Option<ChangeId> = Some(ChangeId(Uuid::from_u128(5)));
 
 fn given(events: &[E]) -> ConnectionState {
     let at = Timestamp::from_micros(NOW);
@@ -38,10 +39,6 @@ fn admin() -> Principal {
 
 fn secret(n: u128) -> SecretId {
     SecretId(Uuid::from_u128(n))
-}
-
-fn change() -> Option<ChangeId> {
-    Some(ChangeId(Uuid::from_u128(5)))
 }
 
 fn create(name: &str) -> C {
@@ -166,8 +163,7 @@ fn only_nexplane_makes_built_in_connections() {
 
 #[test]
 fn a_built_in_connection_lives_as_long_as_its_host() {
-    let refused =
-        when(&[built_in()], admin(), C::Remove { host_revoked: false }).unwrap_err();
+    let refused = when(&[built_in()], admin(), C::Remove { host_revoked: false }).unwrap_err();
     assert_eq!(refused.code(), "connection.built_in");
     let removed = when(&[built_in()], admin(), C::Remove { host_revoked: true });
     assert_eq!(removed, Ok(vec![E::Removed {}]));
@@ -181,10 +177,7 @@ fn what_is_so_already_is_no_event() {
     let same = [
         C::Rename { name: "orders db".to_owned() },
         C::Relabel { environment: Environment::Prod },
-        C::ReplaceCredentials {
-            settings: json!({ "host": "db.example" }),
-            credentials: secret(1),
-        },
+        C::ReplaceCredentials { settings: json!({ "host": "db.example" }), credentials: secret(1) },
     ];
     for command in same {
         assert_eq!(when(&[created()], admin(), command), Ok(Vec::new()));
@@ -208,11 +201,9 @@ fn a_connection_can_change_everything_but_its_connector() {
 
 #[test]
 fn a_test_without_checks_has_not_passed() {
-    for (checks, passed) in [
-        (Vec::new(), false),
-        (vec![check(true)], true),
-        (vec![check(true), check(false)], false),
-    ] {
+    for (checks, passed) in
+        [(Vec::new(), false), (vec![check(true)], true), (vec![check(true), check(false)], false)]
+    {
         let record = C::RecordTest { checks: checks.clone() };
         let expected = vec![E::Tested { ok: passed, checks }];
         assert_eq!(when(&[created()], person(Role::Operator), record), Ok(expected));
@@ -223,8 +214,7 @@ fn a_test_without_checks_has_not_passed() {
 fn results_are_recorded_every_time() {
     let discovered = E::Discovered { found: 4, new: 1, changed: 2, gone: 3, duration_ms: 5 };
     for _ in 0..2 {
-        let record =
-            C::RecordDiscovery { found: 4, new: 1, changed: 2, gone: 3, duration_ms: 5 };
+        let record = C::RecordDiscovery { found: 4, new: 1, changed: 2, gone: 3, duration_ms: 5 };
         let events = [created(), discovered.clone()];
         assert_eq!(when(&events, Principal::SYSTEM, record), Ok(vec![discovered.clone()]));
     }
@@ -239,8 +229,8 @@ fn machines_open_credentials_to_plan_only() {
     for (purpose, change) in [
         (Purpose::Test, None),
         (Purpose::Discover, None),
-        (Purpose::Plan, change()),
-        (Purpose::Execute, change()),
+        (Purpose::Plan, CHANGE),
+        (Purpose::Execute, CHANGE),
     ] {
         let opened = Ok(vec![E::CredentialsOpened { purpose, change }]);
         for by in [person(Role::Operator), admin(), Principal::SYSTEM] {
@@ -260,8 +250,8 @@ fn an_opening_names_its_change() {
     for (purpose, change) in [
         (Purpose::Plan, None),
         (Purpose::Execute, None),
-        (Purpose::Test, change()),
-        (Purpose::Discover, change()),
+        (Purpose::Test, CHANGE),
+        (Purpose::Discover, CHANGE),
     ] {
         let open = C::OpenCredentials { purpose, change };
         assert!(is_invalid(&when(&[created()], Principal::SYSTEM, open), "change"));

@@ -19,7 +19,14 @@ pub enum RunCommand {
     Fail { step: u32, epoch: u32, reason: Reason },
     /// Nobody can know what became of the intent.
     LoseSight { step: u32, epoch: u32, reason: Reason },
-    Reconcile { step: u32, epoch: u32, finding: Finding, evidence: String, observed: Vec<Field> },
+    Reconcile {
+        step: u32,
+        epoch: u32,
+        finding: Finding,
+        evidence: String,
+        observed: Vec<Field>,
+        produced: Vec<Produced>,
+    },
     Verify { step: u32, epoch: u32, observed: Vec<Field>, fingerprint: Fingerprint },
     Unverify { step: u32, epoch: u32, observed: Vec<Field>, reason: Reason },
     Block {

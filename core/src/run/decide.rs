@@ -92,11 +92,17 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
                 other => Err(wrong(step, other, "only an intent without an answer is unknown")),
             }
         }
-        C::Reconcile { step, epoch, finding, evidence, observed } => {
+        C::Reconcile { step, epoch, finding, evidence, observed, produced } => {
             fenced(run, epoch)?;
             match phase(run, step)? {
                 StepPhase::Unknown { .. } => {
-                    Ok(vec![RunEvent::StepReconciled { step, finding, evidence, observed }])
+                    Ok(vec![RunEvent::StepReconciled {
+                        step,
+                        finding,
+                        evidence,
+                        observed,
+                        produced,
+                    }])
                 }
                 other => Err(wrong(step, other, "only what is unknown is reconciled")),
             }

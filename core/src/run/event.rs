@@ -91,6 +91,9 @@ pub enum RunEvent {
         /// What was read, or what the person who settled it wrote.
         evidence: String,
         observed: Vec<Field>,
+        /// Secrets of an effect that turned out to have happened.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        produced: Vec<Produced>,
     },
     /// The target was read and has the intended state.
     #[serde(rename = "run.step_verified")]

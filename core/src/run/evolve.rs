@@ -58,10 +58,13 @@ fn apply(run: &mut Running, event: &RunEvent) {
             Ok(intent) => StepPhase::Unknown { intent, reason: reason.clone() },
             Err(phase) => *phase,
         }),
-        E::StepReconciled { step, finding, .. } => update(run, *step, |phase| match intent(phase) {
-            Ok(intent) => StepPhase::Reconciled { intent, finding: *finding },
-            Err(phase) => *phase,
-        }),
+        E::StepReconciled { step, finding, produced, .. } => {
+            run.produced.extend(produced.iter().cloned());
+            update(run, *step, |phase| match intent(phase) {
+                Ok(intent) => StepPhase::Reconciled { intent, finding: *finding },
+                Err(phase) => *phase,
+            });
+        }
         E::StepVerified { step, observed, fingerprint } => {
             update(run, *step, |phase| match effect(phase) {
                 Ok(effect) => StepPhase::Verified(Verified {

@@ -7,7 +7,8 @@
 //! `WASM` is what rustc made of `nexplane-frontend`, `STATIC` the folder of hand-written files, `OUT`
 //! the folder to make. `OUT` afterwards holds `index.html` and, below `assets/`, every other file
 //! under a name with a hash of its content, so that browsers may keep it for ever. Text and
-//! WebAssembly get a brotli twin, compressed once here instead of at every request.
+//! WebAssembly get a brotli twin beside them, `NAME.br`, where that is smaller: compressed once here
+//! instead of at every request.
 //!
 //! `index.html` is a template: `{{app.css}}` becomes the address of `STATIC/app.css`, and so on for
 //! every static file and for the three that are made here: `boot.js`, `app.js` and `app.wasm`.
@@ -146,9 +147,9 @@ fn fill(template: &str, assets: &BTreeMap<String, Asset>) -> Result<String> {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
         let (name, after) = after.split_once("}}").context("index.html: {{ without }}")?;
-        let asset = assets
-            .get(name.trim())
-            .with_context(|| format!("index.html names {}, which is no static file", name.trim()))?;
+        let asset = assets.get(name.trim()).with_context(|| {
+            format!("index.html names {}, which is no static file", name.trim())
+        })?;
         filled.push_str(before);
         filled.push_str(&asset.url());
         rest = after;
@@ -164,30 +165,36 @@ fn write_with_twin(path: &Path, bytes: &[u8]) -> Result<()> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let mut sent = bytes.len();
     if COMPRESSIBLE.contains(&extension) {
-        let mut twin = Vec::new();
-        brotli::CompressorWriter::new(
-            &mut twin,
-            BROTLI_BUFFER_BYTES,
-            BROTLI_QUALITY,
-            BROTLI_WINDOW_BITS,
-        )
-        .write_all(bytes)
-        .with_context(writing)?;
-        fs::write(path.with_extension(format!("{extension}.br")), &twin).with_context(writing)?;
-        sent = twin.len();
+        let twin = compress(bytes).with_context(writing)?;
+        if twin.len() < bytes.len() {
+            fs::write(path.with_extension(format!("{extension}.br")), &twin)
+                .with_context(writing)?;
+            sent = twin.len();
+        }
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     eprintln!("{name:<32} {:>8} bytes, {sent:>7} on the wire", bytes.len());
     Ok(())
 }
 
+fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut compressed = Vec::new();
+    let mut writer = brotli::CompressorWriter::new(
+        &mut compressed,
+        BROTLI_BUFFER_BYTES,
+        BROTLI_QUALITY,
+        BROTLI_WINDOW_BITS,
+    );
+    writer.write_all(bytes)?;
+    drop(writer); // writes the end of the stream
+    Ok(compressed)
+}
+
 fn remove_folder(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", path.display()))
-        }
-        Ok(()) | Err(_) => Ok(()),
+    if path.exists() {
+        fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -80,8 +80,9 @@ impl Account {
         if !self.dropped {
             return Ok(());
         }
-        let entered = self.command(Path::new("/bin/sh")).arg("-c").arg(":").current_dir(directory);
-        if entered.status().is_ok_and(|status| status.success()) {
+        let mut entering = self.command(Path::new("/bin/sh"));
+        entering.args(["-c", ":"]).current_dir(directory);
+        if entering.status().is_ok_and(|status| status.success()) {
             return Ok(());
         }
         let closed = directory.ancestors().filter(|parent| !self.may_search(parent)).last();

@@ -67,10 +67,7 @@ pub(super) fn choose(
         directories.iter().filter_map(|directory| Installation::probe(directory)).collect();
     found.sort_by_key(|installation| installation.major);
     let Some(newest) = found.last().cloned() else {
-        return Err(EmbeddedError::NotInstalled {
-            minimum: MINIMUM_MAJOR,
-            looked_in: directories,
-        });
+        return Err(EmbeddedError::NotInstalled { minimum: MINIMUM_MAJOR, looked_in: directories });
     };
     if newest.major < MINIMUM_MAJOR {
         return Err(EmbeddedError::TooOld {
@@ -176,7 +173,10 @@ mod tests {
         let error = choose(Some(directory.path()), Some("16"), Path::new("/data")).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("made by PostgreSQL 16") && text.contains("17"), "{text}");
-        assert_eq!(choose(Some(directory.path()), Some("17"), Path::new("/data")).unwrap().major, 17);
+        assert_eq!(
+            choose(Some(directory.path()), Some("17"), Path::new("/data")).unwrap().major,
+            17
+        );
     }
 
     #[test]

@@ -47,9 +47,11 @@ pub(super) struct Layout {
 impl Layout {
     /// Makes the directory when it is not there. The path becomes absolute and free of links.
     pub fn create(directory: &Path) -> Result<Self, EmbeddedError> {
+        // Also for parents that are missing; as root, somebody else must get through them.
+        let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
         DirBuilder::new()
             .recursive(true)
-            .mode(0o700)
+            .mode(mode)
             .create(directory)
             .map_err(io_error("create", directory))?;
         let root = fs::canonicalize(directory).map_err(io_error("find", directory))?;

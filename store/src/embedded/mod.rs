@@ -31,7 +31,7 @@ use account::Account;
 use binary::Installation;
 use error::io_error;
 use layout::{Layout, Lock};
-use postmaster::{PidFile, Postmaster};
+use postmaster::{Holder, PidFile, Postmaster};
 
 pub use binary::MINIMUM_MAJOR;
 pub use error::EmbeddedError;
@@ -139,6 +139,11 @@ impl Cluster {
         self.tls().then_some(self.layout.ca.as_path())
     }
 
+    /// The folder of the socket; only root and the user who runs PostgreSQL can enter it.
+    pub fn socket_directory(&self) -> &Path {
+        &self.socket_directory
+    }
+
     pub fn superuser(&self) -> &str {
         &self.options.superuser
     }
@@ -185,8 +190,7 @@ impl Cluster {
     /// Creates a database unless it exists.
     pub async fn create_database(&self, name: &str) -> Result<(), EmbeddedError> {
         check_name("database", name)?;
-        let failed =
-            |source| EmbeddedError::CreateDatabase { name: name.to_owned(), source };
+        let failed = |source| EmbeddedError::CreateDatabase { name: name.to_owned(), source };
         let mut connection = self.connect_options("postgres").connect().await.map_err(failed)?;
         let created = sqlx::query(AssertSqlSafe(format!("CREATE DATABASE \"{name}\"")))
             .execute(&mut connection)
@@ -293,38 +297,39 @@ impl Cluster {
     /// with other settings is stopped.
     async fn adopt(&mut self, deadline: Instant) -> Result<bool, EmbeddedError> {
         let Some(file) = PidFile::read(&self.layout.data) else { return Ok(false) };
-        let Some(found) = file.running(&self.layout.data) else {
-            if file.is_foreign(&self.layout.data) {
-                // The process id is in use by somebody else; PostgreSQL would refuse to start.
+        let (found, ours) = match file.holder(&self.layout.data) {
+            Holder::Ours(found) => (found, true),
+            Holder::Unknown(found) => (found, false),
+            // What is left of a killed server is PostgreSQL's own to find out.
+            Holder::Nobody => return Ok(false),
+            Holder::Foreign => {
+                // PostgreSQL would take the process for another server and refuse to start.
                 let path = PidFile::path(&self.layout.data);
                 fs::remove_file(&path).map_err(io_error("remove", &path))?;
+                return Ok(false);
             }
-            return Ok(false);
         };
-        let wanted = match self.options.network {
+        self.port = match self.options.network {
             Network::SocketOnly => SOCKET_ONLY_PORT,
             Network::Loopback { port: 0, .. } => file.port,
             Network::Loopback { port, .. } => port,
         };
-        self.port = wanted;
         self.postmaster = Some(found);
         let known = fs::read_to_string(&self.layout.settings).unwrap_or_default();
         if known == self.arguments().join("\n")
-            && (self.tls_is_complete() && self.answer(deadline).await.is_ok())
+            && self.tls_is_complete()
+            && self.answer(deadline).await.is_ok()
         {
             tracing::info!(pid = file.pid, "took over the running PostgreSQL");
             self.adopted = true;
             return Ok(true);
         }
-        if !postmaster::knows_working_directories() {
-            // It may be anybody's; PostgreSQL itself refuses to start beside another server.
-            self.postmaster = None;
-            return Ok(false);
+        // One that may be anybody's is left alone: PostgreSQL refuses to start beside another.
+        if let Some(mut found) = self.postmaster.take().filter(|_| ours) {
+            tracing::info!(pid = file.pid, "stopping the PostgreSQL that runs with other settings");
+            let stopped = tokio::task::spawn_blocking(move || found.stop());
+            stopped.await.map_err(|_| EmbeddedError::Cancelled)??;
         }
-        tracing::info!(pid = file.pid, "stopping the PostgreSQL that runs with other settings");
-        let Some(mut found) = self.postmaster.take() else { return Ok(false) };
-        let stopped = tokio::task::spawn_blocking(move || found.stop());
-        stopped.await.map_err(|_| EmbeddedError::Cancelled)??;
         Ok(false)
     }
 
@@ -336,7 +341,7 @@ impl Cluster {
         // After a crash of the server its last sessions may hold the shared memory for a moment; a
         // free port may be taken by somebody else before the server takes it.
         let crashed = PidFile::read(&self.layout.data).is_some();
-        let mut attempts = if crashed { 50 } else { 3 };
+        let mut attempts = if crashed { 25 } else { 3 };
         loop {
             attempts -= 1;
             let log_start = self.spawn()?;
@@ -499,6 +504,14 @@ impl Drop for Cluster {
         if let Err(error) = self.stop_now() {
             tracing::error!(%error, "the private PostgreSQL goes on running");
         }
+    }
+}
+
+/// Stops the server of a data directory whose owner is gone, when there is one. Blocks.
+pub(crate) fn stop_left_behind(data: &Path) -> Result<(), EmbeddedError> {
+    match PidFile::read(data).map(|file| file.holder(data)) {
+        Some(Holder::Ours(mut postmaster)) => postmaster.stop(),
+        Some(Holder::Nobody | Holder::Foreign | Holder::Unknown(_)) | None => Ok(()),
     }
 }
 

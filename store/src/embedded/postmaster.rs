@@ -1,6 +1,7 @@
 //! One PostgreSQL server process: who it is, whether it lives, how it ends.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread;
@@ -85,30 +86,44 @@ impl PidFile {
         Some(Self { pid, port })
     }
 
-    /// The running postmaster of `data` that this file speaks of. Process ids are used again after
-    /// a crash, so that a living process is not enough: a postmaster works in its data directory.
-    /// Where the working directory of a process cannot be read, its answer on our socket decides.
-    pub fn running(&self, data: &Path) -> Option<Postmaster> {
-        let mut found = Postmaster { pid: Pid::from_raw(self.pid)?, child: None };
-        let ours = !knows_working_directories() || self.works_in(data);
-        (ours && found.is_alive()).then_some(found)
-    }
-
-    /// The process lives and is certainly not a postmaster of `data`.
-    pub fn is_foreign(&self, data: &Path) -> bool {
-        let alive = Pid::from_raw(self.pid)
-            .is_some_and(|pid| Postmaster { pid, child: None }.is_alive());
-        alive && knows_working_directories() && !self.works_in(data)
-    }
-
-    fn works_in(&self, data: &Path) -> bool {
-        fs::read_link(format!("/proc/{}/cwd", self.pid)).is_ok_and(|directory| directory == data)
+    /// Who has the process id now. Ids are used again after a crash or a restart of the machine, so
+    /// that a living process is not enough.
+    pub fn holder(&self, data: &Path) -> Holder {
+        let Some(pid) = Pid::from_raw(self.pid) else { return Holder::Nobody };
+        let mut found = Postmaster { pid, child: None };
+        if !found.is_alive() {
+            return Holder::Nobody;
+        }
+        // A postmaster works in its data directory.
+        if let Ok(directory) = fs::read_link(format!("/proc/{}/cwd", self.pid)) {
+            return if directory == data { Holder::Ours(found) } else { Holder::Foreign };
+        }
+        // Root in a container may not see that of another user, but the command line, which is
+        // empty for a process that has ended and was not waited for.
+        let Ok(line) = fs::read(format!("/proc/{}/cmdline", self.pid)) else {
+            return Holder::Unknown(found);
+        };
+        let mut words = line.split(|byte| *byte == 0);
+        let program = words.next().unwrap_or_default();
+        if words.any(|word| word == data.as_os_str().as_bytes()) {
+            Holder::Ours(found)
+        } else if String::from_utf8_lossy(program).contains("postgres") {
+            Holder::Unknown(found)
+        } else {
+            Holder::Foreign
+        }
     }
 }
 
-/// Whether this system tells the working directory of a process (Linux does).
-pub(super) fn knows_working_directories() -> bool {
-    Path::new("/proc/self/cwd").exists()
+/// Who has a process id that was once that of our postmaster.
+#[derive(Debug)]
+pub(super) enum Holder {
+    Nobody,
+    Ours(Postmaster),
+    /// Certainly something else.
+    Foreign,
+    /// This system does not tell; an answer on our socket does.
+    Unknown(Postmaster),
 }
 
 #[cfg(test)]
@@ -127,6 +142,7 @@ mod tests {
     fn a_process_elsewhere_is_not_our_postmaster() {
         let data = tempfile::tempdir().unwrap();
         let us = i32::try_from(std::process::id()).unwrap();
-        assert!(PidFile { pid: us, port: 1 }.running(data.path()).is_none());
+        let holder = PidFile { pid: us, port: 1 }.holder(data.path());
+        assert!(!matches!(holder, Holder::Ours(_) | Holder::Nobody), "{holder:?}");
     }
 }

@@ -13,7 +13,7 @@ use super::account::Account;
 use super::error::{EmbeddedError, io_error};
 
 /// Renewed at the first start after this age; the certificates are valid for three years.
-const RENEW_AFTER: Duration = Duration::from_secs(365 * 24 * 3600);
+const RENEW_AFTER: Duration = Duration::from_hours(365 * 24);
 
 /// Makes `ca`, and `server.crt` and `server.key` in `data`, unless they are there and young. The
 /// CA's private key is dropped at once: nobody can sign a second certificate with it.

@@ -291,7 +291,8 @@ mod tests {
 
     #[test]
     fn a_record_is_what_was_given() {
-        let prepared = Prepared::try_new(append("change.submitted", r#"{"b":1.50,"a":2}"#)).unwrap();
+        let prepared =
+            Prepared::try_new(append("change.submitted", r#"{"b":1.50,"a":2}"#)).unwrap();
         let event = &prepared.events[0];
         assert!(event.record.ends_with(r#""data":{"b":1.50,"a":2}}"#), "{}", event.record);
         let header = record::decode(&event.record).unwrap().header;

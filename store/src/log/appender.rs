@@ -58,8 +58,8 @@ pub(super) struct Appender {
     head: watch::Sender<u64>,
     give_up_after: Duration,
     attempt_timeout: Duration,
-    /// The partition up to which the next ones are known to exist.
-    partition: u64,
+    /// The partition after which the next ones were made on this connection.
+    partition: Option<u64>,
 }
 
 impl Appender {
@@ -74,7 +74,7 @@ impl Appender {
             head,
             give_up_after: options.give_up_after,
             attempt_timeout: options.attempt_timeout,
-            partition: 0,
+            partition: None,
         };
         appender.connection = Some(appender.reconnect().await?);
         Ok(appender)
@@ -91,8 +91,7 @@ impl Appender {
             if waiting.is_empty() {
                 let next = tokio::select! {
                     next = queue.recv() => next,
-                    // Also when the log was dropped; then the queue is closed anyway.
-                    _ = closing.wait_for(|closing| *closing) => {
+                    () = closed(&mut closing) => {
                         queue.close();
                         queue.recv().await
                     }
@@ -230,20 +229,24 @@ impl Appender {
         .bind(format!("{}ms", self.attempt_timeout.as_millis().max(1)))
         .execute(&mut connection)
         .await?;
-        make_partitions(&mut connection).await?;
+        self.partition = None;
         Ok(connection)
     }
 
-    /// Makes the next partitions when the head has entered a new one. Not being able to is no
-    /// reason not to append: there is at least one in reserve, and without any the next append
-    /// fails, reconnects and so tries again.
+    /// Makes the next partitions, once per connection and whenever the head has entered a new one.
+    /// Not being able to is no reason not to append: there is at least one in reserve, and without
+    /// any the append fails, reconnects and so tries again.
     async fn ensure_partitions(&mut self, connection: &mut PgConnection) {
         let current = *self.head.borrow() / PARTITION;
-        if current <= self.partition {
+        if self.partition.is_some_and(|made| current <= made) {
             return;
         }
-        self.partition = current;
-        if let Err(error) = make_partitions(connection).await {
+        self.partition = Some(current);
+        let made = sqlx::query("SELECT nexplane.ensure_log_partitions($1)")
+            .bind(PARTITIONS_AHEAD)
+            .execute(connection)
+            .await;
+        if let Err(error) = made {
             tracing::warn!(
                 position = current * PARTITION,
                 error = &error as &dyn std::error::Error,
@@ -253,12 +256,9 @@ impl Appender {
     }
 }
 
-async fn make_partitions(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT nexplane.ensure_log_partitions($1)")
-        .bind(PARTITIONS_AHEAD)
-        .execute(connection)
-        .await?;
-    Ok(())
+/// Waits until the log is closed, or dropped: then its queue is closed as well.
+async fn closed(closing: &mut watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await;
 }
 
 async fn in_time<T>(

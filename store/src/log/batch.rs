@@ -260,7 +260,8 @@ mod tests {
 
     #[test]
     fn independent_commands_share_a_batch_up_to_its_limits() {
-        let five = [(1, 1, &[][..], 4), (2, 2, &[], 4), (3, 3, &[], 4), (4, 4, &[], 40), (5, 5, &[], 4)];
+        let five =
+            [(1, 1, &[][..], 4), (2, 2, &[], 4), (3, 3, &[], 4), (4, 4, &[], 40), (5, 5, &[], 4)];
         assert_eq!(batches(waiting(&five), 9, 100), [vec![1, 2, 3, 4, 5]]);
         assert_eq!(batches(waiting(&five), 2, 100), [vec![1, 2], vec![3, 4], vec![5]]);
         assert_eq!(batches(waiting(&five), 9, 10), [vec![1, 2], vec![3], vec![4], vec![5]]);

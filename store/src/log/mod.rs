@@ -79,8 +79,8 @@ pub struct LogOptions {
     /// Commands that may wait for the appender, those in the running batch included; at least 1.
     /// Default 4,096.
     pub queue: usize,
-    /// How long the appender tries to reach the database before it answers everything that waits
-    /// with [`AppendError::Unavailable`]. Default 10 s.
+    /// How long after a first failure the appender still starts attempts, before it answers
+    /// everything that waits with [`AppendError::Unavailable`]. Default 10 s.
     pub give_up_after: Duration,
     /// How long one attempt to write a batch may take before its connection counts as broken.
     /// Default 10 s.
@@ -167,9 +167,8 @@ impl Log {
         let (head, _) = watch::channel(start.next_position);
         let (closed, closing) = watch::channel(false);
         let (running, appending) = watch::channel(());
-        let appender = Appender::connect(connect, &options, head.clone())
-            .await
-            .map_err(OpenError::Connect)?;
+        let appender =
+            Appender::connect(connect, &options, head.clone()).await.map_err(OpenError::Connect)?;
         tokio::spawn(async move {
             appender.run(requests, closing).await;
             drop(running);

@@ -95,9 +95,8 @@ pub(super) async fn page(pool: &PgPool, from: u64, limit: usize) -> Result<Page,
         .await?;
         if let Some((incarnation, ..)) = rows.first() {
             let incarnation = *incarnation;
-            let events = rows.into_iter().map(|(_, position, record, hash)| {
-                stored(position, record, hash)
-            });
+            let events =
+                rows.into_iter().map(|(_, position, record, hash)| stored(position, record, hash));
             return Ok(Page { incarnation, events: contiguous(from, events)? });
         }
 
@@ -140,8 +139,8 @@ pub(super) async fn stream(
     from_version: u64,
     until_position: Option<u64>,
 ) -> Result<Vec<Stored>, ReadError> {
-    let from_version = from_version.max(1);
     type Row = (i64, Option<i64>, Option<i64>, Option<String>, Option<Vec<u8>>);
+    let from_version = from_version.max(1);
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT stream.version, event.position, event.version, event.record, event.leaf_hash \
          FROM nexplane.log_streams stream \

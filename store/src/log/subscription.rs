@@ -29,11 +29,7 @@ impl Cursor {
 
     /// After what is there now: only later events.
     pub const fn end(head: Head) -> Self {
-        Self {
-            incarnation: head.incarnation,
-            position: head.next_position,
-            last_leaf_hash: None,
-        }
+        Self { incarnation: head.incarnation, position: head.next_position, last_leaf_hash: None }
     }
 }
 
@@ -115,10 +111,6 @@ impl Subscription {
 
     fn same_incarnation(&self, actual: Uuid) -> Result<(), ReadError> {
         let expected = self.cursor.incarnation;
-        if actual == expected {
-            Ok(())
-        } else {
-            Err(ReadError::Incarnation { expected, actual })
-        }
+        if actual == expected { Ok(()) } else { Err(ReadError::Incarnation { expected, actual }) }
     }
 }

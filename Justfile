@@ -1,0 +1,67 @@
+# What can be done here. `just` alone lists it; `./setup` installs what the recipes need.
+#
+# All cargo commands take the same packages and features, so that they share what is compiled:
+# `--workspace` for tests and lints, the default members (all but the dashboard) for programs.
+
+set positional-arguments
+
+# Show this list.
+[private]
+default:
+    @just --list --unsorted
+
+# A sandbox to click through: a private database, people, an agent and changes, on port 8000.
+demo *args: web
+    cargo build --bins
+    cargo run --bin nexplane -- demo "$@"
+
+# The control plane on this machine, empty, with a private database; prints a first-run link.
+up *args: web
+    cargo build --bins
+    cargo run --bin nexplane -- up "$@"
+
+# Every test: examples in the documentation, then all the rest. `just test -E 'test(change)'` runs some.
+test *args: web
+    cargo test --workspace --doc --quiet
+    cargo nextest run --workspace "$@"
+
+# Everything a machine can judge without running the product.
+lint: fmt-check clippy deny wasm-check
+
+# Format the code.
+fmt:
+    cargo fmt --all
+
+# Is the code formatted?
+fmt-check:
+    cargo fmt --all --check
+
+# The compiler's and clippy's opinion, with no warning left.
+clippy:
+    cargo clippy --workspace --all-targets -- --deny warnings
+
+# Licences, banned crates and sources of all dependencies. Needs `cargo install --locked cargo-deny`.
+deny:
+    cargo deny --locked check bans licenses sources
+
+# Does the core compile for browsers, that is, without clock, files, network and threads?
+wasm-check:
+    wasm_env=$(frontend/toolchain) && eval "$wasm_env" && \
+        cargo check --package nexplane-core --all-features --profile wasm-release \
+            --target wasm32-unknown-unknown --target-dir "${CARGO_TARGET_DIR:-target}/web"
+
+# Build the dashboard into frontend/dist, when something in it changed.
+web:
+    frontend/build
+
+# Measure.
+bench *args:
+    cargo bench --workspace --benches "$@"
+
+# Rewrite the generated files (openapi.json, catalog.json …) from the code; look at the diff before committing.
+bless:
+    NEXPLANE_BLESS=1 cargo nextest run --workspace --no-tests=pass -E 'test(golden)'
+
+# What continuous integration runs, from the installation on.
+ci:
+    .ci/run

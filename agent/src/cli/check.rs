@@ -1,0 +1,184 @@
+//! `nexplane-agent check`
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use nexplane_agent::client::Client;
+use nexplane_agent::host::LinuxHost;
+use nexplane_agent::identity::Identity;
+use nexplane_agent::journal::Journal;
+use nexplane_agent::key::AgentKey;
+use nexplane_agent::policy::Policy;
+use nexplane_core::time::Timestamp;
+
+use super::Directory;
+
+/// Try everything the agent needs, and say what to do about what does not work.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  nexplane-agent check --config-dir /etc/nexplane-agent
+
+Exit status: 0 when every line is OK, 1 otherwise. Changes nothing.")]
+pub struct Check {
+    #[command(flatten)]
+    directory: Directory,
+    /// Root directory that the agent is run with.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+}
+
+/// What was found, or what is wrong and what to do about it.
+type Finding = Result<String, (String, &'static str)>;
+
+const ENROL: &str =
+    "enrol with: nexplane-agent run --control-plane URL --token-file FILE --ca FILE";
+
+impl Check {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.directory.config();
+        let mut findings = vec![
+            ("configuration directory", self.private()),
+            ("root directory", self.root()),
+            ("host owner's policy", self.policy()),
+        ];
+        match Identity::load(config.directory()) {
+            Err(error) => findings.push(("identity", Err((error.to_string(), ENROL)))),
+            Ok(None) => {
+                findings.push(("identity", Err(("this agent is not enrolled".to_owned(), ENROL))));
+            }
+            Ok(Some(identity)) => {
+                findings.push(("identity", Ok(format!("{} ({})", identity.name, identity.host))));
+                findings.push(("certificate", certificate(&identity)));
+                findings.push(("journal", self.journal(&identity)));
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .context("could not start the runtime")?;
+                let (reached, clock) = runtime.block_on(control_plane(&identity));
+                findings.push(("control plane", reached));
+                findings.extend(clock.map(|clock| ("clock", clock)));
+            }
+        }
+        let mut out = std::io::stdout();
+        let mut code = ExitCode::SUCCESS;
+        for (what, finding) in findings {
+            match finding {
+                Ok(found) => writeln!(out, "OK    {what}: {found}")?,
+                Err((problem, fix)) => {
+                    code = ExitCode::FAILURE;
+                    writeln!(out, "FAIL  {what}: {problem}\n      {fix}")?;
+                }
+            }
+        }
+        Ok(code)
+    }
+
+    fn private(&self) -> Finding {
+        let directory = &self.directory.config_dir;
+        match std::fs::metadata(directory) {
+            Err(error) => Err((format!("{}: {error}", directory.display()), ENROL)),
+            Ok(meta) if meta.mode() & 0o022 != 0 => Err((
+                format!("{} can be written by other users", directory.display()),
+                "take that away with: chmod go-w on the directory",
+            )),
+            Ok(_) => Ok(directory.display().to_string()),
+        }
+    }
+
+    fn root(&self) -> Finding {
+        LinuxHost::open(&self.root, &self.directory.config().own_paths())
+            .map(|_| self.root.display().to_string())
+            .map_err(|error| {
+                (chain(&error), "the directory must exist, and Linux must be 5.6 or newer")
+            })
+    }
+
+    fn policy(&self) -> Finding {
+        match Policy::load(&self.directory.config().policy()) {
+            Err(error) => Err((chain(&error), "until this is mended, every order is refused")),
+            Ok(loaded) if loaded.policy.hold => Ok("holds all changes".to_owned()),
+            Ok(loaded) => Ok(loaded.hash.map_or_else(
+                || "none: everything within the root is allowed".to_owned(),
+                |hash| format!("SHA-256 {hash}"),
+            )),
+        }
+    }
+
+    fn journal(&self, identity: &Identity) -> Finding {
+        match Journal::read(&self.directory.config().journal(), identity.host) {
+            Err(error) => Err((
+                chain(&error),
+                "keep a copy, compare it with the control plane's receipts, then enrol again",
+            )),
+            Ok(None) => Ok("none yet".to_owned()),
+            Ok(Some(journal)) => Ok(format!("{} receipts", journal.receipt_head().0)),
+        }
+    }
+}
+
+fn certificate(identity: &Identity) -> Finding {
+    if let Err(error) = AgentKey::from_pem(&identity.key_pem) {
+        return Err((error.to_string(), ENROL));
+    }
+    match identity.not_after() {
+        None => Err(("the certificate is not readable".to_owned(), ENROL)),
+        Some(end) if end <= now() => {
+            Err((format!("it ended at {end}"), "start the agent: it renews it, or says why not"))
+        }
+        Some(end) => Ok(format!("until {end}")),
+    }
+}
+
+async fn control_plane(identity: &Identity) -> (Finding, Option<Finding>) {
+    let Identity { control_plane, ca_pem, certificate_pem, key_pem, .. } = identity;
+    let answer = match Client::new(control_plane, ca_pem, certificate_pem, key_pem) {
+        Ok(client) => client.time().await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(answer) => {
+            let skew_s = now().seconds_since(answer.now);
+            let clock = if skew_s.abs() <= 30 {
+                Ok(format!("{skew_s} s from the control plane's"))
+            } else {
+                Err((
+                    format!("{skew_s} s from the control plane's: orders will be refused"),
+                    "set the clock, for example with: timedatectl set-ntp true",
+                ))
+            };
+            (Ok(control_plane.clone()), Some(clock))
+        }
+        Err(error) => {
+            let fix = match error.code() {
+                Some("host.revoked" | "host.locked") => {
+                    "ask an administrator of the control plane for a new token"
+                }
+                Some(_) => "look for the code above in the control plane's documentation",
+                None => {
+                    "check address, firewall, and that the authority's certificate is the right one"
+                }
+            };
+            (Err((chain(&error), fix)), None)
+        }
+    }
+}
+
+/// The message with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn now() -> Timestamp {
+    Timestamp::new(jiff::Timestamp::now())
+}

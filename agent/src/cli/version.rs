@@ -1,0 +1,17 @@
+//! `nexplane-agent version`
+
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Print the version.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  nexplane-agent version")]
+pub struct Version {}
+
+impl Version {
+    #[allow(clippy::unused_self, reason = "every command is run the same way")]
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        writeln!(std::io::stdout(), "nexplane-agent {}", env!("CARGO_PKG_VERSION"))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

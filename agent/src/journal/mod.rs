@@ -1,0 +1,373 @@
+//! What the agent has promised and done, on disk before it matters.
+//!
+//! An append-only file of checksummed, chained lines, each durable (`fdatasync`) before
+//! [`Journal::append`] returns. It answers a repeated order, tells after a crash what was begun,
+//! numbers the receipts, and keeps the state that each effect left, without which it cannot be
+//! undone. It can be read with `less`.
+//!
+//! A last line that a crash cut off is dropped: nothing was done yet on the strength of it. Any other
+//! damage is an error: an agent that does not know what it did does not go on by itself.
+
+mod record;
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nexplane_core::id::{HostId, JobId};
+use nexplane_core::job::{Envelope, SignedReceipt};
+use nexplane_core::plan::Fingerprint;
+use sha2::{Digest, Sha256};
+
+pub use record::Record;
+
+/// A journal larger than this is compacted when it is opened.
+pub const COMPACT_ABOVE: u64 = 16 * 1024 * 1024;
+
+/// Why a journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("could not {attempt} the journal {path}")]
+    Io {
+        attempt: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the journal {path} is damaged in line {line}: what was done before cannot be known")]
+    Damaged { path: PathBuf, line: u64 },
+    #[error("the journal {path} belongs to host {found}, not to {expected}")]
+    OfAnotherHost { path: PathBuf, found: HostId, expected: HostId },
+    #[error("an earlier write to the journal failed: restart the agent")]
+    Poisoned,
+}
+
+/// What the journal knows of one job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    pub seq: u64,
+    pub payload_hash: String,
+    /// Until it has a result.
+    pub envelope: Option<Envelope>,
+    /// Fingerprint right before the effect, once the intent is recorded.
+    pub intent: Option<Fingerprint>,
+    pub after: Option<Fingerprint>,
+    pub finished: bool,
+    pub reported: bool,
+    /// Where the line of the result is.
+    result: Option<(u64, usize)>,
+}
+
+/// The journal of one host's agent. One process at a time; the caller holds the lock.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    host: HostId,
+    length: u64,
+    head: String,
+    jobs: HashMap<JobId, Entry>,
+    /// Receipts that the control plane does not have yet, in their order.
+    unreported: Vec<(JobId, u64, u64, usize)>,
+    high_water: u64,
+    receipts: u64,
+    receipt_head: String,
+    poisoned: bool,
+}
+
+impl Journal {
+    /// Opens the journal of `host`, or begins one.
+    ///
+    /// # Errors
+    /// Damage other than a cut-off last line; a journal of another host; I/O.
+    pub fn open(path: &Path, host: HostId) -> Result<Self, JournalError> {
+        let io = |attempt| move |source| JournalError::Io { attempt, path: path.into(), source };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(io("open"))?;
+        let mut journal = Self::scan(path, &mut file, host)?;
+        let size = file.metadata().map_err(io("look at"))?.len();
+        if journal.length < size {
+            tracing::warn!(
+                dropped_bytes = size - journal.length,
+                "The journal's last line was cut off by a crash and is dropped"
+            );
+            file.set_len(journal.length).map_err(io("repair"))?;
+            file.sync_all().map_err(io("repair"))?;
+        }
+        journal.file = file;
+        if journal.length == 0 {
+            journal.append(&journal.opened())?;
+            sync_directory(path).map_err(io("create"))?;
+        }
+        Ok(journal)
+    }
+
+    /// What a journal says, without changing it; `None` when there is none.
+    pub fn read(path: &Path, host: HostId) -> Result<Option<Self>, JournalError> {
+        match File::open(path) {
+            Ok(mut file) => Self::scan(path, &mut file, host).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(JournalError::Io { attempt: "open", path: path.into(), source }),
+        }
+    }
+
+    fn scan(path: &Path, file: &mut File, host: HostId) -> Result<Self, JournalError> {
+        let io = |attempt| move |source| JournalError::Io { attempt, path: path.into(), source };
+        let mut journal = Self {
+            path: path.to_owned(),
+            file: file.try_clone().map_err(io("open"))?,
+            host,
+            length: 0,
+            head: record::START.to_owned(),
+            jobs: HashMap::new(),
+            unreported: Vec::new(),
+            high_water: 0,
+            receipts: 0,
+            receipt_head: record::START.to_owned(),
+            poisoned: false,
+        };
+        file.seek(SeekFrom::Start(0)).map_err(io("read"))?;
+        let mut reader = BufReader::new(file);
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            let size = reader.read_until(b'\n', &mut line).map_err(io("read"))?;
+            if size == 0 {
+                break;
+            }
+            let whole = line.strip_suffix(b"\n");
+            match whole.and_then(|text| record::decode(&journal.head, text)) {
+                Some((Record::Opened { host: found, .. }, _)) if found != host => {
+                    let path = path.to_owned();
+                    return Err(JournalError::OfAnotherHost { path, found, expected: host });
+                }
+                Some((record, head)) => {
+                    journal.take(record, size);
+                    journal.head = head;
+                }
+                None if is_cut_off(&line, &mut reader).map_err(io("read"))? => break,
+                None => return Err(JournalError::Damaged { path: path.to_owned(), line: number }),
+            }
+        }
+        Ok(journal)
+    }
+
+    /// Makes a record durable, then takes note of it.
+    ///
+    /// # Errors
+    /// After an error it is not known whether the record is on disk; the journal refuses everything
+    /// further and has to be opened again.
+    pub fn append(&mut self, record: &Record) -> Result<(), JournalError> {
+        if self.poisoned {
+            return Err(JournalError::Poisoned);
+        }
+        let (line, head) = record::encode(&self.head, record);
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        if let Err(source) = written {
+            self.poisoned = true;
+            return Err(JournalError::Io { attempt: "write", path: self.path.clone(), source });
+        }
+        self.take(record.clone(), line.len());
+        self.head = head;
+        Ok(())
+    }
+
+    fn take(&mut self, record: Record, size: usize) {
+        let at = self.length;
+        self.length += size as u64;
+        match record {
+            Record::Opened { high_water, receipts, receipt_head, .. } => {
+                self.high_water = high_water;
+                self.receipts = receipts;
+                self.receipt_head = receipt_head;
+            }
+            Record::Received { job, seq, envelope, .. } => {
+                self.high_water = self.high_water.max(seq);
+                let payload_hash = payload_hash(&envelope.payload);
+                let envelope = Some(envelope);
+                self.jobs.insert(job, Entry { seq, payload_hash, envelope, ..Entry::default() });
+            }
+            Record::Intent { job, before, .. } => {
+                self.jobs.entry(job).or_default().intent = Some(before);
+            }
+            Record::Result { job, seq, trusted, payload_hash, after, receipt } => {
+                self.receipts += 1;
+                self.receipt_head = hex::encode(Sha256::digest(&receipt.payload));
+                self.unreported.push((job, self.receipts, at, size));
+                if trusted {
+                    self.high_water = self.high_water.max(seq);
+                    let entry = self.jobs.entry(job).or_default();
+                    entry.seq = seq;
+                    entry.payload_hash = payload_hash;
+                    entry.envelope = None;
+                    entry.after = after;
+                    entry.finished = true;
+                    entry.result = Some((at, size));
+                }
+            }
+            Record::Reported { job, number } => {
+                self.unreported.retain(|(_, unreported, ..)| *unreported != number);
+                if let Some(entry) = self.jobs.get_mut(&job) {
+                    entry.reported = true;
+                }
+            }
+            Record::Done { job, seq, payload_hash, after } => {
+                let entry = Entry {
+                    seq,
+                    payload_hash,
+                    after: Some(after),
+                    finished: true,
+                    reported: true,
+                    ..Entry::default()
+                };
+                self.jobs.insert(job, entry);
+            }
+        }
+    }
+
+    pub fn job(&self, job: &JobId) -> Option<&Entry> {
+        self.jobs.get(job)
+    }
+
+    /// The highest sequence number of an authentic order.
+    pub const fn high_water(&self) -> u64 {
+        self.high_water
+    }
+
+    /// Number of the last receipt, and the hash of its payload.
+    pub fn receipt_head(&self) -> (u64, &str) {
+        (self.receipts, &self.receipt_head)
+    }
+
+    /// Orders that were begun and have no result, in the order of their sequence numbers.
+    pub fn unfinished(&self) -> Vec<(JobId, Envelope)> {
+        let mut jobs: Vec<_> = self
+            .jobs
+            .iter()
+            .filter(|(_, entry)| !entry.finished)
+            .filter_map(|(job, entry)| Some((entry.seq, *job, entry.envelope.clone()?)))
+            .collect();
+        jobs.sort_by_key(|(seq, job, _)| (*seq, *job));
+        jobs.into_iter().map(|(_, job, envelope)| (job, envelope)).collect()
+    }
+
+    /// Receipts that the control plane does not have yet, in their order, with their numbers.
+    pub fn unreported(&self) -> Result<Vec<(JobId, u64, SignedReceipt)>, JournalError> {
+        self.unreported
+            .iter()
+            .map(|(job, number, at, size)| Ok((*job, *number, self.receipt_at(*at, *size)?)))
+            .collect()
+    }
+
+    /// The receipt of a finished job; `None` when unknown, open, or dropped by compaction.
+    pub fn receipt(&self, job: &JobId) -> Result<Option<SignedReceipt>, JournalError> {
+        match self.jobs.get(job).and_then(|entry| entry.result) {
+            Some((at, size)) => self.receipt_at(at, size).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn receipt_at(&self, at: u64, size: usize) -> Result<SignedReceipt, JournalError> {
+        match self.record_at(at, size)? {
+            Some(Record::Result { receipt, .. }) => Ok(receipt),
+            Some(_) | None => Err(JournalError::Damaged { path: self.path.clone(), line: 0 }),
+        }
+    }
+
+    /// The line has been checked when the journal was opened, or was written by this process.
+    fn record_at(&self, at: u64, size: usize) -> Result<Option<Record>, JournalError> {
+        let mut line = vec![0; size];
+        let mut file = File::open(&self.path).map_err(|error| self.io("read", error))?;
+        file.seek(SeekFrom::Start(at))
+            .and_then(|_| file.read_exact(&mut line))
+            .map_err(|error| self.io("read", error))?;
+        Ok(line.get(record::START.len() + 1..).and_then(|json| serde_json::from_slice(json).ok()))
+    }
+
+    /// Writes the journal anew when it is large, without what is finished, reported and not needed
+    /// for undoing: `keep` says which jobs still can be undone.
+    pub fn compact(
+        &mut self,
+        above: u64,
+        keep: impl Fn(&JobId) -> bool,
+    ) -> Result<bool, JournalError> {
+        if self.length <= above || !self.unfinished().is_empty() || !self.unreported.is_empty() {
+            return Ok(false);
+        }
+        let mut done: Vec<_> = self
+            .jobs
+            .iter()
+            .filter(|(job, _)| keep(job))
+            .filter_map(|(job, entry)| Some((*job, entry, entry.after.clone()?)))
+            .collect();
+        done.sort_by_key(|(job, entry, _)| (entry.seq, *job));
+        let records = done.into_iter().map(|(job, entry, after)| Record::Done {
+            job,
+            seq: entry.seq,
+            payload_hash: entry.payload_hash.clone(),
+            after,
+        });
+        let mut text = String::new();
+        let mut head = record::START.to_owned();
+        for record in std::iter::once(self.opened()).chain(records) {
+            let (line, next) = record::encode(&head, &record);
+            text.push_str(&line);
+            head = next;
+        }
+        let beside = self.path.with_extension("new");
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)
+            .and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                file.sync_all()
+            })
+            .and_then(|()| std::fs::rename(&beside, &self.path))
+            .and_then(|()| sync_directory(&self.path));
+        written.map_err(|error| self.io("compact", error))?;
+        *self = Self::open(&self.path, self.host)?;
+        Ok(true)
+    }
+
+    fn opened(&self) -> Record {
+        Record::Opened {
+            host: self.host,
+            high_water: self.high_water,
+            receipts: self.receipts,
+            receipt_head: self.receipt_head.clone(),
+        }
+    }
+
+    fn io(&self, attempt: &'static str, source: io::Error) -> JournalError {
+        JournalError::Io { attempt, path: self.path.clone(), source }
+    }
+}
+
+/// SHA-256 of an order's payload, hexadecimal.
+pub fn payload_hash(payload: &str) -> String {
+    hex::encode(Sha256::digest(payload))
+}
+
+/// True when an invalid line is what a crash leaves at the end of a file: no end of line, or blocks
+/// of zeros that were never filled, and nothing after it.
+fn is_cut_off(line: &[u8], rest: &mut impl Read) -> io::Result<bool> {
+    let nothing_after = rest.read(&mut [0])? == 0;
+    Ok(nothing_after && (!line.ends_with(b"\n") || line.contains(&0)))
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,542 @@
+//! The agent's life: settle what is open, enrol if need be, then wait for orders, one long-poll after
+//! the other, until it is told to stop.
+//!
+//! The control plane is asked, never trusted to be there: results wait in the journal until it has
+//! them, and what it says about pace is followed. Reconnects back off exponentially with full jitter,
+//! so that ten thousand agents do not return in the same second.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexplane_core::id::{HostId, JobId};
+use nexplane_core::job::{Envelope, JobEvent, PollRequest, PollResponse, SignedReceipt};
+use nexplane_core::time::Timestamp;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::client::{Client, ClientError};
+use crate::config::{Config, ConfigError};
+use crate::host::LinuxHost;
+use crate::host::linux::OpenRootError;
+use crate::identity::{Identity, IdentityError, hash_token};
+use crate::journal::{Journal, JournalError};
+use crate::key::{AgentKey, KeyError};
+use crate::policy;
+use crate::runner::{Clock, Runner, RunnerError, Who};
+use crate::snapshot::{self, SnapshotError, Snapshots};
+
+/// Longest time that a poll is held.
+const WAIT_S: u32 = 50;
+/// Longest pause between attempts to reach the control plane.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// Longest pause after the control plane said no to this agent: a person has to act.
+const REFUSED_PAUSE: Duration = Duration::from_mins(5);
+/// A clock that is further off makes orders look expired.
+const CLOCK_SKEW_S: i64 = 30;
+/// How long the result of the last order may take to be sent when the agent stops.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How an agent is started.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub config: Config,
+    /// Everything that orders can reach lies beneath this directory.
+    pub root: PathBuf,
+    /// Needed the first time.
+    pub enrolment: Option<Enrolment>,
+}
+
+/// What buys an identity.
+#[derive(Clone)]
+pub struct Enrolment {
+    pub control_plane: String,
+    pub ca_pem: String,
+    pub token: String,
+    /// Name to be known by; the machine's host name when absent.
+    pub name: Option<String>,
+}
+
+impl std::fmt::Debug for Enrolment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Enrolment")
+            .field("control_plane", &self.control_plane)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The agent is enrolled, has settled what was open, and has reached the control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    pub host: HostId,
+    pub name: String,
+}
+
+/// Why an agent ended, or never began.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Root(#[from] OpenRootError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("this agent is not enrolled: give --control-plane, --token and --ca once")]
+    NotEnrolled,
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("could not set the journal of an earlier identity aside")]
+    SetAside(#[source] std::io::Error),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Runner(#[from] RunnerError),
+    #[error("an operation broke off: restart the agent, which settles it")]
+    Broken(#[source] tokio::task::JoinError),
+}
+
+/// Runs an agent until `shutdown` is done. The order that runs at that moment is finished first.
+///
+/// # Errors
+/// When it cannot begin, or when the journal cannot be written: then what is open is settled at the
+/// next start. An unreachable control plane is no error.
+pub async fn run(
+    settings: Settings,
+    shutdown: impl Future<Output = ()>,
+    ready: impl FnOnce(Ready),
+) -> Result<(), RunError> {
+    let _lock = settings.config.lock()?;
+    let mut shutdown = pin!(shutdown);
+    let mut started = match Identity::load(settings.config.directory())? {
+        Some(identity) => Some(open(&settings, identity)?),
+        None => None,
+    };
+    if let Some(enrolment) = settings.enrolment.as_ref().filter(|enrolment| {
+        started
+            .as_ref()
+            .is_none_or(|agent| agent.identity.token_hash != hash_token(&enrolment.token))
+    }) {
+        // What the earlier identity began is settled; its journal is set aside.
+        drop(started.take());
+        let enrolled = tokio::select! {
+            enrolled = enroll(&settings, enrolment) => enrolled?,
+            () = &mut shutdown => return Ok(()),
+        };
+        started = Some(open(&settings, enrolled)?);
+    }
+    let mut agent = started.ok_or(RunError::NotEnrolled)?;
+    if let Some(enrolment) = &settings.enrolment {
+        agent.identity.control_plane.clone_from(&enrolment.control_plane);
+        agent.identity.ca_pem.clone_from(&enrolment.ca_pem);
+        agent.client = connect(&agent.identity)?;
+    }
+    tokio::select! {
+        () = agent.greet() => {}
+        () = &mut shutdown => return Ok(()),
+    }
+    ready(Ready { host: agent.identity.host, name: agent.identity.name.clone() });
+    agent.serve(shutdown).await
+}
+
+/// Enrols; an unreachable control plane is tried again, a refusal is final.
+async fn enroll(settings: &Settings, enrolment: &Enrolment) -> Result<Identity, RunError> {
+    let system_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = enrolment.name.clone().unwrap_or_else(system_name);
+    let mut backoff = Backoff::default();
+    loop {
+        let enrolled = Identity::enroll(
+            settings.config.directory(),
+            &enrolment.control_plane,
+            &enrolment.ca_pem,
+            &enrolment.token,
+            &name,
+            policy::file_hash(&settings.config.policy()),
+        )
+        .await;
+        match enrolled {
+            Ok(identity) => {
+                tracing::info!(host.id = %identity.host, name = identity.name, "Enrolled");
+                return Ok(identity);
+            }
+            Err(IdentityError::Refused {
+                source: ref cause @ (ClientError::Unreachable(_) | ClientError::Malformed),
+                ..
+            }) => {
+                let pause = backoff.next(LONGEST_PAUSE);
+                tracing::warn!(
+                    error = cause as &dyn StdError,
+                    pause_ms = millis(pause),
+                    "The control plane does not answer; enrolment is tried again"
+                );
+                tokio::time::sleep(pause).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Opens what is on disk and settles what an earlier process left open. No network.
+fn open(settings: &Settings, identity: Identity) -> Result<Agent, RunError> {
+    let config = &settings.config;
+    let journal = match Journal::open(&config.journal(), identity.host) {
+        Err(JournalError::OfAnotherHost { found, .. }) => {
+            tracing::warn!(earlier.host.id = %found, "The journal of an earlier identity is set aside");
+            let aside = config.directory().join(format!("journal.{found}"));
+            std::fs::rename(config.journal(), aside).map_err(RunError::SetAside)?;
+            Journal::open(&config.journal(), identity.host)?
+        }
+        other => other?,
+    };
+    let snapshots = Snapshots::open(&config.snapshots(), snapshot::TOTAL_LIMIT)?;
+    let host = LinuxHost::open(&settings.root, &config.own_paths())?;
+    let who = Who {
+        host: identity.host,
+        name: identity.name.clone(),
+        dispatchers: identity.dispatchers.clone(),
+    };
+    let key = AgentKey::from_pem(&identity.key_pem)?;
+    let clock: Clock = Arc::new(now);
+    let mut runner =
+        Runner::new(who, key, Arc::new(host), journal, snapshots, config.policy(), clock);
+    runner.recover()?;
+    let client = connect(&identity)?;
+    Ok(Agent {
+        config: config.clone(),
+        identity,
+        client,
+        runner: Some(runner),
+        instance: Uuid::new_v4(),
+        polls: 0,
+        backoff: Backoff::default(),
+        next_renewal: None,
+    })
+}
+
+fn connect(identity: &Identity) -> Result<Client, ClientError> {
+    let Identity { control_plane, ca_pem, certificate_pem, key_pem, .. } = identity;
+    Client::new(control_plane, ca_pem, certificate_pem, key_pem)
+}
+
+struct Agent {
+    config: Config,
+    identity: Identity,
+    client: Client,
+    /// Away while an order runs.
+    runner: Option<Runner>,
+    instance: Uuid,
+    polls: u64,
+    backoff: Backoff,
+    /// When to renew the certificate, in this machine's time.
+    next_renewal: Option<Timestamp>,
+}
+
+impl Agent {
+    /// Reaches the control plane for the first time, and compares clocks.
+    async fn greet(&mut self) {
+        loop {
+            // A certificate that ended while the machine was off opens nothing but its renewal.
+            self.renew_when_due().await;
+            match self.client.time().await {
+                Ok(answer) => {
+                    let skew_s = now().seconds_since(answer.now);
+                    if skew_s.abs() > CLOCK_SKEW_S {
+                        tracing::error!(
+                            skew_s,
+                            "This machine's clock is wrong; orders will be refused"
+                        );
+                    }
+                    self.backoff = Backoff::default();
+                    return;
+                }
+                Err(error) => tokio::time::sleep(self.pause_after(&error)).await,
+            }
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), RunError> {
+        'life: loop {
+            let answer = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                answer = self.report_then_poll() => answer?,
+            };
+            let pause = match answer {
+                Ok(PollResponse { jobs, next_delay_ms }) => {
+                    self.backoff = Backoff::default();
+                    let told = Duration::from_millis(next_delay_ms).min(REFUSED_PAUSE);
+                    if jobs.is_empty() {
+                        self.compact()?;
+                    }
+                    let mut hopeless = !jobs.is_empty();
+                    for envelope in jobs {
+                        hopeless &= !self.work(envelope).await?;
+                        if is_done(&mut shutdown).await {
+                            break 'life;
+                        }
+                    }
+                    if hopeless { told.max(self.backoff.next(LONGEST_PAUSE)) } else { told }
+                }
+                Err(error) => self.pause_after(&error),
+            };
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        tracing::info!("Stopping");
+        let farewell = tokio::time::timeout(FAREWELL, self.report());
+        if !matches!(farewell.await, Ok(Ok(Ok(())))) {
+            tracing::warn!("Some results are not sent yet; they will be at the next start");
+        }
+        Ok(())
+    }
+
+    async fn report_then_poll(&mut self) -> Result<Result<PollResponse, ClientError>, RunError> {
+        self.renew_when_due().await;
+        if let Err(error) = self.report().await? {
+            return Ok(Err(error));
+        }
+        self.polls += 1;
+        let request = PollRequest {
+            wait_s: WAIT_S,
+            have: self.runner()?.journal().high_water(),
+            instance: self.instance,
+            number: self.polls,
+            policy_hash: policy::file_hash(&self.config.policy()),
+        };
+        Ok(self.client.poll(&request).await)
+    }
+
+    /// Sends every result that the control plane does not have yet, in order.
+    async fn report(&mut self) -> Result<Result<(), ClientError>, RunError> {
+        for (job, number, receipt) in self.runner()?.journal().unreported()? {
+            if let Err(error) = self.send_result(job, Some(number), receipt).await? {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn send_result(
+        &mut self,
+        job: JobId,
+        number: Option<u64>,
+        receipt: SignedReceipt,
+    ) -> Result<Result<(), ClientError>, RunError> {
+        if let Err(error) = self.client.report(job, &JobEvent::Result { receipt }).await {
+            return Ok(Err(error));
+        }
+        if let Some(number) = number {
+            self.runner()?.reported(job, number)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Carries an order out and sends its result. False when it cannot be answered at all.
+    async fn work(&mut self, envelope: Envelope) -> Result<bool, RunError> {
+        let Some((job, receipt)) = self.carry_out(envelope).await? else { return Ok(false) };
+        let sent = if self.runner()?.journal().unreported()?.is_empty() {
+            // An order that was answered before: the same answer again.
+            self.send_result(job, None, receipt).await?
+        } else {
+            self.report().await?
+        };
+        if let Err(error) = sent {
+            tracing::warn!(
+                job.id = %job,
+                error = &error as &dyn StdError,
+                "A result was not sent; it waits in the journal"
+            );
+        }
+        Ok(true)
+    }
+
+    /// Runs an order on a thread of its own, while its progress is posted.
+    async fn carry_out(
+        &mut self,
+        envelope: Envelope,
+    ) -> Result<Option<(JobId, SignedReceipt)>, RunError> {
+        let mut runner = self.runner.take().ok_or(RunError::NotEnrolled)?;
+        let (sender, mut receiver) = mpsc::channel::<(JobId, JobEvent)>(8);
+        let client = self.client.clone();
+        let posts = tokio::spawn(async move {
+            while let Some((job, event)) = receiver.recv().await {
+                if let Err(error) = client.report(job, &event).await {
+                    tracing::debug!(job.id = %job, error = &error as &dyn StdError, "Progress not sent");
+                }
+            }
+        });
+        let (runner, answer) = tokio::task::spawn_blocking(move || {
+            let answer = runner.handle(&envelope, &mut |job, event| {
+                // Progress is a courtesy: when the line is slow it is left out.
+                let _ = sender.try_send((job, event));
+            });
+            (runner, answer)
+        })
+        .await
+        .map_err(RunError::Broken)?;
+        self.runner = Some(runner);
+        let answer = answer?;
+        // So that the control plane hears things in their order.
+        let _ = tokio::time::timeout(FAREWELL, posts).await;
+        Ok(answer)
+    }
+
+    fn compact(&mut self) -> Result<(), RunError> {
+        if self.runner()?.compact()? {
+            tracing::info!("The journal was compacted");
+        }
+        Ok(())
+    }
+
+    async fn renew_when_due(&mut self) {
+        let due = *self.next_renewal.get_or_insert_with(|| jittered(&self.identity));
+        if now() < due {
+            return;
+        }
+        match self.identity.renew(self.config.directory(), &self.client).await {
+            Ok(renewed) => match (connect(&renewed), AgentKey::from_pem(&renewed.key_pem)) {
+                (Ok(client), Ok(key)) => {
+                    self.client = client;
+                    if let Some(runner) = &mut self.runner {
+                        runner.renew(key, renewed.dispatchers.clone());
+                    }
+                    self.identity = renewed;
+                    self.next_renewal = None;
+                    tracing::info!(renew_after = %self.identity.renew_after, "Certificate renewed");
+                }
+                (client, key) => {
+                    let error = client.err().map(|e| e.to_string());
+                    tracing::error!(
+                        error = error.or_else(|| key.err().map(|e| e.to_string())),
+                        "The renewed certificate is not usable; the earlier one stays in use"
+                    );
+                    self.next_renewal = Some(now().plus_seconds(600));
+                }
+            },
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn StdError,
+                    "The certificate was not renewed; tried again in a few minutes"
+                );
+                let pause_s = 60 + i64::try_from(random_below(240)).unwrap_or(0);
+                self.next_renewal = Some(now().plus_seconds(pause_s));
+            }
+        }
+    }
+
+    /// How long to wait after an error, which is logged here.
+    fn pause_after(&mut self, error: &ClientError) -> Duration {
+        let told = match error {
+            ClientError::Refused { retry_after_s, .. } => retry_after_s.map(Duration::from_secs),
+            ClientError::Address(_)
+            | ClientError::Pem(_)
+            | ClientError::Tls(_)
+            | ClientError::Setup(_)
+            | ClientError::Unreachable(_)
+            | ClientError::Malformed => None,
+        };
+        let longest = if matches!(error.code(), Some("host.revoked" | "host.locked")) {
+            REFUSED_PAUSE
+        } else {
+            LONGEST_PAUSE
+        };
+        let pause = self.backoff.next(longest).max(told.unwrap_or_default().min(REFUSED_PAUSE));
+        tracing::warn!(
+            error = error as &dyn StdError,
+            pause_ms = millis(pause),
+            "The control plane does not serve this agent; tried again after a pause"
+        );
+        pause
+    }
+
+    fn runner(&mut self) -> Result<&mut Runner, RunError> {
+        self.runner.as_mut().ok_or(RunError::NotEnrolled)
+    }
+}
+
+/// Whether the future is done, without waiting for it.
+async fn is_done(future: &mut std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+    tokio::select! {
+        biased;
+        () = future => true,
+        () = std::future::ready(()) => false,
+    }
+}
+
+/// Exponential back-off with full jitter.
+#[derive(Clone, Copy, Debug, Default)]
+struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    fn next(&mut self, longest: Duration) -> Duration {
+        let ceiling = Duration::from_secs(1)
+            .saturating_mul(1_u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX))
+            .min(longest);
+        self.failures += 1;
+        Duration::from_millis(random_below(millis(ceiling)))
+    }
+}
+
+/// The moment to renew: what the control plane said, up to a tenth of the rest of the
+/// certificate's life later.
+fn jittered(identity: &Identity) -> Timestamp {
+    let rest_s = identity.not_after().map_or(0, |end| end.seconds_since(identity.renew_after));
+    let tenth = u64::try_from(rest_s / 10).unwrap_or(0);
+    let later = i64::try_from(random_below(tenth)).unwrap_or(0);
+    identity.renew_after.plus_seconds(later)
+}
+
+/// A number below `limit`; 0 when that is 0 or the machine has no randomness.
+fn random_below(limit: u64) -> u64 {
+    let mut bytes = [0; 8];
+    match SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes).checked_rem(limit).unwrap_or(0),
+        Err(_) => 0,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn now() -> Timestamp {
+    Timestamp::new(jiff::Timestamp::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_limit_and_vary() {
+        let longest = Duration::from_mins(1);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..50 {
+            let mut backoff = Backoff::default();
+            assert!(backoff.next(longest) < Duration::from_secs(1));
+            assert!(backoff.next(longest) < Duration::from_secs(2));
+            for _ in 0..40 {
+                let pause = backoff.next(longest);
+                assert!(pause < longest);
+                seen.insert(pause);
+            }
+        }
+        assert!(seen.len() > 500 && seen.last().is_some_and(|p| *p > Duration::from_secs(50)));
+    }
+}

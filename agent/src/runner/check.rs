@@ -1,0 +1,263 @@
+//! Whether an order may be carried out: every question, in the fixed order, before anything is
+//! promised.
+
+use nexplane_core::id::{HostId, JobId};
+use nexplane_core::job::{Authority, Envelope, Job, Order, RefusalCode, SignedReceipt};
+use nexplane_core::plan::{Field, Step};
+use nexplane_core::time::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Runner, RunnerError};
+use crate::host::HostError;
+use crate::journal::payload_hash;
+use crate::key::order_is_authentic;
+use crate::operation::{self, Bound, TARGET_TYPE};
+use crate::policy::Policy;
+use crate::snapshot::Saved;
+
+/// Why the agent will not.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub code: RefusalCode,
+    pub detail: String,
+    pub observed: Vec<Field>,
+}
+
+impl Refusal {
+    pub fn new(code: RefusalCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), observed: Vec::new() }
+    }
+
+    pub fn drift(detail: impl Into<String>, observed: Vec<Field>) -> Self {
+        Self { code: RefusalCode::Drift, detail: detail.into(), observed }
+    }
+}
+
+/// What to do with an order.
+pub(super) enum Admission {
+    /// A result is in the journal.
+    Answered(SignedReceipt),
+    /// Not to be answered: there is no telling which job it is, or it is being worked on.
+    Ignore,
+    Refuse {
+        id: JobId,
+        seq: u64,
+        /// False when not even the signature is right: then its id means nothing.
+        trusted: bool,
+        refusal: Refusal,
+    },
+    Run {
+        job: Box<Job>,
+        work: Work,
+    },
+}
+
+/// An order that passed every check, ready to run.
+pub(super) enum Work {
+    CollectFacts,
+    Inspect { bound: Box<dyn Bound>, target: String, held: Option<String> },
+    Verify { bound: Box<dyn Bound> },
+    Apply { bound: Box<dyn Bound>, step: Box<Step>, authority: Box<Authority> },
+    Revert { bound: Box<dyn Bound>, step: Box<Step>, authority: Box<Authority>, saved: Box<Saved> },
+}
+
+/// The part of a job that every version of the control plane writes.
+#[derive(Deserialize)]
+struct Header {
+    id: JobId,
+    host: HostId,
+    seq: u64,
+}
+
+impl Runner {
+    /// For me? Authentic? New? Understood? In time, approved, allowed, unmoved?
+    pub(super) fn admit(
+        &self,
+        envelope: &Envelope,
+        now: Timestamp,
+    ) -> Result<Admission, RunnerError> {
+        let Ok(Header { id, host, seq }) = serde_json::from_str(&envelope.payload) else {
+            tracing::warn!("An order without job id, host and sequence number is ignored");
+            return Ok(Admission::Ignore);
+        };
+        let refuse = |trusted, code, detail: String| {
+            Ok(Admission::Refuse { id, seq, trusted, refusal: Refusal::new(code, detail) })
+        };
+        if host != self.who.host {
+            let detail = format!("the order is for host {host}, this is {}", self.who.host);
+            return refuse(false, RefusalCode::WrongHost, detail);
+        }
+        if !order_is_authentic(envelope, &self.who.dispatchers) {
+            let detail = format!("the signature by key '{}' is not valid", envelope.key_id);
+            return refuse(false, RefusalCode::BadSignature, detail);
+        }
+        let known = self.journal.job(&id);
+        if let Some(entry) = known {
+            if entry.payload_hash != payload_hash(&envelope.payload) {
+                // The id has its result; this order gets none of its own.
+                let detail = "another order with this id was accepted before".to_owned();
+                return refuse(false, RefusalCode::Replayed, detail);
+            }
+            return Ok(match self.journal.receipt(&id)? {
+                Some(receipt) => Admission::Answered(receipt),
+                None => Admission::Ignore,
+            });
+        }
+        if seq <= self.journal.high_water() {
+            let reached = self.journal.high_water();
+            let detail = format!("sequence number {seq} is not above {reached}");
+            return refuse(false, RefusalCode::Replayed, detail);
+        }
+        let job: Job = match serde_json::from_str(&envelope.payload) {
+            Ok(job) => job,
+            Err(error) => {
+                let detail = format!("this agent does not understand the order: {error}");
+                return refuse(true, RefusalCode::UnknownOperation, detail);
+            }
+        };
+        match self.examine(&job, now) {
+            Ok(work) => Ok(Admission::Run { job: Box::new(job), work }),
+            Err(refusal) => Ok(Admission::Refuse { id, seq, trusted: true, refusal }),
+        }
+    }
+
+    /// In time, approved, understood, allowed, unmoved?
+    pub(super) fn examine(&self, job: &Job, now: Timestamp) -> Result<Work, Refusal> {
+        if now < job.not_before {
+            let detail = format!("it is {now} here, before {}", job.not_before);
+            return Err(Refusal::new(RefusalCode::NotYetValid, detail));
+        }
+        if now >= job.not_after {
+            let detail = format!("it is {now} here, the order ended at {}", job.not_after);
+            return Err(Refusal::new(RefusalCode::Expired, detail));
+        }
+        match &job.order {
+            Order::CollectFacts => {
+                self.policy()?;
+                Ok(Work::CollectFacts)
+            }
+            Order::Inspect { operation, target, parameters } => {
+                let bound = bind(operation, parameters)?;
+                let policy = self.allowed(operation, bound.as_ref())?;
+                let held = policy.hold.then(|| "the host's owner holds all changes".to_owned());
+                Ok(Work::Inspect { bound, target: target.clone(), held })
+            }
+            Order::Verify { operation, target: _, parameters } => {
+                let bound = bind(operation, parameters)?;
+                self.allowed(operation, bound.as_ref())?;
+                Ok(Work::Verify { bound })
+            }
+            Order::Apply { step, authority } => {
+                self.check_plan(step, authority)?;
+                let bound = bind(&step.action, &step.parameters)?;
+                self.check_policy(step, authority, bound.as_ref())?;
+                self.check_unmoved(bound.as_ref(), &authority.precondition)?;
+                Ok(Work::Apply { bound, step: step.clone(), authority: authority.clone() })
+            }
+            Order::Revert { step, undoes, authority } => {
+                self.check_plan(step, authority)?;
+                let (saved, after) = self.undoable(step, undoes)?;
+                let bound = bind(&saved.operation, &saved.parameters)?;
+                self.check_policy(step, authority, bound.as_ref())?;
+                self.check_unmoved(bound.as_ref(), &after)?;
+                self.check_unmoved(bound.as_ref(), &authority.precondition)?;
+                let saved = Box::new(saved);
+                let (step, authority) = (step.clone(), authority.clone());
+                Ok(Work::Revert { bound, step, authority, saved })
+            }
+        }
+    }
+
+    /// The step belongs to the approved plan, and its target is this host.
+    fn check_plan(&self, step: &Step, authority: &Authority) -> Result<(), Refusal> {
+        let mismatch = |detail: String| Err(Refusal::new(RefusalCode::PlanMismatch, detail));
+        if !authority.proof.covers(step, &authority.plan_digest) {
+            return mismatch(format!("step {} is not part of the approved plan", step.no));
+        }
+        let key = &step.target.external_key;
+        let is_me = *key == self.who.host.to_string() || *key == self.who.name;
+        if step.target.kind != TARGET_TYPE || !is_me {
+            let kind = &step.target.kind;
+            return mismatch(format!("step {} was approved for {kind} '{key}'", step.no));
+        }
+        Ok(())
+    }
+
+    /// What was saved before the job that is to be undone, and the fingerprint that it left.
+    fn undoable(&self, step: &Step, undoes: &JobId) -> Result<(Saved, String), Refusal> {
+        let gone = |detail: String| Refusal::new(RefusalCode::NoSnapshot, detail);
+        let after = self
+            .journal
+            .job(undoes)
+            .and_then(|entry| entry.after.clone())
+            .ok_or_else(|| gone(format!("the journal has no effect of job {undoes}")))?;
+        let saved = self.snapshots.load(undoes).map_err(|error| gone(error.to_string()))?;
+        let same_step =
+            step.undoes.is_some_and(|undone| undone.run == saved.run && undone.step == saved.step);
+        if !same_step || step.action != saved.operation || step.parameters != saved.parameters {
+            let detail = format!("the approved step does not undo what job {undoes} did");
+            return Err(Refusal::new(RefusalCode::PlanMismatch, detail));
+        }
+        Ok((saved, after))
+    }
+
+    fn policy(&self) -> Result<Policy, Refusal> {
+        Policy::load(&self.policy)
+            .map(|loaded| loaded.policy)
+            .map_err(|error| Refusal::new(RefusalCode::LocalPolicy, error.to_string()))
+    }
+
+    fn allowed(&self, operation: &str, bound: &dyn Bound) -> Result<Policy, Refusal> {
+        let policy = self.policy()?;
+        policy
+            .check_reach(operation, &bound.paths())
+            .map_err(|detail| Refusal::new(RefusalCode::LocalPolicy, detail))?;
+        Ok(policy)
+    }
+
+    fn check_policy(
+        &self,
+        step: &Step,
+        authority: &Authority,
+        bound: &dyn Bound,
+    ) -> Result<(), Refusal> {
+        self.allowed(&step.action, bound)?
+            .check_effect(&authority.approvals)
+            .map_err(|detail| Refusal::new(RefusalCode::LocalPolicy, detail))
+    }
+
+    /// The target still has the fingerprint that the order names.
+    fn check_unmoved(&self, bound: &dyn Bound, expected: &str) -> Result<(), Refusal> {
+        let now = bound.snapshot(self.host.as_ref()).map_err(unreadable)?;
+        if now.fingerprint == expected {
+            Ok(())
+        } else {
+            Err(Refusal::drift("the target is not as it was when the plan was made", now.fields))
+        }
+    }
+}
+
+/// A before-state that cannot be captured; for a file that should be there, that is drift.
+pub(super) fn unreadable(error: HostError) -> Refusal {
+    match error {
+        HostError::Missing { .. } => Refusal::drift(error.sentence(), Vec::new()),
+        HostError::Denied { .. }
+        | HostError::Unsafe { .. }
+        | HostError::TooLarge { .. }
+        | HostError::Moved { .. }
+        | HostError::UnknownName { .. }
+        | HostError::Io { .. }
+        | HostError::BadState(..) => Refusal::new(RefusalCode::NoSnapshot, error.sentence()),
+    }
+}
+
+fn bind(operation: &str, parameters: &Value) -> Result<Box<dyn Bound>, Refusal> {
+    let Some(entry) = operation::find(operation) else {
+        let detail = format!("this agent has no operation '{operation}'");
+        return Err(Refusal::new(RefusalCode::UnknownOperation, detail));
+    };
+    entry
+        .bind(parameters)
+        .map_err(|error| Refusal::new(RefusalCode::InvalidParameters, error.to_string()))
+}

@@ -1,0 +1,177 @@
+//! From `received` to the result of an order that changes the host.
+
+use nexplane_core::id::JobId;
+use nexplane_core::job::{Authority, JobEvent, JobResult, RefusalCode};
+use nexplane_core::plan::Step;
+
+use super::check::{Refusal, Work, unreadable};
+use super::{Progress, Runner, RunnerError, failed_checks};
+use crate::host::HostError;
+use crate::journal::Record;
+use crate::operation::{Bound, Observation};
+use crate::snapshot::Saved;
+
+/// What an effect brings about.
+pub(super) enum Goal {
+    /// What the operation intends.
+    Apply,
+    /// An earlier state.
+    Restore(Observation),
+}
+
+impl Runner {
+    pub(super) fn effect(
+        &mut self,
+        job: JobId,
+        work: Work,
+        progress: Progress<'_>,
+    ) -> Result<JobResult, RunnerError> {
+        let (bound, step, authority, goal) = match work {
+            Work::Apply { bound, step, authority } => (bound, step, authority, Goal::Apply),
+            Work::Revert { bound, step, authority, saved } => {
+                (bound, step, authority, Goal::Restore(saved.before))
+            }
+            Work::CollectFacts | Work::Inspect { .. } | Work::Verify { .. } => {
+                let detail = "the order has no effect".to_owned();
+                return Ok(JobResult::Failed { detail });
+            }
+        };
+        let before = match self.prepare(job, bound.as_ref(), &step, &authority, &goal) {
+            Ok(before) => before,
+            Err(refusal) => return Ok(refusal.into()),
+        };
+        let at = (self.clock)();
+        let fingerprint = before.fingerprint.clone();
+        self.journal.append(&Record::Intent { job, at, before: fingerprint })?;
+        progress(job, JobEvent::Intent { at });
+        Ok(self.perform(bound.as_ref(), &before, &goal))
+    }
+
+    /// Asks the host, then captures and saves the before-state. Changes nothing.
+    fn prepare(
+        &mut self,
+        job: JobId,
+        bound: &dyn Bound,
+        step: &Step,
+        authority: &Authority,
+        goal: &Goal,
+    ) -> Result<Observation, Refusal> {
+        let host = self.host.as_ref();
+        // The way back was possible when the way there was; only reading has to work.
+        if matches!(goal, Goal::Apply)
+            && let Some(refusal) = failed_checks(&bound.validate(host))
+        {
+            return Err(refusal);
+        }
+        let before = bound.snapshot(host).map_err(unreadable)?;
+        if before.fingerprint != authority.precondition {
+            let detail = "the target moved right before the effect";
+            return Err(Refusal::drift(detail, before.fields));
+        }
+        let saved = Saved {
+            job,
+            run: authority.run,
+            step: step.no,
+            operation: step.action.clone(),
+            parameters: step.parameters.clone(),
+            before,
+        };
+        match self.snapshots.save(&saved) {
+            Ok(()) => Ok(saved.before),
+            Err(error) => {
+                tracing::error!(job.id = %job, error = &error as &dyn std::error::Error,
+                    "The before-state could not be saved, so nothing is changed");
+                Err(Refusal::new(RefusalCode::NoSnapshot, error.to_string()))
+            }
+        }
+    }
+
+    /// Does it, reads it back, and puts it back when it did not come out.
+    pub(super) fn perform(
+        &self,
+        bound: &dyn Bound,
+        before: &Observation,
+        goal: &Goal,
+    ) -> JobResult {
+        let host = self.host.as_ref();
+        let done = match goal {
+            Goal::Apply => bound.apply(host, before),
+            Goal::Restore(state) => bound.revert(host, state),
+        };
+        let problem = match done {
+            Ok(()) => match self.reached(bound, goal) {
+                Ok((true, now)) => return success(before, now, goal),
+                Ok((false, _)) => "it was done, but reading back did not find it".to_owned(),
+                Err(error) => format!("it was done but not read back: {}", error.sentence()),
+            },
+            Err(error) => error.sentence(),
+        };
+        match self.put_back(bound, before, goal) {
+            Ok(()) => JobResult::Failed { detail: problem },
+            Err(why) => JobResult::Unknown { detail: format!("{problem}; {why}") },
+        }
+    }
+
+    /// Whether the goal is there, read from the target alone.
+    pub(super) fn reached(
+        &self,
+        bound: &dyn Bound,
+        goal: &Goal,
+    ) -> Result<(bool, Observation), HostError> {
+        let host = self.host.as_ref();
+        match goal {
+            Goal::Apply => bound.verify(host),
+            Goal::Restore(state) => {
+                let now = bound.snapshot(host)?;
+                Ok((now.fingerprint == state.fingerprint, now))
+            }
+        }
+    }
+
+    /// Makes the target as it was before, if what is there now can only be our own doing.
+    ///
+    /// # Errors
+    /// A sentence that says why the state is not known or not ours to undo.
+    pub(super) fn put_back(
+        &self,
+        bound: &dyn Bound,
+        before: &Observation,
+        goal: &Goal,
+    ) -> Result<(), String> {
+        let host = self.host.as_ref();
+        let sentence = |error: HostError| error.sentence();
+        let now = bound.snapshot(host).map_err(sentence)?;
+        if now.fingerprint == before.fingerprint {
+            return Ok(());
+        }
+        let ours = match goal {
+            Goal::Apply => now.is_between(before, &bound.intended(host, before).map_err(sentence)?),
+            Goal::Restore(state) => now.is_between(before, state),
+        };
+        if !ours {
+            return Err("somebody else changed the target meanwhile; it is left as it is".into());
+        }
+        bound.revert(host, before).map_err(sentence)?;
+        let now = bound.snapshot(host).map_err(sentence)?;
+        if now.fingerprint == before.fingerprint {
+            Ok(())
+        } else {
+            Err("putting back the earlier state did not succeed".into())
+        }
+    }
+}
+
+pub(super) fn success(before: &Observation, now: Observation, goal: &Goal) -> JobResult {
+    match goal {
+        Goal::Apply => JobResult::Applied {
+            changed: now.fingerprint != before.fingerprint,
+            before: before.fields.clone(),
+            before_fingerprint: before.fingerprint.clone(),
+            observed: now.fields,
+            after_fingerprint: now.fingerprint,
+        },
+        Goal::Restore(_) => {
+            JobResult::Reverted { observed: now.fields, after_fingerprint: now.fingerprint }
+        }
+    }
+}

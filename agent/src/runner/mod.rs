@@ -1,0 +1,270 @@
+//! Carries out orders.
+//!
+//! ```text
+//! check -> received -> validate -> snapshot (saved) -> intent -> apply -> verify -> result
+//! ```
+//!
+//! Every arrow is durable in the journal before the next begins. A failure puts back what was begun;
+//! what cannot be known is reported as unknown, never as failed. Orders run one at a time. Nothing
+//! here touches the network: that is the long-poll's part.
+
+mod check;
+mod effect;
+mod recover;
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use nexplane_core::id::{HostId, JobId};
+use nexplane_core::job::{
+    DispatcherKey, Envelope, Job, JobEvent, JobResult, Receipt, RefusalCode, SignedReceipt,
+};
+use nexplane_core::plan::{Check, Fingerprint, fingerprint};
+use nexplane_core::time::Timestamp;
+use serde_json::json;
+
+use crate::host::{Host, HostError};
+use crate::journal::{self, Journal, JournalError, Record, payload_hash};
+use crate::key::{AgentKey, KeyError};
+use crate::operation::{Bound, collect_facts};
+use crate::snapshot::Snapshots;
+
+use check::{Admission, Refusal, Work};
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Hears of a job's progress while it runs. Losing it loses nothing: the result is in the journal.
+pub type Progress<'a> = &'a mut dyn FnMut(JobId, JobEvent);
+
+/// The agent cannot go on. Everything that was begun is settled at the next start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// Who the agent is, and whom it believes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    pub host: HostId,
+    /// The host's name in the control plane.
+    pub name: String,
+    pub dispatchers: Vec<DispatcherKey>,
+}
+
+/// Carries out orders on one host, one at a time.
+pub struct Runner {
+    pub(crate) who: Who,
+    pub(crate) key: AgentKey,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) journal: Journal,
+    pub(crate) snapshots: Snapshots,
+    /// The host owner's policy file.
+    pub(crate) policy: PathBuf,
+    pub(crate) clock: Clock,
+}
+
+impl Debug for Runner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runner").field("who", &self.who).finish_non_exhaustive()
+    }
+}
+
+impl Runner {
+    /// A runner over what is on disk. [`Runner::recover`] comes first.
+    pub fn new(
+        who: Who,
+        key: AgentKey,
+        host: Arc<dyn Host>,
+        journal: Journal,
+        snapshots: Snapshots,
+        policy: PathBuf,
+        clock: Clock,
+    ) -> Self {
+        Self { who, key, host, journal, snapshots, policy, clock }
+    }
+
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// From now on signs with this key and believes these dispatchers.
+    pub fn renew(&mut self, key: AgentKey, dispatchers: Vec<DispatcherKey>) {
+        self.key = key;
+        self.who.dispatchers = dispatchers;
+    }
+
+    /// Answers an order: checks it, carries it out, records and signs the result. An order that was
+    /// answered before gets the same answer again; one that says not even which job it is gets none.
+    ///
+    /// # Errors
+    /// Only when the journal cannot be written or nothing can be signed; then the process must end.
+    pub fn handle(
+        &mut self,
+        envelope: &Envelope,
+        progress: Progress<'_>,
+    ) -> Result<Option<(JobId, SignedReceipt)>, RunnerError> {
+        match self.admit(envelope, (self.clock)())? {
+            Admission::Ignore => Ok(None),
+            Admission::Answered(receipt) => {
+                let job = serde_json::from_str::<Receipt>(&receipt.payload).map(|r| r.job);
+                Ok(job.ok().map(|job| (job, receipt)))
+            }
+            Admission::Refuse { id, seq, trusted, refusal } => {
+                tracing::warn!(job.id = %id, code = ?refusal.code, "Order refused: {}", refusal.detail);
+                let hash = payload_hash(&envelope.payload);
+                let receipt = self.conclude(id, seq, hash, trusted, refusal.into())?;
+                Ok(Some((id, receipt)))
+            }
+            Admission::Run { job, work } => {
+                let result = self.work(&job, work, envelope, progress)?;
+                let hash = payload_hash(&envelope.payload);
+                let receipt = self.conclude(job.id, job.seq, hash, true, result)?;
+                Ok(Some((job.id, receipt)))
+            }
+        }
+    }
+
+    /// Notes that the control plane has a receipt.
+    pub fn reported(&mut self, job: JobId, number: u64) -> Result<(), RunnerError> {
+        Ok(self.journal.append(&Record::Reported { job, number })?)
+    }
+
+    /// Makes the journal small again when it is large and nothing is open.
+    pub fn compact(&mut self) -> Result<bool, RunnerError> {
+        let Self { journal, snapshots, .. } = self;
+        Ok(journal.compact(journal::COMPACT_ABOVE, |job| snapshots.exists(job))?)
+    }
+
+    fn work(
+        &mut self,
+        job: &Job,
+        work: Work,
+        envelope: &Envelope,
+        progress: Progress<'_>,
+    ) -> Result<JobResult, RunnerError> {
+        match work {
+            Work::CollectFacts => Ok(match collect_facts::collect(self.host.as_ref()) {
+                Ok(facts) => JobResult::Facts { facts: Box::new(facts) },
+                Err(error) => JobResult::Failed { detail: error.sentence() },
+            }),
+            Work::Inspect { bound, target, held } => {
+                Ok(self.inspect(bound.as_ref(), &target, held))
+            }
+            Work::Verify { bound } => Ok(self.verify(bound.as_ref())),
+            Work::Apply { .. } | Work::Revert { .. } => {
+                let at = (self.clock)();
+                let envelope = envelope.clone();
+                self.journal.append(&Record::Received {
+                    job: job.id,
+                    seq: job.seq,
+                    at,
+                    envelope,
+                })?;
+                progress(job.id, JobEvent::Received { at });
+                self.effect(job.id, work, progress)
+            }
+        }
+    }
+
+    fn inspect(&self, bound: &dyn Bound, target: &str, held: Option<String>) -> JobResult {
+        let host = self.host.as_ref();
+        let mut checks = bound.validate(host);
+        if let Some(detail) = held {
+            checks.push(Check { name: "local_policy".to_owned(), ok: false, detail });
+        }
+        let read = bound
+            .snapshot(host)
+            .and_then(|before| Ok((bound.diff(host, target, &before)?, before)));
+        let (diff, before, fingerprint) = match read {
+            Ok((diff, before)) => (diff, before.fields, before.fingerprint),
+            Err(error) => {
+                // Usually a check has said so already, in better words.
+                if checks.iter().all(|check| check.ok) {
+                    let detail = error.sentence();
+                    checks.push(Check { name: "readable".to_owned(), ok: false, detail });
+                }
+                (Vec::new(), Vec::new(), nothing())
+            }
+        };
+        let (summary, rollback) = (bound.summary(target), bound.rollback());
+        JobResult::Inspected { checks, before, fingerprint, diff, summary, rollback }
+    }
+
+    fn verify(&self, bound: &dyn Bound) -> JobResult {
+        match bound.verify(self.host.as_ref()) {
+            Ok((satisfied, now)) => JobResult::Verified {
+                satisfied,
+                observed: now.fields,
+                fingerprint: now.fingerprint,
+            },
+            Err(HostError::Missing { .. }) => JobResult::Verified {
+                satisfied: false,
+                observed: Vec::new(),
+                fingerprint: nothing(),
+            },
+            Err(error) => JobResult::Failed { detail: error.sentence() },
+        }
+    }
+
+    /// Signs the result and makes it durable.
+    fn conclude(
+        &mut self,
+        job: JobId,
+        seq: u64,
+        payload_hash: String,
+        trusted: bool,
+        result: JobResult,
+    ) -> Result<SignedReceipt, RunnerError> {
+        let after = after(&result);
+        let (number, previous) = self.journal.receipt_head();
+        let receipt = self.key.sign(&Receipt {
+            job,
+            host: self.who.host,
+            number: number + 1,
+            previous: previous.to_owned(),
+            at: (self.clock)(),
+            result,
+        })?;
+        let record =
+            Record::Result { job, seq, trusted, payload_hash, after, receipt: receipt.clone() };
+        self.journal.append(&record)?;
+        Ok(receipt)
+    }
+}
+
+/// The state that an effect left.
+fn after(result: &JobResult) -> Option<Fingerprint> {
+    match result {
+        JobResult::Applied { after_fingerprint, .. }
+        | JobResult::Reverted { after_fingerprint, .. } => Some(after_fingerprint.clone()),
+        JobResult::Inspected { .. }
+        | JobResult::Verified { .. }
+        | JobResult::Facts { .. }
+        | JobResult::Refused { .. }
+        | JobResult::Failed { .. }
+        | JobResult::Unknown { .. } => None,
+    }
+}
+
+/// The fingerprint of a target that cannot be read.
+fn nothing() -> Fingerprint {
+    fingerprint(&json!({}))
+}
+
+impl From<Refusal> for JobResult {
+    fn from(Refusal { code, detail, observed }: Refusal) -> Self {
+        Self::Refused { code, detail, observed }
+    }
+}
+
+/// The checks that did not pass, as one refusal.
+fn failed_checks(checks: &[Check]) -> Option<Refusal> {
+    let failed: Vec<&str> =
+        checks.iter().filter(|check| !check.ok).map(|check| check.detail.as_str()).collect();
+    (!failed.is_empty()).then(|| Refusal::new(RefusalCode::CheckFailed, failed.join("; ")))
+}

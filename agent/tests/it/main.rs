@@ -1,0 +1,14 @@
+//! The agent, from the outside.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod conformance;
+mod crash;
+mod linux;
+mod order;
+mod rig;

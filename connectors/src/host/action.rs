@@ -1,0 +1,315 @@
+//! One operation of the agent as an action: each act is one signed order.
+
+use async_trait::async_trait;
+use nexplane_core::catalog::ActionSpec;
+use nexplane_core::id::JobId;
+use nexplane_core::job::{Authority, JobResult, Order, RefusalCode};
+use nexplane_core::plan::{Field, Fingerprint, TargetRef};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Host, Session};
+use crate::sdk::{
+    Advice, AnyAction, AnySession, Call, ConnectorError, ErrorKind, Executed, FieldError,
+    Inspection, OpenContext, RolledBack, SecretBytes, Snapshot, StepContext, TypedSession,
+    Verification, check_schema,
+};
+
+/// The action for an operation.
+pub(super) fn of(mut spec: ActionSpec) -> Box<dyn AnyAction> {
+    if let Some(schema) = spec.parameters.as_object_mut() {
+        schema.remove("$schema");
+        schema.remove("title");
+    }
+    Box::new(HostAction { spec })
+}
+
+struct HostAction {
+    spec: ActionSpec,
+}
+
+/// What is kept on this side; the before-state itself stays on the host, with the agent.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    fields: Vec<Field>,
+    fingerprint: Fingerprint,
+}
+
+/// What an applied job leaves for its rollback, and for people.
+#[derive(Serialize, Deserialize)]
+struct Outcome {
+    job: JobId,
+    changed: bool,
+    before_fingerprint: Fingerprint,
+    after_fingerprint: Fingerprint,
+}
+
+impl HostAction {
+    fn call<'a>(&'a self, target: &'a TargetRef, act: &'static str, cx: &OpenContext) -> Call<'a> {
+        Call {
+            connector: "host",
+            action: Some(&self.spec.id),
+            target: Some(&target.external_key),
+            act,
+            limit: cx.call_timeout,
+            effect: false,
+        }
+    }
+
+    fn faults(&self, parameters: &Value) -> Result<(), Vec<FieldError>> {
+        check_schema(&self.spec.parameters, parameters)?;
+        let unknown = || vec![FieldError::new("", "is not for an operation of this agent")];
+        let entry = nexplane_agent::operation::find(&self.spec.id).ok_or_else(unknown)?;
+        match entry.bind(parameters) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(vec![FieldError::new("", error.to_string())]),
+        }
+    }
+
+    fn fit(&self, target: &TargetRef, parameters: &Value) -> Result<(), ConnectorError> {
+        if !self.spec.target_types.contains(&target.kind) {
+            let message = format!("the target is a {}, not a host", target.kind);
+            return Err(ConnectorError::invalid(message));
+        }
+        self.faults(parameters).map_err(|faults| {
+            let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            let message = format!("the parameters do not fit: {}", faults.join("; "));
+            ConnectorError::invalid(message)
+        })
+    }
+
+    async fn verify_now(
+        &self,
+        session: &Session,
+        target: &TargetRef,
+        parameters: &Value,
+    ) -> Result<(bool, Vec<Field>, Fingerprint), ConnectorError> {
+        self.fit(target, parameters)?;
+        let order = Order::Verify {
+            operation: self.spec.id.clone(),
+            target: target.name.clone(),
+            parameters: parameters.clone(),
+        };
+        let result = session.ask(order).await?;
+        if let JobResult::Verified { satisfied, observed, fingerprint } = result {
+            Ok((satisfied, observed, fingerprint))
+        } else {
+            Err(definite(result))
+        }
+    }
+}
+
+#[async_trait]
+impl AnyAction for HostAction {
+    fn spec(&self) -> &ActionSpec {
+        &self.spec
+    }
+
+    fn validate(&self, parameters: &Value) -> Result<(), Vec<FieldError>> {
+        self.faults(parameters)
+    }
+
+    async fn inspect(
+        &self,
+        session: &dyn AnySession,
+        target: &TargetRef,
+        parameters: &Value,
+    ) -> Result<Inspection, ConnectorError> {
+        let session = TypedSession::<Host>::of(session)?;
+        let work = async {
+            self.fit(target, parameters)?;
+            let order = Order::Inspect {
+                operation: self.spec.id.clone(),
+                target: target.name.clone(),
+                parameters: parameters.clone(),
+            };
+            let result = session.inner.ask(order).await?;
+            if let JobResult::Inspected { checks, before, fingerprint, diff, summary, rollback } =
+                result
+            {
+                let before = seal(before, fingerprint)?;
+                Ok(Inspection { checks, before, diff, summary, rollback })
+            } else {
+                Err(definite(result))
+            }
+        };
+        self.call(target, "inspect", &session.cx).run(&session.redactor, work).await
+    }
+
+    async fn read(
+        &self,
+        session: &dyn AnySession,
+        target: &TargetRef,
+        parameters: &Value,
+    ) -> Result<Snapshot, ConnectorError> {
+        let session = TypedSession::<Host>::of(session)?;
+        let work = async {
+            let (_, observed, fingerprint) =
+                self.verify_now(&session.inner, target, parameters).await?;
+            seal(observed, fingerprint)
+        };
+        self.call(target, "read", &session.cx).run(&session.redactor, work).await
+    }
+
+    async fn execute(
+        &self,
+        session: &dyn AnySession,
+        cx: &StepContext,
+        before: &Snapshot,
+    ) -> Result<Executed, ConnectorError> {
+        let session = TypedSession::<Host>::of(session)?;
+        let work = async {
+            self.fit(&cx.step.target, &cx.step.parameters)?;
+            let order = Order::Apply {
+                step: Box::new(cx.step.clone()),
+                authority: Box::new(authority(cx, &before.fingerprint)),
+            };
+            let port = &session.inner.port;
+            let done = port.jobs.run(port.id, order, cx.deadline, &cx.idempotency_key).await?;
+            if let JobResult::Applied { changed, before_fingerprint, after_fingerprint, .. } =
+                done.result
+            {
+                let outcome =
+                    Outcome { job: done.job, changed, before_fingerprint, after_fingerprint };
+                Ok(Executed { changed, outcome: json!(outcome), produced: Vec::new() })
+            } else {
+                Err(definite(done.result))
+            }
+        };
+        let call = Call {
+            limit: cx.deadline + GRACE,
+            effect: true,
+            ..self.call(&cx.step.target, "execute", &session.cx)
+        };
+        call.run(&session.redactor, work).await
+    }
+
+    async fn verify(
+        &self,
+        session: &dyn AnySession,
+        target: &TargetRef,
+        parameters: &Value,
+        _: &Snapshot,
+        _: Option<&Value>,
+    ) -> Result<Verification, ConnectorError> {
+        let session = TypedSession::<Host>::of(session)?;
+        let work = self.verify_now(&session.inner, target, parameters);
+        let (satisfied, observed, fingerprint) =
+            self.call(target, "verify", &session.cx).run(&session.redactor, work).await?;
+        Ok(Verification { satisfied, observed, fingerprint, produced: Vec::new() })
+    }
+
+    async fn rollback(
+        &self,
+        session: &dyn AnySession,
+        cx: &StepContext,
+        before: &Snapshot,
+        outcome: Option<&Value>,
+    ) -> Result<RolledBack, ConnectorError> {
+        let session = TypedSession::<Host>::of(session)?;
+        let work = async {
+            let applied: Option<Outcome> =
+                outcome.and_then(|value| serde_json::from_value(value.clone()).ok());
+            let undoes = cx.undoes_job.or(applied.map(|applied| applied.job)).ok_or_else(|| {
+                ConnectorError::invalid("it is not known which job of the host is to be undone")
+            })?;
+            let order = Order::Revert {
+                step: Box::new(cx.step.clone()),
+                undoes,
+                authority: Box::new(authority(cx, &cx.step.before_fingerprint)),
+            };
+            let port = &session.inner.port;
+            let done = port.jobs.run(port.id, order, cx.deadline, &cx.idempotency_key).await?;
+            let JobResult::Reverted { after_fingerprint, .. } = done.result else {
+                return Err(definite(done.result));
+            };
+            if after_fingerprint != before.fingerprint {
+                return Err(ConnectorError::new(
+                    ErrorKind::Unexpected,
+                    Advice::OutcomeUnknown,
+                    "the agent reports a state that is not the captured one",
+                ));
+            }
+            Ok(RolledBack {
+                changed: after_fingerprint != cx.step.before_fingerprint,
+                outcome: json!({ "job": done.job, "after_fingerprint": after_fingerprint }),
+            })
+        };
+        let call = Call {
+            limit: cx.deadline + GRACE,
+            effect: true,
+            ..self.call(&cx.step.target, "rollback", &session.cx)
+        };
+        call.run(&session.redactor, work).await
+    }
+}
+
+/// The port ends its waiting at the deadline by itself and knows more about why.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
+
+fn authority(cx: &StepContext, precondition: &Fingerprint) -> Authority {
+    Authority {
+        change: cx.change,
+        run: cx.run,
+        epoch: cx.epoch,
+        plan_digest: cx.plan_digest.clone(),
+        proof: cx.proof.clone(),
+        precondition: precondition.clone(),
+        approvals: cx.approvals.clone(),
+    }
+}
+
+fn seal(fields: Vec<Field>, fingerprint: Fingerprint) -> Result<Snapshot, ConnectorError> {
+    let sealed = Sealed { fields, fingerprint };
+    let bytes = serde_json::to_vec(&sealed).map_err(|error| {
+        ConnectorError::invalid("the before-state cannot be written").because(error)
+    })?;
+    let Sealed { fields, fingerprint } = sealed;
+    Ok(Snapshot { fields, fingerprint, sealed: SecretBytes::new(bytes) })
+}
+
+/// The error for a result that is not the one that the order asks for.
+pub(super) fn definite(result: JobResult) -> ConnectorError {
+    match result {
+        JobResult::Refused { code, detail, .. } => {
+            let (kind, advice) = match code {
+                RefusalCode::Drift | RefusalCode::CheckFailed => {
+                    (ErrorKind::Conflict, Advice::Never)
+                }
+                RefusalCode::NotYetValid | RefusalCode::Expired => {
+                    (ErrorKind::Refused, Advice::RetryNow)
+                }
+                RefusalCode::NoSnapshot => (ErrorKind::NotFound, Advice::Never),
+                RefusalCode::InvalidParameters | RefusalCode::UnknownOperation => {
+                    (ErrorKind::Invalid, Advice::Never)
+                }
+                RefusalCode::WrongHost
+                | RefusalCode::BadSignature
+                | RefusalCode::Replayed
+                | RefusalCode::PlanMismatch
+                | RefusalCode::LocalPolicy => (ErrorKind::Refused, Advice::Never),
+            };
+            ConnectorError::new(kind, advice, format!("the agent refused: {detail}"))
+        }
+        JobResult::Failed { detail } => ConnectorError::new(
+            ErrorKind::Refused,
+            Advice::Never,
+            format!("the host said no, nothing is changed: {detail}"),
+        ),
+        JobResult::Unknown { detail } => ConnectorError::new(
+            ErrorKind::Unexpected,
+            Advice::OutcomeUnknown,
+            format!("the agent cannot tell what came of it: {detail}"),
+        ),
+        JobResult::Inspected { .. }
+        | JobResult::Verified { .. }
+        | JobResult::Facts { .. }
+        | JobResult::Applied { .. }
+        | JobResult::Reverted { .. } => ConnectorError::new(
+            ErrorKind::Unexpected,
+            Advice::OutcomeUnknown,
+            "the agent answered another question than the one it was asked",
+        ),
+    }
+}

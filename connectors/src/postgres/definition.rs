@@ -1,0 +1,364 @@
+//! Everything that makes a role what it is, so that a dropped one can be made again.
+//!
+//! Attributes, password, comment, memberships, settings and the privileges it holds directly. Not in
+//! it: its object id, which nobody can choose, and what it owns, because only roles that own nothing
+//! are dropped.
+
+use nexplane_core::plan::Field;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::acl::{self, Grant};
+use super::password::Password;
+use super::role::Role;
+use super::session::{Reader, Session, Work};
+use super::sql::{Name, ident, literal};
+use crate::sdk::{ConnectorError, DigestKey};
+
+/// The attributes of `CREATE ROLE`.
+/// <https://www.postgresql.org/docs/current/sql-createrole.html>
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "PostgreSQL keeps each as a separate boolean column"
+)]
+pub struct Attributes {
+    pub login: bool,
+    pub superuser: bool,
+    pub create_db: bool,
+    pub create_role: bool,
+    pub inherit: bool,
+    pub replication: bool,
+    pub bypass_rls: bool,
+    /// −1 is no limit.
+    pub connection_limit: i32,
+    /// UTC, ISO; absent is for ever.
+    pub valid_until: Option<String>,
+}
+
+impl Attributes {
+    /// What `CREATE ROLE … LOGIN` gives when nothing else is said.
+    pub const PLAIN_LOGIN: Self = Self {
+        login: true,
+        superuser: false,
+        create_db: false,
+        create_role: false,
+        inherit: true,
+        replication: false,
+        bypass_rls: false,
+        connection_limit: -1,
+        valid_until: None,
+    };
+
+    /// For `CREATE ROLE`.
+    pub fn clause(&self) -> String {
+        let word = |on: bool, word: &str| if on { word.to_owned() } else { format!("NO{word}") };
+        let mut words = vec![
+            word(self.login, "LOGIN"),
+            word(self.superuser, "SUPERUSER"),
+            word(self.create_db, "CREATEDB"),
+            word(self.create_role, "CREATEROLE"),
+            word(self.inherit, "INHERIT"),
+            word(self.replication, "REPLICATION"),
+            word(self.bypass_rls, "BYPASSRLS"),
+            format!("CONNECTION LIMIT {}", self.connection_limit),
+        ];
+        if let Some(until) = &self.valid_until {
+            words.push(format!("VALID UNTIL {}", literal(until)));
+        }
+        words.join(" ")
+    }
+}
+
+/// One entry of `pg_auth_members`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Membership {
+    pub group: String,
+    pub member: String,
+    /// Absent when the grantor is gone, as servers before version 16 allow.
+    pub grantor: Option<String>,
+    pub admin: bool,
+    /// Version 16 and later.
+    pub inherit: Option<bool>,
+    /// Version 16 and later.
+    pub set: Option<bool>,
+}
+
+impl Membership {
+    fn words(&self) -> String {
+        let mut words = format!("{} in {}", self.member, self.group);
+        if self.admin {
+            words.push_str(" with admin option");
+        }
+        words
+    }
+
+    fn grant(&self) -> String {
+        let options = match (self.inherit, self.set) {
+            (Some(inherit), Some(set)) => {
+                format!(" WITH ADMIN {}, INHERIT {inherit}, SET {set}", self.admin)
+            }
+            _ if self.admin => " WITH ADMIN OPTION".to_owned(),
+            _ => String::new(),
+        };
+        let by = self.grantor.as_ref().map(|by| format!(" GRANTED BY {}", ident(by)));
+        let (group, member) = (ident(&self.group), ident(&self.member));
+        format!("GRANT {group} TO {member}{options}{}", by.unwrap_or_default())
+    }
+}
+
+/// One setting of the role, for all databases or for one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    pub database: Option<String>,
+    pub name: String,
+    pub value: String,
+}
+
+impl Setting {
+    fn statement(&self, role: &Name) -> String {
+        let database = self
+            .database
+            .as_ref()
+            .map(|d| format!(" IN DATABASE {}", ident(d)))
+            .unwrap_or_default();
+        // A customised option is `<extension>.<name>`: each part is an identifier.
+        let name: Vec<_> = self.name.split('.').map(ident).collect();
+        let value = if LISTS.contains(&&*self.name.to_lowercase()) {
+            let items: Vec<_> = list_items(&self.value).iter().map(|i| literal(i)).collect();
+            // An empty list is one empty string.
+            if items.is_empty() { "''".to_owned() } else { items.join(", ") }
+        } else {
+            literal(&self.value)
+        };
+        format!("ALTER ROLE {}{database} SET {} TO {value}", role.sql(), name.join("."))
+    }
+}
+
+/// Settings whose value is a list of quoted names (`GUC_LIST_QUOTE`), as `pg_dump` knows them.
+const LISTS: [&str; 6] = [
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+];
+
+/// The items of such a value: separated by commas, quoted where necessary, two quotes inside quotes
+/// for one.
+fn list_items(value: &str) -> Vec<String> {
+    let mut items = Vec::new();
+    let mut rest = value.chars().peekable();
+    while let Some(first) = rest.find(|c| *c != ',' && !c.is_whitespace()) {
+        let mut item = String::new();
+        if first == '"' {
+            while let Some(c) = rest.next() {
+                if c == '"' && rest.next_if_eq(&'"').is_none() {
+                    break;
+                }
+                item.push(c);
+            }
+        } else {
+            item.push(first);
+            while let Some(c) = rest.next_if(|c| *c != ',') {
+                item.push(c);
+            }
+            item.truncate(item.trim_end().len());
+        }
+        items.push(item);
+    }
+    items
+}
+
+/// A whole role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Definition {
+    pub attributes: Attributes,
+    pub password: Password,
+    pub comment: Option<String>,
+    pub memberships: Vec<Membership>,
+    pub settings: Vec<Setting>,
+    /// In the connection's database and on what all databases share.
+    pub grants: Vec<Grant>,
+}
+
+impl Definition {
+    /// Reads a role; `role` must have been read on the same connection.
+    pub async fn read(
+        session: &Session,
+        reader: &Reader,
+        role: &Role,
+    ) -> Result<Self, ConnectorError> {
+        let row = reader
+            .row(
+                "SELECT rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolinherit, \
+                        rolreplication, rolbypassrls, rolconnlimit, rolvaliduntil::text, \
+                        shobj_description(oid, 'pg_authid') \
+                 FROM pg_roles WHERE oid = $1",
+                &[&role.oid],
+            )
+            .await?;
+        Ok(Self {
+            attributes: Attributes {
+                login: row.get(0)?,
+                superuser: row.get(1)?,
+                create_db: row.get(2)?,
+                create_role: row.get(3)?,
+                inherit: row.get(4)?,
+                replication: row.get(5)?,
+                bypass_rls: row.get(6)?,
+                connection_limit: row.get(7)?,
+                valid_until: row.get(8)?,
+            },
+            comment: row.get(9)?,
+            password: Password::read(reader, &role.name).await?,
+            memberships: memberships(session, reader, role.oid).await?,
+            settings: settings(reader, role.oid).await?,
+            grants: acl::held(session, reader, role.oid, None).await?,
+        })
+    }
+
+    /// Makes the role again, without its privileges on objects, which [`acl::give`] gives.
+    pub async fn create(&self, work: &Work, name: &Name) -> Result<(), ConnectorError> {
+        let password = self.password.clause().unwrap_or_default();
+        let role = name.sql();
+        let mut sql = vec![format!("CREATE ROLE {role} {} {password}", self.attributes.clause())];
+        sql.extend(
+            self.comment.as_ref().map(|c| format!("COMMENT ON ROLE {role} IS {}", literal(c))),
+        );
+        sql.extend(self.memberships.iter().map(Membership::grant));
+        sql.extend(self.settings.iter().map(|setting| setting.statement(name)));
+        work.reader().batch(&sql.join("; ")).await
+    }
+
+    pub fn fields(&self) -> Vec<Field> {
+        let a = &self.attributes;
+        let mut fields = vec![
+            Field::new("login", a.login),
+            Field::new("superuser", a.superuser),
+            Field::new("create_db", a.create_db),
+            Field::new("create_role", a.create_role),
+            Field::new("inherit", a.inherit),
+            Field::new("replication", a.replication),
+            Field::new("bypass_rls", a.bypass_rls),
+            Field::new("connection_limit", a.connection_limit),
+            Field::new("valid_until", a.valid_until.clone().map_or(Value::Null, Value::String)),
+            self.password.field(),
+        ];
+        if let Some(comment) = &self.comment {
+            fields.push(Field::new("comment", comment.clone()));
+        }
+        if !self.memberships.is_empty() {
+            let words: Vec<_> = self.memberships.iter().map(Membership::words).collect();
+            fields.push(Field::new("memberships", words));
+        }
+        fields.extend(self.settings.iter().map(|setting| {
+            let place = match &setting.database {
+                Some(database) => format!("setting {} in {database}", setting.name),
+                None => format!("setting {}", setting.name),
+            };
+            Field::new(place, setting.value.clone())
+        }));
+        fields.extend(acl::fields(&self.grants));
+        fields
+    }
+
+    pub fn fingerprinted(&self, key: &DigestKey) -> Value {
+        json!({
+            "attributes": self.attributes,
+            "password": self.password.fingerprinted(key),
+            "comment": self.comment,
+            "memberships": self.memberships,
+            "settings": self.settings,
+            "grants": self.grants,
+        })
+    }
+}
+
+async fn memberships(
+    session: &Session,
+    reader: &Reader,
+    oid: u32,
+) -> Result<Vec<Membership>, ConnectorError> {
+    let options = if session.account.version >= 160_000 {
+        "m.inherit_option, m.set_option"
+    } else {
+        "NULL::bool, NULL::bool"
+    };
+    let sql = format!(
+        "SELECT pg_get_userbyid(m.roleid)::text, pg_get_userbyid(m.member)::text, \
+                g.rolname::text, m.admin_option, {options} \
+         FROM pg_auth_members m LEFT JOIN pg_roles g ON g.oid = m.grantor \
+         WHERE m.roleid = $1 OR m.member = $1"
+    );
+    let mut found = Vec::new();
+    for row in reader.rows(&sql, &[&oid]).await? {
+        found.push(Membership {
+            group: row.get(0)?,
+            member: row.get(1)?,
+            grantor: row.get(2)?,
+            admin: row.get(3)?,
+            inherit: row.get(4)?,
+            set: row.get(5)?,
+        });
+    }
+    found.sort();
+    Ok(found)
+}
+
+async fn settings(reader: &Reader, oid: u32) -> Result<Vec<Setting>, ConnectorError> {
+    let sql = "SELECT d.datname::text, c.item \
+         FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase, \
+              unnest(s.setconfig) AS c (item) WHERE s.setrole = $1";
+    let mut found = Vec::new();
+    for row in reader.rows(sql, &[&oid]).await? {
+        let item: String = row.get(1)?;
+        let (name, value) = item.split_once('=').unwrap_or((&item, ""));
+        found.push(Setting {
+            database: row.get(0)?,
+            name: name.to_owned(),
+            value: value.to_owned(),
+        });
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_taken_apart_as_postgresql_writes_them() {
+        let items = |value| list_items(value);
+        assert_eq!(items(r#""$user", public"#), ["$user", "public"]);
+        assert_eq!(items(r#""a""b,c", d"#), [r#"a"b,c"#, "d"]);
+        assert_eq!(items(r#""""""#), ["\""]);
+        assert_eq!(items("a"), ["a"]);
+        assert_eq!(items(r#""""#), [""]);
+        assert_eq!(items(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn settings_are_restored_by_kind() {
+        let role = Name::try_new("r").unwrap();
+        let setting = |name: &str, value: &str| Setting {
+            database: Some("d b".to_owned()),
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        assert_eq!(
+            setting("search_path", r#""$user", public"#).statement(&role),
+            r#"ALTER ROLE "r" IN DATABASE "d b" SET "search_path" TO '$user', 'public'"#
+        );
+        assert_eq!(
+            setting("my.option", "it's").statement(&role),
+            r#"ALTER ROLE "r" IN DATABASE "d b" SET "my"."option" TO 'it''s'"#
+        );
+    }
+}

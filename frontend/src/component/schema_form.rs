@@ -1,0 +1,151 @@
+//! A form made of a JSON Schema.
+
+use wasm_bindgen::JsCast as _;
+use web_sys::HtmlInputElement;
+use yew::prelude::*;
+
+use super::input::{Checkbox, Frame, Select, TextInput, described_by};
+use crate::schema::{Field, Filled, Kind, Wrong};
+
+#[derive(Properties, PartialEq)]
+pub struct SchemaFormProps {
+    pub fields: Vec<Field>,
+    pub filled: Filled,
+    #[prop_or_default]
+    pub wrong: Wrong,
+    /// Name and text of the input that changed.
+    pub on_change: Callback<(String, String)>,
+    /// Base of the ids and test ids: `parameter`, `credential`.
+    pub prefix: &'static str,
+}
+
+#[component]
+pub fn SchemaForm(props: &SchemaFormProps) -> Html {
+    html! { <>{ for props.fields.iter().map(|field| input(props, field)) }</> }
+}
+
+fn input(props: &SchemaFormProps, field: &Field) -> Html {
+    let name = field.name.clone();
+    let id = format!("{}-{name}", props.prefix);
+    let testid = id.clone();
+    let text = props.filled.get(&name).cloned().unwrap_or_default();
+    let help = (!field.help.is_empty()).then(|| AttrValue::from(field.help.clone()));
+    let error = props.wrong.get(&name).map(|reason| AttrValue::from(reason.clone()));
+    let label = field.label.clone();
+    let on_change = props.on_change.reform(move |text| (name.clone(), text));
+    let optional = !field.required;
+    match &field.kind {
+        Kind::Text(kind) if kind.secret && !kind.multiline => html! {
+            <Secret {id} {label} {text} {help} {error} {optional} {on_change} />
+        },
+        Kind::Text(kind) => html! {
+            <TextInput {id} {label} value={text} {help} {error} {optional} {on_change} {testid}
+                multiline={kind.multiline} monospace={kind.multiline} autocomplete="off" />
+        },
+        Kind::Number { .. } => html! {
+            <TextInput {id} {label} value={text} {help} {error} {optional} {on_change} {testid}
+                autocomplete="off" />
+        },
+        Kind::Toggle => html! {
+            <Checkbox {id} {label} checked={text == "true"} {help} {testid}
+                on_change={on_change.reform(|on: bool| on.to_string())} />
+        },
+        Kind::Choice(choices) => {
+            let mut options: Vec<(AttrValue, AttrValue)> = Vec::new();
+            if text.is_empty() || optional {
+                let nothing = if optional { "Not set" } else { "Choose…" };
+                options.push((AttrValue::Static(""), nothing.into()));
+            }
+            options.extend(
+                choices
+                    .iter()
+                    .enumerate()
+                    .map(|(index, choice)| (index.to_string().into(), choice.label.clone().into())),
+            );
+            // The help of the chosen value says more than that of the field.
+            let chosen = text.parse::<usize>().ok().and_then(|index| choices.get(index));
+            let help = chosen
+                .filter(|choice| !choice.help.is_empty())
+                .map(|choice| AttrValue::from(choice.help.clone()))
+                .or(help);
+            html! {
+                <Select {id} {label} value={text} {options} {help} {error} {optional} {on_change}
+                    {testid} />
+            }
+        }
+        Kind::Lines => {
+            let help = help.map_or_else(
+                || "One per line.".into(),
+                |help| AttrValue::from(format!("{help} One per line.")),
+            );
+            html! {
+                <TextInput {id} {label} value={text} {help} {error} {optional} {on_change} {testid}
+                    multiline=true monospace=true />
+            }
+        }
+        Kind::Json => html! {
+            <TextInput {id} {label} value={text} {help} {error} {optional} {on_change} {testid}
+                multiline=true monospace=true placeholder="{ }" />
+        },
+    }
+}
+
+#[derive(Properties, PartialEq)]
+struct SecretProps {
+    id: AttrValue,
+    label: AttrValue,
+    text: AttrValue,
+    help: Option<AttrValue>,
+    error: Option<AttrValue>,
+    optional: bool,
+    on_change: Callback<String>,
+}
+
+/// A secret is hidden while it is typed, unless somebody asks to see it.
+#[component]
+fn Secret(props: &SecretProps) -> Html {
+    let visible = use_state_eq(|| false);
+    let toggle = {
+        let visible = visible.clone();
+        Callback::from(move |_: MouseEvent| visible.set(!*visible))
+    };
+    let oninput = props.on_change.reform(|event: InputEvent| {
+        event
+            .target()
+            .and_then(|target| target.dyn_into::<HtmlInputElement>().ok())
+            .map(|input| input.value())
+            .unwrap_or_default()
+    });
+    let p = props;
+    let describedby = described_by(&p.id, p.help.is_some(), p.error.is_some());
+    html! {
+        <Frame id={p.id.clone()} label={p.label.clone()} help={p.help.clone()}
+            error={p.error.clone()} optional={p.optional}>
+            <div class="with-button">
+                <input id={p.id.clone()} type={if *visible { "text" } else { "password" }}
+                    class="input mono" value={p.text.clone()} {oninput} spellcheck="false"
+                    autocomplete="new-password" aria-describedby={describedby}
+                    aria-invalid={p.error.is_some().then_some("true")}
+                    data-testid={p.id.clone()} />
+                <button type="button" class="button" onclick={toggle}
+                    aria-pressed={visible.to_string()}>
+                    { if *visible { "Hide" } else { "Show" } }
+                </button>
+            </div>
+        </Frame>
+    }
+}
+
+/// The browser's regular expressions, as JSON Schema wants them: not anchored, Unicode.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    // `new RegExp` throws on a pattern that the browser does not know; through `Reflect` that is a
+    // value. Such a pattern is for the server to check.
+    let arguments = js_sys::Array::of2(&pattern.into(), &"u".into());
+    let global = js_sys::global();
+    js_sys::Reflect::get(&global, &"RegExp".into())
+        .ok()
+        .and_then(|class| class.dyn_into::<js_sys::Function>().ok())
+        .and_then(|class| js_sys::Reflect::construct(&class, &arguments).ok())
+        .and_then(|made| made.dyn_into::<js_sys::RegExp>().ok())
+        .is_none_or(|expression| expression.test(text))
+}

@@ -1,0 +1,372 @@
+//! What changed on the server, as it changes: one WebSocket for the whole page.
+//!
+//! A notice says which row changed and up to where in the log; whoever shows that row reads it again.
+//! When the line breaks it is opened again, after a growing and random wait, and the server replays
+//! from the last position seen. Nothing here polls.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use gloo_events::EventListener;
+use gloo_timers::callback::Timeout;
+use nexplane_core::api::{LiveMessage, Me, Subscribe};
+use serde_json::Value;
+use uuid::Uuid;
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{MessageEvent, WebSocket};
+use yew::prelude::*;
+
+use crate::{api, clock};
+
+/// How the line to the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Connecting,
+    Live,
+    Lost,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Changed {
+        topic: String,
+        position: u64,
+        changed: Value,
+    },
+    /// The server cannot say what was missed: read everything again.
+    Resync,
+}
+
+impl Event {
+    /// The position to read at, so that the answer has at least this change in it.
+    pub const fn position(&self) -> Option<u64> {
+        match self {
+            Self::Changed { position, .. } => Some(*position),
+            Self::Resync => None,
+        }
+    }
+
+    /// The rows that changed; empty when the notice names none.
+    pub fn ids(&self) -> Vec<Uuid> {
+        let id = |value: &Value| value.get("id").unwrap_or(value).as_str()?.parse().ok();
+        match self {
+            Self::Changed { changed: Value::Array(rows), .. } => {
+                rows.iter().filter_map(id).collect()
+            }
+            Self::Changed { changed, .. } => id(changed).into_iter().collect(),
+            Self::Resync => Vec::new(),
+        }
+    }
+}
+
+/// The page's line to the server; all clones are the same line.
+#[derive(Clone)]
+pub struct Live(Rc<Hub>);
+
+impl PartialEq for Live {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+struct Hub {
+    line: RefCell<Option<Line>>,
+    listeners: RefCell<BTreeMap<u64, Listener>>,
+    next_listener: Cell<u64>,
+    /// Of the last notice; where a replay has to start.
+    position: Cell<Option<u64>>,
+    attempt: Cell<u32>,
+    retry: RefCell<Option<Timeout>>,
+    closed: Cell<bool>,
+    on_status: Callback<Status>,
+}
+
+/// An open socket with what listens to it.
+struct Line {
+    socket: WebSocket,
+    _listeners: [EventListener; 3],
+}
+
+struct Listener {
+    topics: BTreeSet<String>,
+    callback: Callback<Event>,
+}
+
+/// Listens until it is dropped.
+struct Subscription {
+    hub: Rc<Hub>,
+    id: u64,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.hub.listeners.borrow_mut().remove(&self.id);
+    }
+}
+
+impl Live {
+    fn open(on_status: Callback<Status>) -> Self {
+        let hub = Rc::new(Hub {
+            line: RefCell::default(),
+            listeners: RefCell::default(),
+            next_listener: Cell::new(0),
+            position: Cell::new(api::newest_position()),
+            attempt: Cell::new(0),
+            retry: RefCell::default(),
+            closed: Cell::new(false),
+            on_status,
+        });
+        connect(&hub);
+        Self(hub)
+    }
+
+    /// Does not wait for the next attempt.
+    pub fn reconnect(&self) {
+        if self.0.line.borrow().is_none() {
+            connect(&self.0);
+        }
+    }
+
+    fn close(&self) {
+        self.0.closed.set(true);
+        self.0.retry.take();
+        if let Some(line) = self.0.line.take() {
+            // A socket that is closed already is as good.
+            let _ = line.socket.close();
+        }
+    }
+
+    fn listen(&self, topics: &[String], callback: Callback<Event>) -> Subscription {
+        let hub = &self.0;
+        let known = hub.topics();
+        let id = hub.next_listener.replace(hub.next_listener.get() + 1);
+        let topics: BTreeSet<String> = topics.iter().cloned().collect();
+        let news = !topics.is_subset(&known);
+        hub.listeners.borrow_mut().insert(id, Listener { topics, callback });
+        if news {
+            hub.subscribe();
+        }
+        Subscription { hub: Rc::clone(hub), id }
+    }
+}
+
+impl Hub {
+    fn topics(&self) -> BTreeSet<String> {
+        self.listeners.borrow().values().flat_map(|listener| listener.topics.clone()).collect()
+    }
+
+    /// Tells the server everything that is listened to, and from where.
+    fn subscribe(&self) {
+        let topics = self.topics();
+        let line = self.line.borrow();
+        let Some(line) = line.as_ref().filter(|line| line.socket.ready_state() == WebSocket::OPEN)
+        else {
+            return; // said again when it opens
+        };
+        if topics.is_empty() {
+            return;
+        }
+        let since = self.position.get().or_else(api::newest_position);
+        let message = Subscribe { subscribe: topics.into_iter().collect(), since };
+        if let Ok(text) = serde_json::to_string(&message) {
+            // A failure to send is followed by a close, which reconnects.
+            let _ = line.socket.send_with_str(&text);
+        }
+    }
+
+    fn receive(&self, text: &str) {
+        let event = match serde_json::from_str(text) {
+            Ok(LiveMessage::Notice { topic, position, changed }) => {
+                self.position.set(self.position.get().max(Some(position)));
+                Event::Changed { topic, position, changed }
+            }
+            Ok(LiveMessage::Resync { .. }) => {
+                self.position.set(None);
+                Event::Resync
+            }
+            // Refused topics and messages of a newer server: the rows stay as they were read.
+            Ok(LiveMessage::Error { .. }) | Err(_) => return,
+        };
+        self.tell(&event);
+    }
+
+    fn tell(&self, event: &Event) {
+        let callbacks: Vec<Callback<Event>> = self
+            .listeners
+            .borrow()
+            .values()
+            .filter(|listener| match event {
+                Event::Changed { topic, .. } => listener.topics.contains(topic),
+                Event::Resync => true,
+            })
+            .map(|listener| listener.callback.clone())
+            .collect();
+        for callback in callbacks {
+            callback.emit(event.clone());
+        }
+    }
+}
+
+fn connect(hub: &Rc<Hub>) {
+    hub.retry.take();
+    let Some(socket) = address().and_then(|address| WebSocket::new(&address).ok()) else {
+        return lost(hub, false);
+    };
+    let opened = Rc::new(Cell::new(false));
+    let on_open = EventListener::new(&socket, "open", {
+        let (hub, opened) = (Rc::clone(hub), Rc::clone(&opened));
+        move |_| {
+            opened.set(true);
+            let again = hub.attempt.replace(0) > 0;
+            hub.on_status.emit(Status::Live);
+            let replay = hub.position.get().or_else(api::newest_position).is_some();
+            hub.subscribe();
+            if again && !replay {
+                hub.tell(&Event::Resync);
+            }
+        }
+    });
+    let on_message = EventListener::new(&socket, "message", {
+        let hub = Rc::clone(hub);
+        move |event| {
+            let data = event.dyn_ref::<MessageEvent>().and_then(|event| event.data().as_string());
+            if let Some(text) = data {
+                hub.receive(&text);
+            }
+        }
+    });
+    let on_close = EventListener::new(&socket, "close", {
+        let hub = Rc::clone(hub);
+        move |_| {
+            // Dropping a listener from inside itself is not allowed: first leave this call.
+            let (hub, opened) = (Rc::clone(&hub), opened.get());
+            spawn_local(async move { lost(&hub, opened) });
+        }
+    });
+    *hub.line.borrow_mut() = Some(Line { socket, _listeners: [on_open, on_message, on_close] });
+}
+
+fn lost(hub: &Rc<Hub>, was_open: bool) {
+    hub.line.take();
+    if hub.closed.get() {
+        return;
+    }
+    let attempt = hub.attempt.replace(hub.attempt.get().saturating_add(1));
+    hub.on_status.emit(Status::Lost);
+    if !was_open {
+        // A refused upgrade does not say why; an ordinary call does, and ends an expired session.
+        spawn_local(async { drop(api::get::<Me>("/auth/me").await) });
+    }
+    let wait = wait_ms(attempt, clock::random());
+    let again = Rc::clone(hub);
+    *hub.retry.borrow_mut() = Some(Timeout::new(wait, move || {
+        // Dropping a timeout that has fired is not allowed: forget it.
+        if let Some(timeout) = again.retry.take() {
+            timeout.forget();
+        }
+        connect(&again);
+    }));
+}
+
+/// Exponential from half a second to thirty, with full jitter, so that a restarted server does not
+/// meet everybody at once.
+fn wait_ms(attempt: u32, random: f64) -> u32 {
+    const LEAST_MS: u32 = 250;
+    const MOST_MS: u32 = 30_000;
+    let ceiling = 500_u32.saturating_mul(2_u32.saturating_pow(attempt)).min(MOST_MS);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0–30,000")]
+    let jittered = (f64::from(ceiling) * random) as u32;
+    jittered.max(LEAST_MS)
+}
+
+fn address() -> Option<String> {
+    let location = web_sys::window()?.location();
+    let scheme = if location.protocol().ok()? == "https:" { "wss" } else { "ws" };
+    Some(format!("{scheme}://{}/api/v1/live", location.host().ok()?))
+}
+
+#[derive(Properties, PartialEq)]
+pub struct LiveProviderProps {
+    pub children: Html,
+}
+
+/// Opens the line while it is on the page.
+#[component]
+pub fn LiveProvider(props: &LiveProviderProps) -> Html {
+    let status = use_state_eq(|| Status::Connecting);
+    let live = use_state(|| None::<Live>);
+    {
+        let (status, live) = (status.setter(), live.setter());
+        use_effect_with((), move |()| {
+            let line = Live::open(Callback::from(move |now| status.set(now)));
+            live.set(Some(line.clone()));
+            let window = web_sys::window();
+            let online = window.map(|window| {
+                let line = line.clone();
+                EventListener::new(&window, "online", move |_| line.reconnect())
+            });
+            move || {
+                drop(online);
+                line.close();
+            }
+        });
+    }
+    html! {
+        <ContextProvider<Option<Live>> context={(*live).clone()}>
+            <ContextProvider<Status> context={*status}>
+                { props.children.clone() }
+            </ContextProvider<Status>>
+        </ContextProvider<Option<Live>>>
+    }
+}
+
+/// Calls back when one of the topics has news.
+#[hook]
+pub fn use_live(topics: Vec<String>, on_event: Callback<Event>) {
+    let live = use_context::<Option<Live>>().flatten();
+    let latest = use_mut_ref(|| on_event.clone());
+    *latest.borrow_mut() = on_event;
+    use_effect_with((live, topics), move |(live, topics)| {
+        let subscription = live.as_ref().map(|live| {
+            let callback = Callback::from(move |event| {
+                let callback = latest.borrow().clone();
+                callback.emit(event);
+            });
+            live.listen(topics, callback)
+        });
+        move || drop(subscription)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn changed(value: Value) -> Event {
+        Event::Changed { topic: "changes".to_owned(), position: 7, changed: value }
+    }
+
+    #[test]
+    fn waits_grow_and_stay_random() {
+        assert_eq!(wait_ms(0, 0.999), 499);
+        assert_eq!(wait_ms(3, 0.5), 2_000);
+        assert_eq!(wait_ms(30, 0.999_99), 29_999);
+        assert_eq!(wait_ms(30, 0.0), 250);
+    }
+
+    #[test]
+    fn notices_name_their_rows() {
+        let id = "0199b0c2-7d00-7a31-8f00-1234deadbeef";
+        let one = vec![id.parse::<Uuid>().unwrap()];
+        assert_eq!(changed(json!({ "id": id, "state": "approved" })).ids(), one);
+        assert_eq!(changed(json!([{ "id": id }])).ids(), one);
+        assert_eq!(changed(json!([id])).ids(), one);
+        assert!(changed(json!({ "name": "assets" })).ids().is_empty());
+        assert!(Event::Resync.ids().is_empty());
+        assert_eq!(changed(json!({})).position(), Some(7));
+    }
+}

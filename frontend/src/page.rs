@@ -1,0 +1,19 @@
+//! One module per page.
+
+pub mod approvals;
+pub mod asset;
+pub mod assets;
+pub mod audit;
+pub mod change;
+pub mod changes;
+pub mod connection_form;
+pub mod connections;
+pub mod draft_form;
+pub mod edit_change;
+pub mod first_run;
+pub mod hosts;
+pub mod login;
+pub mod new_change;
+pub mod operations;
+pub mod people;
+pub mod risk;

@@ -1,0 +1,191 @@
+//! One change: who is next, what exactly happens, who agreed, how it went.
+
+mod action;
+mod approval;
+mod fact;
+mod plan;
+mod secret;
+mod station;
+mod step;
+
+pub use plan::check_line;
+
+use std::rc::Rc;
+
+use nexplane_core::api::{ChangeState, ChangeView, EventView, Page};
+use nexplane_core::id::ChangeId;
+use yew::prelude::*;
+use yew_router::prelude::*;
+
+use crate::api;
+use crate::component::badge::{Callout, RiskBadge, StateBadge};
+use crate::component::change_table::waits;
+use crate::component::event_list::EventList;
+use crate::component::icon::{Glyph, Icon};
+use crate::component::link::Link;
+use crate::component::problem::ProblemNote;
+use crate::component::risk::RiskPanel;
+use crate::component::skeleton::Skeleton;
+use crate::live::use_live;
+use crate::resource::{Mutation, use_mutation, use_resource};
+use crate::route::Route;
+use crate::words::{self, Tone};
+
+/// Left in the browser's history by the form: the draft is new, plan it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PlanNow;
+
+#[derive(Properties, PartialEq)]
+pub struct ChangeProps {
+    pub id: ChangeId,
+}
+
+#[component]
+pub fn Change(props: &ChangeProps) -> Html {
+    let id = props.id;
+    let change = use_resource::<ChangeView>(Some(format!("/change-requests/{id}")));
+    let events =
+        use_resource::<Page<EventView>>(Some(format!("/change-requests/{id}/events?limit=200")));
+    {
+        let (change, events) = (change.clone(), events.clone());
+        use_live(
+            vec![format!("change:{id}")],
+            Callback::from(move |event: crate::live::Event| {
+                change.reload_at(event.position());
+                events.reload_at(event.position());
+            }),
+        );
+    }
+    // What the server answered to an action is newer than what was read.
+    let on_changed = {
+        let (change, events) = (change.clone(), events.clone());
+        Callback::from(move |answer: ChangeView| {
+            events.reload_at(Some(answer.position));
+            change.set(answer);
+        })
+    };
+    let planning = use_mutation();
+    use_plan_now(id, &planning, &on_changed);
+
+    let Some(view) = change.value.clone() else {
+        return match change.error.clone() {
+            Some(error) => html! {
+                <ProblemNote {error} retry={move |()| change.reload()} />
+            },
+            None => html! { <Skeleton lines={14} /> },
+        };
+    };
+    let events = events.value.clone();
+    html! {
+        <article class="change" data-testid="change" data-id={id.to_string()}
+            data-state={view.state.as_str()} data-version={view.version.to_string()}>
+            { head(&view) }
+            <action::Actions change={view.clone()} planning={planning.clone()} on_changed={on_changed.clone()} />
+            if let Some(error) = change.error.clone() {
+                <ProblemNote {error} retry={let change = change.clone(); move |()| change.reload()} />
+            }
+            <station::Stations change={view.clone()} events={events.clone()} />
+            { body(&view, &planning, &on_changed, events) }
+        </article>
+    }
+}
+
+/// Plans a draft that was just made, once.
+#[hook]
+fn use_plan_now(id: ChangeId, planning: &Mutation, on_changed: &Callback<ChangeView>) {
+    let navigator = use_navigator().expect("every page is inside the router");
+    let wanted = use_location().is_some_and(|location| location.state::<PlanNow>().is_some());
+    let (planning, on_changed) = (planning.clone(), on_changed.clone());
+    use_effect_with(wanted, move |wanted| {
+        if *wanted {
+            // Going back to this page later must not plan again.
+            navigator.replace(&Route::Change { id });
+            planning.start(
+                async move { api::act::<ChangeView>(&format!("/change-requests/{id}/plan")).await },
+                move |change| on_changed.emit(change),
+            );
+        }
+    });
+}
+
+fn head(change: &ChangeView) -> Html {
+    html! {
+        <header class="head change-head">
+            <div>
+                <p class="crumbs">
+                    <Link to={Route::Changes}>{ "Changes" }</Link>
+                    <Icon glyph={Glyph::Chevron} />
+                    <span>{ format!("#{}", change.number) }</span>
+                </p>
+                <h1 data-testid="change-title">{ &change.title }</h1>
+                <p class="badges">
+                    <StateBadge state={change.state} testid="change-state" />
+                    <RiskBadge risk={change.risk.clone()} />
+                    if let Some(plan) = &change.plan {
+                        if !plan.reversible {
+                            <crate::component::badge::Badge
+                                label={words::reversibility(&plan.reversibility).0} testid="one-way" />
+                        }
+                    }
+                    if let Some(id) = change.rollback_of {
+                        <Link to={Route::Change { id }} class="tag" testid="rollback-of">
+                            { "Rollback of another change" }
+                        </Link>
+                    }
+                    if let Some(id) = change.rolled_back_by {
+                        <Link to={Route::Change { id }} class="tag" testid="rolled-back-by">
+                            { "Has a rollback" }
+                        </Link>
+                    }
+                </p>
+                <p class="visually-hidden" aria-live="polite">
+                    { words::change_state(change.state).text }{ ". " }{ waits(change) }
+                </p>
+            </div>
+        </header>
+    }
+}
+
+fn body(
+    change: &Rc<ChangeView>,
+    planning: &Mutation,
+    on_changed: &Callback<ChangeView>,
+    events: Option<Rc<Page<EventView>>>,
+) -> Html {
+    html! {
+        <div class="split">
+            <div class="stack">
+                if change.state == ChangeState::OutcomeUnknown {
+                    <Callout tone={Tone::Waiting} glyph={Glyph::Question}>
+                        <p><b>{ "Nobody knows whether it happened. " }</b>
+                        { "The target was called and the answer was lost. It is not called again before \
+                           somebody, or a read of the target, has settled what happened." }</p>
+                    </Callout>
+                }
+                <secret::Secrets change={Rc::clone(change)} on_changed={on_changed.clone()} />
+                <plan::Plan change={Rc::clone(change)} busy={planning.busy()} />
+                if change.plan.is_some() || change.run.is_some() {
+                    <step::Steps change={Rc::clone(change)} />
+                }
+                <section class="panel" aria-labelledby="events-title">
+                    <h2 id="events-title">{ "Events" }</h2>
+                    if let Some(events) = events {
+                        <EventList events={events.items.clone()} />
+                    } else {
+                        <Skeleton lines={4} />
+                    }
+                </section>
+            </div>
+            <div class="stack side">
+                <fact::Facts change={Rc::clone(change)} />
+                if let Some(risk) = change.risk.clone() {
+                    <section class="panel" aria-labelledby="risk-title">
+                        <h2 id="risk-title">{ "Risk" }</h2>
+                        <RiskPanel {risk} />
+                    </section>
+                }
+                <approval::Approvals change={Rc::clone(change)} />
+            </div>
+        </div>
+    }
+}

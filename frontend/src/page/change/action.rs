@@ -1,0 +1,416 @@
+//! What I may do now, and why not. The server decides: `allowed` comes with the change.
+
+use std::rc::Rc;
+
+use nexplane_core::api::{Allowed, ApproveRequest, ChangeView, ReasonRequest};
+use yew::prelude::*;
+use yew_router::prelude::*;
+
+use crate::api::{self, ApiError};
+use crate::component::badge::Callout;
+use crate::component::change_table::{name, targets, waits};
+use crate::component::dialog::Dialog;
+use crate::component::icon::{Glyph, Icon};
+use crate::component::input::TextInput;
+use crate::component::problem::ProblemNote;
+use crate::component::toast::use_toaster;
+use crate::format;
+use crate::resource::{Mutation, use_mutation};
+use crate::route::Route;
+use crate::words::{self, Tone};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    Plan,
+    Submit,
+    Approve,
+    Execute,
+    Rollback,
+    Edit,
+    Reject,
+    Withdraw,
+    Cancel,
+}
+
+impl Act {
+    /// In the order of the buttons: what goes forward first.
+    const ALL: [Self; 9] = [
+        Self::Submit,
+        Self::Approve,
+        Self::Execute,
+        Self::Plan,
+        Self::Rollback,
+        Self::Edit,
+        Self::Reject,
+        Self::Withdraw,
+        Self::Cancel,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Submit => "submit",
+            Self::Approve => "approve",
+            Self::Execute => "execute",
+            Self::Rollback => "rollback",
+            Self::Edit => "edit",
+            Self::Reject => "reject",
+            Self::Withdraw => "withdraw",
+            Self::Cancel => "cancel",
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Plan => "Plan",
+            Self::Submit => "Submit",
+            Self::Approve => "Approve",
+            Self::Execute => "Execute",
+            Self::Rollback => "Roll back",
+            Self::Edit => "Edit",
+            Self::Reject => "Reject",
+            Self::Withdraw => "Withdraw",
+            Self::Cancel => "Cancel change",
+        }
+    }
+}
+
+/// A button: what it does, and the reason when it cannot be pressed.
+#[derive(Clone, Debug, PartialEq)]
+struct Offered {
+    act: Act,
+    why_not: Option<String>,
+}
+
+/// The buttons that belong to where the change is. What its state rules out is not shown; what only
+/// this person may not do is shown with the reason.
+fn offered(allowed: &[Allowed]) -> Vec<Offered> {
+    Act::ALL
+        .into_iter()
+        .filter_map(|act| {
+            let entry = allowed.iter().find(|entry| entry.action == act.name())?;
+            if entry.ok {
+                return Some(Offered { act, why_not: None });
+            }
+            if entry.code.as_deref() == Some("change.not_in_state") {
+                return None;
+            }
+            let why_not = entry.why_not.clone().unwrap_or_else(|| "Not possible now.".to_owned());
+            Some(Offered { act, why_not: Some(why_not) })
+        })
+        .collect()
+}
+
+#[derive(Properties, PartialEq)]
+pub struct ActionsProps {
+    pub change: Rc<ChangeView>,
+    /// Also started by the form of a new change.
+    pub planning: Mutation,
+    pub on_changed: Callback<ChangeView>,
+}
+
+#[component]
+pub fn Actions(props: &ActionsProps) -> Html {
+    let change = &props.change;
+    let asked = use_state_eq(|| None::<Act>);
+    let quick = use_mutation();
+    let navigator = use_navigator().expect("every page is inside the router");
+    let toaster = use_toaster();
+    let offered = offered(&change.allowed);
+
+    let press = {
+        let (asked, quick, planning) = (asked.clone(), quick.clone(), props.planning.clone());
+        let (on_changed, id) = (props.on_changed.clone(), change.id);
+        Callback::from(move |act: Act| {
+            let call = move || async move {
+                api::act::<ChangeView>(&format!("/change-requests/{id}/{}", act.name())).await
+            };
+            let on_changed = on_changed.clone();
+            let toaster = toaster.clone();
+            match act {
+                Act::Plan => planning.start(call(), move |change| on_changed.emit(change)),
+                Act::Submit => quick.start(call(), move |change| {
+                    toaster.say("Submitted. It now waits for approval.");
+                    on_changed.emit(change);
+                }),
+                Act::Edit => navigator.push(&Route::EditChange { id }),
+                Act::Approve
+                | Act::Execute
+                | Act::Rollback
+                | Act::Reject
+                | Act::Withdraw
+                | Act::Cancel => asked.set(Some(act)),
+            }
+        })
+    };
+    let busy = quick.busy() || props.planning.busy();
+    let first = offered.iter().position(|offer| offer.why_not.is_none());
+    let buttons = offered.iter().enumerate().map(|(index, offer)| {
+        let (press, act) = (press.clone(), offer.act);
+        let look = if first == Some(index) {
+            "primary"
+        } else if matches!(act, Act::Reject | Act::Cancel) {
+            "danger"
+        } else {
+            ""
+        };
+        let word = if act == Act::Plan && props.planning.busy() {
+            "Planning…"
+        } else if act == Act::Plan && change.plan.is_some() {
+            "Plan again"
+        } else if act == Act::Submit && quick.busy() {
+            "Submitting…"
+        } else {
+            act.word()
+        };
+        html! {
+            <button type="button" class={classes!("button", look)} onclick={move |_| press.emit(act)}
+                disabled={busy || offer.why_not.is_some()} title={offer.why_not.clone()}
+                data-testid={format!("action-{}", act.name())}>
+                { word }
+            </button>
+        }
+    });
+    let refusals = offered.iter().filter_map(|offer| {
+        let why_not = offer.why_not.clone()?;
+        Some(html! {
+            <li data-testid={format!("why-not-{}", offer.act.name())}>
+                <b>{ offer.act.word() }</b>{ ": " }{ words::sentence(&why_not) }
+            </li>
+        })
+    });
+    let look = words::change_state(change.state);
+    let close = {
+        let asked = asked.setter();
+        Callback::from(move |()| asked.set(None))
+    };
+    html! {
+        <section class={classes!("next", look.tone.class())} aria-label="What comes next">
+            <div class="next-row">
+                <p class="next-sentence" data-testid="change-waits">
+                    <Icon glyph={look.glyph} /><span>{ waits(change) }</span>
+                </p>
+                <div class="next-actions">{ for buttons }</div>
+            </div>
+            <ul class="why-not">{ for refusals }</ul>
+            { for quick.error().or(props.planning.error()).map(|error| html! {
+                <ProblemNote error={error.clone()} />
+            }) }
+            if let Some(act) = *asked {
+                <Confirm {act} change={Rc::clone(change)} on_close={close}
+                    on_changed={props.on_changed.clone()} />
+            }
+        </section>
+    }
+}
+
+#[derive(Properties, PartialEq)]
+struct ConfirmProps {
+    act: Act,
+    change: Rc<ChangeView>,
+    on_close: Callback<()>,
+    on_changed: Callback<ChangeView>,
+}
+
+/// Asks once more, for a comment, a reason or the target's name.
+#[component]
+fn Confirm(props: &ConfirmProps) -> Html {
+    let ConfirmProps { act, change, .. } = props;
+    let act = *act;
+    let call = use_mutation();
+    let text = use_state_eq(String::new);
+    let typed = use_state_eq(String::new);
+    // What is agreed to is the plan that was on the screen when the dialog opened.
+    let digest = use_memo((), {
+        let digest = change.plan.as_ref().map(|plan| plan.digest.clone());
+        move |()| digest.unwrap_or_default()
+    });
+    let navigator = use_navigator().expect("every page is inside the router");
+    let toaster = use_toaster();
+    let word = (act == Act::Execute).then(|| word_to_type(change)).flatten();
+    let ready = match act {
+        Act::Reject | Act::Cancel => !text.trim().is_empty(),
+        Act::Execute => word.as_ref().is_none_or(|word| typed.trim() == word),
+        Act::Plan | Act::Submit | Act::Approve | Act::Rollback | Act::Edit | Act::Withdraw => true,
+    };
+    let onsubmit = {
+        let (call, text, digest, id) = (call.clone(), text.clone(), digest.clone(), change.id);
+        let (on_close, on_changed) = (props.on_close.clone(), props.on_changed.clone());
+        Callback::from(move |event: SubmitEvent| {
+            event.prevent_default();
+            if !ready {
+                return;
+            }
+            let text = text.trim().to_owned();
+            let digest = (*digest).clone();
+            let path = format!("/change-requests/{id}/{}", act.name());
+            let (on_close, on_changed) = (on_close.clone(), on_changed.clone());
+            let (navigator, toaster) = (navigator.clone(), toaster.clone());
+            call.start(send(act, path, digest, text), move |change: ChangeView| {
+                on_close.emit(());
+                if act == Act::Rollback {
+                    navigator.push(&Route::Change { id: change.id });
+                    toaster.say(
+                        "The rollback is a change of its own. Look at its plan, then submit it.",
+                    );
+                } else {
+                    on_changed.emit(change);
+                }
+            });
+        })
+    };
+    let setter = |state: &UseStateHandle<String>| {
+        let state = state.setter();
+        Callback::from(move |text| state.set(text))
+    };
+    html! {
+        <Dialog title={title(act, change)} on_close={props.on_close.clone()} testid="confirm">
+            <form {onsubmit} class="form">
+                { explanation(act, change, &digest) }
+                if matches!(act, Act::Reject | Act::Cancel) {
+                    <TextInput id="confirm-reason" label="Reason" value={(*text).clone()} multiline=true
+                        on_change={setter(&text)} autofocus=true testid="confirm-reason"
+                        help="The requester reads it, and it stays in the audit log." />
+                }
+                if act == Act::Approve {
+                    <TextInput id="confirm-comment" label="Comment" value={(*text).clone()} multiline=true
+                        on_change={setter(&text)} optional=true autofocus=true testid="confirm-comment" />
+                }
+                if let Some(word) = &word {
+                    <Callout tone={Tone::Failed} glyph={Glyph::OneWay}>
+                        <p><b>{ "This cannot be undone." }</b>{ one_way_reason(change) }</p>
+                    </Callout>
+                    <TextInput id="confirm-name" label={format!("Type {word} to go on")}
+                        value={(*typed).clone()} on_change={setter(&typed)} monospace=true autofocus=true
+                        autocomplete="off" testid="confirm-name" />
+                }
+                if let Some(error) = call.error() {
+                    <ProblemNote error={error.clone()} />
+                    if moved(error) {
+                        <p class="field-help">{ "Close this and look at the new plan before you decide." }</p>
+                    }
+                }
+                <div class="actions">
+                    <button class={classes!("button", look(act, word.is_some()))}
+                        disabled={call.busy() || !ready} data-testid={format!("confirm-{}", act.name())}>
+                        { if call.busy() { "One moment…" } else { act.word() } }
+                    </button>
+                    <button type="button" class="button" data-testid="confirm-back"
+                        onclick={props.on_close.reform(|_: MouseEvent| ())}>{ "Back" }</button>
+                </div>
+            </form>
+        </Dialog>
+    }
+}
+
+async fn send(
+    act: Act,
+    path: String,
+    plan_digest: String,
+    text: String,
+) -> Result<ChangeView, ApiError> {
+    match act {
+        Act::Approve => {
+            let comment = Some(text).filter(|text| !text.is_empty());
+            api::post(&path, &ApproveRequest { plan_digest, comment }).await
+        }
+        Act::Reject | Act::Cancel => api::post(&path, &ReasonRequest { reason: text }).await,
+        Act::Plan | Act::Submit | Act::Execute | Act::Rollback | Act::Edit | Act::Withdraw => {
+            api::act(&path).await
+        }
+    }
+}
+
+/// Before something that cannot be undone: the target's name, or how many targets.
+fn word_to_type(change: &ChangeView) -> Option<String> {
+    if change.plan.as_ref().is_none_or(|plan| plan.reversible) {
+        return None;
+    }
+    Some(match change.targets.as_slice() {
+        [one] => name(change, one.0),
+        many => format!("{} targets", many.len()),
+    })
+}
+
+fn one_way_reason(change: &ChangeView) -> String {
+    change
+        .plan
+        .as_ref()
+        .map(|plan| format!(" {}", words::reversibility(&plan.reversibility).1))
+        .unwrap_or_default()
+}
+
+fn moved(error: &ApiError) -> bool {
+    matches!(error.code(), Some("change.plan_moved" | "change.stale_digest"))
+}
+
+const fn look(act: Act, one_way: bool) -> &'static str {
+    if matches!(act, Act::Reject | Act::Cancel) || matches!(act, Act::Execute) && one_way {
+        "danger solid"
+    } else {
+        "primary"
+    }
+}
+
+fn title(act: Act, change: &ChangeView) -> String {
+    format!("{} #{}", if act == Act::Cancel { "Cancel" } else { act.word() }, change.number)
+}
+
+fn explanation(act: Act, change: &ChangeView, digest: &str) -> Html {
+    let what = format!("“{}” on {}", change.title, targets(change));
+    match act {
+        Act::Approve => html! {
+            <p>{ format!("You agree to {what}, exactly as in plan ") }
+                <code>{ format::short_digest(digest) }</code>
+                { ". If the plan changes, your approval no longer counts." }</p>
+        },
+        Act::Execute => html! {
+            <p>{ format!("{what} is executed now. The target is read again first; if it moved since \
+                          the plan, nothing is done.") }</p>
+        },
+        Act::Rollback => html! {
+            <p>{ "This drafts a new change that restores the state captured before. It is planned and \
+                  approved like any other." }</p>
+        },
+        Act::Reject => html! { <p>{ format!("{what} will not be executed.") }</p> },
+        Act::Withdraw => html! {
+            <p>{ format!("{what} becomes a draft again. Approvals given so far no longer count.") }</p>
+        },
+        Act::Cancel => html! { <p>{ format!("{what} is closed for good.") }</p> },
+        Act::Plan | Act::Submit | Act::Edit => html! {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(action: &str, ok: bool, code: Option<&str>) -> Allowed {
+        Allowed {
+            action: action.to_owned(),
+            ok,
+            code: code.map(str::to_owned),
+            why_not: code.map(|code| format!("because of {code}")),
+        }
+    }
+
+    #[test]
+    fn the_state_hides_and_the_person_is_told_why() {
+        let offered = offered(&[
+            allowed("execute", false, Some("change.quorum_missing")),
+            allowed("approve", false, Some("change.own_approval")),
+            allowed("plan", false, Some("change.not_in_state")),
+            allowed("cancel", true, None),
+        ]);
+        let names: Vec<_> = offered.iter().map(|offer| offer.act.name()).collect();
+        assert_eq!(names, ["approve", "execute", "cancel"]);
+        assert_eq!(offered[0].why_not.as_deref(), Some("because of change.own_approval"));
+        assert_eq!(offered[2].why_not, None);
+    }
+
+    #[test]
+    fn every_act_has_a_button() {
+        let names: std::collections::BTreeSet<_> = Act::ALL.iter().map(|act| act.name()).collect();
+        assert_eq!(names.len(), Act::ALL.len());
+    }
+}

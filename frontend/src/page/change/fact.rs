@@ -1,0 +1,102 @@
+//! What was asked for, by whom, on what.
+
+use std::rc::Rc;
+
+use nexplane_core::api::ChangeView;
+use serde_json::Value;
+use yew::prelude::*;
+
+use crate::component::change_table::name;
+use crate::component::link::Link;
+use crate::component::time::Time;
+use crate::route::Route;
+use crate::{format, words};
+
+#[derive(Properties, PartialEq)]
+pub struct FactsProps {
+    pub change: Rc<ChangeView>,
+}
+
+#[component]
+pub fn Facts(props: &FactsProps) -> Html {
+    let change = &props.change;
+    let editors: Vec<String> = change
+        .editors
+        .iter()
+        .filter(|editor| **editor != change.requester)
+        .map(|editor| name(change, editor.0))
+        .collect();
+    html! {
+        <section class="panel" aria-labelledby="facts-title">
+            <h2 id="facts-title">{ "Request" }</h2>
+            <p class="reason" data-testid="change-reason">{ &change.reason }</p>
+            <dl class="facts">
+                <div><dt>{ "Kind" }</dt><dd>
+                    { words::change_type(&change.change_type) }
+                    <p class="small"><code>{ &change.change_type }</code></p>
+                </dd></div>
+                <div><dt>{ if change.targets.len() == 1 { "Target" } else { "Targets" } }</dt><dd>
+                    <ul class="plain">
+                        { for change.targets.iter().map(|id| html! {
+                            <li><Link to={Route::Asset { id: *id }} testid="change-target">
+                                { name(change, id.0) }
+                            </Link></li>
+                        }) }
+                    </ul>
+                </dd></div>
+                <div><dt>{ "Connection" }</dt><dd>{ name(change, change.connection_id.0) }</dd></div>
+                { for parameters(&change.parameters) }
+                <div><dt>{ "Requested by" }</dt><dd>{ name(change, change.requester.0) }</dd></div>
+                if !editors.is_empty() {
+                    <div><dt>{ "Edited by" }</dt><dd>{ editors.join(", ") }</dd></div>
+                }
+                if let Some(ticket) = &change.ticket {
+                    <div><dt>{ "Ticket" }</dt><dd>{ linked(ticket) }</dd></div>
+                }
+                if let Some(reason) = &change.closing_reason {
+                    <div><dt>{ "Ended because" }</dt><dd data-testid="closing-reason">{ words::sentence(reason) }</dd></div>
+                }
+                <div><dt>{ "Drafted" }</dt><dd><Time at={change.created_at} /></dd></div>
+                <div><dt>{ "Id" }</dt><dd><code class="wrap-any">{ change.id.to_string() }</code></dd></div>
+            </dl>
+        </section>
+    }
+}
+
+fn parameters(parameters: &Value) -> Vec<Html> {
+    let Some(object) = parameters.as_object() else { return Vec::new() };
+    object
+        .iter()
+        .map(|(name, value)| {
+            let text = format::json(value);
+            let long = text.contains('\n') || text.len() > 80;
+            html! {
+                <div>
+                    <dt title={name.clone()}>{ format::humanise(name) }</dt>
+                    <dd>
+                        if long {
+                            <details>
+                                <summary>{ format::count(
+                                    u64::try_from(text.lines().count()).unwrap_or(u64::MAX), "line", "lines") }
+                                </summary>
+                                <pre class="payload">{ text }</pre>
+                            </details>
+                        } else {
+                            <code>{ text }</code>
+                        }
+                    </dd>
+                </div>
+            }
+        })
+        .collect()
+}
+
+/// A web address becomes a link; nothing else does, so that no other scheme can be clicked.
+fn linked(ticket: &str) -> Html {
+    if ticket.starts_with("https://") || ticket.starts_with("http://") {
+        let href = ticket.to_owned();
+        html! { <a {href} target="_blank" rel="noopener noreferrer" class="wrap-any">{ ticket }</a> }
+    } else {
+        html! { { ticket } }
+    }
+}

@@ -1,0 +1,211 @@
+//! Risk: what is open, and how changes of each kind went so far.
+
+use nexplane_core::api::{RiskCounts, RiskHistory, RiskRow, RiskSummary};
+use nexplane_core::risk::RiskLevel;
+use yew::prelude::*;
+
+use crate::component::badge::Badge;
+use crate::component::empty::Empty;
+use crate::component::head::Head;
+use crate::component::icon::{Glyph, Icon};
+use crate::component::link::Link;
+use crate::component::problem::ProblemNote;
+use crate::component::risk::Meter;
+use crate::component::skeleton::Skeleton;
+use crate::live::use_live;
+use crate::resource::use_resource;
+use crate::route::Route;
+use crate::{format, words};
+
+#[component]
+pub fn Risk() -> Html {
+    let summary = use_resource::<RiskSummary>(Some("/risk/summary".to_owned()));
+    {
+        let summary = summary.clone();
+        use_live(
+            vec!["changes".to_owned()],
+            Callback::from(move |event: crate::live::Event| summary.reload_at(event.position())),
+        );
+    }
+    html! {
+        <>
+            <Head title="Risk" lead="Scores from 1 to 10, each with its reasons on the change's page." />
+            if let Some(error) = summary.error.clone() {
+                <ProblemNote {error} retry={let summary = summary.clone(); move |()| summary.reload()} />
+            }
+            if let Some(summary) = summary.value.clone() {
+                { levels(summary.open) }
+                { top(&summary.top) }
+                { history(&summary.history) }
+            } else if summary.error.is_none() {
+                <Skeleton lines={10} />
+            }
+        </>
+    }
+}
+
+fn levels(counts: RiskCounts) -> Html {
+    let levels = [
+        (
+            RiskLevel::Critical,
+            counts.critical,
+            "two approvals, one by an administrator, and a delay",
+        ),
+        (RiskLevel::High, counts.high, "two approvals"),
+        (RiskLevel::Medium, counts.medium, "one approval"),
+        (RiskLevel::Low, counts.low, "one approval in production"),
+    ];
+    html! {
+        <ul class="tiles" data-testid="risk-counts">
+            { for levels.into_iter().map(|(level, count, rule)| {
+                let look = words::risk_level(level);
+                html! {
+                    <li class={classes!("tile", look.tone.class())} data-testid={format!("risk-{}", level.as_str())}>
+                        <span class="tile-head"><Icon glyph={look.glyph} />{ look.text }</span>
+                        <span class="tile-number">{ format::number(count) }</span>
+                        <span class="faint small">{ "open · " }{ rule }</span>
+                    </li>
+                }
+            }) }
+        </ul>
+    }
+}
+
+fn top(rows: &[RiskRow]) -> Html {
+    if rows.is_empty() {
+        return html! {
+            <Empty glyph={Glyph::Risk(0)} title="Nothing is open" testid="risk-empty">
+                <Link to={Route::NewChange} class="button">{ "New change" }</Link>
+            </Empty>
+        };
+    }
+    html! {
+        <section class="panel flush" aria-labelledby="top-title">
+            <h2 id="top-title">{ "Open changes, riskiest first" }</h2>
+            <div class="table-frame inner">
+                <table class="table" data-testid="risk-top">
+                    <thead><tr>
+                        <th scope="col" class="col-number">{ "No." }</th><th scope="col">{ "Change" }</th>
+                        <th scope="col">{ "Score" }</th><th scope="col">{ "State" }</th>
+                    </tr></thead>
+                    <tbody>{ for rows.iter().map(|row| {
+                        let state = row.state.parse().ok().map(words::change_state);
+                        html! {
+                            <tr key={row.change.to_string()} data-testid="risk-row">
+                                <td class="col-number">{ format!("#{}", row.number) }</td>
+                                <td class="col-main">
+                                    <Link to={Route::Change { id: row.change }} row=true class="row-link">{ &row.title }</Link>
+                                </td>
+                                <td class="col-score"><b>{ row.score }</b><Meter score={row.score} /></td>
+                                <td>{ state.map_or_else(|| html! { { &row.state } }, |label| html! { <Badge {label} /> }) }</td>
+                            </tr>
+                        }
+                    }) }</tbody>
+                </table>
+            </div>
+        </section>
+    }
+}
+
+fn history(rows: &[RiskHistory]) -> Html {
+    if rows.is_empty() {
+        return html! {};
+    }
+    html! {
+        <section class="panel flush" aria-labelledby="history-title">
+            <h2 id="history-title">{ "How finished changes went, by kind" }</h2>
+            <div class="table-frame inner">
+                <table class="table numbers" data-testid="risk-history">
+                    <thead><tr>
+                        <th scope="col">{ "Kind" }</th><th scope="col">{ "Outcome" }</th>
+                        <th scope="col">{ "Finished" }</th><th scope="col">{ "Failed" }</th>
+                        <th scope="col">{ "Unknown" }</th><th scope="col">{ "Rolled back" }</th>
+                    </tr></thead>
+                    <tbody>{ for rows.iter().map(history_row) }</tbody>
+                </table>
+            </div>
+        </section>
+    }
+}
+
+fn history_row(row: &RiskHistory) -> Html {
+    let failed = format::percent(row.failed, row.finished);
+    html! {
+        <tr key={row.change_type.clone()}>
+            <td class="col-main">{ words::change_type(&row.change_type) }{ " " }<code class="small">{ &row.change_type }</code></td>
+            <td class="col-bar">{ bar(row) }</td>
+            <td>{ format::number(row.finished) }</td>
+            <td>{ format::number(row.failed) }if row.failed > 0 { <span class="faint">{ format!(" · {failed} %") }</span> }</td>
+            <td>{ format::number(row.outcome_unknown) }</td>
+            <td>{ format::number(row.rolled_back) }</td>
+        </tr>
+    }
+}
+
+/// The parts of a whole as widths of 100.
+fn parts(row: &RiskHistory) -> [(&'static str, u64); 4] {
+    let whole = row.finished.max(1);
+    let part = |count: u64| (count.min(whole) * 100).div_ceil(whole);
+    let (failed, unknown, back) =
+        (part(row.failed), part(row.outcome_unknown), part(row.rolled_back));
+    let good = 100_u64.saturating_sub(failed + unknown + back);
+    [
+        ("part-verified", if row.finished == 0 { 0 } else { good }),
+        ("part-rolled-back", back),
+        ("part-unknown", unknown),
+        ("part-failed", failed),
+    ]
+}
+
+fn bar(row: &RiskHistory) -> Html {
+    let mut x = 0;
+    let rects: Vec<Html> = parts(row)
+        .into_iter()
+        .filter(|(_, width)| *width > 0)
+        .map(|(class, width)| {
+            let start = x;
+            x += width;
+            html! { <rect {class} x={start.to_string()} y="0" width={width.to_string()} height="8" /> }
+        })
+        .collect();
+    let label = format!(
+        "{} finished, {} failed, {} unknown, {} rolled back",
+        row.finished, row.failed, row.outcome_unknown, row.rolled_back
+    );
+    html! {
+        <svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label={label}>
+            <rect class="part-none" x="0" y="0" width="100" height="8" />{ for rects }
+        </svg>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_bar_fill_it() {
+        let row = RiskHistory {
+            change_type: String::new(),
+            finished: 40,
+            failed: 1,
+            outcome_unknown: 0,
+            rolled_back: 4,
+        };
+        let widths: Vec<u64> = parts(&row).iter().map(|(_, width)| *width).collect();
+        assert_eq!(widths, [87, 10, 0, 3]);
+        assert_eq!(widths.iter().sum::<u64>(), 100);
+    }
+
+    #[test]
+    fn nothing_finished_is_an_empty_bar() {
+        let row = RiskHistory {
+            change_type: String::new(),
+            finished: 0,
+            failed: 0,
+            outcome_unknown: 0,
+            rolled_back: 0,
+        };
+        assert!(parts(&row).iter().all(|(_, width)| *width == 0));
+    }
+}

@@ -1,0 +1,98 @@
+//! The dashboard's addresses.
+
+use nexplane_core::id::{AssetId, ChangeId};
+use yew_router::Routable;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Routable)]
+pub enum Route {
+    #[at("/")]
+    Changes,
+    #[at("/changes/new")]
+    NewChange,
+    #[at("/changes/:id/edit")]
+    EditChange { id: ChangeId },
+    #[at("/changes/:id")]
+    Change { id: ChangeId },
+    #[at("/approvals")]
+    Approvals,
+    #[at("/assets")]
+    Assets,
+    #[at("/assets/:id")]
+    Asset { id: AssetId },
+    #[at("/connections")]
+    Connections,
+    #[at("/hosts")]
+    Hosts,
+    #[at("/audit")]
+    Audit,
+    #[at("/risk")]
+    Risk,
+    #[at("/people")]
+    People,
+    #[at("/operations")]
+    Operations,
+    #[at("/login")]
+    Login,
+    #[at("/first-run")]
+    FirstRun,
+    #[not_found]
+    #[at("/404")]
+    NotFound,
+}
+
+impl Route {
+    /// The title of the page, for the browser's tab.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Changes => "Changes",
+            Self::NewChange => "New change",
+            Self::EditChange { .. } => "Edit change",
+            Self::Change { .. } => "Change",
+            Self::Approvals => "Approvals",
+            Self::Assets => "Assets",
+            Self::Asset { .. } => "Asset",
+            Self::Connections => "Connections",
+            Self::Hosts => "Hosts",
+            Self::Audit => "Audit",
+            Self::Risk => "Risk",
+            Self::People => "People and tokens",
+            Self::Operations => "Operations",
+            Self::Login => "Sign in",
+            Self::FirstRun => "First run",
+            Self::NotFound => "Not found",
+        }
+    }
+
+    /// The entry of the navigation that this page belongs to.
+    pub const fn section(self) -> Self {
+        match self {
+            Self::Changes | Self::NewChange | Self::EditChange { .. } | Self::Change { .. } => {
+                Self::Changes
+            }
+            Self::Assets | Self::Asset { .. } => Self::Assets,
+            Self::Approvals
+            | Self::Connections
+            | Self::Hosts
+            | Self::Audit
+            | Self::Risk
+            | Self::People
+            | Self::Operations
+            | Self::Login
+            | Self::FirstRun
+            | Self::NotFound => self,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_change_is_not_a_change_called_new() {
+        assert_eq!(Route::recognize("/changes/new"), Some(Route::NewChange));
+        let id: ChangeId = "0199b0c2-7d00-7a31-8f00-1234deadbeef".parse().unwrap();
+        assert_eq!(Route::recognize(&format!("/changes/{id}")), Some(Route::Change { id }));
+        assert_eq!(Route::recognize("/changes/other"), Some(Route::NotFound));
+    }
+}

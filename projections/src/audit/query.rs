@@ -1,0 +1,171 @@
+//! Questions about what happened.
+
+use nexplane_core::actor::{Actor, ActorKind};
+use nexplane_core::api::{EventView, Page};
+use nexplane_core::id::ChangeId;
+use nexplane_core::time::Timestamp;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, FromRow, PgPool, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::words;
+use crate::checkpoint::signed;
+use crate::page::{self, QueryError};
+
+const COLUMNS: &str = "position, id, at_us, actor_kind, actor, type AS kind, category, stream, \
+    version, change, summary, payload->'data' AS data";
+
+#[derive(FromRow)]
+struct Row {
+    position: i64,
+    id: Uuid,
+    at_us: i64,
+    actor_kind: String,
+    actor: Uuid,
+    kind: String,
+    category: String,
+    stream: Uuid,
+    version: i64,
+    change: Option<Uuid>,
+    summary: String,
+    data: Value,
+}
+
+impl Row {
+    fn view(self) -> EventView {
+        let kind = match self.actor_kind.as_str() {
+            "user" => ActorKind::User,
+            "machine" => ActorKind::Machine,
+            "agent" => ActorKind::Agent,
+            _ => ActorKind::System,
+        };
+        EventView {
+            position: self.position.unsigned_abs(),
+            id: self.id,
+            kind: self.kind,
+            at: Timestamp::from_micros(self.at_us),
+            actor: Actor { kind, id: self.actor },
+            actor_name: None,
+            stream: format!("{}-{}", self.category, self.stream),
+            version: self.version.unsigned_abs(),
+            summary: self.summary,
+            change_request_id: self.change.map(ChangeId),
+            data: self.data,
+        }
+    }
+}
+
+/// Which events a list has; what is `None` does not restrict it.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Recorded at or after this moment.
+    pub from: Option<Timestamp>,
+    /// Recorded before this moment.
+    pub to: Option<Timestamp>,
+    /// Done by this person, host or, with the nil id, by Nexplane itself.
+    pub actor: Option<Uuid>,
+    /// An event type such as `change.submitted`, or a category such as `change`.
+    pub kind: Option<String>,
+    /// The event is about this asset, change, connection, host, run, person or secret.
+    pub resource: Option<Uuid>,
+    /// Events of a change, of its runs, and others that name it as theirs.
+    pub change: Option<ChangeId>,
+    /// Words in summary, type, ids and payload; all of them, the last may be a beginning.
+    pub q: Option<String>,
+}
+
+/// In which order a list is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuditOrder {
+    #[default]
+    NewestFirst,
+    OldestFirst,
+}
+
+/// Events. Pages are complete and without repetition, also while new events arrive. At most 200 per
+/// page, 50 when no limit is given. `actor_name` is not filled in.
+pub async fn list(
+    pool: &PgPool,
+    filter: &AuditFilter,
+    order: AuditOrder,
+    cursor: Option<&str>,
+    limit: Option<u32>,
+) -> Result<Page<EventView>, QueryError> {
+    let probe = page::probe(limit);
+    let mut sql: QueryBuilder<Postgres> =
+        QueryBuilder::new(format!("SELECT {COLUMNS} FROM nexplane.rm_audit WHERE true"));
+    restrict(&mut sql, filter);
+    let (beyond, direction) = match order {
+        AuditOrder::NewestFirst => ("<", "DESC"),
+        AuditOrder::OldestFirst => (">", "ASC"),
+    };
+    if let Some(last) = page::number(cursor)? {
+        sql.push(format!(" AND position {beyond} ")).push_bind(last);
+    }
+    sql.push(format!(" ORDER BY position {direction} LIMIT ")).push_bind(probe);
+    let rows: Vec<Row> = sql.build_query_as().persistent(false).fetch_all(pool).await?;
+    page::page(rows, probe, |row| row.position.to_string(), |row| Ok(row.view()))
+}
+
+fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
+    let AuditFilter { from, to, actor, kind, resource, change, q } = filter;
+    if let Some(from) = from {
+        sql.push(" AND at_us >= ").push_bind(from.as_micros());
+    }
+    if let Some(to) = to {
+        sql.push(" AND at_us < ").push_bind(to.as_micros());
+    }
+    if let Some(actor) = actor {
+        sql.push(" AND actor = ").push_bind(*actor);
+    }
+    if let Some(kind) = kind {
+        let column = if kind.contains('.') { "type" } else { "category" };
+        sql.push(format!(" AND {column} = ")).push_bind(kind.clone());
+    }
+    if let Some(resource) = resource {
+        sql.push(" AND resources @> ").push_bind(vec![*resource]);
+    }
+    if let Some(change) = change {
+        sql.push(" AND change = ").push_bind(change.0);
+    }
+    if let Some(q) = q {
+        match words::query(q) {
+            Some(query) => {
+                sql.push(" AND words @@ ").push_bind(query).push("::tsquery");
+            }
+            // Nothing that could be searched for was given: signs only.
+            None if !q.trim().is_empty() => {
+                sql.push(" AND false");
+            }
+            None => {}
+        }
+    }
+}
+
+/// The events of a change and of its runs, oldest first.
+pub async fn of_change(
+    pool: &PgPool,
+    change: ChangeId,
+    cursor: Option<&str>,
+    limit: Option<u32>,
+) -> Result<Page<EventView>, QueryError> {
+    let filter = AuditFilter { change: Some(change), ..AuditFilter::default() };
+    list(pool, &filter, AuditOrder::OldestFirst, cursor, limit).await
+}
+
+/// One event.
+pub async fn find(pool: &PgPool, position: u64) -> Result<Option<EventView>, QueryError> {
+    Ok(at_positions(pool, &[position]).await?.pop())
+}
+
+/// The events at these positions, newest first.
+pub async fn at_positions(pool: &PgPool, positions: &[u64]) -> Result<Vec<EventView>, QueryError> {
+    let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM nexplane.rm_audit WHERE position = ANY($1) ORDER BY position DESC"
+    )))
+    .bind(positions.iter().map(|position| signed(*position)).collect::<Vec<_>>())
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(Row::view).collect())
+}

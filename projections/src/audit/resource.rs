@@ -1,0 +1,129 @@
+//! What an event is about besides its own stream.
+
+use std::collections::BTreeSet;
+
+use nexplane_core::asset::event::AssetEvent;
+use nexplane_core::change::event::{ChangeEvent, Draft, Produced};
+use nexplane_core::connection::event::ConnectionEvent;
+use nexplane_core::event::Event;
+use nexplane_core::plan::Plan;
+use nexplane_core::run::event::RunEvent;
+use uuid::Uuid;
+
+/// The ids of changes, runs, assets, connections, hosts and secrets that an event names. People are
+/// not resources.
+pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
+    let mut ids = BTreeSet::new();
+    match event {
+        Event::Asset(event) => asset(event, &mut ids),
+        Event::Change(event) => change(event, &mut ids),
+        Event::Connection(event) => connection(event, &mut ids),
+        Event::Host(_) | Event::Person(_) => {}
+        Event::Run(event) => run(event, &mut ids),
+    }
+    ids
+}
+
+fn asset(event: &AssetEvent, ids: &mut BTreeSet<Uuid>) {
+    match event {
+        AssetEvent::Discovered { connection, .. } => {
+            ids.insert(connection.0);
+        }
+        AssetEvent::Drifted { explained_by, .. } => ids.extend(explained_by.map(|change| change.0)),
+        AssetEvent::Gone {} | AssetEvent::Returned { .. } | AssetEvent::Annotated { .. } => {}
+    }
+}
+
+fn change(event: &ChangeEvent, ids: &mut BTreeSet<Uuid>) {
+    use ChangeEvent as E;
+    match event {
+        E::Drafted { draft: about, rollback_of } => {
+            draft(about, ids);
+            ids.extend(rollback_of.map(|change| change.0));
+        }
+        E::Edited { draft: about } => draft(about, ids),
+        E::Planned { plan: made } => plan(made, ids),
+        E::ExecutionStarted { run, .. } => {
+            ids.insert(run.0);
+        }
+        E::Completed { run, secrets }
+        | E::Failed { run, secrets, .. }
+        | E::OutcomeUnknown { run, secrets, .. } => {
+            ids.insert(run.0);
+            produced(secrets, ids);
+        }
+        E::RollbackStarted { rollback, run }
+        | E::RolledBack { rollback, run }
+        | E::RollbackPartial { rollback, run, .. }
+        | E::RollbackBlocked { rollback, run, .. } => ids.extend([rollback.0, run.0]),
+        E::SecretRevealed { secret } => {
+            ids.insert(secret.0);
+        }
+        E::Submitted { .. }
+        | E::ApprovalGiven { .. }
+        | E::Approved { .. }
+        | E::Rejected { .. }
+        | E::Withdrawn {}
+        | E::Cancelled { .. }
+        | E::Expired {} => {}
+    }
+}
+
+fn connection(event: &ConnectionEvent, ids: &mut BTreeSet<Uuid>) {
+    use ConnectionEvent as E;
+    match event {
+        E::Created { host, credentials, .. } => {
+            ids.extend(host.map(|host| host.0));
+            ids.extend(credentials.map(|secret| secret.0));
+        }
+        E::CredentialsReplaced { credentials, .. } => {
+            ids.insert(credentials.0);
+        }
+        E::CredentialsOpened { change, .. } => ids.extend(change.map(|change| change.0)),
+        E::Renamed { .. }
+        | E::Relabelled { .. }
+        | E::Removed {}
+        | E::Tested { .. }
+        | E::Discovered { .. }
+        | E::DiscoveryFailed { .. } => {}
+    }
+}
+
+fn run(event: &RunEvent, ids: &mut BTreeSet<Uuid>) {
+    use RunEvent as E;
+    match event {
+        E::Started { change, plan: carried_out, undoes, .. } => {
+            ids.insert(change.0);
+            plan(carried_out, ids);
+            ids.extend(undoes.map(|run| run.0));
+        }
+        E::StepSucceeded { produced: secrets, .. }
+        | E::StepReconciled { produced: secrets, .. }
+        | E::Finished { secrets, .. } => {
+            produced(secrets, ids);
+        }
+        E::StepIntended { before, .. } => ids.extend(before.sealed.map(|secret| secret.0)),
+        E::Claimed { .. }
+        | E::StepFailed { .. }
+        | E::StepUnknown { .. }
+        | E::StepVerified { .. }
+        | E::StepUnverified { .. }
+        | E::StepBlocked { .. } => {}
+    }
+}
+
+fn draft(draft: &Draft, ids: &mut BTreeSet<Uuid>) {
+    ids.insert(draft.connection.0);
+    ids.extend(draft.targets.iter().map(|asset| asset.0));
+}
+
+fn plan(plan: &Plan, ids: &mut BTreeSet<Uuid>) {
+    ids.insert(plan.header.connection.0);
+    ids.extend(plan.header.targets.iter().map(|asset| asset.0));
+    ids.extend(plan.steps.iter().map(|step| step.target.asset.0));
+    ids.extend(plan.header.rollback_of.map(|change| change.0));
+}
+
+fn produced(secrets: &[Produced], ids: &mut BTreeSet<Uuid>) {
+    ids.extend(secrets.iter().map(|secret| secret.id.0));
+}

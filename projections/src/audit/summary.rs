@@ -1,0 +1,261 @@
+//! One sentence per event: what happened, without who and when, which stand beside it.
+//!
+//! No personal data and no secret: free texts of people (titles, reasons, comments) stay in the
+//! payload, where those who may read it find them.
+
+use nexplane_core::actor::Role;
+use nexplane_core::asset::event::AssetEvent;
+use nexplane_core::change::event::{ChangeEvent, Draft};
+use nexplane_core::connection::event::{ConnectionEvent, Purpose};
+use nexplane_core::event::Event;
+use nexplane_core::host::event::HostEvent;
+use nexplane_core::person::event::{PersonEvent, TokenKind};
+use nexplane_core::run::event::{Finding, RunEvent, RunOutcome};
+
+/// What happened, in one sentence.
+pub fn summary(event: &Event) -> String {
+    match event {
+        Event::Asset(event) => asset(event),
+        Event::Change(event) => change(event),
+        Event::Connection(event) => connection(event),
+        Event::Host(event) => host(event),
+        Event::Person(event) => person(event),
+        Event::Run(event) => run(event),
+    }
+}
+
+fn asset(event: &AssetEvent) -> String {
+    use AssetEvent as E;
+    match event {
+        E::Discovered { asset_type, external_key, .. } => {
+            format!("Discovered {asset_type} {external_key}.")
+        }
+        E::Drifted { facts, explained_by: Some(_) } => {
+            format!("{} changed, as a change explains.", facts.name)
+        }
+        E::Drifted { facts, explained_by: None } => {
+            format!("{} changed, and no change here explains it.", facts.name)
+        }
+        E::Gone {} => "The asset is gone from its target.".to_owned(),
+        E::Returned { facts } => format!("{} is there again.", facts.name),
+        E::Annotated { owner: _, tags, critical, environment } => format!(
+            "Annotated the asset: {}, {}{}.",
+            if *critical { "critical" } else { "not critical" },
+            count(tags.len(), "tag"),
+            environment.map_or_else(String::new, |label| format!(", {}", label.as_str()))
+        ),
+    }
+}
+
+fn change(event: &ChangeEvent) -> String {
+    use ChangeEvent as E;
+    match event {
+        E::Drafted { draft, rollback_of: None } => format!("Drafted {}.", about(draft)),
+        E::Drafted { draft, rollback_of: Some(_) } => {
+            format!("Drafted the rollback of a change: {}.", about(draft))
+        }
+        E::Edited { draft } => format!("Edited the change: {}.", about(draft)),
+        E::Planned { plan } => {
+            let failed = plan.checks.iter().filter(|check| !check.ok).count();
+            let steps = count(plan.steps.len(), "step");
+            if failed == 0 {
+                format!("Planned {steps}, every check passed.")
+            } else {
+                format!("Planned {steps}, {} did not pass.", count(failed, "check"))
+            }
+        }
+        E::Submitted { environment, risk, quorum, .. } => format!(
+            "Submitted for {} in {}: risk {} ({}), {}.",
+            if quorum.approvals == 0 { "execution" } else { "approval" },
+            environment.as_str(),
+            risk.score,
+            risk.level.as_str(),
+            quorum.rule
+        ),
+        E::ApprovalGiven { as_admin: false, .. } => "Approved the plan.".to_owned(),
+        E::ApprovalGiven { as_admin: true, .. } => "Approved the plan, as an admin.".to_owned(),
+        E::Approved { until, .. } => format!("The quorum is complete, until {until}."),
+        E::Rejected { .. } => "Rejected the plan.".to_owned(),
+        E::Withdrawn {} => "Withdrew the change from review.".to_owned(),
+        E::Cancelled { .. } => "Cancelled the change.".to_owned(),
+        E::Expired {} => "The approvals ran out.".to_owned(),
+        E::ExecutionStarted { .. } => "Started the execution.".to_owned(),
+        E::Completed { secrets, .. } => ended("The change is complete", secrets.len()),
+        E::Failed { secrets, .. } => ended("The change failed", secrets.len()),
+        E::OutcomeUnknown { secrets, .. } => {
+            ended("What became of the change is unknown", secrets.len())
+        }
+        E::RollbackStarted { .. } => "Its rollback began.".to_owned(),
+        E::RolledBack { .. } => "The change is rolled back.".to_owned(),
+        E::RollbackPartial { .. } => "Only a part was rolled back.".to_owned(),
+        E::RollbackBlocked { .. } => {
+            "The rollback was blocked: the target had been moved.".to_owned()
+        }
+        E::SecretRevealed { .. } => "Handed a produced secret over.".to_owned(),
+    }
+}
+
+fn about(draft: &Draft) -> String {
+    format!("{} on {}", draft.change_type, count(draft.targets.len(), "target"))
+}
+
+fn ended(what: &str, secrets: usize) -> String {
+    match secrets {
+        0 => format!("{what}."),
+        n => format!("{what}; it produced {}.", count(n, "secret")),
+    }
+}
+
+fn connection(event: &ConnectionEvent) -> String {
+    use ConnectionEvent as E;
+    match event {
+        E::Created { name, connector, environment, .. } => {
+            format!("Created the {connector} connection {name} ({}).", environment.as_str())
+        }
+        E::Renamed { name } => format!("Renamed the connection to {name}."),
+        E::Relabelled { environment } => {
+            format!("Labelled the connection {}.", environment.as_str())
+        }
+        E::CredentialsReplaced { .. } => "Replaced the connection's credentials.".to_owned(),
+        E::Removed {} => "Removed the connection.".to_owned(),
+        E::Tested { ok: true, checks } => {
+            format!("Tested the connection: {} passed.", count(checks.len(), "check"))
+        }
+        E::Tested { ok: false, checks } => {
+            let failed = checks.iter().filter(|check| !check.ok).count();
+            format!(
+                "Tested the connection: {failed} of {} did not pass.",
+                count(checks.len(), "check")
+            )
+        }
+        E::Discovered { found, new, changed, gone, .. } => {
+            format!("Discovered {found} assets: {new} new, {changed} changed, {gone} gone.")
+        }
+        E::DiscoveryFailed { kind, .. } => format!("Discovery failed: {kind}."),
+        E::CredentialsOpened { purpose, .. } => format!(
+            "Opened the connection's credentials to {}.",
+            match purpose {
+                Purpose::Test => "test it",
+                Purpose::Discover => "discover assets",
+                Purpose::Plan => "plan a change",
+                Purpose::Execute => "execute a change",
+            }
+        ),
+    }
+}
+
+fn host(event: &HostEvent) -> String {
+    use HostEvent as E;
+    match event {
+        E::Enrolled { hostname, agent_version, .. } => {
+            format!("Host {hostname} enrolled with agent {agent_version}.")
+        }
+        E::Renewed { certificate } => {
+            format!("The agent's certificate was renewed until {}.", certificate.not_after)
+        }
+        E::CameOnline {} => "The host came online.".to_owned(),
+        E::WentOffline { .. } => "The host went offline.".to_owned(),
+        E::PolicyChanged { policy_hash: Some(_) } => {
+            "The host owner changed the agent's local policy.".to_owned()
+        }
+        E::PolicyChanged { policy_hash: None } => {
+            "The host owner removed the agent's local policy.".to_owned()
+        }
+        E::Locked { .. } => "The host was locked: it gets no more jobs.".to_owned(),
+        E::Revoked { .. } => "The host was revoked.".to_owned(),
+    }
+}
+
+fn person(event: &PersonEvent) -> String {
+    use PersonEvent as E;
+    match event {
+        E::Added { roles } => format!("Added a person: {}.", names(roles)),
+        E::RolesChanged { roles } => format!("Changed a person's roles to: {}.", names(roles)),
+        E::Disabled {} => "Disabled a person's account.".to_owned(),
+        E::Enabled {} => "Enabled a person's account.".to_owned(),
+        E::PasswordSet {} => "Set a password.".to_owned(),
+        E::SignedIn { .. } => "Signed in.".to_owned(),
+        E::SignedOut { .. } => "Signed out.".to_owned(),
+        E::TokenCreated { kind: TokenKind::User, .. } => "Created an API token.".to_owned(),
+        E::TokenCreated { kind: TokenKind::Machine, .. } => {
+            "Created an API token for a machine.".to_owned()
+        }
+        E::TokenRevoked { .. } => "Revoked an API token.".to_owned(),
+        E::AgentInvited { hostname: Some(hostname), .. } => {
+            format!("Made an enrolment token for {hostname}.")
+        }
+        E::AgentInvited { hostname: None, .. } => "Made an enrolment token.".to_owned(),
+    }
+}
+
+fn run(event: &RunEvent) -> String {
+    use RunEvent as E;
+    match event {
+        E::Started { plan, undoes: None, .. } => {
+            format!("The run of {} began.", count(plan.steps.len(), "step"))
+        }
+        E::Started { plan, undoes: Some(_), .. } => {
+            format!("The run that undoes {} began.", count(plan.steps.len(), "step"))
+        }
+        E::Claimed { epoch, .. } => format!("A worker claimed the run (epoch {epoch})."),
+        E::StepIntended { step, attempt: 1, .. } => {
+            format!("Step {} is about to be sent.", no(*step))
+        }
+        E::StepIntended { step, attempt, .. } => {
+            format!("Step {} is about to be sent, attempt {attempt}.", no(*step))
+        }
+        E::StepSucceeded { step, produced, .. } => {
+            ended(&format!("Step {} succeeded", no(*step)), produced.len())
+        }
+        E::StepFailed { step, reason, .. } => {
+            format!("Step {} failed ({}); nothing changed.", no(*step), reason.kind)
+        }
+        E::StepUnknown { step, reason, .. } => {
+            format!("What became of step {} is unknown ({}).", no(*step), reason.kind)
+        }
+        E::StepReconciled { step, finding, .. } => format!(
+            "Reading the target settled step {}: {}.",
+            no(*step),
+            match finding {
+                Finding::Applied => "it had its effect",
+                Finding::NotApplied => "it had no effect",
+                Finding::Conflict => "the target is neither as it was nor as intended",
+            }
+        ),
+        E::StepVerified { step, .. } => {
+            format!("Step {} is verified: the target is as intended.", no(*step))
+        }
+        E::StepUnverified { step, reason, .. } => {
+            format!("Step {} is not as intended ({}).", no(*step), reason.kind)
+        }
+        E::StepBlocked { step, reason, .. } => {
+            format!("Step {} was blocked ({}); nothing was sent.", no(*step), reason.kind)
+        }
+        E::Finished { outcome, secrets, .. } => ended(
+            match outcome {
+                RunOutcome::Complete => "The run is complete",
+                RunOutcome::Failed => "The run failed",
+                RunOutcome::OutcomeUnknown => "The run ended with an unknown outcome",
+                RunOutcome::RollbackPartial => "The run undid only a part",
+                RunOutcome::RollbackBlocked => "The run was blocked and undid nothing",
+            },
+            secrets.len(),
+        ),
+    }
+}
+
+/// Steps are counted from 1 for people.
+fn no(step: u32) -> u64 {
+    u64::from(step) + 1
+}
+
+fn names(roles: &[Role]) -> String {
+    if roles.is_empty() {
+        return "no role".to_owned();
+    }
+    roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}

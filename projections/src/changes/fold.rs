@@ -1,0 +1,468 @@
+//! Events of a change and of its runs, folded into what the API shows. Pure.
+//!
+//! The same fold makes the read model and answers `?at=`: a change as of any moment. Like the
+//! aggregate it is total: what cannot follow changes nothing but the row's position.
+
+use std::collections::BTreeSet;
+
+use nexplane_core::api::{
+    ApprovalView, ChangeState, ChangeView, PlanView, RunView, SecretView, StepState, StepView,
+};
+use nexplane_core::catalog::{EffectClass, Reversibility};
+use nexplane_core::change::event::{ChangeEvent, Draft, Produced, Window};
+use nexplane_core::event::{Event, Recorded};
+use nexplane_core::id::{AssetId, ChangeId, PersonId, RunId};
+use nexplane_core::plan::{Plan, Step};
+use nexplane_core::run::event::{Finding, RunEvent};
+use nexplane_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::waiting::waiting_for;
+
+/// A change with what the API does not show but later events, or queries, need.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Folded {
+    pub view: ChangeView,
+    pub hidden: Hidden,
+}
+
+/// What is kept of a change beside its view.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hidden {
+    /// When the requester wants it to run.
+    pub window: Option<Window>,
+    /// One of the approvals of the submitted plan is an admin's.
+    pub admin_given: bool,
+    /// When the quorum was complete.
+    pub approved_at: Option<Timestamp>,
+    /// Position of the event that started its execution.
+    pub executed: Option<u64>,
+    /// How its own execution ended; a later rollback does not change that.
+    pub outcome: Option<Outcome>,
+    /// Targets on which a step had an effect, or may have had.
+    pub applied: BTreeSet<AssetId>,
+}
+
+/// How an execution ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Complete,
+    Failed,
+    OutcomeUnknown,
+}
+
+impl Outcome {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::OutcomeUnknown => "outcome_unknown",
+        }
+    }
+}
+
+/// The change as of the last of these events: those of its stream and of its runs, in order of
+/// position. `number` is the change's; the events do not tell it. `None` when it was not drafted.
+pub fn fold_change<'a>(
+    number: u64,
+    events: impl IntoIterator<Item = &'a Recorded>,
+) -> Option<ChangeView> {
+    events
+        .into_iter()
+        .fold(None, |folded, recorded| apply(folded, recorded, number))
+        .map(|folded| folded.view)
+}
+
+/// The change after one more event of its stream or of one of its runs. `number` is used when the
+/// event drafts it.
+pub fn apply(folded: Option<Folded>, recorded: &Recorded, number: u64) -> Option<Folded> {
+    let Some(mut folded) = folded else { return drafted(recorded, number) };
+    match &recorded.event {
+        Event::Change(event) => {
+            apply_change(&mut folded, event, recorded);
+            folded.view.version = recorded.header.version;
+        }
+        Event::Run(event) => {
+            let own = folded.view.run.as_ref().is_none_or(|r| r.id.0 == recorded.header.stream.id);
+            if own {
+                apply_run(&mut folded, event, recorded);
+            }
+        }
+        Event::Asset(_) | Event::Connection(_) | Event::Host(_) | Event::Person(_) => {
+            return Some(folded);
+        }
+    }
+    folded.view.position = recorded.position;
+    folded.view.updated_at = recorded.header.at;
+    folded.view.waiting_for = waiting_for(&folded);
+    Some(folded)
+}
+
+fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
+    let Event::Change(ChangeEvent::Drafted { draft, rollback_of }) = &recorded.event else {
+        return None;
+    };
+    let header = &recorded.header;
+    let view = ChangeView {
+        id: ChangeId(header.stream.id),
+        number,
+        title: String::new(),
+        reason: String::new(),
+        ticket: None,
+        state: ChangeState::Draft,
+        change_type: String::new(),
+        connection_id: draft.connection,
+        targets: Vec::new(),
+        parameters: serde_json::Value::Null,
+        requester: header.actor.person().unwrap_or(PersonId(header.actor.id)),
+        editors: Vec::new(),
+        risk: None,
+        plan: None,
+        approvals: Vec::new(),
+        approvals_needed: 0,
+        admin_needed: false,
+        not_before: None,
+        approved_until: None,
+        waiting_for: None,
+        closing_reason: None,
+        run: None,
+        rollback_of: *rollback_of,
+        rolled_back_by: None,
+        secrets: Vec::new(),
+        version: header.version,
+        position: recorded.position,
+        created_at: header.at,
+        updated_at: header.at,
+        names: std::collections::BTreeMap::new(),
+        allowed: Vec::new(),
+    };
+    let mut folded = Folded { view, hidden: Hidden::default() };
+    set_draft(&mut folded, draft);
+    folded.view.waiting_for = waiting_for(&folded);
+    Some(folded)
+}
+
+/// The state after an event, or `None` when the event cannot follow.
+pub fn next_state(now: ChangeState, event: &ChangeEvent) -> Option<ChangeState> {
+    use ChangeEvent as E;
+    use ChangeState as S;
+
+    let in_review = matches!(now, S::Submitted | S::Approved | S::Scheduled);
+    let unstarted = in_review || now == S::Draft;
+    let ended = matches!(
+        now,
+        S::Complete
+            | S::Failed
+            | S::OutcomeUnknown
+            | S::RollingBack
+            | S::RolledBack
+            | S::RollbackPartial
+            | S::RollbackBlocked
+    );
+    let executing = now == S::Executing;
+    let (follows, next) = match event {
+        E::Drafted { .. } => (false, S::Draft),
+        E::Edited { .. } | E::Planned { .. } => (unstarted, S::Draft),
+        E::Submitted { .. } => (now == S::Draft, S::Submitted),
+        E::ApprovalGiven { .. } => (now == S::Submitted, S::Submitted),
+        E::Approved { .. } => (now == S::Submitted, S::Approved),
+        E::Rejected { .. } => (unstarted, S::Rejected),
+        E::Withdrawn {} => (in_review, S::Draft),
+        E::Cancelled { .. } => (unstarted, S::Cancelled),
+        E::Expired {} => (unstarted, S::Expired),
+        E::ExecutionStarted { .. } => (matches!(now, S::Approved | S::Scheduled), S::Executing),
+        E::Completed { .. } => (executing, S::Complete),
+        E::Failed { .. } => (executing, S::Failed),
+        E::OutcomeUnknown { .. } => (executing, S::OutcomeUnknown),
+        E::RollbackStarted { .. } => (ended, S::RollingBack),
+        E::RolledBack { .. } => (ended, S::RolledBack),
+        E::RollbackPartial { .. } => (executing || ended, S::RollbackPartial),
+        E::RollbackBlocked { .. } => (executing || ended, S::RollbackBlocked),
+        E::SecretRevealed { .. } => (ended, now),
+    };
+    follows.then_some(next)
+}
+
+fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
+    use ChangeEvent as E;
+
+    let Some(next) = next_state(folded.view.state, event) else { return };
+    folded.view.state = next;
+    let Folded { view, hidden } = folded;
+    match event {
+        E::Drafted { .. } => {}
+        E::Edited { draft } => {
+            if let Some(editor) = recorded.header.actor.person()
+                && let Err(place) = view.editors.binary_search(&editor)
+            {
+                view.editors.insert(place, editor);
+            }
+            view.plan = None;
+            view.risk = None;
+            set_draft(folded, draft);
+            reopen(folded);
+        }
+        E::Planned { plan } => {
+            view.plan = Some(plan_view(plan));
+            view.risk = None;
+            reopen(folded);
+        }
+        E::Submitted { digest: _, environment: _, risk, quorum } => {
+            view.risk = Some(risk.clone());
+            view.approvals_needed = quorum.approvals;
+            view.admin_needed = quorum.admin;
+            hidden.admin_given = false;
+        }
+        E::ApprovalGiven { digest, comment, as_admin } => {
+            view.approvals.push(ApprovalView {
+                by: PersonId(recorded.header.actor.id),
+                digest: digest.clone(),
+                at: recorded.header.at,
+                comment: comment.clone(),
+                superseded: false,
+            });
+            hidden.admin_given |= *as_admin;
+        }
+        E::Approved { digest: _, not_before, until } => {
+            view.not_before = Some(*not_before);
+            view.approved_until = Some(*until);
+            hidden.approved_at = Some(recorded.header.at);
+        }
+        E::Withdrawn {} => reopen(folded),
+        E::Rejected { digest: _, reason } | E::Cancelled { reason } => {
+            view.closing_reason = Some(reason.clone());
+        }
+        E::Expired {} => {
+            view.closing_reason = Some("its approvals ran out before it was executed".to_owned());
+        }
+        E::ExecutionStarted { run, digest: _ } => {
+            hidden.executed = Some(recorded.position);
+            let steps = view.plan.as_ref().map_or_else(Vec::new, |plan| step_views(&plan.steps));
+            view.run = Some(run_view(*run, recorded.header.at, steps));
+        }
+        E::Completed { run: _, secrets } => {
+            hidden.outcome = Some(Outcome::Complete);
+            add_secrets(view, secrets);
+        }
+        E::Failed { run: _, reason, secrets } => {
+            hidden.outcome = Some(Outcome::Failed);
+            view.closing_reason = Some(reason.clone());
+            add_secrets(view, secrets);
+        }
+        E::OutcomeUnknown { run: _, reason, secrets } => {
+            hidden.outcome = Some(Outcome::OutcomeUnknown);
+            view.closing_reason = Some(reason.clone());
+            add_secrets(view, secrets);
+        }
+        E::RollbackStarted { .. } => {}
+        E::RolledBack { rollback, run: _ } => {
+            view.rolled_back_by = Some(*rollback);
+            // Of an earlier attempt to undo it; why it failed itself stays.
+            if hidden.outcome == Some(Outcome::Complete) {
+                view.closing_reason = None;
+            }
+        }
+        E::RollbackPartial { rollback: _, run: _, reason }
+        | E::RollbackBlocked { rollback: _, run: _, reason } => {
+            view.closing_reason = Some(reason.clone());
+        }
+        E::SecretRevealed { secret } => {
+            view.secrets.iter_mut().filter(|s| s.id == *secret).for_each(|s| s.revealed = true);
+        }
+    }
+}
+
+fn set_draft(folded: &mut Folded, draft: &Draft) {
+    let Draft { title, reason, ticket, change_type, connection, targets, parameters, window } =
+        draft;
+    let Folded { view, hidden } = folded;
+    view.title.clone_from(title);
+    view.reason.clone_from(reason);
+    view.ticket.clone_from(ticket);
+    view.change_type.clone_from(change_type);
+    view.connection_id = *connection;
+    view.targets.clone_from(targets);
+    view.parameters.clone_from(parameters);
+    hidden.window = *window;
+}
+
+/// Back to draft: approvals stay as history and count no more.
+fn reopen(folded: &mut Folded) {
+    let Folded { view, hidden } = folded;
+    view.approvals.iter_mut().for_each(|approval| approval.superseded = true);
+    view.approvals_needed = 0;
+    view.admin_needed = false;
+    view.not_before = None;
+    view.approved_until = None;
+    hidden.admin_given = false;
+    hidden.approved_at = None;
+}
+
+fn apply_run(folded: &mut Folded, event: &RunEvent, recorded: &Recorded) {
+    use RunEvent as E;
+
+    let Folded { view, hidden } = folded;
+    let at = recorded.header.at;
+    if let E::Started { plan, .. } = event {
+        let id = RunId(recorded.header.stream.id);
+        let started = view.run.as_ref().map_or(at, |run| run.started_at);
+        view.run = Some(run_view(id, started, step_views(&plan.steps)));
+        return;
+    }
+    let ChangeView { plan, run, secrets, .. } = view;
+    let Some(run) = run else { return };
+    let target = |step: u32| {
+        let steps = &plan.as_ref()?.steps;
+        Some(steps.get(usize::try_from(step).ok()?)?.target.asset)
+    };
+    match event {
+        E::Started { .. } => {}
+        E::Claimed { epoch, worker: _ } => run.epoch = *epoch,
+        E::StepIntended { step, epoch: _, attempt, key: _, before } => {
+            // From here on the effect may happen.
+            hidden.applied.extend(target(*step));
+            with_step(run, *step, |view| {
+                view.state = StepState::Intended;
+                view.attempt = *attempt;
+                view.before.clone_from(&before.fields);
+                view.started_at.get_or_insert(at);
+                view.reason = None;
+            });
+        }
+        E::StepSucceeded { step, epoch: _, outcome: _, produced } => {
+            with_step(run, *step, |view| view.state = StepState::Succeeded);
+            merge_secrets(secrets, produced);
+        }
+        E::StepFailed { step, epoch: _, reason } => {
+            if let Some(asset) = target(*step) {
+                hidden.applied.remove(&asset);
+            }
+            with_step(run, *step, |view| {
+                view.state = StepState::Failed;
+                view.reason = Some(reason.message.clone());
+                view.finished_at = Some(at);
+            });
+        }
+        E::StepUnknown { step, epoch: _, reason } => with_step(run, *step, |view| {
+            view.state = StepState::Unknown;
+            view.reason = Some(reason.message.clone());
+        }),
+        E::StepReconciled { step, finding, evidence, observed, produced } => {
+            merge_secrets(secrets, produced);
+            match finding {
+                Finding::Applied | Finding::Conflict => {}
+                Finding::NotApplied => {
+                    if let Some(asset) = target(*step) {
+                        hidden.applied.remove(&asset);
+                    }
+                }
+            }
+            with_step(run, *step, |view| {
+                view.state = StepState::Reconciled;
+                view.after.clone_from(observed);
+                view.reason = Some(evidence.clone());
+            });
+        }
+        E::StepVerified { step, observed, fingerprint: _ } => with_step(run, *step, |view| {
+            view.state = StepState::Verified;
+            view.after.clone_from(observed);
+            view.finished_at = Some(at);
+            view.reason = None;
+        }),
+        E::StepUnverified { step, observed, reason } => with_step(run, *step, |view| {
+            view.state = StepState::Failed;
+            view.after.clone_from(observed);
+            view.reason = Some(reason.message.clone());
+            view.finished_at = Some(at);
+        }),
+        E::StepBlocked { step, before, after, now, reason } => with_step(run, *step, |view| {
+            view.state = StepState::Blocked;
+            view.before.clone_from(before);
+            view.after.clone_from(after);
+            view.now = Some(now.clone());
+            view.reason = Some(reason.message.clone());
+            view.finished_at = Some(at);
+        }),
+        E::Finished { outcome, reason, secrets: produced } => {
+            outcome.as_str().clone_into(&mut run.state);
+            run.reason.clone_from(reason);
+            run.finished_at = Some(at);
+            merge_secrets(secrets, produced);
+        }
+    }
+}
+
+fn with_step(run: &mut RunView, step: u32, change: impl FnOnce(&mut StepView)) {
+    if let Some(view) = run.steps.iter_mut().find(|view| view.no == step) {
+        change(view);
+    }
+}
+
+fn run_view(id: RunId, started_at: Timestamp, steps: Vec<StepView>) -> RunView {
+    RunView {
+        id,
+        started_at,
+        finished_at: None,
+        state: "running".to_owned(),
+        epoch: 0,
+        steps,
+        reason: None,
+    }
+}
+
+fn step_views(steps: &[Step]) -> Vec<StepView> {
+    steps
+        .iter()
+        .map(|step| StepView {
+            no: step.no,
+            action: step.action.clone(),
+            target: step.target.name.clone(),
+            state: StepState::Planned,
+            attempt: 0,
+            before: Vec::new(),
+            after: Vec::new(),
+            now: None,
+            reason: None,
+            started_at: None,
+            finished_at: None,
+        })
+        .collect()
+}
+
+fn add_secrets(view: &mut ChangeView, produced: &[Produced]) {
+    merge_secrets(&mut view.secrets, produced);
+}
+
+fn merge_secrets(secrets: &mut Vec<SecretView>, produced: &[Produced]) {
+    for new in produced {
+        if !secrets.iter().any(|known| known.id == new.id) {
+            secrets.push(SecretView { id: new.id, name: new.name.clone(), revealed: false });
+        }
+    }
+}
+
+/// What the API shows of a plan.
+pub fn plan_view(plan: &Plan) -> PlanView {
+    let worst = plan.steps.iter().map(|step| &step.reversibility).max_by_key(|r| match r {
+        Reversibility::Reversible => 0,
+        Reversibility::CompensateOnly { .. } => 1,
+        Reversibility::OneWay { .. } => 2,
+    });
+    let weakest = plan.steps.iter().map(|step| step.effect_class).max_by_key(|class| match class {
+        EffectClass::Keyed => 0,
+        EffectClass::Fenced => 1,
+        EffectClass::Verifiable => 2,
+        EffectClass::Unprotected => 3,
+    });
+    PlanView {
+        digest: plan.digest.clone(),
+        steps: plan.steps.clone(),
+        diff: plan.steps.iter().flat_map(|step| step.diff.iter().cloned()).collect(),
+        checks: plan.checks.clone(),
+        effect_class: weakest.unwrap_or(EffectClass::Verifiable),
+        reversible: plan.steps.iter().all(|step| step.reversibility.is_reversible()),
+        reversibility: worst.cloned().unwrap_or(Reversibility::Reversible),
+        computed_at: plan.computed_at,
+    }
+}

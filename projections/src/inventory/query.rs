@@ -1,0 +1,354 @@
+//! Questions about assets and connections.
+
+use nexplane_core::api::{AssetView, ConnectionView, Page, RelationView};
+use nexplane_core::id::{AssetId, ConnectionId};
+use nexplane_core::plan::Check;
+use nexplane_core::risk::Environment;
+use nexplane_core::time::Timestamp;
+use serde_json::Value;
+use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, FromRow, PgPool, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use crate::page::{self, QueryError};
+
+/// The label that counts: an operator's, or the connection's as it is now.
+const ENVIRONMENT: &str = "coalesce(a.environment_override, c.environment, a.environment)";
+
+/// What is not there any more, itself or with its connection.
+const IS_GONE: &str = "(a.is_gone OR coalesce(c.is_removed, false))";
+
+/// A present asset was seen by every later discovery of its connection.
+fn assets() -> String {
+    format!(
+        "SELECT a.id, a.connection, coalesce(c.name, a.connection::text) AS connection_name, \
+             a.asset_type, a.external_key, a.name, a.sort_name, {ENVIRONMENT} AS environment, \
+             a.metadata, a.owner, a.tags, a.critical, {IS_GONE} AS is_gone, a.first_seen_us, \
+             CASE WHEN a.is_gone THEN a.last_seen_us \
+                  ELSE greatest(a.last_seen_us, c.discovered_us) END AS last_seen_us, \
+             a.version, a.position \
+         FROM nexplane.rm_assets a LEFT JOIN nexplane.rm_connections c ON c.id = a.connection "
+    )
+}
+
+#[derive(FromRow)]
+struct Shown {
+    id: Uuid,
+    connection: Uuid,
+    connection_name: String,
+    asset_type: String,
+    external_key: String,
+    name: String,
+    sort_name: String,
+    environment: String,
+    metadata: Option<Value>,
+    owner: Option<String>,
+    tags: Vec<String>,
+    critical: bool,
+    is_gone: bool,
+    first_seen_us: i64,
+    last_seen_us: i64,
+    version: i64,
+    position: i64,
+}
+
+impl Shown {
+    fn view(self, relations: Vec<RelationView>) -> AssetView {
+        AssetView {
+            id: AssetId(self.id),
+            key: format!("{}/{}", self.connection_name, self.external_key),
+            kind: self.asset_type,
+            name: self.name,
+            connection_id: ConnectionId(self.connection),
+            connection_name: self.connection_name,
+            external_key: self.external_key,
+            environment: environment(&self.environment),
+            metadata: self.metadata.unwrap_or_default(),
+            owner: self.owner,
+            tags: self.tags,
+            critical: self.critical,
+            status: if self.is_gone { "gone" } else { "present" }.to_owned(),
+            relations,
+            first_seen: Timestamp::from_micros(self.first_seen_us),
+            last_seen: Timestamp::from_micros(self.last_seen_us),
+            version: self.version.unsigned_abs(),
+            position: self.position.unsigned_abs(),
+        }
+    }
+}
+
+/// The column holds nothing but what `Environment::as_str` wrote.
+fn environment(text: &str) -> Environment {
+    match text {
+        "dev" => Environment::Dev,
+        "staging" => Environment::Staging,
+        // What is not known is treated with the most care.
+        _ => Environment::Prod,
+    }
+}
+
+/// Which assets a list has; what is `None` does not restrict it.
+#[derive(Clone, Debug, Default)]
+pub struct AssetFilter {
+    pub asset_type: Option<String>,
+    pub connection: Option<ConnectionId>,
+    /// The label that counts: an operator's, or the connection's.
+    pub environment: Option<Environment>,
+    pub tag: Option<String>,
+    /// Words or parts of them, in any order: name, key, owner.
+    pub q: Option<String>,
+    /// `true`: only what is gone; `false`: only what is present.
+    pub gone: Option<bool>,
+}
+
+/// Assets by name. Relations are left out (`relations` is empty). At most 200 per page, 50 when no
+/// limit is given.
+pub async fn list(
+    pool: &PgPool,
+    filter: &AssetFilter,
+    cursor: Option<&str>,
+    limit: Option<u32>,
+) -> Result<Page<AssetView>, QueryError> {
+    let probe = page::probe(limit);
+    let AssetFilter { asset_type, connection, environment, tag, q, gone } = filter;
+    let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(assets());
+    sql.push("WHERE true");
+    if let Some(asset_type) = asset_type {
+        sql.push(" AND a.asset_type = ").push_bind(asset_type.clone());
+    }
+    if let Some(connection) = connection {
+        sql.push(" AND a.connection = ").push_bind(connection.0);
+    }
+    if let Some(environment) = environment {
+        sql.push(format!(" AND {ENVIRONMENT} = ")).push_bind(environment.as_str());
+    }
+    if let Some(tag) = tag {
+        sql.push(" AND a.tags @> ").push_bind(vec![tag.clone()]);
+    }
+    for word in q.iter().flat_map(|q| q.split_whitespace()) {
+        sql.push(
+            " AND strpos(lower(concat_ws(' ', c.name || '/' || a.external_key, a.name, a.owner)), ",
+        )
+        .push_bind(word.to_lowercase())
+        .push(") > 0");
+    }
+    if let Some(gone) = gone {
+        sql.push(format!(" AND {IS_GONE} = ")).push_bind(*gone);
+    }
+    if let Some(cursor) = cursor {
+        let (id, name) = cursor.split_once('~').ok_or(QueryError::Cursor)?;
+        let id: Uuid = id.parse().map_err(|_| QueryError::Cursor)?;
+        let name = hex::decode(name).ok().and_then(|name| String::from_utf8(name).ok());
+        sql.push(" AND (a.sort_name, a.id) > (")
+            .push_bind(name.filter(|name| !name.contains('\0')).ok_or(QueryError::Cursor)?)
+            .push(", ")
+            .push_bind(id)
+            .push(")");
+    }
+    sql.push(" ORDER BY a.sort_name, a.id LIMIT ").push_bind(probe);
+    let rows: Vec<Shown> = sql.build_query_as().persistent(false).fetch_all(pool).await?;
+    page::page(
+        rows,
+        probe,
+        |row| format!("{}~{}", row.id, hex::encode(&row.sort_name)),
+        |row| Ok(row.view(Vec::new())),
+    )
+}
+
+/// One asset with its relations.
+pub async fn find(pool: &PgPool, id: AssetId) -> Result<Option<AssetView>, QueryError> {
+    let Some(row) = rows(pool, &[id]).await?.pop() else { return Ok(None) };
+    Ok(Some(row.view(relations(pool, id).await?)))
+}
+
+/// Those of these assets that exist, without relations, in no particular order.
+pub async fn find_all(pool: &PgPool, ids: &[AssetId]) -> Result<Vec<AssetView>, QueryError> {
+    Ok(rows(pool, ids).await?.into_iter().map(|row| row.view(Vec::new())).collect())
+}
+
+async fn rows(pool: &PgPool, ids: &[AssetId]) -> Result<Vec<Shown>, QueryError> {
+    Ok(sqlx::query_as(AssertSqlSafe(format!("{} WHERE a.id = ANY($1)", assets())))
+        .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+        .persistent(false)
+        .fetch_all(pool)
+        .await?)
+}
+
+/// The asset with a key `<connection name>/<external key>`, without relations. Connection names have
+/// no slash, external keys may. Assets of removed connections have no key.
+pub async fn by_key(pool: &PgPool, key: &str) -> Result<Option<AssetView>, QueryError> {
+    let Some((connection, external_key)) = key.split_once('/') else { return Ok(None) };
+    let row: Option<Shown> = sqlx::query_as(AssertSqlSafe(format!(
+        "{} WHERE c.name = $1 AND a.external_key = $2 AND NOT c.is_removed \
+         ORDER BY a.is_gone, a.position DESC LIMIT 1",
+        assets()
+    )))
+    .bind(connection)
+    .bind(external_key)
+    .persistent(false)
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| row.view(Vec::new())))
+}
+
+/// An asset's relations in both directions, gone assets included.
+pub async fn relations(pool: &PgPool, id: AssetId) -> Result<Vec<RelationView>, QueryError> {
+    let rows: Vec<(String, String, Uuid, String, String)> = sqlx::query_as(
+        "SELECT r.kind, 'out' AS direction, o.id, o.name, o.asset_type \
+         FROM nexplane.rm_relations r JOIN nexplane.rm_assets o ON o.id = r.to_asset \
+         WHERE r.from_asset = $1 \
+         UNION ALL \
+         SELECT r.kind, 'in', o.id, o.name, o.asset_type \
+         FROM nexplane.rm_relations r JOIN nexplane.rm_assets o ON o.id = r.from_asset \
+         WHERE r.to_asset = $1 \
+         ORDER BY direction DESC, kind, name, id",
+    )
+    .bind(id.0)
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(kind, direction, asset, name, asset_type)| RelationView {
+            kind,
+            direction,
+            asset: AssetId(asset),
+            name,
+            asset_type,
+        })
+        .collect())
+}
+
+/// Positions of the events of an asset, the newest first.
+pub async fn history(
+    pool: &PgPool,
+    id: AssetId,
+    cursor: Option<&str>,
+    limit: Option<u32>,
+) -> Result<Page<u64>, QueryError> {
+    let probe = page::probe(limit);
+    let before = page::number(cursor)?.unwrap_or(i64::MAX);
+    let rows: Vec<i64> = sqlx::query_scalar(
+        "SELECT position FROM nexplane.rm_asset_history \
+         WHERE asset = $1 AND position < $2 ORDER BY position DESC LIMIT $3",
+    )
+    .bind(id.0)
+    .bind(before)
+    .bind(probe)
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    page::page(rows, probe, ToString::to_string, |position| Ok(position.unsigned_abs()))
+}
+
+#[derive(FromRow)]
+struct ShownConnection {
+    id: Uuid,
+    name: String,
+    connector: String,
+    environment: String,
+    settings: Option<Value>,
+    test_ok: Option<bool>,
+    checks: Json<Vec<Check>>,
+    tested_us: Option<i64>,
+    discovered_us: Option<i64>,
+    discovery_error: Option<String>,
+    version: i64,
+    created_us: i64,
+    updated_us: i64,
+    assets: i64,
+}
+
+impl ShownConnection {
+    fn view(self) -> ConnectionView {
+        let status = match self.test_ok {
+            None => "untested",
+            Some(true) => "ok",
+            Some(false) => "failing",
+        };
+        ConnectionView {
+            id: ConnectionId(self.id),
+            name: self.name,
+            kind: self.connector,
+            environment: environment(&self.environment),
+            settings: self.settings.unwrap_or_default(),
+            status: status.to_owned(),
+            checks: self.checks.0,
+            tested_at: self.tested_us.map(Timestamp::from_micros),
+            discovered_at: self.discovered_us.map(Timestamp::from_micros),
+            discovery_error: self.discovery_error,
+            assets: self.assets.unsigned_abs(),
+            version: self.version.unsigned_abs(),
+            created_at: Timestamp::from_micros(self.created_us),
+            updated_at: Timestamp::from_micros(self.updated_us),
+        }
+    }
+}
+
+const CONNECTIONS: &str = "SELECT c.*, (SELECT count(*) FROM nexplane.rm_assets a \
+        WHERE a.connection = c.id AND NOT a.is_gone) AS assets \
+    FROM nexplane.rm_connections c WHERE NOT c.is_removed ";
+
+/// Connections that are not removed, the newest first.
+pub async fn connections(
+    pool: &PgPool,
+    cursor: Option<&str>,
+    limit: Option<u32>,
+) -> Result<Page<ConnectionView>, QueryError> {
+    let probe = page::probe(limit);
+    let (before, id) = match cursor {
+        None => (i64::MAX, Uuid::max()),
+        Some(cursor) => {
+            let (at, id) = cursor.split_once('.').ok_or(QueryError::Cursor)?;
+            (
+                at.parse().map_err(|_| QueryError::Cursor)?,
+                id.parse().map_err(|_| QueryError::Cursor)?,
+            )
+        }
+    };
+    let rows: Vec<ShownConnection> = sqlx::query_as(AssertSqlSafe(format!(
+        "{CONNECTIONS} AND (c.created_us, c.id) < ($1, $2) \
+         ORDER BY c.created_us DESC, c.id DESC LIMIT $3"
+    )))
+    .bind(before)
+    .bind(id)
+    .bind(probe)
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    page::page(
+        rows,
+        probe,
+        |row| format!("{}.{}", row.created_us, row.id),
+        |row| Ok(row.view()),
+    )
+}
+
+/// One connection; `None` when it does not exist or is removed.
+pub async fn connection(
+    pool: &PgPool,
+    id: ConnectionId,
+) -> Result<Option<ConnectionView>, QueryError> {
+    let row: Option<ShownConnection> =
+        sqlx::query_as(AssertSqlSafe(format!("{CONNECTIONS} AND c.id = $1")))
+            .bind(id.0)
+            .persistent(false)
+            .fetch_optional(pool)
+            .await?;
+    Ok(row.map(ShownConnection::view))
+}
+
+/// The connection of this name, by which keys of assets begin. Of several, the oldest.
+pub async fn connection_by_name(
+    pool: &PgPool,
+    name: &str,
+) -> Result<Option<ConnectionView>, QueryError> {
+    let row: Option<ShownConnection> = sqlx::query_as(AssertSqlSafe(format!(
+        "{CONNECTIONS} AND c.name = $1 ORDER BY c.created_us, c.id LIMIT 1"
+    )))
+    .bind(name)
+    .persistent(false)
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(ShownConnection::view))
+}

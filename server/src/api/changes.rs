@@ -1,0 +1,602 @@
+//! `/change-requests` and what one can do with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
+use nexplane_core::api::{
+    Allowed, ApproveRequest, ChangeState as State_, ChangeView, DraftRequest, EditRequest,
+    EventView, FieldError, InboxItem, Page, ReasonRequest,
+};
+use nexplane_core::change::event::{Draft, Window};
+use nexplane_core::change::{
+    Change, ChangeCommand, ChangeRejection, ChangeState, may_edit, may_execute, may_plan,
+    may_roll_back,
+};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
+use nexplane_core::plan::Plan;
+use nexplane_core::risk::{self, Dependant, Environment, Risk, RiskInputs};
+use nexplane_projections::{changes, inventory};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
+use super::names;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::problem::{ApiError, ApiResult};
+use crate::runtime::OpenError;
+use crate::stream::{self, Done, Loaded, Request};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListQuery {
+    /// One or more states, separated by commas.
+    state: Option<String>,
+    q: Option<String>,
+    requester: Option<PersonId>,
+    change_type: Option<String>,
+    connection: Option<ConnectionId>,
+    target: Option<AssetId>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /change-requests`
+pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> ApiResult<Response> {
+    let states = query
+        .state
+        .as_deref()
+        .unwrap_or_default()
+        .split(',')
+        .filter(|s| !s.is_empty())
+        .map(str::parse)
+        .collect::<Result<Vec<State_>, String>>()
+        .map_err(|why| ApiError::invalid_field("", format!("state: {why}")))?;
+    let filter = changes::ChangeFilter {
+        states,
+        q: query.q,
+        requester: query.requester,
+        change_type: query.change_type,
+        connection: query.connection,
+        target: query.target,
+        rollback_of: None,
+    };
+    let order = changes::ChangeOrder::Number;
+    let limit = super::limit(query.limit)?;
+    let mut page =
+        changes::list(&app.pool, &filter, order, query.cursor.as_deref(), limit).await?;
+    names::of_changes(&app, page.items.iter_mut()).await?;
+    Ok(axum::Json(page).into_response())
+}
+
+/// `POST /change-requests`
+pub async fn draft(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    JsonBody(body): JsonBody<DraftRequest>,
+) -> ApiResult<Response> {
+    let draft = resolve(&app, body).await?;
+    let change = ChangeId(request.command.0);
+    let command = ChangeCommand::Draft { draft, rollback_of: None };
+    let done = match stream::execute::<Change>(&app.log, change.into(), &request, command).await {
+        // The same request again, after a crash took its answer away.
+        Err(stream::StreamError::Rejected(ChangeRejection::Exists)) => None,
+        other => Some(other?),
+    };
+    let mut response =
+        show(&app, &caller, change, StatusCode::CREATED, done.and_then(|d| d.position)).await?;
+    if let Ok(location) = HeaderValue::try_from(format!("/api/v1/change-requests/{change}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AtQuery {
+    /// A position of the log, or a moment in RFC 3339.
+    at: Option<String>,
+}
+
+/// `GET /change-requests/{id}`, also as of any moment.
+pub async fn show_one(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<AtQuery>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let id = change_id(&app, &id).await?;
+    let Some(at) = query.at else {
+        let response = show(&app, &caller, id, StatusCode::OK, None).await?;
+        let unchanged = headers
+            .get(header::IF_NONE_MATCH)
+            .is_some_and(|tag| response.headers().get(header::ETAG) == Some(tag));
+        if unchanged {
+            return Ok(StatusCode::NOT_MODIFIED.into_response());
+        }
+        return Ok(response);
+    };
+    let position = match at.parse::<u64>() {
+        Ok(position) => position,
+        Err(_) => {
+            let moment = at.parse().map_err(|_| {
+                ApiError::invalid_field("", "at: give a position, or a moment in RFC 3339")
+            })?;
+            app.log
+                .position_at(moment)
+                .await
+                .map_err(ApiError::unavailable)?
+                .ok_or_else(|| ApiError::not_found("change request at that moment"))?
+        }
+    };
+    let mut view = changes::as_of(&app.pool, &app.log, id, position)
+        .await?
+        .ok_or_else(|| ApiError::not_found("change request at that moment"))?;
+    names::of_changes(&app, std::iter::once(&mut view)).await?;
+    Ok(answer(StatusCode::OK, &view, view.version, Some(view.position)))
+}
+
+/// `PATCH /change-requests/{id}`
+pub async fn edit(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    Id(id): Id<ChangeId>,
+    JsonBody(body): JsonBody<EditRequest>,
+) -> ApiResult<Response> {
+    let state = load(&app, id).await?.state;
+    let subject = state.subject().ok_or(ChangeRejection::NotFound)?;
+    let mut draft = subject.draft.clone();
+    let EditRequest { title, reason, ticket, targets, parameters, window } = body;
+    draft.title = title.unwrap_or(draft.title);
+    draft.reason = reason.unwrap_or(draft.reason);
+    draft.ticket = ticket.or(draft.ticket);
+    if let Some(targets) = targets {
+        draft.targets = resolve_targets(&app, &targets).await?;
+    }
+    if let Some(parameters) = parameters {
+        check_parameters(&app, &draft.change_type, &parameters)?;
+        draft.parameters = parameters;
+    }
+    draft.window = window.map(|w| Window { start: w.start, end: w.end }).or(draft.window);
+    tell(&app, &caller, &request, id, ChangeCommand::Edit { draft }).await
+}
+
+/// `POST …/plan`
+pub async fn plan(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    Id(id): Id<ChangeId>,
+) -> ApiResult<Response> {
+    let state = load(&app, id).await?.state;
+    may_plan(&state, &request.by)?;
+    let plan = make_plan(&app, id, &state, &request).await?;
+    let command = ChangeCommand::RecordPlan { plan: Box::new(plan) };
+    tell(&app, &caller, &request, id, command).await
+}
+
+async fn make_plan(
+    app: &App,
+    id: ChangeId,
+    state: &ChangeState,
+    request: &Request,
+) -> ApiResult<Plan> {
+    let subject = state.subject().ok_or(ChangeRejection::NotFound)?;
+    Ok(match subject.rollback_of {
+        None => app.planner.plan(id, subject, request).await?,
+        Some(original) => {
+            let undone = load(app, original).await?.state;
+            app.planner.plan_rollback(id, subject, &undone, request).await?
+        }
+    })
+}
+
+/// `POST …/submit`
+pub async fn submit(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    Id(id): Id<ChangeId>,
+) -> ApiResult<Response> {
+    let state = load(&app, id).await?.state;
+    let (environment, risk) = assess(&app, &state).await?;
+    tell(&app, &caller, &request, id, ChangeCommand::Submit { environment, risk }).await
+}
+
+/// What the environment is, and how risky the planned change.
+async fn assess(app: &App, state: &ChangeState) -> ApiResult<(Environment, Risk)> {
+    let subject = state.subject().ok_or(ChangeRejection::NotFound)?;
+    let draft = &subject.draft;
+    let spec = app.targets.action(&draft.change_type)?.spec();
+    let mut environment = match app.targets.connection(draft.connection).await {
+        Ok(connection) => connection.environment,
+        Err(error) => return Err(error.into()),
+    };
+    let mut dependants: BTreeMap<AssetId, Dependant> = BTreeMap::new();
+    for asset in &draft.targets {
+        if let Ok((_, located)) = app.targets.target(*asset).await {
+            environment = most_serious(environment, located.environment);
+            if located.critical {
+                dependants.insert(*asset, Dependant { depth: 1, critical: true });
+            }
+        }
+        for found in inventory::blast_radius(&app.pool, *asset).await?.dependants {
+            let dependant = Dependant { depth: found.depth, critical: found.critical };
+            dependants
+                .entry(found.id)
+                .and_modify(|known| known.depth = known.depth.min(dependant.depth))
+                .or_insert(dependant);
+        }
+    }
+    let dependants: Vec<_> = dependants.into_values().collect();
+    let history = changes::history(&app.pool, &draft.change_type).await?;
+    let risk = risk::score(&RiskInputs {
+        base: spec.base_risk,
+        environment,
+        dependants: &dependants,
+        reversibility: &spec.reversibility,
+        history,
+    });
+    Ok((environment, risk))
+}
+
+/// An operator may label an asset more serious than its connection; the more serious one counts.
+fn most_serious(a: Environment, b: Option<Environment>) -> Environment {
+    match (a, b) {
+        (Environment::Prod, _) | (_, Some(Environment::Prod)) => Environment::Prod,
+        (Environment::Staging, _) | (_, Some(Environment::Staging)) => Environment::Staging,
+        (Environment::Dev, Some(Environment::Dev) | None) => Environment::Dev,
+    }
+}
+
+/// `POST …/approve`
+pub async fn approve(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    Id(id): Id<ChangeId>,
+    JsonBody(body): JsonBody<ApproveRequest>,
+) -> ApiResult<Response> {
+    let command = ChangeCommand::Approve { digest: body.plan_digest, comment: body.comment };
+    tell(&app, &caller, &request, id, command).await
+}
+
+/// `POST …/reject`
+pub async fn reject(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    Id(id): Id<ChangeId>,
+    JsonBody(body): JsonBody<ReasonRequest>,
+) -> ApiResult<Response> {
+    tell(&app, &caller, &request, id, ChangeCommand::Reject { reason: body.reason }).await
+}
+
+/// `POST …/withdraw`
+pub async fn withdraw(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    Id(id): Id<ChangeId>,
+) -> ApiResult<Response> {
+    tell(&app, &caller, &request, id, ChangeCommand::Withdraw).await
+}
+
+/// `POST …/cancel`
+pub async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    Id(id): Id<ChangeId>,
+    JsonBody(body): JsonBody<ReasonRequest>,
+) -> ApiResult<Response> {
+    tell(&app, &caller, &request, id, ChangeCommand::Cancel { reason: body.reason }).await
+}
+
+/// `POST …/execute`: re-checks everything, reads the target once more, and hands over to the
+/// runtime.
+pub async fn execute(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    Id(id): Id<ChangeId>,
+) -> ApiResult<Response> {
+    let state = load(&app, id).await?.state;
+    let approval = may_execute(&state, &request.by, request.at)?;
+    let plan = &approval.submission.plan;
+    // A rollback compares with what its step left behind, right before it undoes it.
+    if approval.submission.subject.rollback_of.is_none() {
+        let moved = app.planner.moved(id, plan, &request).await?;
+        if !moved.is_empty() {
+            return Err(ChangeRejection::PlanMoved { moved: moved.join(", ") }.into());
+        }
+    }
+    let run = RunId(Uuid::now_v7());
+    tell(&app, &caller, &request, id, ChangeCommand::StartExecution { run }).await
+}
+
+/// `POST …/rollback`: drafts, plans and submits a change that undoes this one.
+pub async fn rollback(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    Id(id): Id<ChangeId>,
+) -> ApiResult<Response> {
+    let original = load(&app, id).await?.state;
+    let later: Vec<ChangeId> = match original.subject() {
+        Some(subject) => changes::later_applied(&app.pool, id, &subject.draft.targets)
+            .await?
+            .into_iter()
+            .map(|later| later.id)
+            .collect(),
+        None => Vec::new(),
+    };
+    let execution = may_roll_back(&original, &request.by, &later)?;
+    let subject = &execution.subject;
+    let draft = Draft {
+        title: format!("Roll back: {}", subject.draft.title).chars().take(200).collect(),
+        reason: format!("Undoes change {id}."),
+        window: None,
+        ..subject.draft.clone()
+    };
+    let change = ChangeId(request.command.0);
+    let request = Request { if_match: None, ..request };
+    let command = ChangeCommand::Draft { draft, rollback_of: Some(id) };
+    match stream::execute::<Change>(&app.log, change.into(), &request, command).await {
+        Ok(_) | Err(stream::StreamError::Rejected(ChangeRejection::Exists)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let state = load(&app, change).await?.state;
+    let plan = make_plan(&app, change, &state, &request).await?;
+    let planned = request.also("plan");
+    let command = ChangeCommand::RecordPlan { plan: Box::new(plan) };
+    let done = stream::execute::<Change>(&app.log, change.into(), &planned, command).await?;
+    let mut position = done.position;
+    // A machine proposes; a person has to submit it.
+    if !caller.is_machine() {
+        let (environment, risk) = assess(&app, &done.state).await?;
+        let submitted = request.also("submit");
+        let command = ChangeCommand::Submit { environment, risk };
+        let done = stream::execute::<Change>(&app.log, change.into(), &submitted, command).await?;
+        position = done.position.or(position);
+    }
+    show(&app, &caller, change, StatusCode::CREATED, position).await
+}
+
+/// `GET …/events`
+pub async fn events(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Query(query): Query<super::PageQuery>,
+) -> ApiResult<axum::Json<Page<EventView>>> {
+    let id = change_id(&app, &id).await?;
+    let limit = super::limit(query.limit)?;
+    let mut page =
+        nexplane_projections::audit::of_change(&app.pool, id, query.cursor.as_deref(), limit).await?;
+    names::of_events(&app, page.items.iter_mut()).await?;
+    Ok(axum::Json(page))
+}
+
+/// `GET /approvals/inbox`
+pub async fn inbox(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<super::PageQuery>,
+) -> ApiResult<axum::Json<Page<InboxItem>>> {
+    let limit = super::limit(query.limit)?;
+    let page = changes::inbox(&app.pool, query.cursor.as_deref(), limit).await?;
+    let mut items = Vec::with_capacity(page.items.len());
+    for mut change in page.items {
+        let state = load(&app, change.id).await?.state;
+        // The row may be a moment behind.
+        let ChangeState::Submitted(submission) = &state else { continue };
+        let command = ChangeCommand::Approve {
+            digest: submission.plan.digest.clone(),
+            comment: None,
+        };
+        let asked = Asked { by: caller.principal.clone(), at: stream::now(), command };
+        let given = submission.approvals.iter().any(|given| given.by == caller.person);
+        let (code, why_not) = match Change::decide(&state, asked) {
+            Ok(_) if given => {
+                (Some("change.approved_already".to_owned()), Some("You approved it.".to_owned()))
+            }
+            Ok(_) => (None, None),
+            Err(no) => (Some(no.code().to_owned()), Some(no.to_string())),
+        };
+        names::of_changes(&app, std::iter::once(&mut change)).await?;
+        items.push(InboxItem { change, may_approve: code.is_none(), code, why_not });
+    }
+    Ok(axum::Json(Page { items, next_cursor: page.next_cursor }))
+}
+
+/// The change as its stream says now.
+pub async fn load(app: &App, id: ChangeId) -> ApiResult<Loaded<Change>> {
+    let loaded = stream::load::<Change>(&app.log, id.into()).await?;
+    if loaded.version == 0 {
+        return Err(ApiError::not_found("change request"));
+    }
+    Ok(loaded)
+}
+
+/// Gives a command to a change and answers with the change.
+async fn tell(
+    app: &App,
+    caller: &Caller,
+    request: &Request,
+    id: ChangeId,
+    command: ChangeCommand,
+) -> ApiResult<Response> {
+    let done: Done<Change> =
+        stream::execute::<Change>(&app.log, id.into(), request, command).await?;
+    show(app, caller, id, StatusCode::OK, done.position).await
+}
+
+/// The change as its read model says, once that contains `position`.
+async fn show(
+    app: &App,
+    caller: &Caller,
+    id: ChangeId,
+    status: StatusCode,
+    position: Option<u64>,
+) -> ApiResult<Response> {
+    if let Some(position) = position {
+        // Late is not wrong: the answer says which position it is of.
+        let _ = app
+            .projections
+            .wait_for_some(&["changes"], position, WAIT_FOR_READ_MODELS)
+            .await;
+    }
+    let mut view = changes::find(&app.pool, id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("change request"))?;
+    let state = load(app, id).await?.state;
+    view.allowed = allowed(&state, caller);
+    names::of_changes(app, std::iter::once(&mut view)).await?;
+    let position = position.unwrap_or(view.position).max(view.position);
+    Ok(answer(status, &view, view.version, Some(position)))
+}
+
+/// What the caller may do now, asked of the decisions themselves.
+fn allowed(state: &ChangeState, caller: &Caller) -> Vec<Allowed> {
+    use ChangeCommand as C;
+    let (by, at) = (&caller.principal, stream::now());
+    let digest = state.plan().map(|plan| plan.digest.clone()).unwrap_or_default();
+    let reason = || "probe".to_owned();
+    let ask = |command: C| {
+        Change::decide(state, Asked { by: by.clone(), at, command }).map(|_| ())
+    };
+    let risk = Risk { score: 1, level: nexplane_core::risk::RiskLevel::Low, factors: Vec::new() };
+    let questions = [
+        ("edit", may_edit(state, by).map(|_| ())),
+        ("plan", may_plan(state, by).map(|_| ())),
+        ("submit", ask(C::Submit { environment: Environment::Dev, risk })),
+        ("approve", ask(C::Approve { digest, comment: None })),
+        ("reject", ask(C::Reject { reason: reason() })),
+        ("withdraw", ask(C::Withdraw)),
+        ("cancel", ask(C::Cancel { reason: reason() })),
+        ("execute", ask(C::StartExecution { run: RunId(Uuid::nil()) })),
+        ("rollback", may_roll_back(state, by, &[]).map(|_| ())),
+    ];
+    questions
+        .into_iter()
+        .map(|(action, asked)| {
+            let (code, why_not) = match asked {
+                Ok(()) => (None, None),
+                Err(no) => (Some(no.code().to_owned()), Some(no.to_string())),
+            };
+            Allowed { action: action.to_owned(), ok: code.is_none(), code, why_not }
+        })
+        .collect()
+}
+
+/// A change by id, or by the number that people see.
+async fn change_id(app: &App, text: &str) -> ApiResult<ChangeId> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let number: u64 = text
+        .trim_start_matches('#')
+        .parse()
+        .map_err(|_| ApiError::not_found("change request"))?;
+    changes::find_by_number(&app.pool, number)
+        .await?
+        .ok_or_else(|| ApiError::not_found("change request"))
+}
+
+/// From what a client sends to a draft: keys become ids, parameters are checked.
+async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
+    check_parameters(app, &body.change_type, &body.parameters)?;
+    let spec = app.targets.action(&body.change_type)?.spec();
+    let connection = match app.targets.connection(body.connection_id).await {
+        Ok(connection) => connection,
+        Err(OpenError::NoConnection) => {
+            return Err(ApiError::invalid_field(
+                "/connection_id",
+                "there is no such connection; GET /api/v1/connections lists them",
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if !spec.id.starts_with(&format!("{}.", connection.connector)) {
+        return Err(ApiError::invalid_field(
+            "/connection_id",
+            format!("'{}' is a {} connection, {} needs another", connection.name, connection.connector, spec.id),
+        ));
+    }
+    let targets = resolve_targets(app, &body.targets).await?;
+    for (index, target) in targets.iter().enumerate() {
+        let pointer = format!("/targets/{index}");
+        let (found, located) = match app.targets.target(*target).await {
+            Ok(found) => found,
+            Err(OpenError::NoAsset(_)) => {
+                return Err(ApiError::invalid_field(&pointer, "there is no such asset in the inventory"));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if located.connection != body.connection_id {
+            let why = format!("'{}' belongs to another connection", found.name);
+            return Err(ApiError::invalid_field(&pointer, why));
+        }
+        if !spec.target_types.contains(&found.kind) {
+            let wanted = spec.target_types.join(" or ");
+            let why = format!("'{}' is a {}; {} needs a {wanted}", found.name, found.kind, spec.id);
+            return Err(ApiError::invalid_field(&pointer, why));
+        }
+    }
+    Ok(Draft {
+        title: body.title,
+        reason: body.reason,
+        ticket: body.ticket,
+        change_type: body.change_type,
+        connection: body.connection_id,
+        targets,
+        parameters: body.parameters,
+        window: body.window.map(|w| Window { start: w.start, end: w.end }),
+    })
+}
+
+fn check_parameters(app: &App, change_type: &str, parameters: &serde_json::Value) -> ApiResult<()> {
+    app.targets.action(change_type)?.validate(parameters).map_err(|errors| {
+        ApiError::invalid(
+            errors
+                .into_iter()
+                .map(|e| FieldError::new(format!("/parameters{}", e.pointer), e.reason))
+                .collect(),
+        )
+    })
+}
+
+/// Asset ids, or keys `<connection name>/<external key>`.
+async fn resolve_targets(app: &App, targets: &[String]) -> ApiResult<Vec<AssetId>> {
+    if targets.len() > nexplane_core::change::MAX_TARGETS {
+        let most = nexplane_core::change::MAX_TARGETS;
+        return Err(ApiError::invalid_field("/targets", format!("at most {most} targets in one change")));
+    }
+    let mut ids = Vec::with_capacity(targets.len());
+    let mut unknown = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (index, target) in targets.iter().enumerate() {
+        let id = match target.parse() {
+            Ok(id) => Some(id),
+            Err(_) => inventory::by_key(&app.pool, target).await?.map(|asset| asset.id),
+        };
+        match id {
+            Some(id) if seen.insert(id) => ids.push(id),
+            Some(_) => {
+                let error = FieldError::new(format!("/targets/{index}"), "named twice");
+                unknown.push(error);
+            }
+            None => unknown.push(FieldError::new(
+                format!("/targets/{index}"),
+                "there is no such asset; GET /api/v1/assets lists ids and keys",
+            )),
+        }
+    }
+    if unknown.is_empty() { Ok(ids) } else { Err(ApiError::invalid(unknown)) }
+}

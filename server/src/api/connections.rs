@@ -1,0 +1,243 @@
+//! `/connections`: configured connectors. Credentials go in and never come out.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use nexplane_connectors::sdk::AnyConnector;
+use nexplane_core::api::{
+    ConnectionView, DiscoverResult, EditConnectionRequest, FieldError, NewConnectionRequest, Page,
+    TestResult,
+};
+use nexplane_core::connection::{
+    Connection, ConnectionCommand, Purpose,
+};
+use nexplane_core::host::{Host, HostState};
+use nexplane_core::id::{ConnectionId, HostId, SecretId};
+use nexplane_core::plan::Check;
+use nexplane_projections::inventory;
+use serde_json::Value;
+
+use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
+use crate::app::App;
+use crate::problem::{ApiError, ApiResult};
+use crate::runtime::{OpenError, connection_owner};
+use crate::stream::{self, Request};
+use crate::vault::Kind;
+
+/// `GET /connections`
+pub async fn list(
+    State(app): State<App>,
+    Query(query): Query<super::PageQuery>,
+) -> ApiResult<Json<Page<ConnectionView>>> {
+    let limit = super::limit(query.limit)?;
+    let page = inventory::connections(&app.pool, query.cursor.as_deref(), limit).await?;
+    Ok(Json(page))
+}
+
+/// `GET /connections/{id}`
+pub async fn show_one(
+    State(app): State<App>,
+    Id(id): Id<ConnectionId>,
+) -> ApiResult<Response> {
+    show(&app, id, StatusCode::OK, None).await
+}
+
+/// `POST /connections`
+pub async fn add(
+    State(app): State<App>,
+    request: Request,
+    JsonBody(body): JsonBody<NewConnectionRequest>,
+) -> ApiResult<Response> {
+    let connector = app
+        .targets
+        .registry
+        .connector(&body.kind)
+        .filter(|connector| connector.spec().managed)
+        .ok_or_else(|| {
+            let known: Vec<_> = app
+                .targets
+                .registry
+                .connectors()
+                .filter(|connector| connector.spec().managed)
+                .map(|connector| connector.spec().id.as_str())
+                .collect();
+            ApiError::invalid_field("/type", format!("use one of {}", known.join(", ")))
+        })?;
+    check(connector, &body.credentials)?;
+    if inventory::connection_by_name(&app.pool, &body.name).await?.is_some() {
+        return Err(ApiError::conflict(
+            "connection.name_taken",
+            format!("There is a connection called '{}' already. Choose another name.", body.name),
+        ));
+    }
+    let id = ConnectionId(request.command.0);
+    let (settings, secret) = seal(&app, id, connector, &body.credentials).await?;
+    let command = ConnectionCommand::Create {
+        name: body.name,
+        connector: body.kind,
+        environment: body.environment,
+        settings,
+        credentials: Some(secret),
+        host: None,
+    };
+    match stream::execute::<Connection>(&app.log, id.into(), &request, command).await {
+        Ok(done) => show(&app, id, StatusCode::CREATED, done.position).await,
+        Err(error) => {
+            app.vault.delete(&connection_owner(id), secret).await?;
+            Err(error.into())
+        }
+    }
+}
+
+/// `PATCH /connections/{id}`
+pub async fn edit(
+    State(app): State<App>,
+    request: Request,
+    Id(id): Id<ConnectionId>,
+    JsonBody(body): JsonBody<EditConnectionRequest>,
+) -> ApiResult<Response> {
+    let active = app.targets.connection(id).await?;
+    let EditConnectionRequest { name, environment, credentials } = body;
+    let mut position = None;
+    let mut tell = async |purpose: &str, command| -> ApiResult<()> {
+        let asked = Request { if_match: request.if_match, ..request.also(purpose) };
+        let done = stream::execute::<Connection>(&app.log, id.into(), &asked, command).await?;
+        position = done.position.or(position);
+        Ok(())
+    };
+    if let Some(credentials) = credentials {
+        let connector = app
+            .targets
+            .registry
+            .connector(&active.connector)
+            .ok_or_else(|| OpenError::NoConnector(active.connector.clone()))?;
+        check(connector, &credentials)?;
+        let (settings, credentials) = seal(&app, id, connector, &credentials).await?;
+        tell("credentials", ConnectionCommand::ReplaceCredentials { settings, credentials }).await?;
+        if let Some(old) = active.credentials {
+            app.vault.delete(&connection_owner(id), old).await?;
+        }
+    }
+    if let Some(name) = name {
+        let taken = inventory::connection_by_name(&app.pool, &name).await?;
+        if taken.is_some_and(|other| other.id != id) {
+            return Err(ApiError::conflict(
+                "connection.name_taken",
+                format!("There is a connection called '{name}' already. Choose another name."),
+            ));
+        }
+        tell("rename", ConnectionCommand::Rename { name }).await?;
+    }
+    if let Some(environment) = environment {
+        tell("relabel", ConnectionCommand::Relabel { environment }).await?;
+    }
+    show(&app, id, StatusCode::OK, position).await
+}
+
+/// `DELETE /connections/{id}`
+pub async fn remove(
+    State(app): State<App>,
+    request: Request,
+    Id(id): Id<ConnectionId>,
+) -> ApiResult<StatusCode> {
+    let active = app.targets.connection(id).await?;
+    let host_revoked = match active.host {
+        Some(host) => {
+            let host = stream::load::<Host>(&app.log, HostId(host.0).into()).await?;
+            matches!(host.state, HostState::Revoked(_))
+        }
+        None => false,
+    };
+    let command = ConnectionCommand::Remove { host_revoked };
+    stream::execute::<Connection>(&app.log, id.into(), &request, command).await?;
+    if let Some(secret) = active.credentials {
+        app.vault.delete(&connection_owner(id), secret).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /connections/{id}/test`: one line per permission.
+pub async fn test(
+    State(app): State<App>,
+    request: Request,
+    Id(id): Id<ConnectionId>,
+) -> ApiResult<Json<TestResult>> {
+    let checks = match app.targets.open(id, Purpose::Test, None, &request).await {
+        Ok(opened) => opened.session.test().await,
+        // That the target does not let us in is the result of the test, not its failure.
+        Err(OpenError::Connector(error)) => vec![Check {
+            name: "connect".to_owned(),
+            ok: false,
+            detail: error.message.clone(),
+        }],
+        Err(error) => return Err(error.into()),
+    };
+    let command = ConnectionCommand::RecordTest { checks: checks.clone() };
+    stream::execute::<Connection>(&app.log, id.into(), &request.also("record test"), command).await?;
+    let ok = !checks.is_empty() && checks.iter().all(|check| check.ok);
+    Ok(Json(TestResult { ok, checks }))
+}
+
+/// `POST /connections/{id}/discover`
+pub async fn discover(
+    State(app): State<App>,
+    request: Request,
+    Id(id): Id<ConnectionId>,
+) -> ApiResult<Json<DiscoverResult>> {
+    let result = app.discoverer.discover(id, &request).await?;
+    let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
+    // So that the assets can be listed right away.
+    let _ = app.projections.wait_for(head.saturating_sub(1), WAIT_FOR_READ_MODELS).await;
+    Ok(Json(result))
+}
+
+fn check(connector: &dyn AnyConnector, credentials: &Value) -> ApiResult<()> {
+    connector.validate_credentials(credentials).map_err(|errors| {
+        ApiError::invalid(
+            errors
+                .into_iter()
+                .map(|e| FieldError::new(format!("/credentials{}", e.pointer), e.reason))
+                .collect(),
+        )
+    })
+}
+
+/// Encrypts the credentials whole, and gives back what of them may be shown.
+async fn seal(
+    app: &App,
+    id: ConnectionId,
+    connector: &dyn AnyConnector,
+    credentials: &Value,
+) -> ApiResult<(Value, SecretId)> {
+    let mut settings = credentials.clone();
+    for pointer in connector.secret_pointers() {
+        let (parent, name) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+        if let Some(Value::Object(fields)) = settings.pointer_mut(parent) {
+            fields.remove(name);
+        }
+    }
+    let bytes = zeroize::Zeroizing::new(serde_json::to_vec(credentials).map_err(ApiError::internal)?);
+    let kind = &connector.spec().id;
+    let secret = app.vault.seal(&connection_owner(id), Kind::Credentials, kind, &bytes).await?;
+    Ok((settings, secret))
+}
+
+async fn show(
+    app: &App,
+    id: ConnectionId,
+    status: StatusCode,
+    position: Option<u64>,
+) -> ApiResult<Response> {
+    if let Some(position) = position {
+        let _ = app
+            .projections
+            .wait_for_some(&["inventory"], position, WAIT_FOR_READ_MODELS)
+            .await;
+    }
+    let view = inventory::connection(&app.pool, id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("connection"))?;
+    Ok(answer(status, &view, view.version, position).into_response())
+}
+

@@ -1,0 +1,314 @@
+//! `/assets`, `/hosts`, `/risk`, `/audit` and `/secrets`: what is there, and what happened.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use nexplane_core::api::{
+    AssetView, BlastRadius, EditAssetRequest, EnrollmentToken, EnrollmentTokenRequest, EventView,
+    HostView, Page, RevealedSecret, RiskSummary,
+};
+use nexplane_core::asset::{Asset, AssetCommand, AssetState};
+use nexplane_core::change::{Change, ChangeCommand};
+use nexplane_core::host::{Host, HostCommand};
+use nexplane_core::id::{AssetId, Category, ChangeId, ConnectionId, HostId, SecretId};
+use nexplane_core::person::{Person, PersonCommand};
+use nexplane_core::risk::Environment;
+use nexplane_core::time::Timestamp;
+use nexplane_projections::{audit, hosts, inventory, risk};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
+use super::names;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::problem::{ApiError, ApiResult};
+use crate::runtime::change_owner;
+use crate::stream::{self, Request};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AssetQuery {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    connection: Option<ConnectionId>,
+    environment: Option<Environment>,
+    tag: Option<String>,
+    q: Option<String>,
+    status: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /assets`
+pub async fn assets(
+    State(app): State<App>,
+    Query(query): Query<AssetQuery>,
+) -> ApiResult<Json<Page<AssetView>>> {
+    let filter = inventory::AssetFilter {
+        asset_type: query.kind,
+        connection: query.connection,
+        environment: query.environment,
+        tag: query.tag,
+        q: query.q,
+        gone: match query.status.as_deref() {
+            None | Some("") => None,
+            Some("present") => Some(false),
+            Some("gone") => Some(true),
+            Some(_) => return Err(ApiError::invalid_field("", "status: present or gone")),
+        },
+    };
+    let limit = super::limit(query.limit)?;
+    Ok(Json(inventory::list(&app.pool, &filter, query.cursor.as_deref(), limit).await?))
+}
+
+/// `GET /assets/{id}`
+pub async fn asset(State(app): State<App>, Id(id): Id<AssetId>) -> ApiResult<Response> {
+    show_asset(&app, id, None).await
+}
+
+async fn show_asset(app: &App, id: AssetId, position: Option<u64>) -> ApiResult<Response> {
+    if let Some(position) = position {
+        let names = &["inventory"];
+        let _ = app.projections.wait_for_some(names, position, WAIT_FOR_READ_MODELS).await;
+    }
+    let view =
+        inventory::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("asset"))?;
+    Ok(answer(StatusCode::OK, &view, view.version, Some(view.position)))
+}
+
+/// `PATCH /assets/{id}`: what is absent stays.
+pub async fn edit_asset(
+    State(app): State<App>,
+    request: Request,
+    Id(id): Id<AssetId>,
+    JsonBody(body): JsonBody<EditAssetRequest>,
+) -> ApiResult<Response> {
+    let loaded = stream::load::<Asset>(&app.log, id.into()).await?;
+    let old = match loaded.state {
+        AssetState::Absent => return Err(ApiError::not_found("asset")),
+        AssetState::Present(present) => present.annotations,
+        AssetState::Gone(gone) => gone.annotations,
+    };
+    let EditAssetRequest { owner, tags, critical, environment } = body;
+    let owner = match owner.as_deref() {
+        Some("") => None,
+        Some(owner) => Some(owner.to_owned()),
+        None => old.owner,
+    };
+    let command = AssetCommand::Annotate {
+        owner,
+        tags: tags.unwrap_or(old.tags),
+        critical: critical.unwrap_or(old.critical),
+        environment: environment.or(old.environment),
+    };
+    // What was merged is of the version that was read.
+    let request = Request { if_match: request.if_match.or(Some(loaded.version)), ..request };
+    let done = stream::execute::<Asset>(&app.log, id.into(), &request, command).await?;
+    show_asset(&app, id, done.position).await
+}
+
+/// `GET /assets/{id}/blast-radius`
+pub async fn blast_radius(
+    State(app): State<App>,
+    Id(id): Id<AssetId>,
+) -> ApiResult<Json<BlastRadius>> {
+    if inventory::find(&app.pool, id).await?.is_none() {
+        return Err(ApiError::not_found("asset"));
+    }
+    Ok(Json(inventory::blast_radius(&app.pool, id).await?))
+}
+
+/// `GET /assets/{id}/history`: its events, newest first.
+pub async fn asset_history(
+    State(app): State<App>,
+    Id(id): Id<AssetId>,
+    Query(query): Query<super::PageQuery>,
+) -> ApiResult<Json<Page<EventView>>> {
+    let filter = audit::AuditFilter { resource: Some(id.0), ..Default::default() };
+    audit_page(&app, &filter, query.cursor.as_deref(), query.limit).await
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostQuery {
+    status: Option<String>,
+    q: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /hosts`
+pub async fn hosts(
+    State(app): State<App>,
+    Query(query): Query<HostQuery>,
+) -> ApiResult<Json<Page<HostView>>> {
+    let limit = super::limit(query.limit)?;
+    let filter = hosts::HostFilter { status: query.status, q: query.q };
+    Ok(Json(hosts::list(&app.pool, &filter, query.cursor.as_deref(), limit).await?))
+}
+
+/// `GET /hosts/{id}`
+pub async fn host(State(app): State<App>, Id(id): Id<HostId>) -> ApiResult<Response> {
+    show_host(&app, id, None).await
+}
+
+async fn show_host(app: &App, id: HostId, position: Option<u64>) -> ApiResult<Response> {
+    if let Some(position) = position {
+        let _ =
+            app.projections.wait_for_some(&["hosts"], position, WAIT_FOR_READ_MODELS).await;
+    }
+    let view = hosts::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("host"))?;
+    Ok(answer(StatusCode::OK, &view, view.version, position))
+}
+
+/// `POST /hosts/enrollment-tokens`
+pub async fn invite_host(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    JsonBody(body): JsonBody<EnrollmentTokenRequest>,
+) -> ApiResult<Response> {
+    let gateway = app.gateway.as_ref().ok_or_else(|| {
+        ApiError::conflict("gateway.absent", "This server runs no agent gateway (--roles).")
+    })?;
+    let ttl_s = body.ttl_s.unwrap_or(900);
+    if !(60..=86_400).contains(&ttl_s) {
+        return Err(ApiError::invalid_field("/ttl_s", "60 to 86,400 seconds"));
+    }
+    let expires_at = request.at.plus_seconds(i64::from(ttl_s));
+    let command = PersonCommand::InviteAgent {
+        person: caller.person,
+        hostname: body.hostname.clone(),
+        expires_at,
+    };
+    stream::execute::<Person>(&app.log, caller.person.into(), &request, command).await?;
+    let token = gateway.invite(body.hostname.as_deref(), ttl_s, caller.person).await?;
+    let url = gateway.url();
+    let command = format!(
+        "nexplane-agent run --control-plane {url} --token {token} --ca ca.pem --config-dir /etc/nexplane-agent"
+    );
+    let body = EnrollmentToken {
+        token,
+        ca_pem: gateway.ca_pem().to_owned(),
+        gateway: url,
+        expires_at,
+        command,
+    };
+    Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+/// `POST /hosts/{id}/revoke`: for good, and at once.
+pub async fn revoke_host(
+    State(app): State<App>,
+    request: Request,
+    Id(id): Id<HostId>,
+    JsonBody(body): JsonBody<RevokeRequest>,
+) -> ApiResult<Response> {
+    let reason = body.reason.unwrap_or_else(|| "revoked by an admin".to_owned());
+    let command = HostCommand::Revoke { reason };
+    let done = stream::execute::<Host>(&app.log, id.into(), &request, command).await?;
+    if let Some(gateway) = &app.gateway {
+        gateway.revoke(id).await;
+    }
+    show_host(&app, id, done.position).await
+}
+
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RevokeRequest {
+    reason: Option<String>,
+}
+
+/// Open changes that the risk page names.
+const TOP_RISKS: u32 = 20;
+
+/// `GET /risk/summary`
+pub async fn risk_summary(State(app): State<App>) -> ApiResult<Json<RiskSummary>> {
+    Ok(Json(risk::summary(&app.pool, TOP_RISKS).await?))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditQuery {
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    actor: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    resource: Option<String>,
+    change_request_id: Option<ChangeId>,
+    q: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /audit`: newest first.
+pub async fn audit(
+    State(app): State<App>,
+    Query(query): Query<AuditQuery>,
+) -> ApiResult<Json<Page<EventView>>> {
+    let actor = match query.actor.as_deref() {
+        None | Some("") => None,
+        Some("system") => Some(Uuid::nil()),
+        Some(text) => match text.parse::<Uuid>() {
+            Ok(id) => Some(id),
+            Err(_) => {
+                let (entry, _) = app.directory.by_email(text).await?.ok_or_else(|| {
+                    ApiError::invalid_field("", "actor: give an id, an e-mail address, or system")
+                })?;
+                Some(entry.id.0)
+            }
+        },
+    };
+    let resource = query
+        .resource
+        .as_deref()
+        .filter(|text| !text.is_empty())
+        .map(|text| {
+            // A stream's name is the resource's id with its category.
+            let id = text.split_once('-').filter(|(head, _)| head.parse::<Category>().is_ok());
+            id.map_or(text, |(_, id)| id).parse::<Uuid>()
+        })
+        .transpose()
+        .map_err(|_| ApiError::invalid_field("", "resource: give an id"))?;
+    let filter = audit::AuditFilter {
+        from: query.from,
+        to: query.to,
+        actor,
+        kind: query.kind,
+        resource,
+        change: query.change_request_id,
+        q: query.q,
+    };
+    audit_page(&app, &filter, query.cursor.as_deref(), query.limit).await
+}
+
+async fn audit_page(
+    app: &App,
+    filter: &audit::AuditFilter,
+    cursor: Option<&str>,
+    limit: Option<u32>,
+) -> ApiResult<Json<Page<EventView>>> {
+    let order = audit::AuditOrder::NewestFirst;
+    let mut page =
+        audit::list(&app.pool, filter, order, cursor, super::limit(limit)?).await?;
+    names::of_events(app, page.items.iter_mut()).await?;
+    Ok(Json(page))
+}
+
+/// `POST /secrets/{id}/reveal`: once, to the requester of the change that produced it.
+pub async fn reveal(
+    State(app): State<App>,
+    request: Request,
+    Id(id): Id<SecretId>,
+) -> ApiResult<Json<RevealedSecret>> {
+    let (change, name) = nexplane_projections::upkeep::change_of_secret(&app.pool, id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("secret"))?;
+    let command = ChangeCommand::RevealSecret { secret: id };
+    stream::execute::<Change>(&app.log, change.into(), &request, command).await?;
+    let value = app.vault.reveal(&change_owner(change), id).await?;
+    Ok(Json(RevealedSecret { id, name, value: value.expose().to_owned() }))
+}

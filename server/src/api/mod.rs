@@ -1,0 +1,246 @@
+//! The REST interface: one table of routes, from which come the router, the guards and the OpenAPI
+//! document. A route that is not in the table does not exist; a role that is not in its row is
+//! refused.
+
+mod changes;
+mod connections;
+pub mod guard;
+mod inventory;
+mod live;
+mod names;
+mod openapi;
+pub mod people;
+mod session;
+mod system;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use nexplane_core::actor::Role;
+use nexplane_core::{api, catalog};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::problem::{ApiError, ApiResult};
+use guard::{Policy, guard};
+
+/// Who gets past the guard of a route. What they may do there is decided by the domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Public,
+    SignedIn,
+    Roles(&'static [Role]),
+}
+
+/// One row of the table.
+pub struct Route {
+    pub method: Method,
+    /// Below `/api/v1`.
+    pub path: &'static str,
+    pub access: Access,
+    pub summary: &'static str,
+    pub request: Option<Shape>,
+    pub answer: Option<Shape>,
+    pub status: u16,
+    pub secret_answer: bool,
+    handler: MethodRouter<App>,
+}
+
+/// A type's JSON Schema, made when the document is.
+pub type Shape = fn(&mut SchemaGenerator) -> Schema;
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
+/// Query parameters of lists without filters.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PageQuery {
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// 1 to 200; 50 when absent.
+fn limit(asked: Option<u32>) -> ApiResult<Option<u32>> {
+    match asked {
+        Some(limit) if !(1..=200).contains(&limit) => {
+            Err(ApiError::invalid_field("", "limit: 1 to 200"))
+        }
+        limit => Ok(limit),
+    }
+}
+
+const ADMIN: Access = Access::Roles(&[Role::Admin]);
+const OPERATORS: Access = Access::Roles(&[Role::Operator, Role::Admin]);
+const AUDITORS: Access = Access::Roles(&[Role::Auditor, Role::Admin]);
+
+/// Every route of `/api/v1`.
+pub fn routes() -> Vec<Route> {
+    use Access::{Public, SignedIn};
+    vec![
+        get("/approvals/inbox", SignedIn, changes::inbox, "What waits for approval, and whether I may give it").answers::<api::Page<api::InboxItem>>(),
+        get("/assets", SignedIn, inventory::assets, "The inventory").answers::<api::Page<api::AssetView>>(),
+        get("/assets/{id}", SignedIn, inventory::asset, "One asset").answers::<api::AssetView>(),
+        patch("/assets/{id}", OPERATORS, inventory::edit_asset, "Set the fields that belong to operators").takes::<api::EditAssetRequest>().answers::<api::AssetView>(),
+        get("/assets/{id}/blast-radius", SignedIn, inventory::blast_radius, "What depends on it").answers::<api::BlastRadius>(),
+        get("/assets/{id}/history", SignedIn, inventory::asset_history, "Its events, newest first").answers::<api::Page<api::EventView>>(),
+        get("/audit", AUDITORS, inventory::audit, "Every event, newest first").answers::<api::Page<api::EventView>>(),
+        post("/auth/first-run", Public, session::first_run, "Make the first admin with the one-time link").takes::<api::FirstRunRequest>().answers::<api::LoginResponse>(),
+        post("/auth/login", Public, session::login, "Sign in").takes::<api::LoginRequest>().answers::<api::LoginResponse>(),
+        post("/auth/logout", SignedIn, session::logout, "End the session at once").status(204),
+        get("/auth/me", SignedIn, session::me, "Who I am").answers::<api::Me>(),
+        post("/auth/refresh", Public, session::refresh, "Another token for a session that lasts").answers::<api::LoginResponse>(),
+        get("/catalog", SignedIn, system::catalog, "Connectors, actions and their parameters").answers::<catalog::Catalog>(),
+        get("/change-requests", SignedIn, changes::list, "Change requests, newest first").answers::<api::Page<api::ChangeView>>(),
+        post("/change-requests", SignedIn, changes::draft, "Draft a change").takes::<api::DraftRequest>().answers::<api::ChangeView>().status(201),
+        get("/change-requests/{id}", SignedIn, changes::show_one, "One change, now or as of any moment").answers::<api::ChangeView>(),
+        patch("/change-requests/{id}", SignedIn, changes::edit, "Edit a draft, or reopen its review").takes::<api::EditRequest>().answers::<api::ChangeView>(),
+        post("/change-requests/{id}/approve", SignedIn, changes::approve, "Approve a plan by its digest").takes::<api::ApproveRequest>().answers::<api::ChangeView>(),
+        post("/change-requests/{id}/cancel", SignedIn, changes::cancel, "Give it up").takes::<api::ReasonRequest>().answers::<api::ChangeView>(),
+        get("/change-requests/{id}/events", SignedIn, changes::events, "Its history, oldest first").answers::<api::Page<api::EventView>>(),
+        post("/change-requests/{id}/execute", SignedIn, changes::execute, "Execute an approved change").answers::<api::ChangeView>(),
+        post("/change-requests/{id}/plan", SignedIn, changes::plan, "Plan it against the real target").answers::<api::ChangeView>(),
+        post("/change-requests/{id}/reject", SignedIn, changes::reject, "Reject it").takes::<api::ReasonRequest>().answers::<api::ChangeView>(),
+        post("/change-requests/{id}/rollback", SignedIn, changes::rollback, "Make the change that undoes it").answers::<api::ChangeView>().status(201),
+        post("/change-requests/{id}/submit", SignedIn, changes::submit, "Ask for approval of the plan").answers::<api::ChangeView>(),
+        post("/change-requests/{id}/withdraw", SignedIn, changes::withdraw, "Take it back to draft").answers::<api::ChangeView>(),
+        get("/connections", SignedIn, connections::list, "Connections, without credentials").answers::<api::Page<api::ConnectionView>>(),
+        post("/connections", ADMIN, connections::add, "Add a connection").takes::<api::NewConnectionRequest>().answers::<api::ConnectionView>().status(201),
+        delete("/connections/{id}", ADMIN, connections::remove, "Remove a connection and its credentials").status(204),
+        get("/connections/{id}", SignedIn, connections::show_one, "One connection").answers::<api::ConnectionView>(),
+        patch("/connections/{id}", ADMIN, connections::edit, "Rename, relabel, or replace credentials").takes::<api::EditConnectionRequest>().answers::<api::ConnectionView>(),
+        post("/connections/{id}/discover", OPERATORS, connections::discover, "Read everything it sees into the inventory").answers::<api::DiscoverResult>(),
+        post("/connections/{id}/test", OPERATORS, connections::test, "Test it, a line per permission").answers::<api::TestResult>(),
+        get("/hosts", SignedIn, inventory::hosts, "Hosts with an agent").answers::<api::Page<api::HostView>>(),
+        get("/hosts/{id}", SignedIn, inventory::host, "One host").answers::<api::HostView>(),
+        post("/hosts/enrollment-tokens", ADMIN, inventory::invite_host, "A one-time token for an agent").takes::<api::EnrollmentTokenRequest>().answers::<api::EnrollmentToken>().status(201).secret(),
+        post("/hosts/{id}/revoke", ADMIN, inventory::revoke_host, "Shut a host out for good").takes::<inventory::RevokeRequest>().answers::<api::HostView>(),
+        get("/live", Public, live::upgrade, "WebSocket with notices of what changed").status(101),
+        get("/projections", SignedIn, system::projections, "Position, lag and state of every read model").answers::<api::Page<api::ProjectionView>>(),
+        get("/risk/summary", SignedIn, inventory::risk_summary, "Open risk, and how changes ended").answers::<api::RiskSummary>(),
+        post("/secrets/{id}/reveal", SignedIn, inventory::reveal, "Hand a produced secret over, once").answers::<api::RevealedSecret>().secret(),
+        get("/tokens", SignedIn, people::tokens, "API tokens").answers::<api::Page<api::TokenView>>(),
+        post("/tokens", SignedIn, people::add_token, "Make an API token").takes::<people::NewTokenRequest>().answers::<api::TokenView>().status(201).secret(),
+        delete("/tokens/{id}", SignedIn, people::revoke_token, "Revoke an API token").status(204),
+        get("/users", AUDITORS, people::list, "People").answers::<api::Page<api::UserView>>(),
+        post("/users", ADMIN, people::add, "Add a person").takes::<api::NewUserRequest>().answers::<api::UserView>().status(201).secret(),
+        patch("/users/{id}", ADMIN, people::edit, "Change roles, name or password").takes::<api::EditUserRequest>().answers::<api::UserView>(),
+    ]
+}
+
+/// The API, its documentation, health and metrics.
+pub fn router(app: &App) -> Router {
+    let mut v1 = Router::new();
+    for route in routes() {
+        let policy = Policy { access: route.access, secret_answer: route.secret_answer };
+        let handler =
+            route.handler.layer(from_fn_with_state((app.clone(), policy), guard));
+        v1 = v1.route(route.path, handler);
+    }
+    let v1 = v1
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), guard::renew_cookie))
+        .layer(from_fn_with_state(app.clone(), measure));
+    Router::new()
+        .nest("/api/v1", v1)
+        .route("/health", axum::routing::get(system::health))
+        .route("/ready", axum::routing::get(system::ready))
+        .route("/metrics", axum::routing::get(system::metrics))
+        .merge(openapi::router())
+        .route("/api/{*rest}", axum::routing::any(nothing_here))
+        .layer(from_fn(guard::name_the_path))
+        .with_state(app.clone())
+}
+
+async fn nothing_here() -> ApiError {
+    ApiError::new(
+        axum::http::StatusCode::NOT_FOUND,
+        "not_found",
+        "There is nothing at this address. /api/docs lists what there is.",
+    )
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::new(
+        axum::http::StatusCode::METHOD_NOT_ALLOWED,
+        "request.method",
+        "This address does not take this method. /api/docs lists what there is.",
+    )
+}
+
+async fn measure(
+    axum::extract::State(app): axum::extract::State<App>,
+    path: Option<axum::extract::MatchedPath>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let begun = std::time::Instant::now();
+    let method = request.method().clone();
+    let response = next.run(request).await.into_response();
+    let route = path.as_ref().map_or("none", |path| path.as_str());
+    app.metrics.answered(method.as_str(), route, response.status().as_u16(), begun.elapsed());
+    response
+}
+
+fn row<H, T>(method: Method, path: &'static str, access: Access, handler: H, summary: &'static str) -> Route
+where
+    H: Handler<T, App>,
+    T: 'static,
+{
+    let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+    Route {
+        method,
+        path,
+        access,
+        summary,
+        request: None,
+        answer: None,
+        status: 200,
+        secret_answer: false,
+        handler: on(filter, handler),
+    }
+}
+
+macro_rules! methods {
+    ($($name:ident => $method:ident),*) => {$(
+        fn $name<H, T>(path: &'static str, access: Access, handler: H, summary: &'static str) -> Route
+        where
+            H: Handler<T, App>,
+            T: 'static,
+        {
+            row(Method::$method, path, access, handler, summary)
+        }
+    )*};
+}
+
+methods!(get => GET, post => POST, patch => PATCH, delete => DELETE);
+
+impl Route {
+    fn takes<T: JsonSchema>(mut self) -> Self {
+        self.request = Some(SchemaGenerator::subschema_for::<T>);
+        self
+    }
+
+    fn answers<T: JsonSchema>(mut self) -> Self {
+        self.answer = Some(SchemaGenerator::subschema_for::<T>);
+        self
+    }
+
+    const fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret_answer = true;
+        self
+    }
+}

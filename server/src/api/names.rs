@@ -1,0 +1,60 @@
+//! Names for ids. People's names are in the directory only; they are added when somebody reads.
+
+use std::collections::BTreeSet;
+
+use nexplane_core::api::{ChangeView, EventView};
+use nexplane_projections::upkeep;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::problem::ApiResult;
+
+/// Adds the names of people, assets and connections that appear in changes.
+pub async fn of_changes<'a>(
+    app: &App,
+    changes: impl Iterator<Item = &'a mut ChangeView>,
+) -> ApiResult<()> {
+    let changes: Vec<_> = changes.collect();
+    let mut people = BTreeSet::new();
+    let mut things = BTreeSet::new();
+    for change in &changes {
+        people.insert(change.requester.0);
+        people.extend(change.editors.iter().map(|person| person.0));
+        people.extend(change.approvals.iter().map(|approval| approval.by.0));
+        things.extend(change.targets.iter().map(|asset| asset.0));
+        things.insert(change.connection_id.0);
+    }
+    let people: Vec<Uuid> = people.into_iter().collect();
+    let mut names = app.directory.names(&people).await?;
+    let things: Vec<Uuid> = things.into_iter().collect();
+    names.extend(upkeep::names(&app.pool, &things).await?);
+    for change in changes {
+        let ids = std::iter::once(change.requester.0)
+            .chain(change.editors.iter().map(|person| person.0))
+            .chain(change.approvals.iter().map(|approval| approval.by.0))
+            .chain(change.targets.iter().map(|asset| asset.0))
+            .chain(std::iter::once(change.connection_id.0));
+        change.names = ids
+            .filter_map(|id| Some((id.to_string(), names.get(&id)?.clone())))
+            .collect();
+    }
+    Ok(())
+}
+
+/// Adds the names of the actors.
+pub async fn of_events<'a>(
+    app: &App,
+    events: impl Iterator<Item = &'a mut EventView>,
+) -> ApiResult<()> {
+    let events: Vec<_> = events.collect();
+    let people: BTreeSet<Uuid> =
+        events.iter().filter_map(|event| event.actor.person()).map(|person| person.0).collect();
+    let people: Vec<Uuid> = people.into_iter().collect();
+    let names = app.directory.names(&people).await?;
+    for event in events {
+        if let Some(person) = event.actor.person() {
+            event.actor_name = names.get(&person.0).cloned();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! `/users` and `/tokens`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use nexplane_core::actor::Role;
+use nexplane_core::aggregate::Principal;
+use nexplane_core::api::{EditUserRequest, NewUserRequest, Page, TokenView, UserView};
+use nexplane_core::id::PersonId;
+use nexplane_core::person::event::TokenKind;
+use nexplane_core::person::{Person, PersonCommand, PersonState};
+use nexplane_core::time::Timestamp;
+use nexplane_store::log::Log;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::guard::{Id, JsonBody, answer};
+use crate::app::App;
+use crate::auth::{self, Caller};
+use crate::directory::{AddError, ApiToken, Directory, Entry};
+use crate::problem::{ApiError, ApiResult};
+use crate::stream::{self, Request};
+
+/// A new user, with the password when one was made for them.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(Deserialize))]
+struct NewUser {
+    #[serde(flatten)]
+    user: UserView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+}
+
+/// `GET /users`
+pub async fn list(State(app): State<App>) -> ApiResult<Json<Page<UserView>>> {
+    let mut items = Vec::new();
+    for entry in app.directory.list().await? {
+        items.extend(view(&app, entry).await?);
+    }
+    Ok(Json(Page { items, next_cursor: None }))
+}
+
+/// `POST /users`
+pub async fn add(
+    State(app): State<App>,
+    request: Request,
+    JsonBody(body): JsonBody<NewUserRequest>,
+) -> ApiResult<Response> {
+    let made = body.password.is_none().then(auth::generate_password);
+    let password = body.password.or_else(|| made.clone());
+    let NewUserRequest { email, name, roles, .. } = body;
+    let person =
+        add_person(&app.log, &app.directory, &request, &email, &name, roles, password).await?;
+    let user = one(&app, person).await?;
+    Ok((StatusCode::CREATED, Json(NewUser { user, password: made })).into_response())
+}
+
+/// `PATCH /users/{id}`
+pub async fn edit(
+    State(app): State<App>,
+    request: Request,
+    Id(person): Id<PersonId>,
+    JsonBody(body): JsonBody<EditUserRequest>,
+) -> ApiResult<Response> {
+    one(&app, person).await?;
+    let EditUserRequest { name, roles, disabled, password } = body;
+    if let Some(password) = &password {
+        check_password(password)?;
+    }
+    if let Some(name) = &name {
+        check_name(name)?;
+    }
+    let tell = async |purpose: &str, command| {
+        stream::execute::<Person>(&app.log, person.into(), &request.also(purpose), command).await
+    };
+    if let Some(roles) = roles {
+        let other_admins = app.people.other_admins(person).await?;
+        tell("roles", PersonCommand::ChangeRoles { roles, other_admins }).await?;
+    }
+    match disabled {
+        Some(true) => {
+            let other_admins = app.people.other_admins(person).await?;
+            tell("disable", PersonCommand::Disable { other_admins }).await?;
+            app.directory.end_sessions_of(person).await?;
+        }
+        Some(false) => {
+            tell("enable", PersonCommand::Enable).await?;
+        }
+        None => {}
+    }
+    if let Some(password) = password {
+        tell("password", PersonCommand::SetPassword { person }).await?;
+        let hash = auth::hash(password).await.map_err(ApiError::internal)?;
+        app.directory.set_password(person, &hash).await?;
+    }
+    if let Some(name) = name {
+        app.directory.rename(person, name.trim()).await?;
+    }
+    let version = app.people.load(person).await?.version;
+    Ok(answer(StatusCode::OK, &one(&app, person).await?, version, None))
+}
+
+async fn one(app: &App, person: PersonId) -> ApiResult<UserView> {
+    let entry = app.directory.by_id(person).await?.ok_or_else(|| ApiError::not_found("user"))?;
+    view(app, entry).await?.ok_or_else(|| ApiError::not_found("user"))
+}
+
+async fn view(app: &App, entry: Entry) -> ApiResult<Option<UserView>> {
+    let (roles, disabled) = match app.people.load(entry.id).await?.state {
+        PersonState::Absent => return Ok(None),
+        PersonState::Active(active) => (active.roles, false),
+        PersonState::Disabled(disabled) => (disabled.roles, true),
+    };
+    let Entry { id, email, name, created_at } = entry;
+    Ok(Some(UserView { id, email, name, roles, disabled, created_at }))
+}
+
+/// Adds a person: the domain first decides on roles, the directory keeps name and password.
+pub async fn add_person(
+    log: &Log,
+    directory: &Directory,
+    request: &Request,
+    email: &str,
+    name: &str,
+    roles: Vec<Role>,
+    password: Option<String>,
+) -> ApiResult<PersonId> {
+    check_email(email)?;
+    check_name(name)?;
+    let hash = match password {
+        Some(password) => {
+            check_password(&password)?;
+            Some(auth::hash(password).await.map_err(ApiError::internal)?)
+        }
+        None => None,
+    };
+    let person = PersonId(request.command.0);
+    let (email, name) = (email.trim(), name.trim());
+    match directory.add(person, email, name, hash.as_deref(), request.at).await {
+        Ok(()) => {}
+        Err(AddError::Taken) => {
+            return Err(ApiError::conflict(
+                "person.exists",
+                "Somebody with this e-mail address exists already.",
+            ));
+        }
+        Err(AddError::Database(error)) => return Err(error.into()),
+    }
+    let command = PersonCommand::Add { roles };
+    if let Err(error) = stream::execute::<Person>(log, person.into(), request, command).await {
+        directory.remove(person).await?;
+        return Err(error.into());
+    }
+    Ok(person)
+}
+
+pub fn check_email(email: &str) -> ApiResult<()> {
+    let email = email.trim();
+    let plausible = email.len() <= 254
+        && email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
+        && !email.contains(|c: char| c.is_whitespace() || c.is_control());
+    if plausible {
+        Ok(())
+    } else {
+        Err(ApiError::invalid_field("/email", "give an e-mail address, such as ada@example.org"))
+    }
+}
+
+fn check_name(name: &str) -> ApiResult<()> {
+    let name = name.trim();
+    if name.is_empty() || name.chars().count() > 100 || name.contains(char::is_control) {
+        return Err(ApiError::invalid_field("/name", "1 to 100 characters"));
+    }
+    Ok(())
+}
+
+pub fn check_password(password: &str) -> ApiResult<()> {
+    let least = auth::MIN_PASSWORD;
+    if password.chars().count() < least || password.len() > 1000 {
+        return Err(ApiError::invalid_field("/password", format!("{least} to 1,000 characters")));
+    }
+    Ok(())
+}
+
+/// `POST /tokens`
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTokenRequest {
+    /// What the token is for.
+    name: String,
+    /// `machine` tokens draft and plan; `user` tokens do what their owner may do.
+    #[serde(default)]
+    kind: Option<TokenKindName>,
+    /// Whose token it is; oneself when absent. Only admins make tokens for others.
+    #[serde(default)]
+    owner: Option<PersonId>,
+    /// Seconds until it expires; never when absent.
+    #[serde(default)]
+    ttl_s: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum TokenKindName {
+    User,
+    Machine,
+}
+
+/// `GET /tokens`: one's own; everybody's for admins.
+pub async fn tokens(State(app): State<App>, caller: Caller) -> ApiResult<Json<Page<TokenView>>> {
+    let of = (!caller.has_any(&[Role::Admin])).then_some(caller.person);
+    let items = app.directory.tokens(of).await?.into_iter().map(|token| shown(token, None));
+    Ok(Json(Page { items: items.collect(), next_cursor: None }))
+}
+
+/// `POST /tokens`
+pub async fn add_token(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    JsonBody(body): JsonBody<NewTokenRequest>,
+) -> ApiResult<Response> {
+    let owner = body.owner.unwrap_or(caller.person);
+    let kind = match body.kind {
+        Some(TokenKindName::User) => TokenKind::User,
+        Some(TokenKindName::Machine) | None => TokenKind::Machine,
+    };
+    let expires_at = body.ttl_s.map(|ttl| request.at.plus_seconds(i64::from(ttl)));
+    let view =
+        create_token(&app.log, &app.directory, &request, owner, &body.name, kind, expires_at).await?;
+    Ok((StatusCode::CREATED, Json(view)).into_response())
+}
+
+/// Makes a token; its secret is in the answer and nowhere else.
+pub async fn create_token(
+    log: &Log,
+    directory: &Directory,
+    request: &Request,
+    owner: PersonId,
+    name: &str,
+    kind: TokenKind,
+    expires_at: Option<Timestamp>,
+) -> ApiResult<TokenView> {
+    check_name(name)?;
+    let id = Uuid::now_v7();
+    let command = PersonCommand::CreateToken { person: owner, token: id, kind, expires_at };
+    stream::execute::<Person>(log, owner.into(), request, command).await?;
+    let token = ApiToken {
+        id,
+        person: owner,
+        name: name.trim().to_owned(),
+        machine: matches!(kind, TokenKind::Machine),
+        created_at: request.at,
+        expires_at,
+    };
+    let secret = auth::random_token("npt");
+    directory.add_token(&token, &secret).await?;
+    Ok(shown(token, Some(secret)))
+}
+
+/// `DELETE /tokens/{id}`
+pub async fn revoke_token(
+    State(app): State<App>,
+    request: Request,
+    Id(id): Id<Uuid>,
+) -> ApiResult<StatusCode> {
+    let token = app.directory.tokens(None).await?.into_iter().find(|token| token.id == id);
+    let token = token.ok_or_else(|| ApiError::not_found("token"))?;
+    let command = PersonCommand::RevokeToken { person: token.person, token: id };
+    stream::execute::<Person>(&app.log, token.person.into(), &request, command).await?;
+    app.directory.revoke_token(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn shown(token: ApiToken, secret: Option<String>) -> TokenView {
+    TokenView {
+        id: token.id,
+        name: token.name,
+        owner: token.person,
+        kind: if token.machine { "machine" } else { "user" }.to_owned(),
+        created_at: token.created_at,
+        expires_at: token.expires_at,
+        token: secret,
+    }
+}
+

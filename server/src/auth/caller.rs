@@ -1,0 +1,226 @@
+//! From a request's headers to a person and what they may do.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::http::{HeaderMap, header};
+use nexplane_core::actor::{Actor, Role};
+use nexplane_core::aggregate::Principal;
+use nexplane_core::id::PersonId;
+use nexplane_core::person::{Person, PersonState};
+use nexplane_core::time::Timestamp;
+use nexplane_store::log::Log;
+use uuid::Uuid;
+
+use super::jwt::{Claims, JwtError, JwtKey};
+use crate::directory::Directory;
+use crate::problem::{ApiError, ApiResult};
+use crate::stream::{self, LoadError, Loaded};
+
+/// Name of the cookie with the session token.
+const COOKIE: &str = "nexplane_session";
+
+/// Somebody who is asking, with proof.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub principal: Principal,
+    pub person: PersonId,
+    pub credential: Credential,
+}
+
+/// What the proof was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// A session token, in a cookie when `cookie`.
+    Session { claims: Claims, cookie: bool },
+    Token { id: Uuid, machine: bool },
+}
+
+impl Caller {
+    pub const fn is_machine(&self) -> bool {
+        matches!(self.credential, Credential::Token { machine: true, .. })
+    }
+
+    pub fn has_any(&self, roles: &[Role]) -> bool {
+        self.principal.has_any(roles)
+    }
+}
+
+/// The people, as their streams say: who they are allowed to be.
+#[derive(Clone, Debug)]
+pub struct People {
+    log: Log,
+    directory: Directory,
+    jwt: Arc<JwtKey>,
+    /// Folded streams. Each look-up reads only what came since: one indexed query.
+    known: Arc<Mutex<HashMap<PersonId, Loaded<Person>>>>,
+}
+
+/// The most people whose folded streams are kept.
+const KNOWN_LIMIT: usize = 10_000;
+
+impl People {
+    pub fn new(log: Log, directory: Directory, jwt: Arc<JwtKey>) -> Self {
+        Self { log, directory, jwt, known: Arc::default() }
+    }
+
+    pub fn jwt(&self) -> &JwtKey {
+        &self.jwt
+    }
+
+    /// The state of a person's stream now.
+    pub async fn load(&self, person: PersonId) -> Result<Loaded<Person>, LoadError> {
+        let known = self.known().get(&person).cloned();
+        let start = known.unwrap_or(Loaded { state: PersonState::default(), version: 0 });
+        let loaded = stream::catch_up::<Person>(&self.log, person.into(), start).await?;
+        let mut known = self.known();
+        if known.len() >= KNOWN_LIMIT {
+            known.clear();
+        }
+        known.insert(person, loaded.clone());
+        Ok(loaded)
+    }
+
+    /// The roles of a person who may sign in; `None` for those who may not.
+    pub async fn roles(&self, person: PersonId) -> Result<Option<Vec<Role>>, LoadError> {
+        Ok(match self.load(person).await?.state {
+            PersonState::Active(active) => Some(active.roles.into_iter().collect()),
+            PersonState::Absent | PersonState::Disabled(_) => None,
+        })
+    }
+
+    /// How many other people are enabled admins.
+    pub async fn other_admins(&self, than: PersonId) -> ApiResult<u32> {
+        let mut count = 0;
+        for entry in self.directory.list().await? {
+            let is_admin = entry.id != than
+                && self.roles(entry.id).await?.is_some_and(|roles| roles.contains(&Role::Admin));
+            count += u32::from(is_admin);
+        }
+        Ok(count)
+    }
+
+    /// Who sends these headers. Errors: 401 with `auth.invalid` or `auth.expired`.
+    pub async fn caller(&self, headers: &HeaderMap, now: Timestamp) -> ApiResult<Caller> {
+        if let Some(secret) = bearer(headers) {
+            return if secret.starts_with("npt_") {
+                self.by_token(secret).await
+            } else {
+                self.by_session(secret, false, now).await
+            };
+        }
+        match cookie_value(headers) {
+            Some(token) => self.by_session(token, true, now).await,
+            None => Err(ApiError::unauthenticated(
+                "auth.invalid",
+                "Sign in first: POST /api/v1/auth/login, or send an API token as 'Authorization: Bearer'.",
+            )),
+        }
+    }
+
+    /// The same for a bearer token that came another way (WebSocket subprotocol).
+    pub async fn bearer(&self, secret: &str, now: Timestamp) -> ApiResult<Caller> {
+        if secret.starts_with("npt_") {
+            self.by_token(secret).await
+        } else {
+            self.by_session(secret, false, now).await
+        }
+    }
+
+    async fn by_session(&self, token: &str, cookie: bool, now: Timestamp) -> ApiResult<Caller> {
+        let claims = self.jwt.verify(token, now).map_err(|error| match error {
+            JwtError::Invalid => ApiError::unauthenticated(
+                "auth.invalid",
+                "The session token is not valid here. Sign in again.",
+            ),
+            JwtError::Expired => ApiError::unauthenticated(
+                "auth.expired",
+                "The session token has expired. Renew it with POST /api/v1/auth/refresh, or sign in again.",
+            ),
+        })?;
+        self.live_session(claims, cookie).await
+    }
+
+    /// The caller of a token whose signature is checked and whose session still lives.
+    pub async fn live_session(&self, claims: Claims, cookie: bool) -> ApiResult<Caller> {
+        let session = self.directory.session(claims.sid).await?;
+        if session.is_none_or(|session| session.person != claims.sub) {
+            return Err(ApiError::unauthenticated(
+                "auth.expired",
+                "The session has ended. Sign in again.",
+            ));
+        }
+        let person = claims.sub;
+        let roles = self.roles(person).await?.ok_or_else(disabled)?;
+        let principal = Principal { actor: Actor::user(person), roles };
+        Ok(Caller { principal, person, credential: Credential::Session { claims, cookie } })
+    }
+
+    /// Where a token for renewal is in these headers.
+    pub fn renewable(&self, headers: &HeaderMap) -> ApiResult<(Claims, bool)> {
+        let (token, cookie) = match (bearer(headers), cookie_value(headers)) {
+            (Some(token), _) => (token, false),
+            (None, Some(token)) => (token, true),
+            (None, None) => {
+                return Err(ApiError::unauthenticated("auth.invalid", "There is no session to renew. Sign in."));
+            }
+        };
+        let claims = self.jwt.verify_signature(token).map_err(|_| {
+            ApiError::unauthenticated("auth.invalid", "The session token is not valid here. Sign in again.")
+        })?;
+        Ok((claims, cookie))
+    }
+
+    async fn by_token(&self, secret: &str) -> ApiResult<Caller> {
+        let token = self.directory.token(secret).await?.ok_or_else(|| {
+            ApiError::unauthenticated(
+                "auth.invalid",
+                "This API token is unknown, revoked or expired. Make a new one.",
+            )
+        })?;
+        let roles = self.roles(token.person).await?.ok_or_else(disabled)?;
+        let actor =
+            if token.machine { Actor::machine(token.person) } else { Actor::user(token.person) };
+        Ok(Caller {
+            principal: Principal { actor, roles },
+            person: token.person,
+            credential: Credential::Token { id: token.id, machine: token.machine },
+        })
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<PersonId, Loaded<Person>>> {
+        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn disabled() -> ApiError {
+    ApiError::unauthenticated("auth.invalid", "This account is disabled. Ask an admin.")
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn cookie_value(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(name, value)| (name == COOKIE).then_some(value))
+}
+
+/// The `Set-Cookie` value for a session token. `secure` when the browser came over HTTPS.
+pub fn cookie(token: &str, secure: bool) -> String {
+    let secure = if secure { "; Secure" } else { "" };
+    let max_age = super::SESSION_TTL_S;
+    format!("{COOKIE}={token}; Path=/api; HttpOnly; SameSite=Strict; Max-Age={max_age}{secure}")
+}
+
+/// The `Set-Cookie` value that takes the cookie away.
+pub fn clear_cookie() -> String {
+    format!("{COOKIE}=; Path=/api; HttpOnly; SameSite=Strict; Max-Age=0")
+}

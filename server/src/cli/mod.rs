@@ -1,0 +1,98 @@
+//! The commands of `nexplane`.
+
+mod change;
+mod client;
+mod demo;
+mod projections;
+mod up;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Options, ServerOptions};
+
+/// A control plane for infrastructure change: plan, approve, execute, verify, undo.
+#[derive(Debug, Parser)]
+#[command(name = "nexplane", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Examples:
+  nexplane demo                       a sandbox with people, targets and changes to try
+  nexplane up                         everything on this machine, with a private PostgreSQL
+  nexplane change list --state submitted
+  nexplane help change                what a command takes")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a sandbox: a server, people, a PostgreSQL target, a host with an agent, and changes.
+    #[command(after_help = "Example:
+  nexplane demo --listen 127.0.0.1:0
+
+Everything is real and everything is below one temporary directory, which is removed at the end.")]
+    Demo(demo::Args),
+    /// Start everything on this machine. Prints a one-time link for the first admin.
+    #[command(after_help = "Example:
+  nexplane up --data-dir ./data --listen 127.0.0.1:8000
+
+Without DATABASE_URL a private PostgreSQL runs in the data directory and stops with the server.")]
+    Up(ServerOptions),
+    /// Start a server on a PostgreSQL that you run. Needs DATABASE_URL.
+    #[command(after_help = "Example:
+  DATABASE_URL=postgresql://nexplane@db.example.org/nexplane NEXPLANE_KEK=$(cat kek) nexplane serve --listen 0.0.0.0:8000")]
+    Serve(ServerOptions),
+    /// Bring the database's schema up to date, and do nothing else.
+    #[command(after_help = "Example:
+  nexplane migrate --database-url postgresql://owner@db.example.org/nexplane")]
+    Migrate(Options),
+    /// Draft, plan, submit, approve, execute, roll back and watch changes, over the API.
+    Change(change::Args),
+    /// Show read models, or make one again from the log.
+    Projections(projections::Args),
+    /// Add people, or set a new password.
+    User(user::UserArgs),
+    /// Make API tokens.
+    Token(user::TokenArgs),
+}
+
+/// Runs a command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not reachable.
+pub async fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Up(options) => up::run(options).await,
+        Command::Serve(options) => up::serve(options).await,
+        Command::Migrate(options) => up::migrate(options).await,
+        Command::Change(args) => return change::run(args).await,
+        Command::Projections(args) => projections::run(args).await,
+        Command::User(args) => user::run(args).await,
+        Command::Token(args) => user::token(args).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what went wrong, on stderr.
+fn complain(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "error: {text}");
+}
+
+/// Says something, on stdout. A closed pipe is not an error.
+fn say(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Says something that is not the result, on stderr.
+fn note(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,254 @@
+//! Which agents are there right now, in memory: who holds a poll, who must be woken, who may not.
+//!
+//! A held poll costs nothing but its entry here. Two live users of one key show themselves: an agent
+//! process names itself in each poll and counts them, so a process that was replaced and comes back,
+//! or a count that does not rise, is a second one.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nexplane_core::id::HostId;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// An agent counts as online for this long after its last sign of life.
+pub const SILENCE: Duration = Duration::from_secs(15);
+
+/// How many replaced processes of one agent are remembered.
+const REMEMBERED: usize = 8;
+
+/// All agents that this gateway has seen since it was started.
+#[derive(Debug, Default)]
+pub struct Presence {
+    hosts: Mutex<HashMap<HostId, Arc<Slot>>>,
+    denied: Mutex<HashSet<HostId>>,
+}
+
+/// One agent.
+#[derive(Debug)]
+pub struct Slot {
+    /// There may be an order for it.
+    pub wake: Notify,
+    /// Taken while coming and going is told to the rest of the server, so that it hears both in
+    /// order. True while it was told that the host is online.
+    pub told_online: tokio::sync::Mutex<bool>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    instance: Option<Uuid>,
+    number: u64,
+    replaced: VecDeque<Uuid>,
+    /// Ends the poll that is held now.
+    held: Option<(u64, CancellationToken)>,
+    polls: u64,
+    seen: Instant,
+    policy_hash: Option<Option<String>>,
+}
+
+/// Two live users of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TwoUsers;
+
+/// A held poll; letting go of it is the end of the poll.
+#[derive(Debug)]
+pub struct Held {
+    pub slot: Arc<Slot>,
+    /// Done when the poll has to end: another one took its place, or the host was denied.
+    pub ended: CancellationToken,
+    poll: u64,
+}
+
+impl Presence {
+    /// The agent's entry; made when it is not there.
+    pub fn slot(&self, host: HostId) -> Arc<Slot> {
+        Arc::clone(lock(&self.hosts).entry(host).or_insert_with(|| {
+            Arc::new(Slot {
+                wake: Notify::new(),
+                told_online: tokio::sync::Mutex::new(false),
+                state: Mutex::new(State {
+                    instance: None,
+                    number: 0,
+                    replaced: VecDeque::new(),
+                    held: None,
+                    polls: 0,
+                    seen: Instant::now(),
+                    policy_hash: None,
+                }),
+            })
+        }))
+    }
+
+    /// Begins a poll. The one that was held before, if any, ends.
+    pub fn hold(&self, host: HostId, instance: Uuid, number: u64) -> Result<Held, TwoUsers> {
+        let slot = self.slot(host);
+        let mut state = lock(&slot.state);
+        if state.replaced.contains(&instance)
+            || (state.instance == Some(instance) && number <= state.number)
+        {
+            return Err(TwoUsers);
+        }
+        if let Some(earlier) = state.instance.replace(instance).filter(|old| *old != instance) {
+            state.replaced.push_back(earlier);
+            if state.replaced.len() > REMEMBERED {
+                state.replaced.pop_front();
+            }
+        }
+        state.number = number;
+        state.polls += 1;
+        state.seen = Instant::now();
+        let ended = CancellationToken::new();
+        let poll = state.polls;
+        if let Some((_, earlier)) = state.held.replace((poll, ended.clone())) {
+            earlier.cancel();
+        }
+        drop(state);
+        Ok(Held { slot, ended, poll })
+    }
+
+    /// Tells the agent, if it is here, that there may be an order.
+    pub fn wake(&self, host: HostId) {
+        let slot = lock(&self.hosts).get(&host).cloned();
+        if let Some(slot) = slot {
+            slot.wake.notify_one();
+        }
+    }
+
+    /// Every agent looks for orders: some wake-ups may have been lost.
+    pub fn wake_all(&self) {
+        for slot in lock(&self.hosts).values() {
+            slot.wake.notify_one();
+        }
+    }
+
+    /// Refuses the host from now on, and ends its poll.
+    pub fn deny(&self, host: HostId) {
+        lock(&self.denied).insert(host);
+        let slot = lock(&self.hosts).get(&host).cloned();
+        if let Some(slot) = slot
+            && let Some((_, held)) = &lock(&slot.state).held
+        {
+            held.cancel();
+        }
+    }
+
+    pub fn is_denied(&self, host: HostId) -> bool {
+        lock(&self.denied).contains(&host)
+    }
+
+    /// Whether the agent is here, or was a moment ago.
+    pub fn is_online(&self, host: HostId) -> bool {
+        lock(&self.hosts).get(&host).is_some_and(|slot| slot.is_online())
+    }
+
+    /// Agents that have been silent for too long, with their entries.
+    pub fn silent(&self) -> Vec<(HostId, Arc<Slot>)> {
+        lock(&self.hosts)
+            .iter()
+            .filter(|(_, slot)| !slot.is_online())
+            .map(|(host, slot)| (*host, Arc::clone(slot)))
+            .collect()
+    }
+
+    /// How many polls are held.
+    pub fn held(&self) -> usize {
+        lock(&self.hosts).values().filter(|slot| lock(&slot.state).held.is_some()).count()
+    }
+}
+
+impl Slot {
+    /// A sign of life besides a poll.
+    pub fn touch(&self) {
+        lock(&self.state).seen = Instant::now();
+    }
+
+    pub fn is_online(&self) -> bool {
+        let state = lock(&self.state);
+        state.held.is_some() || state.seen.elapsed() < SILENCE
+    }
+
+    /// Takes note of the policy hash; true when it is news to this gateway.
+    pub fn is_new_policy(&self, hash: Option<&String>) -> bool {
+        let mut state = lock(&self.state);
+        let news = state.policy_hash.as_ref().is_none_or(|known| known.as_ref() != hash);
+        state.policy_hash = Some(hash.cloned());
+        news
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut state = lock(&self.slot.state);
+        state.seen = Instant::now();
+        if state.held.as_ref().is_some_and(|(poll, _)| *poll == self.poll) {
+            state.held = None;
+        }
+    }
+}
+
+/// Nothing here panics while a lock is held, and if it did, what is locked is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: HostId = HostId(Uuid::from_u128(1));
+
+    #[test]
+    fn a_restarted_agent_takes_over_and_the_earlier_process_may_not_return() {
+        let presence = Presence::default();
+        let [a, b] = [Uuid::from_u128(10), Uuid::from_u128(11)];
+        let first = presence.hold(HOST, a, 1).unwrap();
+        let second = presence.hold(HOST, b, 1).unwrap();
+        assert!(first.ended.is_cancelled() && !second.ended.is_cancelled());
+        assert_eq!(presence.hold(HOST, a, 2).unwrap_err(), TwoUsers);
+        drop(first);
+        assert_eq!(presence.held(), 1, "the end of a replaced poll is not the end of the new one");
+        drop(second);
+        assert_eq!(presence.held(), 0);
+        assert!(presence.is_online(HOST), "for a while after its last poll");
+    }
+
+    #[test]
+    fn the_number_of_a_process_must_rise() {
+        let presence = Presence::default();
+        let process = Uuid::from_u128(10);
+        drop(presence.hold(HOST, process, 5).unwrap());
+        assert_eq!(presence.hold(HOST, process, 5).unwrap_err(), TwoUsers);
+        assert_eq!(presence.hold(HOST, process, 4).unwrap_err(), TwoUsers);
+        presence.hold(HOST, process, 9).unwrap();
+    }
+
+    #[test]
+    fn denial_ends_the_poll_at_once() {
+        let presence = Presence::default();
+        let held = presence.hold(HOST, Uuid::from_u128(10), 1).unwrap();
+        presence.deny(HOST);
+        assert!(held.ended.is_cancelled() && presence.is_denied(HOST));
+    }
+
+    #[tokio::test]
+    async fn a_wake_up_before_the_wait_is_not_lost() {
+        let presence = Presence::default();
+        let held = presence.hold(HOST, Uuid::from_u128(10), 1).unwrap();
+        presence.wake(HOST);
+        held.slot.wake.notified().await;
+    }
+
+    #[test]
+    fn policy_news_is_told_once() {
+        let presence = Presence::default();
+        let slot = presence.slot(HOST);
+        let hash = "h".to_owned();
+        assert!(slot.is_new_policy(None));
+        assert!(!slot.is_new_policy(None));
+        assert!(slot.is_new_policy(Some(&hash)));
+        assert!(!slot.is_new_policy(Some(&hash)));
+    }
+}

@@ -1,0 +1,168 @@
+//! From configuration to open parts: database, log, keys. Used by the server and by commands beside
+//! a running one.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use nexplane_connectors::sdk::DigestKey;
+use nexplane_store::database::{Database, DatabaseOptions};
+use nexplane_store::embedded::{Cluster, ClusterOptions, EmbeddedError};
+use nexplane_store::log::{Log, LogOptions};
+use nexplane_store::secret::{Keyring, SecretStore};
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::auth::{self, JwtKey, People};
+use crate::config::Options;
+use crate::directory::Directory;
+use crate::vault::{Kind, Vault};
+
+/// Name of the private database.
+const DATABASE: &str = "nexplane";
+/// Who owns the installation's own keys in the secret table.
+pub const INSTALLATION: &str = "installation";
+
+/// Open parts that every command needs.
+#[derive(Debug)]
+pub struct Opened {
+    pub data_dir: PathBuf,
+    pub pool: PgPool,
+    pub log: Log,
+    pub directory: Directory,
+    pub vault: Vault,
+    pub people: People,
+    /// The private database, when this process runs it.
+    pub cluster: Option<Cluster>,
+}
+
+/// What a running server leaves in its data directory for commands beside it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Beside {
+    database_url: String,
+}
+
+/// Opens everything, and brings the schema up to date.
+pub async fn open(options: &Options) -> anyhow::Result<Opened> {
+    let data_dir = options.data_dir()?;
+    std::fs::create_dir_all(&data_dir)
+        .with_context(|| format!("cannot make the data directory {}", data_dir.display()))?;
+    let (target, cluster) = match &options.database_url {
+        Some(url) => {
+            (PgConnectOptions::from_str(url).context("DATABASE_URL is not a PostgreSQL URL")?, None)
+        }
+        None => private(&data_dir).await?,
+    };
+    let database_options = DatabaseOptions { max_connections: 32, ..DatabaseOptions::default() };
+    let database = Database::connect_with(target.clone(), &database_options)
+        .await
+        .context("cannot open the database")?;
+    database.migrate().await?;
+    let pool = database.pool().clone();
+    let log = Log::open(pool.clone(), target, LogOptions::default())
+        .await
+        .context("cannot open the event log")?;
+    let keyring = keyring(&data_dir)?;
+    let vault = Vault::new(SecretStore::new(Arc::new(keyring)), pool.clone());
+    let directory = Directory::new(pool.clone());
+    let jwt = key(&directory, &vault, "jwt", || Ok(JwtKey::generate())).await?;
+    let jwt = JwtKey::from_pkcs8(&jwt)
+        .map_err(|error| anyhow::anyhow!("the stored token key cannot be used: {error}"))?;
+    let people = People::new(log.clone(), directory.clone(), Arc::new(jwt));
+    Ok(Opened { data_dir, pool, log, directory, vault, people, cluster })
+}
+
+/// Starts the private cluster, or finds the one that a running server has open.
+async fn private(data_dir: &Path) -> anyhow::Result<(PgConnectOptions, Option<Cluster>)> {
+    let options = ClusterOptions::new(data_dir.join("postgres"));
+    match Cluster::open(options).await {
+        Ok(cluster) => {
+            cluster.create_database(DATABASE).await?;
+            let target = cluster.connect_options(DATABASE);
+            let beside = Beside { database_url: cluster.url(DATABASE).expose_secret().to_owned() };
+            write_private(&data_dir.join("running.json"), &serde_json::to_vec(&beside)?)?;
+            Ok((target, Some(cluster)))
+        }
+        Err(EmbeddedError::InUse { .. }) => {
+            let path = data_dir.join("running.json");
+            let text = std::fs::read(&path).with_context(|| {
+                format!("a server is starting in {}; try again in a moment", data_dir.display())
+            })?;
+            let beside: Beside = serde_json::from_slice(&text)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            let target = PgConnectOptions::from_str(&beside.database_url)
+                .context("the running server's database address cannot be read")?;
+            Ok((target, None))
+        }
+        Err(error) => Err(error).context("cannot start the private database"),
+    }
+}
+
+/// The key-encryption keys: `NEXPLANE_KEK`, or a file in the data directory that is made once.
+fn keyring(data_dir: &Path) -> anyhow::Result<Keyring> {
+    match std::env::var("NEXPLANE_KEK") {
+        Ok(text) => Keyring::parse(&text).context("NEXPLANE_KEK cannot be used"),
+        Err(std::env::VarError::NotPresent) => {
+            let path = data_dir.join("kek");
+            Keyring::open(&path).with_context(|| format!("cannot use {}", path.display()))
+        }
+        Err(error) => bail!("NEXPLANE_KEK cannot be read: {error}"),
+    }
+}
+
+/// A key of the installation, made the first time and kept encrypted in the database.
+pub async fn key(
+    directory: &Directory,
+    vault: &Vault,
+    name: &str,
+    make: impl FnOnce() -> anyhow::Result<Vec<u8>>,
+) -> anyhow::Result<Vec<u8>> {
+    let id = directory
+        .installation(&format!("key:{name}"), async || {
+            let made = zeroize::Zeroizing::new(make()?);
+            Ok(vault.seal(INSTALLATION, Kind::Key, name, &made).await?.to_string())
+        })
+        .await?;
+    let id = id.parse().context("the installation table names a key that is not one")?;
+    let bytes = vault.open(INSTALLATION, id).await.with_context(|| {
+        format!("cannot open the installation's key '{name}': is this the right key file or NEXPLANE_KEK?")
+    })?;
+    Ok(bytes.expose().to_vec())
+}
+
+/// The key under which secrets enter fingerprints.
+pub async fn digest_key(directory: &Directory, vault: &Vault) -> anyhow::Result<DigestKey> {
+    let bytes = key(directory, vault, "fingerprint", || Ok(auth::random::<32>().to_vec())).await?;
+    let bytes: [u8; 32] =
+        bytes.try_into().map_err(|_| anyhow::anyhow!("the fingerprint key is not 32 bytes"))?;
+    Ok(DigestKey::new(&bytes))
+}
+
+/// Writes a file that only its owner can read, all of it or nothing.
+pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let dir = path.parent().context("a file has to be in a directory")?;
+    let mut file = tempfile::Builder::new()
+        .tempfile_in(dir)
+        .with_context(|| format!("cannot write in {}", dir.display()))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}
+
+impl Opened {
+    /// Writes what is queued, and stops the private database if it is ours.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.log.close().await;
+        self.pool.close().await;
+        if let Some(cluster) = self.cluster {
+            let _ = std::fs::remove_file(self.data_dir.join("running.json"));
+            cluster.stop().await?;
+        }
+        Ok(())
+    }
+}

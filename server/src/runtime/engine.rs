@@ -1,0 +1,263 @@
+//! Carries out runs: claim, and for each step intent, effect, verification.
+//!
+//! The order of things is what makes a crash at any point harmless (the matrix is in
+//! docs/execution.md): a step's before-state is sealed and its intent durable before the effect is
+//! sent; what was intended and has no answer is unknown and is settled by reading the target, never
+//! by trying again.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nexplane_core::change::{Change, ChangeState};
+use nexplane_core::id::{ChangeId, RunId};
+use nexplane_core::run::{Run, RunCommand, RunState, Running};
+use nexplane_store::log::{AppendError, Guard};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::lease::{self, Lease};
+use super::step;
+use super::targets::Targets;
+use crate::problem::chain;
+use crate::stream::{self, Outcome, Request, StreamError};
+
+#[derive(Clone, Copy, Debug)]
+pub struct EngineOptions {
+    /// How long a worker that went silent keeps its runs.
+    pub lease: Duration,
+    /// How long an effect may take.
+    pub effect: Duration,
+    /// How long an effect without an answer may still be on its way to the target.
+    pub settle: Duration,
+    /// How long reading a target is tried again before its outcome stays unknown.
+    pub patience: Duration,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            effect: Duration::from_secs(60),
+            settle: Duration::from_secs(3),
+            patience: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Carries out runs, each in a task of its own.
+#[derive(Clone, Debug)]
+pub struct Engine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    pool: PgPool,
+    targets: Targets,
+    options: EngineOptions,
+    worker: Uuid,
+    running: Mutex<HashSet<RunId>>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+/// Why a run was left alone. Somebody else, or a later attempt, goes on with it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Left {
+    #[error("another worker has the run")]
+    Taken,
+    #[error("the lease may have run out")]
+    LeaseLost,
+    #[error("the server is stopping")]
+    Stopping,
+    #[error("the log cannot be read")]
+    Load(#[from] stream::LoadError),
+    #[error("the run cannot be written")]
+    Write(#[from] StreamError<nexplane_core::run::RunRejection>),
+    #[error("the database cannot be reached")]
+    Database(#[from] sqlx::Error),
+    #[error("a secret cannot be stored or read")]
+    Vault(#[from] crate::vault::VaultError),
+}
+
+/// One worker's hold on one run.
+pub(super) struct Hold<'a> {
+    pub targets: &'a Targets,
+    pub options: EngineOptions,
+    pub run: RunId,
+    pub change: ChangeId,
+    /// The version of the change that is executing: every intent is guarded by it.
+    pub change_version: u64,
+    pub epoch: u32,
+    lease: Lease,
+    stopping: &'a CancellationToken,
+    correlation: Uuid,
+}
+
+impl Engine {
+    pub fn new(pool: PgPool, targets: Targets, options: EngineOptions) -> Self {
+        Self(Arc::new(Inner {
+            pool,
+            targets,
+            options,
+            worker: Uuid::now_v7(),
+            running: Mutex::default(),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        }))
+    }
+
+    /// Carries out a run unless this engine does so already. Returns at once.
+    pub fn start(&self, change: ChangeId, run: RunId) {
+        if self.0.stopping.is_cancelled() || !self.running().insert(run) {
+            return;
+        }
+        let engine = self.clone();
+        self.0.tasks.spawn(async move {
+            match engine.carry_out(change, run).await {
+                Ok(()) | Err(Left::Taken | Left::Stopping) => {}
+                Err(error) => {
+                    let cause = chain(&error);
+                    tracing::warn!(run.id = %run, change.id = %change, %cause, "left a run for later");
+                }
+            }
+            engine.running().remove(&run);
+        });
+    }
+
+    /// Starts nothing more, lets steps that are under way come to an end, and returns.
+    pub async fn stop(&self) {
+        self.0.stopping.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashSet<RunId>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn carry_out(&self, change: ChangeId, run: RunId) -> Result<(), Left> {
+        let inner = &*self.0;
+        let lease = lease::take(&inner.pool, run, inner.worker, inner.options.lease)
+            .await?
+            .ok_or(Left::Taken)?;
+        let loaded = stream::load::<Run>(&inner.targets.log, run.into()).await?;
+        let RunState::Running(state) = loaded.state else {
+            lease.release().await?;
+            return Ok(());
+        };
+        let owner = stream::load::<Change>(&inner.targets.log, change.into()).await?;
+        if !matches!(&owner.state, ChangeState::Executing(execution) if execution.run == run) {
+            lease.release().await?;
+            return Ok(());
+        }
+        let mut hold = Hold {
+            targets: &inner.targets,
+            options: inner.options,
+            run,
+            change,
+            change_version: owner.version,
+            epoch: state.epoch,
+            lease,
+            stopping: &inner.stopping,
+            correlation: change.0,
+        };
+        let claim = RunCommand::Claim { worker: inner.worker, after: state.epoch };
+        let mut state = hold.tell(claim).await?;
+        hold.epoch = state.epoch;
+        while state.outcome().is_none() || step::can_settle(&state) {
+            if inner.stopping.is_cancelled() {
+                return Err(Left::Stopping);
+            }
+            match step::advance(&hold, &state).await? {
+                Some(next) => state = next,
+                None => break,
+            }
+        }
+        hold.finish().await?;
+        hold.lease.release().await?;
+        Ok(())
+    }
+}
+
+impl Hold<'_> {
+    /// Gives the run a command of this epoch and returns the run as it then is.
+    pub(super) async fn tell(&self, command: RunCommand) -> Result<Running, Left> {
+        running(self.append(command, Vec::new()).await)
+    }
+
+    /// The intent: the same, only while the change is still the one that was approved and this
+    /// worker certainly has the lease.
+    pub(super) async fn intend(&self, command: RunCommand) -> Result<Running, Left> {
+        self.time_left()?;
+        let guard = Guard { stream: self.change.into(), version: self.change_version };
+        running(self.append(command, vec![guard]).await)
+    }
+
+    /// How long the effect may take: as long as nobody else can have the run.
+    pub(super) fn time_left(&self) -> Result<Duration, Left> {
+        let left = self.lease.time_left().ok_or(Left::LeaseLost)?;
+        if left < Duration::from_secs(1) && left < self.options.lease / 4 {
+            return Err(Left::LeaseLost);
+        }
+        Ok(left)
+    }
+
+    /// Waits, unless the server stops.
+    pub(super) async fn pause(&self, length: Duration) -> Result<(), Left> {
+        tokio::select! {
+            () = tokio::time::sleep(length) => Ok(()),
+            () = self.stopping.cancelled() => Err(Left::Stopping),
+        }
+    }
+
+    pub(super) fn request(&self) -> Request {
+        let mut request =
+            Request::once(nexplane_core::aggregate::Principal::SYSTEM, stream::now());
+        request.correlation = self.correlation;
+        request.causation = self.run.0;
+        request
+    }
+
+    async fn finish(&self) -> Result<(), Left> {
+        self.append(RunCommand::Finish { epoch: self.epoch }, Vec::new()).await?;
+        Ok(())
+    }
+
+    /// Appends; while the database is away it asks again with the same command id, so that an
+    /// outcome is neither lost nor doubled.
+    async fn append(&self, command: RunCommand, guards: Vec<Guard>) -> Outcome<Run> {
+        let request = self.request();
+        let mut wait = Duration::from_millis(100);
+        loop {
+            let answer = stream::execute_guarded::<Run>(
+                &self.targets.log,
+                self.run.into(),
+                &request,
+                command.clone(),
+                guards.clone(),
+            )
+            .await;
+            match &answer {
+                Err(StreamError::Append {
+                    source: AppendError::Unavailable(_) | AppendError::Overloaded,
+                    ..
+                }) if !self.stopping.is_cancelled() => {
+                    tracing::warn!(run.id = %self.run, "the log is not available; trying again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(5));
+                }
+                Ok(_) | Err(_) => return answer,
+            }
+        }
+    }
+}
+
+fn running(outcome: Outcome<Run>) -> Result<Running, Left> {
+    match outcome?.state {
+        RunState::Running(running) => Ok(running),
+        RunState::Finished(finished) => Ok(finished.run),
+        RunState::Absent => Err(Left::Taken),
+    }
+}

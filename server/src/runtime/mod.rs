@@ -1,0 +1,20 @@
+//! What happens between an event and the world: planning, execution, discovery, and the reactor that
+//! performs the effects of process managers.
+//!
+//! Nothing here decides. Every step asks an aggregate through [`crate::stream`], and an effect is
+//! sent only after the intent for it is in the log.
+
+mod discovery;
+mod engine;
+mod lease;
+mod planner;
+mod reactor;
+mod step;
+mod targets;
+
+pub use discovery::{DiscoverError, Discoverer};
+pub use lease::clear as clear_leases;
+pub use engine::{Engine, EngineOptions};
+pub use planner::{PlanError, Planner};
+pub use reactor::Reactor;
+pub use targets::{OpenError, Opened, Targets, change_owner, owner as connection_owner};

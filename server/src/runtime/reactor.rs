@@ -1,0 +1,257 @@
+//! Follows the log and performs what the process managers ask for.
+//!
+//! One reactor is at work per installation (an advisory lock in the database); the others wait for
+//! the lock. Effects are repeatable, so a position is stored after its effects, and what a crash
+//! interrupted is done again.
+
+use std::time::Duration;
+
+use nexplane_core::change::{Change, ChangeCommand, ChangeState};
+use nexplane_core::connection::{Connection, ConnectionCommand};
+use nexplane_core::event::Recorded;
+use nexplane_core::host::Host;
+use nexplane_core::id::{ChangeId, ConnectionId, HostId, RunId};
+use nexplane_core::process::{Effect, react};
+use nexplane_core::risk::Environment;
+use nexplane_core::run::event::RunOutcome;
+use nexplane_core::run::{Run, RunCommand, RunState};
+use nexplane_projections::upkeep;
+use nexplane_store::log::{Cursor, Log};
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
+
+use super::discovery::Discoverer;
+use super::engine::Engine;
+use crate::problem::chain;
+use crate::stream::{self, Request, StreamError};
+
+/// Key of the advisory lock: the first eight bytes of SHA-256("nexplane reactor").
+const LOCK: i64 = 0x5d0b_6b4e_9a3c_1f27;
+
+/// How often runs and approvals that nobody woke anybody for are looked at.
+const SWEEP: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+pub struct Reactor {
+    pub pool: PgPool,
+    pub log: Log,
+    pub engine: Engine,
+    pub discoverer: Discoverer,
+}
+
+impl Reactor {
+    /// Works until `stop`; starts over after an error, with a pause.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let worked = tokio::select! {
+                worked = self.work() => worked,
+                () = stop.cancelled() => return,
+            };
+            if let Err(error) = worked {
+                tracing::warn!(cause = %chain(&*error), "the reactor starts over");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn work(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let mut lock = PgConnection::connect_with(&self.pool.connect_options()).await?;
+        sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut lock).await?;
+        let next: i64 = sqlx::query_scalar("SELECT next_position FROM nexplane.reactor")
+            .fetch_one(&mut lock)
+            .await?;
+        let head = self.log.head().await?;
+        let mut subscription = self.log.subscribe(Cursor {
+            incarnation: head.incarnation,
+            position: u64::try_from(next)?,
+            last_leaf_hash: None,
+        });
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                batch = subscription.next() => {
+                    let batch = batch?;
+                    for stored in &batch {
+                        self.perform_all(&stream::recorded(stored)?).await?;
+                    }
+                    if let Some(last) = batch.last() {
+                        // Also says whether the lock's connection is still there.
+                        sqlx::query("UPDATE nexplane.reactor SET next_position = $1")
+                            .bind(i64::try_from(last.position + 1)?)
+                            .execute(&mut lock)
+                            .await?;
+                    }
+                }
+                _ = sweep.tick() => {
+                    sqlx::query("SELECT 1").execute(&mut lock).await?;
+                    self.sweep().await?;
+                }
+            }
+        }
+    }
+
+    async fn perform_all(
+        &self,
+        recorded: &Recorded,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        for effect in react(recorded) {
+            let cause = recorded.header.id;
+            let correlation = recorded.header.correlation;
+            let purpose = format!("{effect:?}");
+            let request = Request::following(cause, correlation, &purpose, stream::now());
+            match effect {
+                Effect::BeginRun { change, run } => self.begin_run(change, run, &request).await?,
+                Effect::ReportOutcome { run } => self.report_outcome(run, &request).await?,
+                Effect::ReportRollback { change } => self.report_rollback(change, &request).await?,
+                Effect::ConnectHost { host } => self.connect_host(host, &request).await?,
+                Effect::DiscoverHost { host } => {
+                    let discoverer = self.discoverer.clone();
+                    tokio::spawn(async move {
+                        let connection = ConnectionId(host.0);
+                        if let Err(error) = discoverer.discover(connection, &request).await {
+                            tracing::warn!(host.id = %host, cause = %chain(&error), "could not read the facts of a host");
+                        }
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the run of a change; on a rollback, only once the change to be undone agrees.
+    async fn begin_run(
+        &self,
+        change: ChangeId,
+        run: RunId,
+        request: &Request,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let state = stream::load::<Change>(&self.log, change.into()).await?.state;
+        let ChangeState::Executing(execution) = state else { return Ok(()) };
+        let mut undoes = None;
+        if let Some(original) = execution.subject.rollback_of {
+            let command = ChangeCommand::StartRollback { rollback: change, run };
+            let asked = request.also("start rollback");
+            match stream::execute::<Change>(&self.log, original.into(), &asked, command).await {
+                Ok(done) => {
+                    if let ChangeState::Finished(finish) = done.state {
+                        undoes = Some(finish.execution.run);
+                    }
+                }
+                Err(StreamError::Rejected(rejection)) => {
+                    let command = ChangeCommand::RecordOutcome {
+                        this: change,
+                        run,
+                        outcome: RunOutcome::Failed,
+                        reason: rejection.to_string(),
+                        secrets: Vec::new(),
+                    };
+                    let asked = request.also("refuse rollback");
+                    stream::execute::<Change>(&self.log, change.into(), &asked, command).await?;
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let command = RunCommand::Start {
+            change,
+            plan: execution.plan,
+            approvals: execution.approvers,
+            undoes,
+        };
+        match stream::execute::<Run>(&self.log, run.into(), request, command).await {
+            // Started before the crash that made us come here again.
+            Ok(_) | Err(StreamError::Rejected(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.engine.start(change, run);
+        Ok(())
+    }
+
+    async fn report_outcome(
+        &self,
+        run: RunId,
+        request: &Request,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let state = stream::load::<Run>(&self.log, run.into()).await?.state;
+        let RunState::Finished(finished) = state else { return Ok(()) };
+        let change = finished.run.change;
+        let command = ChangeCommand::RecordOutcome {
+            this: change,
+            run,
+            outcome: finished.outcome,
+            reason: finished.reason.unwrap_or_default(),
+            secrets: finished.run.produced,
+        };
+        match stream::execute::<Change>(&self.log, change.into(), request, command).await {
+            Ok(_) | Err(StreamError::Rejected(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn report_rollback(
+        &self,
+        rollback: ChangeId,
+        request: &Request,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let state = stream::load::<Change>(&self.log, rollback.into()).await?.state;
+        let ChangeState::Finished(finish) = state else { return Ok(()) };
+        let Some(original) = finish.execution.subject.rollback_of else { return Ok(()) };
+        let run = finish.execution.run;
+        let state = stream::load::<Run>(&self.log, run.into()).await?.state;
+        let RunState::Finished(finished) = state else { return Ok(()) };
+        let command = ChangeCommand::RecordRollback {
+            rollback,
+            run,
+            outcome: finished.outcome,
+            reason: finished.reason.unwrap_or_default(),
+        };
+        match stream::execute::<Change>(&self.log, original.into(), request, command).await {
+            Ok(_) | Err(StreamError::Rejected(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A host's connection has the host's own id and name.
+    async fn connect_host(
+        &self,
+        host: HostId,
+        request: &Request,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let state = stream::load::<Host>(&self.log, host.into()).await?.state;
+        let Some(enrolment) = state.enrolment() else { return Ok(()) };
+        let command = ConnectionCommand::Create {
+            name: enrolment.hostname.clone(),
+            connector: "host".to_owned(),
+            environment: Environment::Prod,
+            settings: serde_json::json!({}),
+            credentials: None,
+            host: Some(host),
+        };
+        let connection = ConnectionId(host.0);
+        match stream::execute::<Connection>(&self.log, connection.into(), request, command).await {
+            Ok(_) | Err(StreamError::Rejected(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Runs whose worker went away, and approvals whose time is over.
+    async fn sweep(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        for (change, run) in upkeep::open_runs(&self.pool).await? {
+            self.engine.start(change, run);
+        }
+        let now = stream::now();
+        for change in upkeep::expired_approvals(&self.pool, now).await? {
+            let request = Request::once(nexplane_core::aggregate::Principal::SYSTEM, now);
+            let expire = ChangeCommand::Expire;
+            match stream::execute::<Change>(&self.log, change.into(), &request, expire).await {
+                Ok(_) | Err(StreamError::Rejected(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,560 @@
+//! One step of a run, one move at a time. Each move ends in an event, so a crash between two moves
+//! continues at the second.
+
+use std::time::Duration;
+
+use nexplane_connectors::sdk::{
+    AnyAction, ConnectorError, Produced as Secret, SecretBytes, Snapshot, StepContext,
+};
+use nexplane_core::catalog::EffectClass;
+use nexplane_core::change::event::Produced;
+use nexplane_core::connection::Purpose;
+use nexplane_core::id::JobId;
+use nexplane_core::plan::{Field, Step};
+use nexplane_core::run::event::{Captured, Finding, Reason};
+use nexplane_core::run::{
+    Effect, Intent, Run, RunCommand, RunState, Running, StepPhase, Verified,
+};
+
+use super::engine::{Hold, Left};
+use super::targets::{OpenError, Opened, change_owner};
+use crate::stream;
+use crate::vault::Kind;
+
+/// Whether a run that has stopped at something unknown can still be settled by reading the target.
+pub(super) fn can_settle(run: &Running) -> bool {
+    run.steps.iter().zip(&run.plan.steps).any(|(phase, step)| {
+        matches!(phase, StepPhase::Unknown { .. }) && step.effect_class != EffectClass::Unprotected
+    })
+}
+
+/// Makes the next move; `None` when there is none.
+pub(super) async fn advance(hold: &Hold<'_>, run: &Running) -> Result<Option<Running>, Left> {
+    let Some((step, phase)) = run
+        .plan
+        .steps
+        .iter()
+        .zip(&run.steps)
+        .find(|(_, phase)| !matches!(phase, StepPhase::Verified(_)))
+    else {
+        return Ok(None);
+    };
+    let at = At { hold, run, step };
+    match phase {
+        StepPhase::Planned | StepPhase::Reconciled { finding: Finding::NotApplied, .. } => {
+            at.act().await.map(Some)
+        }
+        // Another epoch's: it may have been sent or not, and nobody is there to say.
+        StepPhase::Intended(_) => at
+            .lose_sight("crash", "The server stopped between the intent and its answer.")
+            .await
+            .map(Some),
+        StepPhase::Unknown { intent, .. } => at.settle(intent).await,
+        StepPhase::Succeeded(effect) => at.verify(&effect.intent, effect.outcome.as_ref()).await,
+        StepPhase::Reconciled { intent, finding: Finding::Applied } => at.verify(intent, None).await,
+        StepPhase::Reconciled { finding: Finding::Conflict, .. }
+        | StepPhase::Verified(_)
+        | StepPhase::Unverified { .. }
+        | StepPhase::Failed { .. }
+        | StepPhase::Blocked { .. } => Ok(None),
+    }
+}
+
+/// A step, and who is at it.
+struct At<'a> {
+    hold: &'a Hold<'a>,
+    run: &'a Running,
+    step: &'a Step,
+}
+
+/// What a rollback step undoes.
+struct Undone {
+    verified: Verified,
+    before: Snapshot,
+}
+
+impl At<'_> {
+    /// Reads the target, compares, intends, and only then acts.
+    async fn act(&self) -> Result<Running, Left> {
+        let (action, opened) = match self.open().await {
+            Ok(opened) => opened,
+            Err(error) => return self.block(&error.into(), Vec::new(), Vec::new(), Vec::new()).await,
+        };
+        let undone = self.undone().await?;
+        let (before, sealed) = match &undone {
+            Some(undone) => match self.read(action, &opened).await {
+                Ok(now) if self.is_settled_for(undone, &now) => (now, None),
+                Ok(now) => {
+                    let why = Why::new(
+                        "moved",
+                        format!(
+                            "{} was moved since the change: it is neither as the change left it nor as it was before. Nothing was undone.",
+                            self.step.target.name
+                        ),
+                    );
+                    let before = undone.before.fields.clone();
+                    return self.block(&why, before, undone.verified.observed.clone(), now.fields).await;
+                }
+                Err(error) => return self.block(&error.into(), Vec::new(), Vec::new(), Vec::new()).await,
+            },
+            None => {
+                let found = action
+                    .inspect(&*opened.session, &self.step.target, &self.step.parameters)
+                    .await;
+                let inspection = match found {
+                    Ok(inspection) => inspection,
+                    Err(error) => {
+                        return self.block(&error.into(), Vec::new(), Vec::new(), Vec::new()).await;
+                    }
+                };
+                if inspection.before.fingerprint != self.step.before_fingerprint {
+                    let why = Why::new(
+                        "moved",
+                        format!(
+                            "{} is not what it was when the plan was made. Nothing was sent; plan again.",
+                            self.step.target.name
+                        ),
+                    );
+                    return self.block(&why, self.planned(false), self.planned(true), inspection.before.fields).await;
+                }
+                if let Some(check) = inspection.checks.iter().find(|check| !check.ok) {
+                    let why = Why::new("precheck", check.detail.clone());
+                    return self.block(&why, self.planned(false), self.planned(true), inspection.before.fields).await;
+                }
+                let sealed = self
+                    .hold
+                    .targets
+                    .vault
+                    .seal(
+                        &change_owner(self.hold.change),
+                        Kind::BeforeState,
+                        &self.step.action,
+                        inspection.before.sealed.expose(),
+                    )
+                    .await?;
+                (inspection.before, Some(sealed))
+            }
+        };
+
+        let captured = Captured {
+            fields: before.fields.clone(),
+            fingerprint: before.fingerprint.clone(),
+            sealed,
+        };
+        let key = self.key();
+        let intend = RunCommand::Intend {
+            step: self.step.no,
+            epoch: self.hold.epoch,
+            key: key.clone(),
+            before: captured,
+        };
+        self.hold.intend(intend).await?;
+
+        // From here on an effect may happen. The lease is looked at once more, right before.
+        let deadline = match self.hold.time_left() {
+            Ok(left) => left.min(self.hold.options.effect),
+            Err(left) => return Err(left),
+        };
+        let cx = self.context(key, deadline, undone.as_ref());
+        let acted = match &undone {
+            None => action
+                .execute(&*opened.session, &cx, &before)
+                .await
+                .map(|done| (done.outcome, done.produced)),
+            Some(undone) => action
+                .rollback(&*opened.session, &cx, &undone.before, undone.verified.effect.outcome.as_ref())
+                .await
+                .map(|done| (done.outcome, Vec::new())),
+        };
+        self.report(acted).await
+    }
+
+    /// Tells the run what came of the effect.
+    async fn report(
+        &self,
+        acted: Result<(serde_json::Value, Vec<Secret>), ConnectorError>,
+    ) -> Result<Running, Left> {
+        let (step, epoch) = (self.step.no, self.hold.epoch);
+        match acted {
+            Ok((outcome, secrets)) => {
+                let produced = self.keep(secrets).await?;
+                self.hold.tell(RunCommand::Succeed { step, epoch, outcome, produced }).await
+            }
+            Err(error) if error.is_outcome_unknown() => {
+                self.lose_sight(error.kind.as_str(), &error.message).await
+            }
+            Err(error) => {
+                let why = Why::from(error);
+                self.hold.tell(RunCommand::Fail { step, epoch, reason: why.0 }).await
+            }
+        }
+    }
+
+    async fn lose_sight(&self, kind: &str, message: &str) -> Result<Running, Left> {
+        let reason = Reason { kind: kind.to_owned(), message: message.to_owned() };
+        let (step, epoch) = (self.step.no, self.hold.epoch);
+        self.hold.tell(RunCommand::LoseSight { step, epoch, reason }).await
+    }
+
+    /// Settles an intent without an answer by reading the target; for targets that remember
+    /// idempotency keys, by asking again with the same one.
+    async fn settle(&self, intent: &Intent) -> Result<Option<Running>, Left> {
+        match self.step.effect_class {
+            EffectClass::Unprotected => return Ok(None),
+            EffectClass::Keyed | EffectClass::Fenced | EffectClass::Verifiable => {}
+        }
+        let undone = self.undone().await?;
+        let before = self.before_of(intent, undone.as_ref()).await?;
+        self.hold.pause(self.hold.options.settle).await?;
+
+        let mut waited = Duration::ZERO;
+        let mut wait = Duration::from_millis(500);
+        let found = loop {
+            match self.look(intent, &before, undone.as_ref()).await {
+                Ok(found) => break found,
+                Err(_) if waited < self.hold.options.patience => {
+                    self.hold.pause(wait).await?;
+                    waited += wait;
+                    wait = (wait * 2).min(Duration::from_secs(10));
+                }
+                // It stays unknown: a person has to settle it.
+                Err(_) => return Ok(None),
+            }
+        };
+        let produced = self.keep(found.secrets).await?;
+        let command = RunCommand::Reconcile {
+            step: self.step.no,
+            epoch: self.hold.epoch,
+            finding: found.finding,
+            evidence: found.evidence,
+            observed: found.observed,
+            produced,
+        };
+        self.hold.tell(command).await.map(Some)
+    }
+
+    async fn look(
+        &self,
+        intent: &Intent,
+        before: &Snapshot,
+        undone: Option<&Undone>,
+    ) -> Result<Found, Why> {
+        let (action, opened) = self.open().await?;
+        if self.step.effect_class == EffectClass::Keyed {
+            return self.ask_again(action, &opened, intent, before, undone).await;
+        }
+        let now = self.read(action, &opened).await?;
+        if now.fingerprint == before.fingerprint && undone.is_none() {
+            return Ok(Found::nothing("The target is as it was before: nothing was done.", now.fields));
+        }
+        match undone {
+            None => {
+                let verification = action
+                    .verify(&*opened.session, &self.step.target, &self.step.parameters, before, None)
+                    .await?;
+                Ok(if verification.satisfied {
+                    Found {
+                        finding: Finding::Applied,
+                        evidence: "The target was read and has the intended state.".to_owned(),
+                        observed: verification.observed,
+                        secrets: verification.produced,
+                    }
+                } else {
+                    Found::conflict(verification.observed)
+                })
+            }
+            Some(undone) if now.fingerprint == undone.before.fingerprint => Ok(Found {
+                finding: Finding::Applied,
+                evidence: "The target was read and has the state before the change.".to_owned(),
+                observed: now.fields,
+                secrets: Vec::new(),
+            }),
+            Some(undone) if now.fingerprint == undone.verified.fingerprint => {
+                Ok(Found::nothing("The target is still as the change left it: nothing was undone.", now.fields))
+            }
+            Some(_) => Ok(Found::conflict(now.fields)),
+        }
+    }
+
+    /// The same key again is the same effect: the target answers what it answered the first time.
+    async fn ask_again(
+        &self,
+        action: &dyn AnyAction,
+        opened: &Opened,
+        intent: &Intent,
+        before: &Snapshot,
+        undone: Option<&Undone>,
+    ) -> Result<Found, Why> {
+        let deadline = self
+            .hold
+            .time_left()
+            .map_err(|_| Why::new("lease", "the lease may have run out".to_owned()))?
+            .min(self.hold.options.effect);
+        let cx = self.context(intent.key.clone(), deadline, undone);
+        let answer = match undone {
+            None => action.execute(&*opened.session, &cx, before).await.map(|done| done.produced),
+            Some(undone) => action
+                .rollback(&*opened.session, &cx, &undone.before, undone.verified.effect.outcome.as_ref())
+                .await
+                .map(|_| Vec::new()),
+        };
+        match answer {
+            Ok(secrets) => Ok(Found {
+                finding: Finding::Applied,
+                evidence: "Asked again with the same key, the target answered that it is done.".to_owned(),
+                observed: Vec::new(),
+                secrets,
+            }),
+            Err(error) if error.is_outcome_unknown() => Err(error.into()),
+            Err(error) => Ok(Found {
+                finding: Finding::Conflict,
+                evidence: format!("Asked again with the same key, the target answered: {}", error.message),
+                observed: Vec::new(),
+                secrets: Vec::new(),
+            }),
+        }
+    }
+
+    /// Reads the target: only what is found there counts as done.
+    async fn verify(
+        &self,
+        intent: &Intent,
+        outcome: Option<&serde_json::Value>,
+    ) -> Result<Option<Running>, Left> {
+        let undone = self.undone().await?;
+        let before = self.before_of(intent, undone.as_ref()).await?;
+        let (step, epoch) = (self.step.no, self.hold.epoch);
+        let mut waited = Duration::ZERO;
+        let mut wait = Duration::from_millis(500);
+        let read = loop {
+            let tried = async {
+                let (action, opened) = self.open().await?;
+                match &undone {
+                    Some(undone) => {
+                        let now = self.read(action, &opened).await?;
+                        let satisfied = now.fingerprint == undone.before.fingerprint;
+                        Ok::<_, Why>((satisfied, now.fields, now.fingerprint))
+                    }
+                    None => {
+                        let v = action
+                            .verify(&*opened.session, &self.step.target, &self.step.parameters, &before, outcome)
+                            .await?;
+                        Ok((v.satisfied, v.observed, v.fingerprint))
+                    }
+                }
+            };
+            match tried.await {
+                Ok(read) => break Ok(read),
+                Err(_) if waited < self.hold.options.patience => {
+                    self.hold.pause(wait).await?;
+                    waited += wait;
+                    wait = (wait * 2).min(Duration::from_secs(10));
+                }
+                Err(why) => break Err(why),
+            }
+        };
+        let command = match read {
+            Ok((true, observed, fingerprint)) => {
+                RunCommand::Verify { step, epoch, observed, fingerprint }
+            }
+            Ok((false, observed, _)) => RunCommand::Unverify {
+                step,
+                epoch,
+                observed,
+                reason: Reason {
+                    kind: "unverified".to_owned(),
+                    message: format!(
+                        "{} was read after the effect and is not as intended.",
+                        self.step.target.name
+                    ),
+                },
+            },
+            Err(Why(reason)) => RunCommand::Unverify {
+                step,
+                epoch,
+                observed: Vec::new(),
+                reason: Reason {
+                    kind: "unverified".to_owned(),
+                    message: format!("The target could not be read after the effect: {}", reason.message),
+                },
+            },
+        };
+        self.hold.tell(command).await.map(Some)
+    }
+
+    async fn block(
+        &self,
+        why: &Why,
+        before: Vec<Field>,
+        after: Vec<Field>,
+        now: Vec<Field>,
+    ) -> Result<Running, Left> {
+        let command = RunCommand::Block {
+            step: self.step.no,
+            epoch: self.hold.epoch,
+            before,
+            after,
+            now,
+            reason: why.0.clone(),
+        };
+        self.hold.tell(command).await
+    }
+
+    async fn open(&self) -> Result<(&dyn AnyAction, Opened), Why> {
+        let action = self.hold.targets.action(&self.step.action)?;
+        let opened = self
+            .hold
+            .targets
+            .open(self.step.connection, Purpose::Execute, Some(self.hold.change), &self.hold.request())
+            .await?;
+        Ok((action, opened))
+    }
+
+    async fn read(&self, action: &dyn AnyAction, opened: &Opened) -> Result<Snapshot, ConnectorError> {
+        action.read(&*opened.session, &self.step.target, &self.step.parameters).await
+    }
+
+    /// On a rollback: the step of the earlier run, with the before-state that was sealed then.
+    async fn undone(&self) -> Result<Option<Undone>, Left> {
+        let Some(undoes) = self.step.undoes else { return Ok(None) };
+        let state = stream::load::<Run>(&self.hold.targets.log, undoes.run.into()).await?.state;
+        let RunState::Finished(finished) = state else { return Err(Left::Taken) };
+        let Some((_, StepPhase::Verified(verified))) = finished.run.step(undoes.step) else {
+            return Err(Left::Taken);
+        };
+        let captured = &verified.effect.intent.before;
+        let sealed = match captured.sealed {
+            Some(id) => {
+                let owner = change_owner(finished.run.change);
+                let bytes = self.hold.targets.vault.open(&owner, id).await?;
+                SecretBytes::new(bytes.expose().to_vec())
+            }
+            None => SecretBytes::new(Vec::new()),
+        };
+        let before = Snapshot {
+            fields: captured.fields.clone(),
+            fingerprint: captured.fingerprint.clone(),
+            sealed,
+        };
+        Ok(Some(Undone { verified: verified.clone(), before }))
+    }
+
+    /// The snapshot that was stored with an intent.
+    async fn before_of(&self, intent: &Intent, undone: Option<&Undone>) -> Result<Snapshot, Left> {
+        if let Some(undone) = undone {
+            return Ok(undone.before.clone());
+        }
+        let sealed = match intent.before.sealed {
+            Some(id) => {
+                let owner = change_owner(self.hold.change);
+                SecretBytes::new(self.hold.targets.vault.open(&owner, id).await?.expose().to_vec())
+            }
+            None => SecretBytes::new(Vec::new()),
+        };
+        Ok(Snapshot {
+            fields: intent.before.fields.clone(),
+            fingerprint: intent.before.fingerprint.clone(),
+            sealed,
+        })
+    }
+
+    /// A target may be undone when it is as the change left it, or as it was before already.
+    fn is_settled_for(&self, undone: &Undone, now: &Snapshot) -> bool {
+        now.fingerprint == undone.verified.fingerprint
+            || now.fingerprint == undone.before.fingerprint
+    }
+
+    fn context(&self, key: String, deadline: Duration, undone: Option<&Undone>) -> StepContext {
+        StepContext {
+            change: self.hold.change,
+            run: self.hold.run,
+            step: self.step.clone(),
+            epoch: self.hold.epoch,
+            idempotency_key: key,
+            plan_digest: self.run.plan.digest.clone(),
+            proof: self.run.plan.proof(),
+            approvals: self.run.approvals.clone(),
+            deadline,
+            undoes_job: undone.and_then(|undone| job_of(&undone.verified.effect)),
+        }
+    }
+
+    fn key(&self) -> String {
+        format!("{}/{}", self.hold.run, self.step.no)
+    }
+
+    /// Stores what was produced, encrypted, and gives back the names to it.
+    async fn keep(&self, secrets: Vec<Secret>) -> Result<Vec<Produced>, Left> {
+        let mut kept = Vec::with_capacity(secrets.len());
+        for secret in secrets {
+            let owner = change_owner(self.hold.change);
+            let id =
+                self.hold.targets.vault.seal(&owner, Kind::Produced, &secret.name, secret.value.expose().as_bytes()).await?;
+            kept.push(Produced { id, name: secret.name });
+        }
+        Ok(kept)
+    }
+
+    /// What the plan's diff says of the target, before or after.
+    fn planned(&self, after: bool) -> Vec<Field> {
+        self.step
+            .diff
+            .iter()
+            .map(|line| {
+                let value = if after { &line.after } else { &line.before };
+                Field::new(line.field.clone(), value.clone())
+            })
+            .collect()
+    }
+}
+
+/// The job by which an agent did a step.
+fn job_of(effect: &Effect) -> Option<JobId> {
+    effect.outcome.as_ref()?.get("job")?.as_str()?.parse().ok()
+}
+
+/// What was found at a target whose outcome was unknown.
+struct Found {
+    finding: Finding,
+    evidence: String,
+    observed: Vec<Field>,
+    secrets: Vec<Secret>,
+}
+
+impl Found {
+    fn nothing(evidence: &str, observed: Vec<Field>) -> Self {
+        let evidence = evidence.to_owned();
+        Self { finding: Finding::NotApplied, evidence, observed, secrets: Vec::new() }
+    }
+
+    fn conflict(observed: Vec<Field>) -> Self {
+        let evidence =
+            "The target is neither as it was before nor as intended.".to_owned();
+        Self { finding: Finding::Conflict, evidence, observed, secrets: Vec::new() }
+    }
+}
+
+/// Why a step did not go on, in words that may be shown.
+#[derive(Clone, Debug)]
+struct Why(Reason);
+
+impl Why {
+    fn new(kind: &str, message: String) -> Self {
+        Self(Reason { kind: kind.to_owned(), message })
+    }
+}
+
+impl From<ConnectorError> for Why {
+    fn from(error: ConnectorError) -> Self {
+        Self::new(error.kind.as_str(), error.message)
+    }
+}
+
+impl From<OpenError> for Why {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Connector(error) => error.into(),
+            other => Self::new("connection", other.to_string()),
+        }
+    }
+}

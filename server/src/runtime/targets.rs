@@ -1,0 +1,169 @@
+//! Sessions with targets: credentials out of the secret table, with an event, into a connector.
+
+use std::fmt;
+use std::sync::Arc;
+
+use nexplane_connectors::host::{HostJobs, HostPort};
+use nexplane_connectors::sdk::{
+    AnyAction, AnySession, CALL_TIMEOUT, ConnectorError, DigestKey, Egress, OpenContext, Registry,
+    SecretJson,
+};
+use nexplane_core::asset::{Asset, AssetState};
+use nexplane_core::connection::{
+    Active, Connection, ConnectionCommand, ConnectionRejection, ConnectionState, Purpose,
+};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId};
+use nexplane_core::plan::TargetRef;
+use nexplane_store::log::Log;
+
+use crate::stream::{self, LoadError, Request, StreamError};
+use crate::vault::{Vault, VaultError};
+
+/// The way to targets.
+#[derive(Clone)]
+pub struct Targets {
+    pub log: Log,
+    pub registry: Arc<Registry>,
+    pub vault: Vault,
+    pub egress: Arc<Egress>,
+    pub digest_key: DigestKey,
+    pub hosts: Arc<dyn HostJobs>,
+}
+
+impl fmt::Debug for Targets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Targets").finish_non_exhaustive()
+    }
+}
+
+/// An open session and the connection it belongs to.
+pub struct Opened {
+    pub session: Box<dyn AnySession>,
+    pub connection: Active,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("connection", &self.connection.name).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("there is no such connection")]
+    NoConnection,
+    #[error("connector '{0}' is not in this build")]
+    NoConnector(String),
+    #[error("there is no such action: '{0}'")]
+    NoAction(String),
+    #[error("asset {0} is not known, or gone")]
+    NoAsset(AssetId),
+    #[error(transparent)]
+    Connection(#[from] StreamError<ConnectionRejection>),
+    #[error("could not read the log")]
+    Load(#[from] LoadError),
+    #[error("could not open the credentials")]
+    Vault(#[from] VaultError),
+    #[error(transparent)]
+    Connector(#[from] ConnectorError),
+}
+
+impl Targets {
+    pub fn action(&self, id: &str) -> Result<&dyn AnyAction, OpenError> {
+        self.registry.action(id).ok_or_else(|| OpenError::NoAction(id.to_owned()))
+    }
+
+    /// The connection as its stream says.
+    pub async fn connection(&self, id: ConnectionId) -> Result<Active, OpenError> {
+        match stream::load::<Connection>(&self.log, id.into()).await?.state {
+            ConnectionState::Active(active) => Ok(active),
+            ConnectionState::Absent | ConnectionState::Removed(_) => Err(OpenError::NoConnection),
+        }
+    }
+
+    /// An asset that is there, as a target of its connection.
+    pub async fn target(&self, id: AssetId) -> Result<(TargetRef, Located), OpenError> {
+        match stream::load::<Asset>(&self.log, id.into()).await?.state {
+            AssetState::Present(present) => {
+                let target = TargetRef {
+                    asset: id,
+                    kind: present.identity.asset_type,
+                    external_key: present.identity.external_key,
+                    name: present.facts.name,
+                };
+                let located = Located {
+                    connection: present.identity.connection,
+                    environment: present.annotations.environment,
+                    critical: present.annotations.critical,
+                };
+                Ok((target, located))
+            }
+            AssetState::Absent | AssetState::Gone(_) => Err(OpenError::NoAsset(id)),
+        }
+    }
+
+    /// Opens a session. That the credentials were decrypted, by whom and why, is an event.
+    pub async fn open(
+        &self,
+        id: ConnectionId,
+        purpose: Purpose,
+        change: Option<ChangeId>,
+        request: &Request,
+    ) -> Result<Opened, OpenError> {
+        let command = ConnectionCommand::OpenCredentials { purpose, change };
+        let once = Request {
+            command: nexplane_core::id::CommandId(uuid::Uuid::now_v7()),
+            if_match: None,
+            ..request.clone()
+        };
+        let done = stream::execute::<Connection>(&self.log, id.into(), &once, command).await?;
+        let ConnectionState::Active(connection) = done.state else {
+            return Err(OpenError::NoConnection);
+        };
+        let connector = self
+            .registry
+            .connector(&connection.connector)
+            .ok_or_else(|| OpenError::NoConnector(connection.connector.clone()))?;
+        let credentials = match connection.credentials {
+            Some(secret) => self.vault.open_json(&owner(id), secret).await?,
+            None => SecretJson::new(connection.settings.clone()),
+        };
+        let host = connection.host.map(|host| HostPort {
+            id: host,
+            name: connection.name.clone(),
+            jobs: Arc::clone(&self.hosts),
+        });
+        let cx = OpenContext { connection: id, host, ..self.context(id) };
+        let session = connector.open(credentials, &cx).await?;
+        Ok(Opened { session, connection })
+    }
+
+    /// What sessions need besides credentials, for a connection without an agent.
+    pub fn context(&self, connection: ConnectionId) -> OpenContext {
+        OpenContext {
+            connection,
+            egress: Arc::clone(&self.egress),
+            digest_key: self.digest_key.clone(),
+            call_timeout: CALL_TIMEOUT,
+            host: None,
+        }
+    }
+}
+
+/// Where an asset is, and what operators say about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Located {
+    pub connection: ConnectionId,
+    pub environment: Option<nexplane_core::risk::Environment>,
+    pub critical: bool,
+}
+
+/// Who owns a connection's credentials in the secret table.
+pub fn owner(connection: ConnectionId) -> String {
+    format!("connection:{connection}")
+}
+
+/// Who owns a change's before-states and produced secrets in the secret table.
+pub fn change_owner(change: ChangeId) -> String {
+    format!("change:{change}")
+}

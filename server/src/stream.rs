@@ -1,0 +1,269 @@
+//! From a command to events in the log: load, decide, append, and again when somebody was quicker.
+
+use std::time::Duration;
+
+use nexplane_core::aggregate::{Asked, Decider, Principal, Reject};
+use nexplane_core::event::{Event, Recorded, UnreadableEvent};
+use nexplane_core::id::{CommandId, StreamId};
+use nexplane_core::record::BadRecord;
+use nexplane_core::time::Timestamp;
+use nexplane_store::log::{Append, AppendError, Guard, Log, NewEvent, ReadError, Stored};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// How often a command is decided again after a conflict before the caller hears of it.
+const ATTEMPTS: u32 = 16;
+
+/// One request, however many streams it touches.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub command: CommandId,
+    pub hash: [u8; 32],
+    pub by: Principal,
+    pub at: Timestamp,
+    pub correlation: Uuid,
+    pub causation: Uuid,
+    /// The stream version that the caller saw (`If-Match`).
+    pub if_match: Option<u64>,
+}
+
+impl Request {
+    /// A request of Nexplane itself that is repeatable: the same cause and purpose give the same
+    /// command id, so doing it again after a crash has no second effect.
+    pub fn following(cause: Uuid, correlation: Uuid, purpose: &str, at: Timestamp) -> Self {
+        Self {
+            command: CommandId(Uuid::new_v5(&cause, purpose.as_bytes())),
+            hash: Sha256::digest(purpose.as_bytes()).into(),
+            by: Principal::SYSTEM,
+            at,
+            correlation,
+            causation: cause,
+            if_match: None,
+        }
+    }
+
+    /// A request that is made once and never repeated.
+    pub fn once(by: Principal, at: Timestamp) -> Self {
+        let id = Uuid::now_v7();
+        Self {
+            command: CommandId(id),
+            hash: [0; 32],
+            by,
+            at,
+            correlation: id,
+            causation: id,
+            if_match: None,
+        }
+    }
+
+    /// Another command of the same request, on another stream.
+    #[must_use]
+    pub fn also(&self, purpose: &str) -> Self {
+        Self {
+            command: CommandId(Uuid::new_v5(&self.command.0, purpose.as_bytes())),
+            if_match: None,
+            ..self.clone()
+        }
+    }
+
+    /// The same request with the powers of Nexplane itself: for what follows from it.
+    #[must_use]
+    pub fn as_system(&self, purpose: &str) -> Self {
+        Self { by: Principal::SYSTEM, ..self.also(purpose) }
+    }
+}
+
+/// An aggregate as it is in the log.
+#[derive(Clone, Debug)]
+pub struct Loaded<D: Decider> {
+    pub state: D::State,
+    /// 0 when the stream does not exist.
+    pub version: u64,
+}
+
+/// What a command led to.
+#[derive(Clone, Debug)]
+pub struct Done<D: Decider> {
+    pub state: D::State,
+    pub version: u64,
+    /// Position of the last event; `None` when nothing had to happen.
+    pub position: Option<u64>,
+    pub events: Vec<D::Event>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError<R: std::error::Error + 'static> {
+    #[error(transparent)]
+    Rejected(R),
+    /// `If-Match` names another version.
+    #[error("the version is {actual}, not {expected}")]
+    Stale { expected: u64, actual: u64 },
+    #[error("could not read stream {stream}")]
+    Read {
+        stream: StreamId,
+        #[source]
+        source: LoadError,
+    },
+    #[error("could not append to stream {stream}")]
+    Append {
+        stream: StreamId,
+        #[source]
+        source: AppendError,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    #[error(transparent)]
+    Record(#[from] BadRecord),
+    #[error(transparent)]
+    Event(#[from] UnreadableEvent),
+}
+
+pub type Outcome<D> = Result<Done<D>, StreamError<<D as Decider>::Rejection>>;
+
+/// Reads stored events as events.
+pub fn recorded(stored: &Stored) -> Result<Recorded, LoadError> {
+    let (header, event) = Event::decode(stored.decode()?)?;
+    Ok(Recorded { position: stored.position, header, event })
+}
+
+/// All events of a stream, up to a position when one is given.
+pub async fn history(
+    log: &Log,
+    stream: StreamId,
+    until: Option<u64>,
+) -> Result<Vec<Recorded>, LoadError> {
+    log.read_stream(stream, 1, until).await?.iter().map(recorded).collect()
+}
+
+/// Folds a stream.
+pub async fn load<D: Decider>(log: &Log, stream: StreamId) -> Result<Loaded<D>, LoadError> {
+    let events = log.read_stream(stream, 1, None).await?;
+    fold(Loaded { state: D::State::default(), version: 0 }, &events)
+}
+
+/// Carries a folded stream forward to what it is now.
+pub async fn catch_up<D: Decider>(
+    log: &Log,
+    stream: StreamId,
+    loaded: Loaded<D>,
+) -> Result<Loaded<D>, LoadError> {
+    let events = log.read_stream(stream, loaded.version + 1, None).await?;
+    fold(loaded, &events)
+}
+
+fn fold<D: Decider>(mut loaded: Loaded<D>, events: &[Stored]) -> Result<Loaded<D>, LoadError> {
+    for stored in events {
+        let Recorded { header, event, .. } = recorded(stored)?;
+        if let Some(event) = D::own(&event) {
+            loaded.state = D::evolve(loaded.state, event, header.actor, header.at);
+        }
+        loaded.version = header.version;
+    }
+    Ok(loaded)
+}
+
+/// Decides a command on what the stream is now, and appends what follows.
+pub async fn execute<D: Decider>(
+    log: &Log,
+    stream: StreamId,
+    request: &Request,
+    command: D::Command,
+) -> Outcome<D>
+where
+    D::Command: Clone,
+{
+    execute_guarded::<D>(log, stream, request, command, Vec::new()).await
+}
+
+/// The same, only while other streams are at the versions that the caller saw.
+pub async fn execute_guarded<D: Decider>(
+    log: &Log,
+    stream: StreamId,
+    request: &Request,
+    command: D::Command,
+    guards: Vec<Guard>,
+) -> Outcome<D>
+where
+    D::Command: Clone,
+{
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let loaded = load::<D>(log, stream)
+            .await
+            .map_err(|source| StreamError::Read { stream, source })?;
+        if let Some(expected) = request.if_match.filter(|expected| *expected != loaded.version) {
+            return Err(StreamError::Stale { expected, actual: loaded.version });
+        }
+        let asked =
+            Asked { by: request.by.clone(), at: request.at, command: command.clone() };
+        let events = D::decide(&loaded.state, asked).map_err(StreamError::Rejected)?;
+        if events.is_empty() {
+            let Loaded { state, version } = loaded;
+            return Ok(Done { state, version, position: None, events });
+        }
+        let append = Append {
+            command: request.command,
+            request_hash: request.hash,
+            stream,
+            expected_version: loaded.version,
+            guards: guards.clone(),
+            events: events.iter().map(|event| new_event(event.clone().into())).collect(),
+            actor: request.by.actor,
+            at: request.at,
+            correlation: request.correlation,
+            causation: request.causation,
+        };
+        match log.append(append).await {
+            // The events of the first time are what the stream has: read it again.
+            Ok(appended) if appended.duplicate => {
+                let Loaded { state, version } = load::<D>(log, stream)
+                    .await
+                    .map_err(|source| StreamError::Read { stream, source })?;
+                let position = Some(appended.last_position);
+                return Ok(Done { state, version, position, events });
+            }
+            Ok(appended) => {
+                let version = loaded.version + events.len() as u64;
+                let state = events.iter().fold(loaded.state, |state, event| {
+                    D::evolve(state, event, request.by.actor, request.at)
+                });
+                let position = Some(appended.last_position);
+                return Ok(Done { state, version, position, events });
+            }
+            Err(AppendError::Conflict { .. })
+                if attempt < ATTEMPTS && request.if_match.is_none() =>
+            {
+                tokio::time::sleep(Duration::from_millis(u64::from(attempt))).await;
+            }
+            Err(AppendError::Conflict { expected, actual, .. }) => {
+                return Err(StreamError::Stale { expected, actual });
+            }
+            Err(source) => return Err(StreamError::Append { stream, source }),
+        }
+    }
+}
+
+fn new_event(event: Event) -> NewEvent {
+    let encoded = event.encode();
+    NewEvent { id: Uuid::now_v7(), kind: encoded.kind, schema: encoded.schema, data: encoded.data }
+}
+
+impl<R: Reject> StreamError<R> {
+    /// The rejection, when the domain said no.
+    pub const fn rejection(&self) -> Option<&R> {
+        match self {
+            Self::Rejected(rejection) => Some(rejection),
+            Self::Stale { .. } | Self::Read { .. } | Self::Append { .. } => None,
+        }
+    }
+}
+
+/// Now, as events are stamped.
+pub fn now() -> Timestamp {
+    Timestamp::new(jiff::Timestamp::now())
+}

@@ -1,0 +1,87 @@
+//! The dashboard: files made by `frontend/build`, inside the executable.
+//!
+//! Names of assets carry a hash of their content and are cached for ever; the page itself is not.
+//! Every path that is not a file is the page: the dashboard has its own addresses.
+
+use axum::Router;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{Html, IntoResponse, Response};
+use rust_embed::{EmbeddedFile, RustEmbed};
+
+#[derive(RustEmbed)]
+#[folder = "../frontend/dist/"]
+#[allow_missing = true]
+struct Dist;
+
+/// Nothing but our own files; WebAssembly may be compiled.
+const CSP: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
+     img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; \
+     frame-ancestors 'none'; manifest-src 'self'";
+
+pub fn router() -> Router {
+    Router::new().fallback(file)
+}
+
+async fn file(uri: Uri, headers: HeaderMap) -> Response {
+    let path = uri.path().trim_start_matches('/');
+    let mut response = if path.starts_with("assets/") {
+        match asset(path, &headers) {
+            Some(response) => response,
+            None => StatusCode::NOT_FOUND.into_response(),
+        }
+    } else {
+        page()
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
+}
+
+fn page() -> Response {
+    let Some(page) = Dist::get("index.html") else {
+        let text = "<!doctype html><title>Nexplane</title><p>This build has no dashboard. Run <code>just web</code> and build again; the API is at <a href=\"/api/docs\">/api/docs</a>.";
+        return (StatusCode::NOT_FOUND, Html(text)).into_response();
+    };
+    let mut response = page.data.into_owned().into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn asset(path: &str, headers: &HeaderMap) -> Option<Response> {
+    let brotli = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.split(',').any(|coding| coding.trim().starts_with("br")));
+    let compressed: Option<EmbeddedFile> =
+        if brotli { Dist::get(&format!("{path}.br")) } else { None };
+    let encoded = compressed.is_some();
+    let file = compressed.or_else(|| Dist::get(path))?;
+    let mut response = file.data.into_owned().into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type(path)));
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+    headers.insert(header::CACHE_CONTROL, forever);
+    if encoded {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
+    }
+    Some(response)
+}
+
+fn media_type(path: &str) -> &'static str {
+    match path.rsplit('.').next().unwrap_or_default() {
+        "css" => "text/css; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "json" | "webmanifest" => "application/json",
+        "svg" => "image/svg+xml",
+        "wasm" => "application/wasm",
+        "woff2" => "font/woff2",
+        "png" => "image/png",
+        _ => "application/octet-stream",
+    }
+}

@@ -1,0 +1,19 @@
+//! The tests of the store that need a real PostgreSQL.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a helper of tests may fail like a test"
+)]
+
+mod embedded_cluster;
+mod log_append;
+mod log_contention;
+mod log_eventually;
+mod log_faults;
+mod log_fixture;
+mod log_read;
+mod log_subscription;
+mod secret_store;
+mod testing_database;
