@@ -70,7 +70,7 @@ pub struct ConnectorSpec {
     pub description: String,
     /// JSON Schema of the credentials; `x-secret: true` marks fields that are write-only.
     pub credentials: Value,
-    /// Whether people make connections of it (`host` connections come with their agents).
+    /// Whether people make its connections, rather than agents bringing theirs.
     pub managed: bool,
     pub asset_types: Vec<String>,
     pub actions: Vec<ActionSpec>,

@@ -83,9 +83,10 @@ pub async fn get<T: DeserializeOwned>(path: &str) -> Result<T, ApiError> {
     get_at(path, None).await
 }
 
-/// Reads what is at least as new as `position`.
+/// Reads what is at least as new as `position`, and as everything that this page has seen: nobody
+/// should do something and then not find it in a list.
 pub async fn get_at<T: DeserializeOwned>(path: &str, position: Option<u64>) -> Result<T, ApiError> {
-    let position = position.map(|position| position.to_string());
+    let position = position.max(POSITION.get()).map(|position| position.to_string());
     let headers: Vec<(&str, &str)> =
         position.iter().map(|position| ("X-Min-Position", position.as_str())).collect();
     let response = send(Method::GET, path, &headers, None).await?;

@@ -74,6 +74,8 @@ impl PartialEq for Live {
 struct Hub {
     line: RefCell<Option<Line>>,
     listeners: RefCell<BTreeMap<u64, Listener>>,
+    /// What this line was asked for; the server keeps it until the line closes.
+    subscribed: RefCell<BTreeSet<String>>,
     next_listener: Cell<u64>,
     /// Of the last notice; where a replay has to start.
     position: Cell<Option<u64>>,
@@ -111,6 +113,7 @@ impl Live {
         let hub = Rc::new(Hub {
             line: RefCell::default(),
             listeners: RefCell::default(),
+            subscribed: RefCell::default(),
             next_listener: Cell::new(0),
             position: Cell::new(api::newest_position()),
             attempt: Cell::new(0),
@@ -140,14 +143,11 @@ impl Live {
 
     fn listen(&self, topics: &[String], callback: Callback<Event>) -> Subscription {
         let hub = &self.0;
-        let known = hub.topics();
         let id = hub.next_listener.replace(hub.next_listener.get() + 1);
         let topics: BTreeSet<String> = topics.iter().cloned().collect();
-        let news = !topics.is_subset(&known);
+        let new = topics.difference(&hub.subscribed.borrow()).cloned().collect();
         hub.listeners.borrow_mut().insert(id, Listener { topics, callback });
-        if news {
-            hub.subscribe();
-        }
+        hub.subscribe(new);
         Subscription { hub: Rc::clone(hub), id }
     }
 }
@@ -157,23 +157,27 @@ impl Hub {
         self.listeners.borrow().values().flat_map(|listener| listener.topics.clone()).collect()
     }
 
-    /// Tells the server everything that is listened to, and from where.
-    fn subscribe(&self) {
-        let topics = self.topics();
+    /// Asks for more topics, and for what was missed of them. Whoever listens has not read its rows
+    /// yet, or not since the line was lost, so the newest position known now is early enough.
+    fn subscribe(&self, topics: BTreeSet<String>) {
         let line = self.line.borrow();
         let Some(line) = line.as_ref().filter(|line| line.socket.ready_state() == WebSocket::OPEN)
         else {
-            return; // said again when it opens
+            return; // asked for when it opens
         };
         if topics.is_empty() {
             return;
         }
-        let since = self.position.get().or_else(api::newest_position);
-        let message = Subscribe { subscribe: topics.into_iter().collect(), since };
+        self.subscribed.borrow_mut().extend(topics.iter().cloned());
+        let message = Subscribe { subscribe: topics.into_iter().collect(), since: self.since() };
         if let Ok(text) = serde_json::to_string(&message) {
             // A failure to send is followed by a close, which reconnects.
             let _ = line.socket.send_with_str(&text);
         }
+    }
+
+    fn since(&self) -> Option<u64> {
+        self.position.get().or_else(api::newest_position)
     }
 
     fn receive(&self, text: &str) {
@@ -219,11 +223,13 @@ fn connect(hub: &Rc<Hub>) {
         let (hub, opened) = (Rc::clone(hub), Rc::clone(&opened));
         move |_| {
             opened.set(true);
-            let again = hub.attempt.replace(0) > 0;
+            hub.attempt.set(0);
             hub.on_status.emit(Status::Live);
-            let replay = hub.position.get().or_else(api::newest_position).is_some();
-            hub.subscribe();
-            if again && !replay {
+            let replayed = hub.since().is_some();
+            hub.subscribed.borrow_mut().clear();
+            hub.subscribe(hub.topics());
+            if !replayed {
+                // What was read before the line was open may have changed in between.
                 hub.tell(&Event::Resync);
             }
         }

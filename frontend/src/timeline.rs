@@ -23,7 +23,9 @@ pub enum Progress {
 
 /// The stations of a change that goes well, or as far as it went.
 pub fn stations(change: &ChangeView, events: &[EventView]) -> Vec<Station> {
-    let last = |kind: &str| events.iter().rev().find(|event| event.kind == kind);
+    let last = |kind: &str| {
+        events.iter().filter(|event| event.kind == kind).max_by_key(|event| event.position)
+    };
     let path: [(&'static str, &[&str]); 4] = [
         ("Drafted", &["change.drafted"]),
         ("Submitted", &["change.submitted"]),
@@ -48,7 +50,8 @@ pub fn stations(change: &ChangeView, events: &[EventView]) -> Vec<Station> {
     if ends(change.state) {
         // What a closed change never reached does not lie ahead of it.
         stations.truncate(reached + 1);
-        let closing = events.iter().rev().find(|event| closes(&event.kind));
+        let closing =
+            events.iter().filter(|event| closes(&event.kind)).max_by_key(|event| event.position);
         let label = words::change_state(change.state);
         stations.push(Station {
             label: label.text,

@@ -153,10 +153,12 @@ impl Projections {
         Ok(Self { shared: Arc::new(shared), tasks: Arc::new(tasks) })
     }
 
-    /// Starts one task per projection. Once per process is enough; a second start gives each
-    /// projection a second task, which waits for the first one's lease.
+    /// Starts one task per projection, once: a second start does nothing.
     pub fn start(&self, role: Role) {
         let mut running = self.tasks.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if !running.is_empty() {
+            return;
+        }
         for seat in &self.shared.seats {
             running.push(tokio::spawn(worker::run(
                 Arc::clone(&self.shared),

@@ -84,7 +84,7 @@ CREATE UNIQUE INDEX agent_jobs_key ON nexplane.agent_jobs (host_id, key) WHERE w
 -- What a poll looks for.
 CREATE INDEX agent_jobs_open ON nexplane.agent_jobs (host_id, seq)
     WHERE finished_at IS NULL AND withdrawn_at IS NULL;
-CREATE INDEX agent_jobs_questions ON nexplane.agent_jobs (finished_at) WHERE NOT has_effect;
+CREATE INDEX agent_jobs_questions ON nexplane.agent_jobs (created_at) WHERE NOT has_effect;
 
 -- The chain of receipts of each host.
 CREATE TABLE nexplane.agent_receipts (
@@ -99,3 +99,4 @@ CREATE TABLE nexplane.agent_receipts (
     received_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (host_id, number)
 );
+CREATE INDEX agent_receipts_job ON nexplane.agent_receipts (job_id);

@@ -22,6 +22,8 @@ use crate::runtime::{self, Discoverer, Engine, EngineOptions, Planner, Reactor, 
 use crate::stream;
 use crate::web;
 
+/// How long a start waits for the read model of hosts.
+const HOSTS_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 /// Seconds that the link for the first admin works.
 const FIRST_RUN_S: i64 = 24 * 60 * 60;
 
@@ -71,11 +73,19 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     )
     .await?;
     projections.start(Role::Worker);
+    // Who may act is read from the read model of hosts, so it has to be whole.
+    let head = log.head().await?.next_position;
+    if let Some(last) = head.checked_sub(1) {
+        let hosts = projections.wait_for_some(&["hosts"], last, HOSTS_WITHIN).await;
+        hosts.context("the read model of hosts does not catch up; 'nexplane projections list' tells why")?;
+    }
 
     let registry = Arc::new(Registry::standard());
     let egress = Arc::new(Egress::new(EgressRules::default()));
     let digest_key = open::digest_key(directory, vault).await?;
-    let hosts = hosts::start(&opened, gateway_listen, &options.gateway_names).await?;
+    let stop = CancellationToken::new();
+    let hosts =
+        hosts::start(&opened, gateway_listen, &options.gateway_names, stop.clone()).await?;
     let targets = Targets {
         log: log.clone(),
         registry,
@@ -107,7 +117,6 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
         throttle: Throttle::default(),
     });
 
-    let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let reactor = Reactor { pool: pool.clone(), log: log.clone(), engine, discoverer };
     tasks.spawn(reactor.run(stop.clone()));

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod cli;
 mod conformance;
 mod crash;
 mod linux;

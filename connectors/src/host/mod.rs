@@ -52,7 +52,7 @@ impl Connector for Host {
         title: "Host",
         description: "One machine with a Nexplane agent. Its connection comes with the agent's \
                       enrolment and carries the machine's name.",
-        managed: true,
+        managed: false,
         asset_types: &["host"],
     };
     type Credentials = Credentials;

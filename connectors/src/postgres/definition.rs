@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::acl::{self, Grant};
+use super::login::gone;
 use super::password::Password;
 use super::role::Role;
 use super::session::{Reader, Session, Work};
@@ -224,16 +225,72 @@ impl Definition {
     }
 
     /// Makes the role again, without its privileges on objects, which [`acl::give`] gives.
-    pub async fn create(&self, work: &Work, name: &Name) -> Result<(), ConnectorError> {
+    pub async fn create(
+        &self,
+        session: &Session,
+        work: &Work,
+        name: &Name,
+    ) -> Result<Role, ConnectorError> {
         let password = self.password.clause().unwrap_or_default();
         let role = name.sql();
-        let mut sql = vec![format!("CREATE ROLE {role} {} {password}", self.attributes.clause())];
+        let create = format!("CREATE ROLE {role} {} {password}", self.attributes.clause());
+        work.reader().batch(&create).await?;
+        let made = Role::find(work.reader(), name).await?.ok_or_else(|| gone(name))?;
+        // From version 16 on, who makes a role becomes its member by that.
+        let implied = memberships(session, work.reader(), made.oid).await?;
+        let mut sql = Vec::new();
         sql.extend(
             self.comment.as_ref().map(|c| format!("COMMENT ON ROLE {role} IS {}", literal(c))),
         );
-        sql.extend(self.memberships.iter().map(Membership::grant));
+        let explicit = self.memberships.iter().filter(|m| !implied.contains(m));
+        sql.extend(explicit.map(Membership::grant));
         sql.extend(self.settings.iter().map(|setting| setting.statement(name)));
-        work.reader().batch(&sql.join("; ")).await
+        work.reader().batch(&sql.join("; ")).await?;
+        Ok(made)
+    }
+
+    /// Why this connection could not make the role again just so; empty when it can.
+    pub async fn obstacles(
+        &self,
+        session: &Session,
+        reader: &Reader,
+    ) -> Result<Vec<String>, ConnectorError> {
+        let account = &session.account;
+        let mut obstacles = Vec::new();
+        let orphans = self.memberships.iter().filter(|m| m.grantor.is_none());
+        obstacles.extend(orphans.map(|m| format!("the grantor of {} is gone", m.words())));
+        if account.superuser {
+            return Ok(obstacles);
+        }
+        let modern = account.version >= 160_000;
+        if self.attributes.bypass_rls && !(modern && account.bypass_rls) {
+            obstacles.push("only a superuser may give it BYPASSRLS".to_owned());
+        }
+        if self.attributes.create_db && modern && !account.create_db {
+            obstacles.push("only who has CREATEDB may give it CREATEDB".to_owned());
+        }
+        let others = self.memberships.iter().filter(|m| {
+            let implied = modern && m.member == account.name.as_str();
+            m.grantor.as_deref().is_some_and(|by| by != account.name.as_str()) && !implied
+        });
+        obstacles.extend(others.map(|m| {
+            let by = m.grantor.as_deref().unwrap_or_default();
+            format!("only a superuser may grant {} in the name of {by}", m.words())
+        }));
+        let names: Vec<_> =
+            self.settings.iter().map(|setting| setting.name.to_lowercase()).collect();
+        let rows = reader
+            .rows(
+                "SELECT DISTINCT n FROM unnest($1::text[]) n WHERE NOT EXISTS \
+                   (SELECT FROM pg_settings WHERE lower(name) = n AND context = 'user') ORDER BY 1",
+                &[&names],
+            )
+            .await?;
+        for row in &rows {
+            let name: String = row.get(0)?;
+            obstacles.push(format!("only a superuser may set {name} for it"));
+        }
+        Ok(obstacles)
     }
 
     pub fn fields(&self) -> Vec<Field> {

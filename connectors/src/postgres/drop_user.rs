@@ -75,7 +75,7 @@ async fn drop_checks(
     let passed_on = acl::passed_on(session, reader, role.oid, None).await?;
     let strange = dependencies(reader, role.oid, STRANGE).await?;
     let granted = dependencies(reader, role.oid, GRANTED).await?;
-    let orphans = definition.memberships.iter().filter(|m| m.grantor.is_none()).count();
+    let obstacles = definition.obstacles(session, reader).await?;
     let none = |list: &[String], fine: String, bad: &str| {
         let ok = list.is_empty();
         (ok, if ok { fine } else { format!("{bad}: {}", list.join("; ")) })
@@ -290,10 +290,9 @@ impl Reversible for DropUser {
             let now = State::read(session, work.reader(), Some(&role)).await?;
             return if now == before.state { Ok(false) } else { Err(moved(&name)) };
         }
-        definition.create(&work, &name).await?;
+        let role = definition.create(session, &work, &name).await?;
         acl::give(&work, &name, &definition.grants).await?;
-        let role = Role::find(work.reader(), &name).await?;
-        let restored = State::read(session, work.reader(), role.as_ref()).await?;
+        let restored = State::read(session, work.reader(), Some(&role)).await?;
         if restored != before.state {
             return Err(ConnectorError::conflict(
                 "the server did not restore exactly the same role; nothing was changed",

@@ -43,7 +43,7 @@ impl Connector for Postgres {
         id: "postgres",
         title: "PostgreSQL",
         description: "Roles and privileges of one PostgreSQL server, version 12 and later.",
-        managed: false,
+        managed: true,
         asset_types: &[role::DATABASE, role::ROLE],
     };
     type Credentials = Credentials;

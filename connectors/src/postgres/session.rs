@@ -36,6 +36,8 @@ pub struct Account {
     pub name: Name,
     pub superuser: bool,
     pub create_role: bool,
+    pub create_db: bool,
+    pub bypass_rls: bool,
     /// May read `pg_authid.rolpassword` in the connection's database.
     pub reads_passwords: bool,
     /// Is a member of `pg_signal_backend`.
@@ -160,7 +162,7 @@ where
 async fn account(reader: &Reader) -> Result<Account, ConnectorError> {
     let row = reader
         .row(
-            "SELECT r.rolname::text, r.rolsuper, r.rolcreaterole, \
+            "SELECT r.rolname::text, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolbypassrls, \
                     pg_has_role('pg_signal_backend', 'USAGE'), \
                     current_database()::text, current_setting('server_version_num')::int \
              FROM pg_roles r WHERE r.rolname = current_user",
@@ -172,9 +174,11 @@ async fn account(reader: &Reader) -> Result<Account, ConnectorError> {
         superuser: row.get(1)?,
         create_role: row.get(2)?,
         reads_passwords: reader.row(MAY_READ, &[]).await?.get(0)?,
-        signals_backends: row.get(3)?,
-        database: row.get(4)?,
-        version: row.get(5)?,
+        create_db: row.get(3)?,
+        bypass_rls: row.get(4)?,
+        signals_backends: row.get(5)?,
+        database: row.get(6)?,
+        version: row.get(7)?,
     })
 }
 

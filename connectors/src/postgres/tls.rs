@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
@@ -31,9 +32,9 @@ pub fn connector(
         }
         (SslMode::Require, None) => Arc::new(Anyone { provider: Arc::clone(&provider) }),
         (SslMode::Require | SslMode::VerifyCa, _) => {
-            Arc::new(AnyName { inner: chain(ca_certificate, &provider)? })
+            Arc::new(Trusted::new(ca_certificate, &provider, false)?)
         }
-        (SslMode::VerifyFull, _) => chain(ca_certificate, &provider)?,
+        (SslMode::VerifyFull, _) => Arc::new(Trusted::new(ca_certificate, &provider, true)?),
     };
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -44,39 +45,54 @@ pub fn connector(
     Ok(Some(MakeRustlsConnect::new(config)))
 }
 
-fn chain(
-    ca_certificate: Option<&str>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, ConnectorError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(pem) = ca_certificate {
-        let bad = "ca_certificate is not a list of PEM certificates";
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            let certificate = certificate.map_err(|e| ConnectorError::invalid(bad).because(e))?;
-            roots.add(certificate).map_err(|e| ConnectorError::invalid(bad).because(e))?;
-        }
-        if roots.is_empty() {
-            return Err(ConnectorError::invalid(bad));
-        }
-    } else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            let message = "this machine has no trusted CAs: give ca_certificate";
-            return Err(ConnectorError::invalid(message));
-        }
-    }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .build()
-        .map_err(|error| ConnectorError::invalid("the CAs cannot be used").because(error))
-}
-
-/// `verify-ca`: the chain counts, the name does not.
+/// `verify-ca` and `verify-full`: the chain counts, and for the latter the name.
 #[derive(Debug)]
-struct AnyName {
+struct Trusted {
     inner: Arc<WebPkiServerVerifier>,
+    /// The given certificates. A server that shows one of them itself is the one that was meant:
+    /// self-signed server certificates are common with PostgreSQL, and libpq takes them so.
+    pinned: Vec<CertificateDer<'static>>,
+    name_counts: bool,
 }
 
-impl ServerCertVerifier for AnyName {
+impl Trusted {
+    fn new(
+        ca_certificate: Option<&str>,
+        provider: &Arc<CryptoProvider>,
+        name_counts: bool,
+    ) -> Result<Self, ConnectorError> {
+        let mut roots = RootCertStore::empty();
+        let mut pinned = Vec::new();
+        if let Some(pem) = ca_certificate {
+            let bad = "ca_certificate is not a list of PEM certificates";
+            for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                let certificate =
+                    certificate.map_err(|e| ConnectorError::invalid(bad).because(e))?;
+                let added = roots.add(certificate.clone());
+                added.map_err(|e| ConnectorError::invalid(bad).because(e))?;
+                pinned.push(certificate);
+            }
+            if roots.is_empty() {
+                return Err(ConnectorError::invalid(bad));
+            }
+        } else {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                let message = "this machine has no trusted CAs: give ca_certificate";
+                return Err(ConnectorError::invalid(message));
+            }
+        }
+        let inner =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+                .build()
+                .map_err(|error| {
+                    ConnectorError::invalid("the CAs cannot be used").because(error)
+                })?;
+        Ok(Self { inner, pinned, name_counts })
+    }
+}
+
+impl ServerCertVerifier for Trusted {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -85,6 +101,13 @@ impl ServerCertVerifier for AnyName {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.pinned.iter().any(|pinned| pinned == end_entity) {
+            if self.name_counts {
+                let parsed = ParsedCertificate::try_from(end_entity)?;
+                verify_server_name(&parsed, server_name)?;
+            }
+            return Ok(ServerCertVerified::assertion());
+        }
         // The name is compared last, after chain, validity and usage were found good.
         match self.inner.verify_server_cert(
             end_entity,
@@ -95,7 +118,7 @@ impl ServerCertVerifier for AnyName {
         ) {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
+            )) if !self.name_counts => Ok(ServerCertVerified::assertion()),
             answer => answer,
         }
     }

@@ -19,7 +19,7 @@ pub struct ConnectorMeta {
     pub id: &'static str,
     pub title: &'static str,
     pub description: &'static str,
-    /// Whether its connections come by themselves instead of being made by people.
+    /// Whether people make its connections, rather than agents bringing theirs.
     pub managed: bool,
     pub asset_types: &'static [&'static str],
 }

@@ -228,7 +228,8 @@ async fn real_the_egress_guard_stands_before_every_connection() {
         assert_eq!((error.kind, error.advice), (ErrorKind::Refused, Advice::Never), "{error:?}");
     };
     refused(meets(&strict, bench.credentials()).await);
-    for host in ["169.254.169.254", "/var/run/postgresql", "0.0.0.0", "[fe80::1]", "::ffff:169.254.1.1"]
+    for host in
+        ["169.254.169.254", "/var/run/postgresql", "0.0.0.0", "[fe80::1]", "::ffff:169.254.1.1"]
     {
         let mut credentials = to(5432, "require");
         credentials["host"] = json!(host);

@@ -92,7 +92,9 @@ async fn real_discovery_works_without_rights() {
     let weak = bench.role("weak").await;
     let found = bench.session_of(&weak).await.discover().await.unwrap();
     assert!(found.assets.iter().any(|asset| asset.name == weak));
-    assert!(!serde_json::to_string(&found.assets.iter().map(|a| &a.metadata).collect::<Vec<_>>())
-        .unwrap()
-        .contains("SCRAM"));
+    assert!(
+        !serde_json::to_string(&found.assets.iter().map(|a| &a.metadata).collect::<Vec<_>>())
+            .unwrap()
+            .contains("SCRAM")
+    );
 }

@@ -128,7 +128,7 @@ const WITNESS: &str = "
         SELECT 'type ' || oid::regtype, coalesce(typacl, acldefault('T', typowner))
         FROM pg_type WHERE oid >= 16384
       UNION ALL
-        SELECT 'default ' || defaclrole::regrole || defaclnamespace::regnamespace || defaclobjtype,
+        SELECT 'default ' || defaclrole::regrole || defaclnamespace::regnamespace || defaclobjtype::text,
                defaclacl
         FROM pg_default_acl
       UNION ALL

@@ -1,5 +1,12 @@
 //! Tests of the connectors against real peers. `real_`: the peer is the product itself.
 //! `contract_`: a stand-in that keeps the peer's contract.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a helper of tests may fail like a test"
+)]
 
 mod catalog;
 mod conformance;

@@ -161,6 +161,8 @@ async fn drop_user(bench: &Bench, actor: Option<&str>) -> Case {
     // Before version 16 only superusers may say who granted a membership.
     let by = actor.map_or(String::new(), |actor| format!("SET ROLE \"{actor}\";"));
     let grantor = actor.unwrap_or(&owner);
+    // And an option that no module has declared.
+    let option = if actor.is_some() { "application_name" } else { "my.option" };
     bench
         .sql(&format!(
             r#"
@@ -175,7 +177,7 @@ async fn drop_user(bench: &Bench, actor: Option<&str>) -> Case {
             RESET ROLE;
             ALTER ROLE "{role}" SET search_path TO "$user", 'we"ird, one', public;
             ALTER ROLE "{role}" SET work_mem TO '7MB';
-            ALTER ROLE "{role}" IN DATABASE "{database}" SET my.option TO 'it''s \ here';
+            ALTER ROLE "{role}" IN DATABASE "{database}" SET {option} TO 'it''s \ here';
             GRANT CONNECT ON DATABASE "{database}" TO "{role}";
             SET ROLE "{owner}";
             GRANT USAGE ON SCHEMA "app ""x""" TO "{role}";

@@ -41,11 +41,11 @@ async fn refused(bench: &Bench, id: &str, role: &str, parameters: Value, sql: &s
 async fn drop_refused(sql: &str, check: &str) {
     let bench = Bench::new().await;
     let role = bench.role("leaver").await;
-    let other = bench.server.role("other");
+    let (other, third) = (bench.server.role("other"), bench.server.role("third"));
     bench.sql(&format!("CREATE ROLE \"{other}\"; CREATE TABLE t (id int)")).await;
-    let sql = sql
-        .replace("$role", &format!("\"{role}\""))
-        .replace("$other", &format!("\"{other}\""));
+    let sql = [("$role", &role), ("$other", &other), ("$third", &third)]
+        .iter()
+        .fold(sql.to_owned(), |sql, (name, role)| sql.replace(name, &format!("\"{role}\"")));
     refused(&bench, "postgres.drop_user", &role, json!({}), &sql, check).await;
 }
 
@@ -75,15 +75,34 @@ async fn real_a_role_that_passed_privileges_on_is_not_dropped() {
 
 #[tokio::test]
 async fn real_a_role_that_granted_memberships_is_not_dropped() {
-    let sql = "ALTER ROLE $role CREATEROLE; GRANT $other TO $role WITH ADMIN OPTION; \
-               SET ROLE $role; GRANT $other TO pg_monitor; RESET ROLE";
-    // Left behind on purpose by the statement above; pg_monitor is shared by all tests.
-    drop_refused(
-        &sql.replace("GRANT $other TO pg_monitor", "CREATE ROLE $otherx; GRANT $other TO $otherx")
-            .replace("$otherx", "\"$member\""),
-        "nobody's membership was granted by the role",
-    )
-    .await;
+    let sql = "GRANT $other TO $role WITH ADMIN OPTION; CREATE ROLE $third; SET ROLE $role; \
+               GRANT $other TO $third; RESET ROLE";
+    drop_refused(sql, "nobody's membership was granted by the role").await;
+}
+
+/// What only a superuser could restore is not dropped by anybody else.
+#[tokio::test]
+async fn real_a_role_that_could_not_be_made_again_is_not_dropped() {
+    let bench = Bench::new().await;
+    let manager = bench.manager().await;
+    let (role, group) = (bench.role("leaver").await, bench.server.role("group"));
+    bench
+        .sql(&format!(
+            "CREATE ROLE \"{group}\"; GRANT \"{group}\" TO \"{role}\"; \
+             ALTER ROLE \"{role}\" BYPASSRLS; ALTER ROLE \"{role}\" SET my.option TO 'x'; \
+             ALTER ROLE \"{role}\" SET log_statement TO 'all'"
+        ))
+        .await;
+    let id = "postgres.drop_user";
+    let session = bench.session_of(&manager).await;
+    let inspection =
+        bench.action(id).inspect(&*session, &role_target(&role), &json!({})).await.unwrap();
+    let (name, detail) = the_failure(&inspection);
+    assert_eq!(name, "the connection could make the role again");
+    for part in ["BYPASSRLS", "my.option", "log_statement", &group] {
+        assert!(detail.contains(part), "{part}: {detail}");
+    }
+    assert!(inspect(&bench, id, &role_target(&role), &json!({})).await.is_ready());
 }
 
 #[tokio::test]
@@ -91,8 +110,7 @@ async fn real_a_role_that_is_logged_in_is_not_dropped() {
     let bench = Bench::new().await;
     let role = bench.role("leaver").await;
     let _inside = bench.log_in(&role, PASSWORD).await.unwrap();
-    let inspection =
-        inspect(&bench, "postgres.drop_user", &role_target(&role), &json!({})).await;
+    let inspection = inspect(&bench, "postgres.drop_user", &role_target(&role), &json!({})).await;
     let (name, detail) = the_failure(&inspection);
     assert_eq!(name, "the role is not logged in");
     assert!(detail.contains("lock the role first"), "{detail}");
@@ -103,8 +121,7 @@ async fn real_a_role_with_privileges_in_another_database_is_not_dropped() {
     let (bench, elsewhere) = (Bench::new().await, Bench::new().await);
     let role = bench.role("leaver").await;
     elsewhere.sql(&format!("CREATE TABLE t (); GRANT SELECT ON t TO \"{role}\"")).await;
-    let inspection =
-        inspect(&bench, "postgres.drop_user", &role_target(&role), &json!({})).await;
+    let inspection = inspect(&bench, "postgres.drop_user", &role_target(&role), &json!({})).await;
     let (name, detail) = the_failure(&inspection);
     assert_eq!(name, "the role has privileges in this database only");
     assert!(detail.contains(elsewhere.server.database()), "{detail}");
@@ -127,7 +144,8 @@ async fn real_owners_superusers_and_grantors_keep_their_privileges() {
 
     let (app, other) = (bench.role("app").await, bench.role("other").await);
     let sql = format!(
-        r#"GRANT ALL ON "app ""x""".plain TO "{app}" WITH GRANT OPTION; SET ROLE "{app}";
+        r#"GRANT USAGE ON SCHEMA "app ""x""" TO "{app}";
+           GRANT ALL ON "app ""x""".plain TO "{app}" WITH GRANT OPTION; SET ROLE "{app}";
            GRANT SELECT ON "app ""x""".plain TO "{other}"; RESET ROLE"#
     );
     let check = "nobody else's privileges rest on them";

@@ -167,7 +167,7 @@ fn body(
                 if change.plan.is_some() || change.run.is_some() {
                     <step::Steps change={Rc::clone(change)} />
                 }
-                <section class="panel" aria-labelledby="events-title">
+                <section class="panel order-6" aria-labelledby="events-title">
                     <h2 id="events-title">{ "Events" }</h2>
                     if let Some(events) = events {
                         <EventList events={events.items.clone()} />
@@ -179,7 +179,7 @@ fn body(
             <div class="stack side">
                 <fact::Facts change={Rc::clone(change)} />
                 if let Some(risk) = change.risk.clone() {
-                    <section class="panel" aria-labelledby="risk-title">
+                    <section class="panel order-3" aria-labelledby="risk-title">
                         <h2 id="risk-title">{ "Risk" }</h2>
                         <RiskPanel {risk} />
                     </section>

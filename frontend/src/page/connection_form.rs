@@ -67,6 +67,7 @@ fn start(catalog: &Catalog, connection: Option<&ConnectionView>) -> Form {
 }
 
 fn people_make(catalog: &Catalog) -> impl Iterator<Item = &ConnectorSpec> {
+    // The others come with their agents.
     catalog.connectors.iter().filter(|connector| connector.managed)
 }
 

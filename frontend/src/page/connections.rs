@@ -123,7 +123,7 @@ fn body(
                     html! {
                         <Card key={connection.id.to_string()} connection={connection.clone()} {admin}
                             title={spec.map_or_else(|| connection.kind.clone(), |spec| spec.title.clone())}
-                            managed={spec.is_none_or(|spec| spec.managed)}
+                            editable={spec.is_some_and(|spec| spec.managed)}
                             on_changed={let list = list.clone(); move |()| list.reload()}
                             on_open={set_open.clone()} />
                     }
@@ -138,8 +138,8 @@ struct CardProps {
     connection: ConnectionView,
     /// Of its connector.
     title: String,
-    /// People may edit it.
-    managed: bool,
+    /// People made it; the others come with their agents.
+    editable: bool,
     admin: bool,
     on_changed: Callback<()>,
     on_open: Callback<Open>,
@@ -244,7 +244,7 @@ fn Card(props: &CardProps) -> Html {
                 <button type="button" class="button small" onclick={on_discover} disabled={discover.busy()} data-testid="connection-discover">
                     { if discover.busy() { "Discovering…" } else { "Discover" } }
                 </button>
-                if props.managed && props.admin {
+                if props.editable && props.admin {
                     <button type="button" class="button small" onclick={open(Open::Edit)} data-testid="connection-edit">{ "Edit" }</button>
                     <button type="button" class="button small danger" onclick={open(Open::Remove)} data-testid="connection-remove">{ "Remove" }</button>
                 }

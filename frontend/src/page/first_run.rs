@@ -15,7 +15,7 @@ use crate::session::{Session, use_session};
 use crate::words::Tone;
 
 /// What the server accepts too; said before the form is sent.
-const LEAST_PASSWORD: usize = 12;
+const LEAST_PASSWORD: usize = 8;
 
 #[component]
 pub fn FirstRun() -> Html {

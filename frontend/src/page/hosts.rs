@@ -2,6 +2,7 @@
 
 use nexplane_core::actor::Role;
 use nexplane_core::api::{EnrollmentToken, EnrollmentTokenRequest, HostView};
+use serde::Serialize;
 use yew::prelude::*;
 
 use crate::api;
@@ -22,6 +23,13 @@ use crate::resource::{List, use_list, use_mutation};
 use crate::route::Route;
 use crate::session::{has, use_me};
 use crate::words::{self, Tone};
+
+/// `POST /hosts/{id}/revoke`
+#[derive(Serialize)]
+struct RevokeRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
 
 #[derive(Clone, PartialEq)]
 enum Open {
@@ -200,18 +208,11 @@ fn Enrol(props: &EnrolProps) -> Html {
     html! {
         <Dialog title="Enrol a host" on_close={props.on_close.clone()} testid="enrol-dialog">
             if let Some(token) = &*made {
-                <p>{ "Run this on the host, as root. It works once and until " }<Time at={token.expires_at} exact=true />{ "." }</p>
+                <p>{ "Paste this on the host, as root. It works once, and until " }<Time at={token.expires_at} exact=true />{ "." }</p>
                 <div class="command">
-                    <pre data-testid="enrol-command">{ &token.command }</pre>
-                    <CopyButton text={token.command.clone()} what="the command" testid="enrol-copy" />
+                    <pre data-testid="enrol-command">{ script(token) }</pre>
+                    <CopyButton text={script(token)} what="the command" testid="enrol-copy" />
                 </div>
-                <details>
-                    <summary>{ "Certificate of the gateway's authority" }</summary>
-                    <p class="faint small">{ "For " }<code>{ &token.gateway }</code>
-                        { ", to be saved as the file that the command names, when it names one." }</p>
-                    <pre class="payload" data-testid="enrol-ca">{ &token.ca_pem }</pre>
-                    <CopyButton text={token.ca_pem.clone()} what="the certificate" />
-                </details>
                 <Callout tone={Tone::Active} glyph={Glyph::Info}>
                     <p>{ "The host appears in the list by itself as soon as its agent has called in." }</p>
                 </Callout>
@@ -239,6 +240,17 @@ fn Enrol(props: &EnrolProps) -> Html {
     }
 }
 
+/// What to paste: the gateway's certificate goes into the file that the command names, then the
+/// command itself.
+fn script(token: &EnrollmentToken) -> String {
+    let EnrollmentToken { ca_pem, command, .. } = token;
+    let file = command
+        .split_once("--ca ")
+        .and_then(|(_, rest)| rest.split_whitespace().next())
+        .unwrap_or("ca.pem");
+    format!("cat > {file} <<'END'\n{}\nEND\n{command}", ca_pem.trim_end())
+}
+
 #[derive(Properties, PartialEq)]
 struct RevokeProps {
     host: HostView,
@@ -249,11 +261,13 @@ struct RevokeProps {
 #[component]
 fn Revoke(props: &RevokeProps) -> Html {
     let typed = use_state_eq(String::new);
+    let reason = use_state_eq(String::new);
     let call = use_mutation();
     let toaster = use_toaster();
     let ready = typed.trim() == props.host.hostname;
     let onsubmit = {
         let (call, id, hostname) = (call.clone(), props.host.id, props.host.hostname.clone());
+        let reason = reason.clone();
         let (on_close, on_done) = (props.on_close.clone(), props.on_done.clone());
         Callback::from(move |event: SubmitEvent| {
             event.prevent_default();
@@ -262,8 +276,10 @@ fn Revoke(props: &RevokeProps) -> Html {
             }
             let (on_close, on_done) = (on_close.clone(), on_done.clone());
             let (toaster, hostname) = (toaster.clone(), hostname.clone());
+            let reason = Some(reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+            let request = RevokeRequest { reason };
             call.start(
-                async move { api::act::<serde_json::Value>(&format!("/hosts/{id}/revoke")).await },
+                async move { api::post::<HostView>(&format!("/hosts/{id}/revoke"), &request).await },
                 move |_| {
                     toaster.say(format!("{hostname} is revoked."));
                     on_done.emit(());
@@ -277,9 +293,12 @@ fn Revoke(props: &RevokeProps) -> Html {
             <form {onsubmit} class="form">
                 <p>{ "Its agent is cut off within seconds and its certificate is refused for ever. To use \
                       the host again, enrol it again." }</p>
+                <TextInput id="revoke-reason" label="Reason" value={(*reason).clone()} optional=true
+                    on_change={let reason = reason.setter(); move |text| reason.set(text)}
+                    help="It stays in the audit log." autofocus=true testid="revoke-reason" />
                 <TextInput id="revoke-name" label={format!("Type {} to go on", props.host.hostname)}
                     value={(*typed).clone()} on_change={let typed = typed.setter(); move |text| typed.set(text)}
-                    monospace=true autofocus=true autocomplete="off" testid="revoke-name" />
+                    monospace=true autocomplete="off" testid="revoke-name" />
                 if let Some(error) = call.error() {
                     <ProblemNote error={error.clone()} />
                 }
@@ -291,5 +310,25 @@ fn Revoke(props: &RevokeProps) -> Html {
                 </div>
             </form>
         </Dialog>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_paste_brings_certificate_and_command() {
+        let token = EnrollmentToken {
+            token: "t".to_owned(),
+            ca_pem: "PEM\n".to_owned(),
+            gateway: "https://gateway:8443".to_owned(),
+            expires_at: nexplane_core::time::Timestamp::from_micros(0),
+            command: "nexplane-agent run --ca /tmp/ca.pem --token t".to_owned(),
+        };
+        assert_eq!(
+            script(&token),
+            "cat > /tmp/ca.pem <<'END'\nPEM\nEND\nnexplane-agent run --ca /tmp/ca.pem --token t"
+        );
     }
 }

@@ -208,7 +208,8 @@ async fn other_questions_about_changes() {
         assert_eq!(row.title, view.title);
     }
 
-    let refused = changes::list(pool, &ChangeFilter::default(), ChangeOrder::Number, Some("x"), None);
+    let everything = ChangeFilter::default();
+    let refused = changes::list(pool, &everything, ChangeOrder::Number, Some("x"), None);
     assert!(matches!(refused.await, Err(QueryError::Cursor)));
 }
 

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
 use nexplane_core::api::{
-    Allowed, ApproveRequest, ChangeState as State_, ChangeView, DraftRequest, EditRequest,
+    Allowed, ApproveRequest, ChangeState as State_, DraftRequest, EditRequest,
     EventView, FieldError, InboxItem, Page, ReasonRequest,
 };
 use nexplane_core::change::event::{Draft, Window};

@@ -78,7 +78,8 @@ async fn admit(
     };
     if matches!(parts.method, Method::GET | Method::HEAD) {
         if let Some(position) = min_position(&parts.headers)? {
-            app.projections.wait_for(position, WAIT_FOR_READ_MODELS).await;
+            // Late is not wrong: the answer says which position it is of.
+            let _ = app.projections.wait_for(position, WAIT_FOR_READ_MODELS).await;
         }
         if let Some(caller) = caller {
             parts.extensions.insert(caller);

@@ -5,7 +5,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use nexplane_core::actor::Role;
-use nexplane_core::aggregate::Principal;
 use nexplane_core::api::{EditUserRequest, NewUserRequest, Page, TokenView, UserView};
 use nexplane_core::id::PersonId;
 use nexplane_core::person::event::TokenKind;

@@ -336,7 +336,7 @@ fn list(page: &Page<ChangeView>, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
+    table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
     table.set_header(["#", "State", "Risk", "Title", "Waits for"]);
     for view in &page.items {
         let risk = view.risk.as_ref().map(|risk| format!("{} {}", risk.score, risk.level.as_str()));

@@ -72,7 +72,7 @@ async fn list(opened: &Opened, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
+    table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
     table.set_header(["Projection", "Version", "Position", "Lag", "State", "Error"]);
     for row in rows {
         table.add_row([

@@ -5,6 +5,7 @@ use nexplane_core::canonical;
 use nexplane_core::id::{HostId, JobId};
 use nexplane_core::job::{Envelope, Job, JobResult, Order, Receipt, SignedReceipt};
 use nexplane_core::time::Timestamp;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -34,33 +35,42 @@ pub enum Wake {
 }
 
 impl Wake {
-    fn text(self) -> String {
-        match self {
-            Self::Order(host) => format!("order {host}"),
-            Self::Result(job) => format!("result {job}"),
-            Self::Deny(host) => format!("deny {host}"),
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        let (kind, id) = text.split_once(' ')?;
-        Some(match kind {
+    /// Reads a notification: what it is about, and which gateway sent it.
+    pub fn parse(text: &str) -> Option<(Self, Uuid)> {
+        let mut words = text.split(' ');
+        let (kind, id, from) = (words.next()?, words.next()?, words.next()?.parse().ok()?);
+        let wake = match kind {
             "order" => Self::Order(id.parse().ok()?),
             "result" => Self::Result(id.parse().ok()?),
             "deny" => Self::Deny(id.parse().ok()?),
             _ => return None,
-        })
+        };
+        Some((wake, from))
     }
 
     /// Sends it to every gateway when the transaction commits.
-    pub async fn send(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    pub async fn send(self, connection: &mut PgConnection, from: Uuid) -> Result<(), sqlx::Error> {
+        let text = match self {
+            Self::Order(host) => format!("order {host} {from}"),
+            Self::Result(job) => format!("result {job} {from}"),
+            Self::Deny(host) => format!("deny {host} {from}"),
+        };
         sqlx::query("SELECT pg_notify($1, $2)")
             .bind(CHANNEL)
-            .bind(self.text())
+            .bind(text)
             .execute(connection)
             .await?;
         Ok(())
     }
+}
+
+/// A job that somebody asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub host: HostId,
+    pub order: &'a Order,
+    /// Idempotency key.
+    pub key: &'a str,
 }
 
 /// What came of asking for a job by its key.
@@ -87,11 +97,11 @@ pub struct Outcome {
 pub async fn order(
     pool: &PgPool,
     authority: &Authority,
-    host: HostId,
-    order: &Order,
-    key: &str,
+    request: Request<'_>,
+    from: Uuid,
     now: Timestamp,
 ) -> Result<Ordered, sqlx::Error> {
+    let Request { host, order, key } = request;
     let order_hash = order_hash(order);
     let mut tx = pool.begin().await?;
     let seq: i64 = sqlx::query_scalar(
@@ -151,7 +161,7 @@ pub async fn order(
     .bind(VALID_INTERVAL_S)
     .execute(&mut *tx)
     .await?;
-    Wake::Order(host).send(&mut tx).await?;
+    Wake::Order(host).send(&mut tx, from).await?;
     tx.commit().await?;
     Ok(Ordered::Open(job.id))
 }
@@ -159,11 +169,7 @@ pub async fn order(
 /// The orders for an agent that has journalled everything up to `have`. Those that were never
 /// handed out and have expired stay where they are; one that was handed out is repeated even then,
 /// because its agent knows what came of it.
-pub async fn deliver(
-    pool: &PgPool,
-    host: HostId,
-    have: u64,
-) -> Result<Vec<Envelope>, sqlx::Error> {
+pub async fn deliver(pool: &PgPool, host: HostId, have: u64) -> Result<Vec<Envelope>, sqlx::Error> {
     let rows: Vec<(i64, String)> = sqlx::query_as(
         "UPDATE nexplane.agent_jobs SET delivered_at = coalesce(delivered_at, now())
          WHERE job_id IN (
@@ -246,6 +252,7 @@ pub async fn store_receipt(
     host: HostId,
     receipt: &Receipt,
     signed: &SignedReceipt,
+    from: Uuid,
 ) -> Result<Chained, sqlx::Error> {
     let payload_hash = hex::encode(Sha256::digest(&signed.payload));
     let number = i64::try_from(receipt.number).unwrap_or(i64::MAX);
@@ -311,7 +318,7 @@ pub async fn store_receipt(
     .bind(&text)
     .execute(&mut *tx)
     .await?;
-    Wake::Result(receipt.job).send(&mut tx).await?;
+    Wake::Result(receipt.job).send(&mut tx, from).await?;
     tx.commit().await?;
     Ok(Chained::Stored)
 }
@@ -332,9 +339,21 @@ pub async fn forget_old_questions(pool: &PgPool) -> Result<u64, sqlx::Error> {
     Ok(forgotten.rows_affected())
 }
 
+/// The hash of what is to be done. Not of the authority: after a crash the same step is asked for
+/// under another lease, and it is the same job.
 fn order_hash(order: &Order) -> Vec<u8> {
-    let value = serde_json::to_value(order).expect("orders are structs of JSON values");
-    Sha256::digest(canonical::to_string(&value)).to_vec()
+    let what = match order {
+        Order::Inspect { operation, target: _, parameters } => {
+            json!({ "inspect": operation, "parameters": parameters })
+        }
+        Order::Verify { operation, target: _, parameters } => {
+            json!({ "verify": operation, "parameters": parameters })
+        }
+        Order::CollectFacts => json!("collect_facts"),
+        Order::Apply { step, authority: _ } => json!({ "apply": step }),
+        Order::Revert { step, undoes, authority: _ } => json!({ "revert": step, "undoes": undoes }),
+    };
+    Sha256::digest(canonical::to_string(&what)).to_vec()
 }
 
 fn outcome(job: JobId, text: &str) -> Result<Outcome, sqlx::Error> {

@@ -13,15 +13,16 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// An agent counts as online for this long after its last sign of life.
+/// An agent counts as online for this long after its last sign of life, unless told otherwise.
 pub const SILENCE: Duration = Duration::from_secs(15);
 
 /// How many replaced processes of one agent are remembered.
 const REMEMBERED: usize = 8;
 
 /// All agents that this gateway has seen since it was started.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Presence {
+    silence: Duration,
     hosts: Mutex<HashMap<HostId, Arc<Slot>>>,
     denied: Mutex<HashSet<HostId>>,
 }
@@ -59,10 +60,21 @@ pub struct Held {
     pub slot: Arc<Slot>,
     /// Done when the poll has to end: another one took its place, or the host was denied.
     pub ended: CancellationToken,
+    /// True when the agent may have polled another gateway since its last poll here.
+    pub moved: bool,
     poll: u64,
 }
 
 impl Presence {
+    /// `silence` is how long an agent counts as online after its last sign of life.
+    pub fn new(silence: Duration) -> Self {
+        Self { silence, hosts: Mutex::default(), denied: Mutex::default() }
+    }
+
+    pub const fn silence(&self) -> Duration {
+        self.silence
+    }
+
     /// The agent's entry; made when it is not there.
     pub fn slot(&self, host: HostId) -> Arc<Slot> {
         Arc::clone(lock(&self.hosts).entry(host).or_insert_with(|| {
@@ -91,6 +103,7 @@ impl Presence {
         {
             return Err(TwoUsers);
         }
+        let moved = state.instance != Some(instance) || number != state.number + 1;
         if let Some(earlier) = state.instance.replace(instance).filter(|old| *old != instance) {
             state.replaced.push_back(earlier);
             if state.replaced.len() > REMEMBERED {
@@ -106,7 +119,7 @@ impl Presence {
             earlier.cancel();
         }
         drop(state);
-        Ok(Held { slot, ended, poll })
+        Ok(Held { slot, ended, moved, poll })
     }
 
     /// Tells the agent, if it is here, that there may be an order.
@@ -141,16 +154,22 @@ impl Presence {
 
     /// Whether the agent is here, or was a moment ago.
     pub fn is_online(&self, host: HostId) -> bool {
-        lock(&self.hosts).get(&host).is_some_and(|slot| slot.is_online())
+        lock(&self.hosts).get(&host).is_some_and(|slot| self.is_here(slot))
     }
 
     /// Agents that have been silent for too long, with their entries.
     pub fn silent(&self) -> Vec<(HostId, Arc<Slot>)> {
         lock(&self.hosts)
             .iter()
-            .filter(|(_, slot)| !slot.is_online())
+            .filter(|(_, slot)| !self.is_here(slot))
             .map(|(host, slot)| (*host, Arc::clone(slot)))
             .collect()
+    }
+
+    /// Whether the agent of this entry is here, or was a moment ago.
+    pub fn is_here(&self, slot: &Slot) -> bool {
+        let state = lock(&slot.state);
+        state.held.is_some() || state.seen.elapsed() < self.silence
     }
 
     /// How many polls are held.
@@ -163,11 +182,6 @@ impl Slot {
     /// A sign of life besides a poll.
     pub fn touch(&self) {
         lock(&self.state).seen = Instant::now();
-    }
-
-    pub fn is_online(&self) -> bool {
-        let state = lock(&self.state);
-        state.held.is_some() || state.seen.elapsed() < SILENCE
     }
 
     /// Takes note of the policy hash; true when it is news to this gateway.
@@ -202,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_restarted_agent_takes_over_and_the_earlier_process_may_not_return() {
-        let presence = Presence::default();
+        let presence = Presence::new(SILENCE);
         let [a, b] = [Uuid::from_u128(10), Uuid::from_u128(11)];
         let first = presence.hold(HOST, a, 1).unwrap();
         let second = presence.hold(HOST, b, 1).unwrap();
@@ -217,17 +231,18 @@ mod tests {
 
     #[test]
     fn the_number_of_a_process_must_rise() {
-        let presence = Presence::default();
+        let presence = Presence::new(SILENCE);
         let process = Uuid::from_u128(10);
         drop(presence.hold(HOST, process, 5).unwrap());
         assert_eq!(presence.hold(HOST, process, 5).unwrap_err(), TwoUsers);
         assert_eq!(presence.hold(HOST, process, 4).unwrap_err(), TwoUsers);
-        presence.hold(HOST, process, 9).unwrap();
+        assert!(!presence.hold(HOST, process, 6).unwrap().moved);
+        assert!(presence.hold(HOST, process, 9).unwrap().moved, "it polled elsewhere meanwhile");
     }
 
     #[test]
     fn denial_ends_the_poll_at_once() {
-        let presence = Presence::default();
+        let presence = Presence::new(SILENCE);
         let held = presence.hold(HOST, Uuid::from_u128(10), 1).unwrap();
         presence.deny(HOST);
         assert!(held.ended.is_cancelled() && presence.is_denied(HOST));
@@ -235,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wake_up_before_the_wait_is_not_lost() {
-        let presence = Presence::default();
+        let presence = Presence::new(SILENCE);
         let held = presence.hold(HOST, Uuid::from_u128(10), 1).unwrap();
         presence.wake(HOST);
         held.slot.wake.notified().await;
@@ -243,7 +258,7 @@ mod tests {
 
     #[test]
     fn policy_news_is_told_once() {
-        let presence = Presence::default();
+        let presence = Presence::new(SILENCE);
         let slot = presence.slot(HOST);
         let hash = "h".to_owned();
         assert!(slot.is_new_policy(None));

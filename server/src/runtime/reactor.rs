@@ -15,7 +15,7 @@ use nexplane_core::process::{Effect, react};
 use nexplane_core::risk::Environment;
 use nexplane_core::run::event::RunOutcome;
 use nexplane_core::run::{Run, RunCommand, RunState};
-use nexplane_projections::upkeep;
+use nexplane_projections::{inventory, upkeep};
 use nexplane_store::log::{Cursor, Log};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -223,8 +223,12 @@ impl Reactor {
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let state = stream::load::<Host>(&self.log, host.into()).await?.state;
         let Some(enrolment) = state.enrolment() else { return Ok(()) };
+        let mut name = enrolment.hostname.clone();
+        if inventory::connection_by_name(&self.pool, &name).await?.is_some_and(|c| c.id.0 != host.0) {
+            name = format!("{name}-{}", host.0.simple());
+        }
         let command = ConnectionCommand::Create {
-            name: enrolment.hostname.clone(),
+            name,
             connector: "host".to_owned(),
             environment: Environment::Prod,
             settings: serde_json::json!({}),

@@ -12,6 +12,7 @@ use nexplane_core::asset::{Asset, AssetState};
 use nexplane_core::connection::{
     Active, Connection, ConnectionCommand, ConnectionRejection, ConnectionState, Purpose,
 };
+use nexplane_core::host::Host;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId};
 use nexplane_core::plan::TargetRef;
 use nexplane_store::log::Log;
@@ -128,11 +129,15 @@ impl Targets {
             Some(secret) => self.vault.open_json(&owner(id), secret).await?,
             None => SecretJson::new(connection.settings.clone()),
         };
-        let host = connection.host.map(|host| HostPort {
-            id: host,
-            name: connection.name.clone(),
-            jobs: Arc::clone(&self.hosts),
-        });
+        let host = match connection.host {
+            Some(host) => {
+                let state = stream::load::<Host>(&self.log, host.into()).await?.state;
+                let enrolment = state.enrolment().ok_or(OpenError::NoConnection)?;
+                let name = enrolment.hostname.clone();
+                Some(HostPort { id: host, name, jobs: Arc::clone(&self.hosts) })
+            }
+            None => None,
+        };
         let cx = OpenContext { connection: id, host, ..self.context(id) };
         let session = connector.open(credentials, &cx).await?;
         Ok(Opened { session, connection })

@@ -251,7 +251,7 @@ fn Confirm(props: &ConfirmProps) -> Html {
                 if act == Act::Rollback {
                     navigator.push(&Route::Change { id: change.id });
                     toaster.say(
-                        "The rollback is a change of its own. Look at its plan, then submit it.",
+                        "The rollback is a change of its own: this one. It is planned and submitted.",
                     );
                 } else {
                     on_changed.emit(change);
@@ -369,8 +369,8 @@ fn explanation(act: Act, change: &ChangeView, digest: &str) -> Html {
                           the plan, nothing is done.") }</p>
         },
         Act::Rollback => html! {
-            <p>{ "This drafts a new change that restores the state captured before. It is planned and \
-                  approved like any other." }</p>
+            <p>{ "This makes a new change that restores the state captured before. It is planned and \
+                  submitted at once, and approved like any other." }</p>
         },
         Act::Reject => html! { <p>{ format!("{what} will not be executed.") }</p> },
         Act::Withdraw => html! {

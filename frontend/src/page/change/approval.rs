@@ -45,7 +45,7 @@ pub fn Approvals(props: &ApprovalsProps) -> Html {
         }
     });
     html! {
-        <section class="panel" aria-labelledby="approvals-title" data-testid="approvals">
+        <section class="panel order-4" aria-labelledby="approvals-title" data-testid="approvals">
             <div class="panel-head">
                 <h2 id="approvals-title">{ "Approvals" }</h2>
                 if needed > 0 {

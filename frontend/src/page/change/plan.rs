@@ -41,7 +41,7 @@ pub fn Plan(props: &PlanProps) -> Html {
         },
     };
     html! {
-        <section class="panel" aria-labelledby="plan-title" data-testid="plan">
+        <section class="panel order-2" aria-labelledby="plan-title" data-testid="plan">
             <h2 id="plan-title">
                 { if change.state.is_settled() || change.run.is_some() { "What changed" } else { "What will change" } }
             </h2>

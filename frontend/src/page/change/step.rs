@@ -52,7 +52,7 @@ pub fn Steps(props: &StepsProps) -> Html {
     let rows = rows(planned, ran);
     let verified = ran.iter().filter(|step| step.state == StepState::Verified).count();
     html! {
-        <section class="panel" aria-labelledby="steps-title">
+        <section class="panel order-5" aria-labelledby="steps-title">
             <div class="panel-head">
                 <h2 id="steps-title">{ "Steps" }</h2>
                 if let Some(run) = &change.run {

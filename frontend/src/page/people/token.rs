@@ -20,7 +20,8 @@ use crate::words::Tone;
 #[derive(Serialize)]
 struct NewToken {
     name: String,
-    machine: bool,
+    /// `machine` or `user`
+    kind: &'static str,
 }
 
 #[component]
@@ -105,7 +106,10 @@ fn TokenForm(props: &TokenFormProps) -> Html {
         let on_made = props.on_made.clone();
         Callback::from(move |event: SubmitEvent| {
             event.prevent_default();
-            let request = NewToken { name: name.trim().to_owned(), machine };
+            let request = NewToken {
+                name: name.trim().to_owned(),
+                kind: if machine { "machine" } else { "user" },
+            };
             let (made, on_made) = (made.clone(), on_made.clone());
             create.start(
                 async move { api::post::<TokenView>("/tokens", &request).await },

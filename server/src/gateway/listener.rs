@@ -1,0 +1,149 @@
+//! The accept loop. By hand, because the handlers need to know whose certificate a connection has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::authority::Authority;
+use super::tls::Peer;
+
+/// Handshakes at a time: when ten thousand agents return at once, they stand in line.
+const HANDSHAKES: usize = 128;
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Connections at a time.
+const CONNECTIONS: usize = 20_000;
+/// How long a connection without a certificate may stay: long enough to enrol.
+const ANONYMOUS_FOR: Duration = Duration::from_mins(1);
+/// How long connections may take to end when the gateway stops.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Who is at the other end; in every request's extensions.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Option<Peer>);
+
+/// What every connection needs.
+#[derive(Clone)]
+pub struct Listener {
+    pub acceptor: TlsAcceptor,
+    pub authority: Arc<Authority>,
+    pub router: Router,
+}
+
+impl Listener {
+    pub fn new(config: Arc<ServerConfig>, authority: Arc<Authority>, router: Router) -> Self {
+        Self { acceptor: TlsAcceptor::from(config), authority, router }
+    }
+
+    /// Accepts until `stop`, then lets connections end.
+    pub async fn serve(self, socket: TcpListener, stop: CancellationToken) {
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let graceful = GracefulShutdown::new();
+        loop {
+            let accepted = async {
+                // Without a place the kernel keeps the connection waiting.
+                let connection = Arc::clone(&connections).acquire_owned().await;
+                let handshake = Arc::clone(&handshakes).acquire_owned().await;
+                (socket.accept().await, connection, handshake)
+            };
+            let Some((accepted, Ok(connection), Ok(handshake))) =
+                stop.run_until_cancelled(accepted).await
+            else {
+                break;
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let watcher = graceful.watcher();
+                    let listener = self.clone();
+                    tokio::spawn(async move {
+                        listener.connection(stream, handshake, watcher).await;
+                        drop(connection);
+                    });
+                }
+                Err(error) => {
+                    // Usually out of file descriptors; a loop without a pause would only burn.
+                    tracing::warn!(error = &error as &dyn std::error::Error, "Accepting failed");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        drop(socket);
+        if timeout(FAREWELL, graceful.shutdown()).await.is_err() {
+            tracing::warn!("Some agents' connections did not end in time");
+        }
+    }
+
+    async fn connection(
+        self,
+        stream: TcpStream,
+        handshake: OwnedSemaphorePermit,
+        watcher: Watcher,
+    ) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY was not set");
+        }
+        let tls = match timeout(HANDSHAKE_WITHIN, self.acceptor.accept(stream)).await {
+            Ok(Ok(tls)) => tls,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "A TLS handshake failed");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!("A TLS handshake took too long");
+                return;
+            }
+        };
+        drop(handshake);
+        let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let peer = match certificate {
+            None => None,
+            Some(der) => match Peer::from_certificate(der, &self.authority) {
+                Some(peer) => Some(peer),
+                None => {
+                    tracing::warn!("A certificate of our authority names no host of ours");
+                    return;
+                }
+            },
+        };
+        let anonymous = peer.is_none();
+        let caller = Caller(peer);
+        let router = self.router;
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(caller.clone());
+            router.clone().oneshot(request.map(Body::new))
+        });
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .max_concurrent_streams(16)
+            .max_header_list_size(16 * 1024);
+        let served =
+            watcher.watch(builder.serve_connection(TokioIo::new(tls), service).into_owned());
+        let ended = if anonymous {
+            timeout(ANONYMOUS_FOR, served).await.unwrap_or(Ok(()))
+        } else {
+            served.await
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "An agent's connection broke");
+        }
+    }
+}

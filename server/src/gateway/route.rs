@@ -1,0 +1,408 @@
+//! The five routes under `/agent/v1`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use nexplane_agent::key::receipt_is_authentic;
+use nexplane_core::host::event::Certificate;
+use nexplane_core::id::{HostId, JobId};
+use nexplane_core::job::{
+    EnrollRequest, EnrollResponse, JobEvent, PollRequest, PollResponse, Receipt, RenewRequest,
+    RenewResponse, SignedReceipt, TimeResponse,
+};
+use nexplane_core::time::Timestamp;
+use serde::de::DeserializeOwned;
+use sqlx::PgPool;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::authority::{AgentCertificate, RequestedKey};
+use super::job::{self, Chained, Outcome};
+use super::listener::Caller;
+use super::presence::{Held, TwoUsers};
+use super::tls::Peer;
+use super::token::{self, TokenError};
+use super::{Enrolled, NewHost, RegistryError, Shared, Standing};
+use crate::problem::{ApiError, ApiResult};
+
+/// Largest body: a receipt with the facts of a large machine.
+const BODY: usize = 8 * 1024 * 1024;
+/// Largest body of an enrolment or a renewal.
+const SMALL_BODY: usize = 64 * 1024;
+/// Longest time that a poll is held.
+const LONGEST_WAIT_S: u32 = 50;
+/// How often a held poll looks whether its host may still act; in memory.
+const STANDING_EVERY: Duration = Duration::from_secs(4);
+/// Agents come back after this long when the gateway stops.
+const RETURN_AFTER: Duration = Duration::from_secs(2);
+/// Renewal is due after half of a certificate's life.
+const RENEW_AFTER_S: i64 = super::authority::AGENT_CERTIFICATE_S / 2;
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/agent/v1/enroll", post(enroll))
+        .route("/agent/v1/renew", post(renew))
+        .route("/agent/v1/poll", post(poll))
+        .route("/agent/v1/jobs/{id}/events", post(event))
+        .route("/agent/v1/time", get(time))
+        .fallback(async || ApiError::not_found("page"))
+        .layer(CatchPanicLayer::new())
+        .with_state(shared)
+}
+
+type Shares = State<Arc<Shared>>;
+
+/// `POST /agent/v1/enroll`: the one route without a certificate.
+async fn enroll(
+    State(shared): Shares,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Json<EnrollResponse>> {
+    let request: EnrollRequest = read(&headers, body, SMALL_BODY).await?;
+    let key = requested_key(&request.csr_pem)?;
+    let pool = &shared.pool;
+    let host = token::redeem(pool, &request.token, &request.hostname, &key.hash).await?;
+    let now = now();
+    let issued = shared.authority.certify_agent(host, &key, now).map_err(ApiError::internal)?;
+    let certificate = certificate(&key, &issued);
+    let enrolled = shared
+        .hosts
+        .enroll(NewHost {
+            host,
+            hostname: request.hostname,
+            agent_version: request.agent_version,
+            policy_hash: request.policy_hash,
+            certificate: certificate.clone(),
+        })
+        .await;
+    let name = match enrolled {
+        Ok(Enrolled { name }) => name,
+        Err(RegistryError::AlreadyEnrolled { name }) => {
+            // The same key again: its first answer was lost.
+            shared.hosts.renewed(host, certificate).await?;
+            name
+        }
+        Err(error @ RegistryError::Rejected { .. }) => {
+            token::release(pool, &request.token, &key.hash).await?;
+            return Err(error.into());
+        }
+        Err(error @ RegistryError::Unavailable(_)) => return Err(error.into()),
+    };
+    remember_key(pool, host, &key, &issued).await?;
+    tracing::info!(host.id = %host, name, "Host enrolled");
+    Ok(Json(EnrollResponse {
+        host,
+        name,
+        installation: shared.authority.installation.clone(),
+        certificate_pem: issued.pem,
+        dispatchers: shared.authority.dispatchers(),
+        renew_after: now.plus_seconds(RENEW_AFTER_S),
+    }))
+}
+
+/// `POST /agent/v1/renew`: also with a certificate that ended a short while ago.
+async fn renew(
+    State(shared): Shares,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Json<RenewResponse>> {
+    let peer = known(&shared, caller)?;
+    let request: RenewRequest = read(&headers, body, SMALL_BODY).await?;
+    let key = requested_key(&request.csr_pem)?;
+    if key.hash == peer.key_hash {
+        return Err(ApiError::invalid_field("/csr_pem", "a renewal takes a fresh key"));
+    }
+    let now = now();
+    let issued =
+        shared.authority.certify_agent(peer.host, &key, now).map_err(ApiError::internal)?;
+    remember_key(&shared.pool, peer.host, &key, &issued).await?;
+    shared.hosts.renewed(peer.host, certificate(&key, &issued)).await?;
+    Ok(Json(RenewResponse {
+        certificate_pem: issued.pem,
+        dispatchers: shared.authority.dispatchers(),
+        renew_after: now.plus_seconds(RENEW_AFTER_S),
+    }))
+}
+
+/// `GET /agent/v1/time`
+async fn time(
+    State(shared): Shares,
+    Extension(caller): Extension<Caller>,
+) -> ApiResult<Json<TimeResponse>> {
+    valid(&shared, caller)?;
+    Ok(Json(TimeResponse { now: now() }))
+}
+
+/// `POST /agent/v1/poll`: held until there is an order or the time is up.
+async fn poll(
+    State(shared): Shares,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Json<PollResponse>> {
+    let peer = valid(&shared, caller)?;
+    let request: PollRequest = read(&headers, body, SMALL_BODY).await?;
+    let held = match shared.presence.hold(peer.host, request.instance, request.number) {
+        Ok(held) => held,
+        Err(TwoUsers) => return Err(quarantine(&shared, peer.host).await),
+    };
+    shared.came(peer.host, &held).await;
+    if held.slot.is_new_policy(request.policy_hash.as_ref())
+        && let Err(error) =
+            shared.hosts.policy_changed(peer.host, request.policy_hash.clone()).await
+    {
+        error.log(peer.host, "The change of the host's policy was not recorded");
+    }
+    let wait = Duration::from_secs(u64::from(request.wait_s.min(LONGEST_WAIT_S)));
+    let deadline = tokio::time::Instant::now() + wait;
+    let mut glance = tokio::time::interval(STANDING_EVERY);
+    loop {
+        let jobs = job::deliver(&shared.pool, peer.host, request.have).await?;
+        if !jobs.is_empty() {
+            return Ok(Json(PollResponse { jobs, next_delay_ms: 0 }));
+        }
+        if let Some(pause) = wait_for_order(&shared, &peer, &held, &mut glance, deadline).await? {
+            let next_delay_ms = u64::try_from(pause.as_millis()).unwrap_or(0);
+            return Ok(Json(PollResponse { jobs: Vec::new(), next_delay_ms }));
+        }
+    }
+}
+
+/// Waits for a wake-up. `None`: look for orders. Otherwise the poll is over, and the agent may come
+/// back after the pause.
+async fn wait_for_order(
+    shared: &Shared,
+    peer: &Peer,
+    held: &Held,
+    glance: &mut tokio::time::Interval,
+    deadline: tokio::time::Instant,
+) -> ApiResult<Option<Duration>> {
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return Ok(Some(RETURN_AFTER)),
+            () = held.ended.cancelled() => {
+                check_standing(shared, peer)?;
+                // Another poll of this agent took its place.
+                return Ok(Some(Duration::ZERO));
+            }
+            () = held.slot.wake.notified() => return Ok(None),
+            () = tokio::time::sleep_until(deadline) => return Ok(Some(Duration::ZERO)),
+            _ = glance.tick() => check_standing(shared, peer)?,
+        }
+    }
+}
+
+/// `POST /agent/v1/jobs/{id}/events`
+async fn event(
+    State(shared): Shares,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<StatusCode> {
+    let peer = valid(&shared, caller)?;
+    let id: JobId = id.parse().map_err(|_| ApiError::not_found("job"))?;
+    shared.presence.slot(peer.host).touch();
+    match read(&headers, body, BODY).await? {
+        JobEvent::Received { .. } => job::progress(&shared.pool, peer.host, id, false).await?,
+        JobEvent::Intent { .. } => job::progress(&shared.pool, peer.host, id, true).await?,
+        JobEvent::Result { receipt } => result(&shared, &peer, id, receipt).await?,
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Checks a receipt and stores it.
+async fn result(shared: &Shared, peer: &Peer, id: JobId, signed: SignedReceipt) -> ApiResult<()> {
+    let invalid = |reason: &str| ApiError::invalid_field("/receipt", reason);
+    if !signed_by_host(shared, peer, &signed).await? {
+        return Err(invalid("it was not signed by a key of this host"));
+    }
+    let receipt: Receipt =
+        serde_json::from_str(&signed.payload).map_err(|_| invalid("it is not a receipt"))?;
+    if receipt.host != peer.host || receipt.job != id || receipt.number == 0 {
+        return Err(invalid("it is for another host or another job"));
+    }
+    match job::store_receipt(&shared.pool, peer.host, &receipt, &signed, shared.id).await? {
+        Chained::Stored => {
+            let outcome = Outcome { job: id, result: receipt.result, receipt: signed };
+            shared.dispatcher.complete(outcome);
+            Ok(())
+        }
+        Chained::Known => Ok(()),
+        Chained::Forked => Err(quarantine(shared, peer.host).await),
+    }
+}
+
+/// By the key of this connection, or by an earlier one: a receipt may have waited for the network.
+async fn signed_by_host(
+    shared: &Shared,
+    peer: &Peer,
+    signed: &SignedReceipt,
+) -> Result<bool, sqlx::Error> {
+    if receipt_is_authentic(signed, &peer.public_key) {
+        return Ok(true);
+    }
+    let earlier: Vec<Vec<u8>> = sqlx::query_scalar(
+        "SELECT public_key FROM nexplane.agent_certificates
+         WHERE host_id = $1 ORDER BY issued_at DESC LIMIT 64",
+    )
+    .bind(peer.host.0)
+    .fetch_all(&shared.pool)
+    .await?;
+    Ok(earlier.iter().any(|key| receipt_is_authentic(signed, key)))
+}
+
+/// Two live users of one key, or two histories: nobody gets anything any more until an admin has
+/// looked.
+async fn quarantine(shared: &Shared, host: HostId) -> ApiError {
+    let reason = "two agents use the identity of this host, or its journal was lost";
+    tracing::error!(host.id = %host, "Host locked: {reason}");
+    shared.presence.deny(host);
+    if let Err(error) = shared.hosts.lock(host, reason).await {
+        error.log(host, "The lock of the host was not recorded");
+    }
+    locked()
+}
+
+fn locked() -> ApiError {
+    ApiError::new(
+        StatusCode::FORBIDDEN,
+        "host.locked",
+        "This host is locked. An admin has to look into it, revoke it, and enrol it again.",
+    )
+}
+
+/// A caller with a certificate that was valid a short while ago at least, and in good standing.
+fn known(shared: &Shared, Caller(peer): Caller) -> ApiResult<Peer> {
+    let peer = peer.ok_or_else(|| {
+        ApiError::unauthenticated("agent.certificate_missing", "An agent's certificate is needed.")
+    })?;
+    check_standing(shared, &peer)?;
+    Ok(peer)
+}
+
+/// A caller with a valid certificate and in good standing.
+fn valid(shared: &Shared, caller: Caller) -> ApiResult<Peer> {
+    let peer = known(shared, caller)?;
+    if peer.not_after <= now() {
+        return Err(ApiError::unauthenticated(
+            "agent.certificate_expired",
+            "The agent's certificate has ended. It has to be renewed first.",
+        ));
+    }
+    Ok(peer)
+}
+
+fn check_standing(shared: &Shared, peer: &Peer) -> ApiResult<()> {
+    let forbidden = |code, detail: &str| Err(ApiError::new(StatusCode::FORBIDDEN, code, detail));
+    match shared.hosts.standing(peer.host, &peer.key_hash) {
+        Standing::Revoked => forbidden("host.revoked", "This host was revoked."),
+        Standing::Unknown => forbidden("host.unknown", "This host is not known here."),
+        Standing::Locked => Err(locked()),
+        Standing::Good if shared.presence.is_denied(peer.host) => Err(locked()),
+        Standing::Good => Ok(()),
+    }
+}
+
+async fn remember_key(
+    pool: &PgPool,
+    host: HostId,
+    key: &RequestedKey,
+    issued: &AgentCertificate,
+) -> ApiResult<()> {
+    let stored = sqlx::query(
+        "INSERT INTO nexplane.agent_certificates AS c (key_hash, host_id, public_key, not_after)
+         VALUES ($1, $2, $3, to_timestamp($4))
+         ON CONFLICT (key_hash) DO UPDATE SET not_after = excluded.not_after
+         WHERE c.host_id = excluded.host_id",
+    )
+    .bind(&key.hash)
+    .bind(host.0)
+    .bind(&key.point)
+    .bind(seconds(issued.not_after))
+    .execute(pool)
+    .await?;
+    if stored.rows_affected() == 0 {
+        return Err(ApiError::invalid_field("/csr_pem", "the key belongs to another host"));
+    }
+    Ok(())
+}
+
+/// For `to_timestamp`; whole seconds, which a double holds exactly.
+#[allow(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^53")]
+fn seconds(at: Timestamp) -> f64 {
+    (at.as_micros() / 1_000_000) as f64
+}
+
+fn certificate(key: &RequestedKey, issued: &AgentCertificate) -> Certificate {
+    Certificate { key_hash: key.hash.clone(), not_after: issued.not_after }
+}
+
+fn requested_key(csr_pem: &str) -> ApiResult<RequestedKey> {
+    RequestedKey::from_request(csr_pem)
+        .map_err(|error| ApiError::invalid_field("/csr_pem", error.to_string()))
+}
+
+/// Reads a JSON body of at most `limit` bytes.
+async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, limit: usize) -> ApiResult<T> {
+    let is_json = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.split(';').next() == Some("application/json"));
+    if !is_json {
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "request.media_type",
+            "The body has to be application/json.",
+        ));
+    }
+    let bytes = axum::body::to_bytes(body, limit).await.map_err(|_| {
+        let detail = format!("The body is larger than {limit} bytes, or broke off.");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request.too_large", detail)
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        if error.is_data() {
+            ApiError::invalid_field("", error.to_string())
+        } else {
+            ApiError::malformed(error.to_string())
+        }
+    })
+}
+
+fn now() -> Timestamp {
+    Timestamp::new(jiff::Timestamp::now())
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        let detail = error.to_string();
+        match error {
+            TokenError::Unknown => Self::unauthenticated("enrollment.token_unknown", detail),
+            TokenError::Used => Self::unauthenticated("enrollment.token_used", detail),
+            TokenError::Expired => Self::unauthenticated("enrollment.token_expired", detail),
+            TokenError::OtherHostname => {
+                Self::new(StatusCode::FORBIDDEN, "enrollment.other_hostname", detail)
+            }
+            TokenError::Random => Self::internal(error),
+            TokenError::Database(source) => source.into(),
+        }
+    }
+}
+
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::AlreadyEnrolled { name } => {
+                Self::conflict("host.already_enrolled", format!("'{name}' is enrolled already."))
+            }
+            RegistryError::Rejected { code, detail } => Self::conflict(code, detail),
+            RegistryError::Unavailable(cause) => Self::unavailable(cause),
+        }
+    }
+}
