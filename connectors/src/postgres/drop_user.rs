@@ -117,14 +117,15 @@ async fn drop_checks(
         ),
         answer(
             "everything of the role can be captured",
-            if orphans == 0 {
-                none(&strange, "nothing else is there".to_owned(), "remove first")
-            } else {
-                (
-                    false,
-                    format!("{orphans} memberships have a grantor that is gone: grant them anew"),
-                )
-            },
+            none(&strange, "nothing else is there".to_owned(), "remove first"),
+        ),
+        answer(
+            "the connection could make the role again",
+            none(
+                &obstacles,
+                format!("{} has the rights", session.account.name),
+                "connect as a superuser, or change first",
+            ),
         ),
         acl::grantor_check(session, reader, &definition.grants).await?,
         password_check(session),

@@ -26,6 +26,7 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::problem::{ApiError, ApiResult};
+pub use openapi::document;
 use guard::{Policy, guard};
 
 /// Who gets past the guard of a route. What they may do there is decided by the domain.

@@ -124,7 +124,9 @@ pub async fn first_run(
 ) -> ApiResult<Response> {
     check_password(&body.password)?;
     super::people::check_email(&body.email)?;
-    if !app.directory.redeem_first_run(&body.token).await? {
+    // Somebody may have been added on the command line since the link was printed.
+    let nobody = app.directory.is_empty().await?;
+    if !nobody || !app.directory.redeem_first_run(&body.token).await? {
         return Err(ApiError::unauthenticated(
             "auth.invalid",
             "This first-run link was used already, or is too old. Restart the server for a new one, or run 'nexplane user add'.",

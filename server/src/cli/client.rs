@@ -50,8 +50,12 @@ impl Client {
                  'nexplane token create --email YOU --name laptop' makes one"
             ),
         };
+        Self::with(&server.server, &token)
+    }
+
+    pub fn with(server: &str, token: &str) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(120)).build()?;
-        let base = server.server.trim_end_matches('/').to_owned();
+        let base = server.trim_end_matches('/').to_owned();
         Ok(Self { http, base, token: token.trim().to_owned() })
     }
 
@@ -74,7 +78,10 @@ impl Client {
         body: Option<&B>,
     ) -> Result<T, ClientError> {
         let url = format!("{}/api/v1{path}", self.base);
-        let mut request = self.http.request(method, url).bearer_auth(&self.token);
+        let mut request = self.http.request(method, url);
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
         if let Some(body) = body {
             request =
                 request.header("Idempotency-Key", Uuid::now_v7().to_string()).json(body);

@@ -4,3 +4,6 @@ mod gateway_job;
 mod gateway_presence;
 mod gateway_rig;
 mod gateway_tls;
+mod golden;
+mod harness;
+mod journey_postgres;

@@ -1,0 +1,532 @@
+//! The real `nexplane` and `nexplane-agent` as processes, and people who talk to them over HTTP.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nexplane_store::testing::{TargetServer, TestDatabase};
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use uuid::Uuid;
+
+/// The longest that anything a test waits for may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Seconds without a sign of life after which another worker takes a run over: the least there is.
+const LEASE_S: &str = "2";
+const ADMIN: &str = "admin@example.org";
+
+/// A server with a database and a data directory of its own; stops when dropped.
+pub struct Server {
+    child: Option<Child>,
+    pub base: Base,
+    pub gateway: String,
+    pub ca: PathBuf,
+    pub admin: Client,
+    data: TempDir,
+    database: TestDatabase,
+}
+
+/// Where the server is; after a restart it is somewhere else.
+pub type Base = Arc<Mutex<String>>;
+
+impl Server {
+    /// Starts a server in which there is one person, an admin.
+    pub async fn start() -> Self {
+        // Every connection to come is plain HTTP, and reqwest asks for a provider all the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let base = Base::default();
+        let mut server = Self {
+            child: None,
+            base: base.clone(),
+            gateway: String::new(),
+            ca: PathBuf::new(),
+            admin: Client::new(base, None),
+            data: tempfile::tempdir().unwrap(),
+            database: TestDatabase::new().await,
+        };
+        let password = password();
+        server.add_admin(&password).await;
+        server.up().await;
+        server.admin = server.sign_in(ADMIN, &password).await;
+        server
+    }
+
+    /// As an administrator would before the first start: with the command line.
+    async fn add_admin(&self, password: &str) {
+        let mut child = self
+            .command(&["user", "add", "--email", ADMIN, "--roles", "admin", "--password-stdin"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(format!("{password}\n").as_bytes()).await.unwrap();
+        drop(stdin);
+        let done = child.wait_with_output().await.unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nexplane"));
+        command
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(self.data.path())
+            .env("DATABASE_URL", self.database.url())
+            .env("NO_COLOR", "1")
+            .env_remove("NEXPLANE_KEK")
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Starts the process and waits until it is ready.
+    pub async fn up(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut child = self
+            .command(&["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"])
+            .args(["--ready-json", "--lease-s", LEASE_S])
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        let Ok(Ok(Some(line))) = line else {
+            panic!("the server did not start:\n{}", self.log_text());
+        };
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(ready["ready"], true);
+        ready["api"].as_str().unwrap().clone_into(&mut self.base.lock().unwrap());
+        ready["gateway"].as_str().unwrap().clone_into(&mut self.gateway);
+        self.ca = PathBuf::from(ready["ca"].as_str().unwrap());
+        self.child = Some(child);
+    }
+
+    /// As a power failure would, and no warning.
+    pub async fn kill9(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().await.unwrap();
+    }
+
+    /// SIGTERM; the server has to say that all went well.
+    pub async fn stop(&mut self) {
+        let mut child = self.child.take().unwrap();
+        let pid = i32::try_from(child.id().unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+        assert!(status.success(), "{status}:\n{}", self.log_text());
+    }
+
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.up().await;
+    }
+
+    fn log(&self) -> PathBuf {
+        self.data.path().join("test.log")
+    }
+
+    fn log_text(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// For what only the database can tell.
+    pub fn database(&self) -> &TestDatabase {
+        &self.database
+    }
+
+    /// Somebody who is not signed in.
+    pub fn nobody(&self) -> Client {
+        Client::new(self.base.clone(), None)
+    }
+
+    /// Adds a person with these roles and signs them in.
+    pub async fn person(&self, name: &str, roles: &[&str]) -> Client {
+        let email = format!("{name}@example.org");
+        let body = json!({ "email": email, "name": name, "roles": roles });
+        let added = self.admin.post("/users", body).await.is(201);
+        self.sign_in(&email, added["password"].as_str().unwrap()).await
+    }
+
+    pub async fn operator(&self) -> Client {
+        self.person("olga", &["operator"]).await
+    }
+
+    pub async fn approver(&self) -> Client {
+        self.person("anna", &["approver"]).await
+    }
+
+    pub async fn sign_in(&self, email: &str, password: &str) -> Client {
+        let body = json!({ "email": email, "password": password });
+        let signed_in = self.nobody().post("/auth/login", body).await.is(200);
+        let token = signed_in["access_token"].as_str().unwrap().to_owned();
+        let mut client = Client::new(self.base.clone(), Some(token));
+        client.id = text(&client.get("/auth/me").await.is(200)["id"]);
+        client
+    }
+
+    /// How many events the log has.
+    pub async fn events(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM nexplane.log_events")
+            .fetch_one(self.database.pool())
+            .await
+            .unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let log = self.log_text();
+        if std::thread::panicking() {
+            eprintln!("--- log of the server\n{log}");
+            return;
+        }
+        let errors: Vec<_> = log.lines().filter(|line| line.contains(" ERROR ")).collect();
+        assert!(errors.is_empty(), "the server logged errors:\n{}", errors.join("\n"));
+    }
+}
+
+/// An agent as a process, on a root directory of its own.
+pub struct Agent {
+    child: Child,
+    pub name: String,
+    root: TempDir,
+    _config: TempDir,
+}
+
+impl Agent {
+    /// Enrols an agent, and waits until the server has its host in the inventory.
+    pub async fn start(server: &Server) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_nexplane")).with_file_name("nexplane-agent");
+        assert!(
+            program.exists(),
+            "there is no {}: run 'just test', or 'cargo build --workspace' first",
+            program.display()
+        );
+        let body = json!({ "ttl_s": 600 });
+        let invited = server.admin.post("/hosts/enrollment-tokens", body).await.is(201);
+        let name = format!("web-{}", &Uuid::new_v4().simple().to_string()[..8]);
+        let (root, config) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(root.path().join("etc")).unwrap();
+        let child = Command::new(program)
+            .args(["run", "--control-plane", invited["gateway"].as_str().unwrap()])
+            .args(["--name", &name, "--ca"])
+            .arg(&server.ca)
+            .arg("--config-dir")
+            .arg(config.path())
+            .arg("--root")
+            .arg(root.path())
+            .env("NEXPLANE_TOKEN", invited["token"].as_str().unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let agent = Self { child, name, root, _config: config };
+        eventually("the host is online and its asset is there", async || {
+            let hosts = server.admin.get("/hosts").await.is(200);
+            let host = items(&hosts).into_iter().find(|host| host["hostname"] == agent.name)?;
+            let found = server
+                .admin
+                .get(&format!("/assets?type=host&connection={}", text(&host["connection_id"])))
+                .await
+                .is(200);
+            (host["status"] == "online" && !items(&found).is_empty()).then_some(())
+        })
+        .await;
+        agent
+    }
+
+    /// A path as orders name it, where it really is.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.path().join(path.trim_start_matches('/'))
+    }
+
+    pub async fn kill9(mut self) {
+        self.child.kill().await.unwrap();
+    }
+}
+
+/// A PostgreSQL server that is managed through a connection.
+pub struct Shop {
+    pub target: TargetServer,
+    pub connection: String,
+    pub name: String,
+}
+
+impl Shop {
+    /// Adds a connection to a target server, with its certificate verified.
+    pub async fn connect(server: &Server, environment: &str) -> Self {
+        let target = TargetServer::new().await;
+        let name = format!("shop-{}", target.database().trim_start_matches("t_"));
+        let body = json!({
+            "name": name,
+            "type": "postgres",
+            "environment": environment,
+            "credentials": {
+                "host": target.host(),
+                "port": target.port(),
+                "database": target.database(),
+                "username": target.username(),
+                "password": target.password(),
+                "ssl_mode": "verify-full",
+                "ca_certificate": target.ca_pem(),
+            },
+        });
+        let added = server.admin.post("/connections", body).await.is(201);
+        Self { target, connection: text(&added["id"]), name }
+    }
+
+    /// Makes roles that log in with their name as password, and finds them.
+    pub async fn roles(&self, server: &Server, names: &[&str]) -> Vec<String> {
+        let roles: Vec<_> = names.iter().map(|name| self.target.role(name)).collect();
+        for role in &roles {
+            self.sql(&format!("CREATE ROLE {role} LOGIN PASSWORD '{role}'")).await;
+        }
+        let path = format!("/connections/{}/discover", self.connection);
+        server.admin.post(&path, json!({})).await.is(200);
+        roles
+    }
+
+    pub async fn role(&self, server: &Server, name: &str) -> String {
+        self.roles(server, &[name]).await.remove(0)
+    }
+
+    /// What somebody does to the target behind our back.
+    pub async fn sql(&self, statement: &str) {
+        let mut admin = self.target.admin().await;
+        sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut admin).await.unwrap();
+    }
+
+    /// Whether the role gets in with this password, over the network with TLS.
+    pub async fn lets_in(&self, role: &str, password: &str) -> bool {
+        let options = self.target.options().username(role).password(password);
+        let connected: Result<PgConnection, _> = options.connect().await;
+        match connected {
+            Ok(connection) => {
+                connection.close().await.unwrap();
+                true
+            }
+            // 28000: "is not permitted to log in"; 28P01: wrong password.
+            Err(sqlx::Error::Database(error)) => {
+                let code = error.code().unwrap_or_default().into_owned();
+                assert!(code == "28000" || code == "28P01", "{code}: {error}");
+                false
+            }
+            Err(error) => panic!("the target cannot be reached: {error}"),
+        }
+    }
+
+    /// The asset of a role.
+    pub async fn asset(&self, client: &Client, role: &str) -> Value {
+        let path = format!("/assets?connection={}&q={role}&type=postgres_role", self.connection);
+        let mut found = items(&client.get(&path).await.is(200));
+        assert_eq!(found.len(), 1, "{role}: {found:#?}");
+        found.remove(0)
+    }
+
+    /// The body of a request for a change of a role, named by its key.
+    pub async fn request(&self, client: &Client, action: &str, role: &str) -> Value {
+        let asset = self.asset(client, role).await;
+        json!({
+            "title": format!("{action} of {role}"),
+            "reason": "Its owner has left the company.",
+            "change_type": action,
+            "connection_id": self.connection,
+            "targets": [asset["key"]],
+            "parameters": {},
+        })
+    }
+}
+
+/// Somebody who talks to the server.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Base,
+    pub token: Option<String>,
+    /// Of the person.
+    pub id: String,
+}
+
+/// What the server answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub asked: String,
+    pub status: u16,
+    pub json: Value,
+    pub headers: HeaderMap,
+}
+
+impl Client {
+    pub fn new(base: Base, token: Option<String>) -> Self {
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        Self { http, base, token, id: String::new() }
+    }
+
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// A request that is not sent yet.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let base = self.base.lock().unwrap().clone();
+        let request = self.http.request(method, format!("{base}/api/v1{path}"));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Sends, and reads the answer. An error means that the server is not there.
+    pub async fn try_send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
+        let request = request.build()?;
+        let asked = format!("{} {}", request.method(), request.url().path());
+        let response = self.http.execute(request).await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await?;
+        let json = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes)
+                .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into())
+        };
+        Ok(Answer { asked, status, json, headers })
+    }
+
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        self.try_send(request).await.unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::POST, path).json(&body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PATCH, path).json(&body)).await
+    }
+
+    /// Something one does to a change: `plan`, `submit` …
+    pub async fn act(&self, change: &str, action: &str) -> Answer {
+        self.post(&format!("/change-requests/{change}/{action}"), json!({})).await
+    }
+
+    pub async fn approve(&self, change: &str, digest: &Value) -> Answer {
+        let body = json!({ "plan_digest": digest, "comment": "looked at" });
+        self.post(&format!("/change-requests/{change}/approve"), body).await
+    }
+
+    pub async fn change(&self, change: &str) -> Value {
+        self.get(&format!("/change-requests/{change}")).await.is(200)
+    }
+
+    /// Drafts, plans and submits; the submitted change.
+    pub async fn submitted(&self, request: Value) -> Value {
+        let change = id(&self.post("/change-requests", request).await.is(201));
+        self.act(&change, "plan").await.is(200);
+        self.act(&change, "submit").await.is(200)
+    }
+
+    /// Executes, and waits for the end.
+    pub async fn executed(&self, change: &str) -> Value {
+        self.act(change, "execute").await.is(200);
+        self.settled(change).await
+    }
+
+    /// The change, once nothing moves any more.
+    pub async fn settled(&self, change: &str) -> Value {
+        eventually("the change is settled", async || {
+            let now = self.change(change).await;
+            let moves = now["state"] == "executing" || now["state"] == "rolling_back";
+            (!moves).then_some(now)
+        })
+        .await
+    }
+
+    /// The types of a change's events, oldest first.
+    pub async fn history(&self, change: &str) -> Vec<String> {
+        let page = self.get(&format!("/change-requests/{change}/events?limit=200")).await.is(200);
+        items(&page).iter().map(|event| text(&event["type"])).collect()
+    }
+}
+
+impl Answer {
+    /// The body, if the status is this one.
+    #[track_caller]
+    pub fn is(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}: {:#}", self.asked, self.json);
+        self.json
+    }
+
+    /// The problem, if the status and the code are these.
+    #[track_caller]
+    pub fn refused(self, status: u16, code: &str) -> Value {
+        self.is_problem();
+        assert_eq!(
+            (self.status, self.json["code"].as_str()),
+            (status, Some(code)),
+            "{}: {:#}",
+            self.asked,
+            self.json
+        );
+        self.json
+    }
+
+    /// A whole problem document: RFC 9457, and what we add to it.
+    #[track_caller]
+    pub fn is_problem(&self) {
+        let Self { asked, json, .. } = self;
+        assert_eq!(self.header("content-type"), "application/problem+json", "{asked}: {json}");
+        assert_eq!(json["status"], self.status, "{asked}: {json}");
+        for field in ["type", "title", "detail", "code"] {
+            assert!(json[field].as_str().is_some_and(|t| !t.is_empty()), "{asked} {field}: {json}");
+        }
+        let path = asked.split(' ').nth(1).unwrap();
+        assert_eq!(json["instance"], path, "{asked}: {json}");
+        assert!(text(&json["trace_id"]).parse::<Uuid>().is_ok(), "{asked}: {json}");
+    }
+
+    /// A header, or nothing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// Asks again until there is an answer; a test that waits too long has failed.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+pub fn items(page: &Value) -> Vec<Value> {
+    page["items"].as_array().unwrap().clone()
+}
+
+#[track_caller]
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+pub fn id(value: &Value) -> String {
+    text(&value["id"])
+}
+
+fn password() -> String {
+    Uuid::new_v4().simple().to_string()
+}
