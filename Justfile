@@ -56,7 +56,7 @@ web:
 
 # Measure.
 bench *args:
-    cargo bench --workspace --benches "$@"
+    cargo bench --workspace --bench '*' "$@"
 
 # Rewrite the generated files (openapi.json, catalog.json …) from the code; look at the diff before committing.
 bless:

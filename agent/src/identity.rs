@@ -82,6 +82,12 @@ struct Pending {
     key_pem: String,
 }
 
+/// A key that waits for its certificate over the connection of an earlier one.
+#[derive(Serialize, Deserialize)]
+struct Fresh {
+    key_pem: String,
+}
+
 impl Identity {
     /// The identity in the configuration directory; `None` when not enrolled.
     pub fn load(config: &Path) -> Result<Option<Self>, IdentityError> {
@@ -149,16 +155,34 @@ impl Identity {
     }
 
     /// The same identity with a fresh key and certificate, saved. The old ones stay valid until they
-    /// end, so nothing is lost when the answer is.
+    /// end, and the fresh key is kept for another attempt, so nothing is lost when the answer is.
     pub async fn renew(&self, config: &Path, client: &Client) -> Result<Self, IdentityError> {
-        let key_pem = new_key().map_err(IdentityError::Key)?.serialize_pem();
-        let request = RenewRequest { csr_pem: request_pem(&key_pem).map_err(IdentityError::Key)? };
-        let RenewResponse { certificate_pem, dispatchers, renew_after } = client
-            .renew(&request)
-            .await
-            .map_err(|source| IdentityError::Refused { attempt: "renew", source })?;
-        let renewed = Self { certificate_pem, key_pem, dispatchers, renew_after, ..self.clone() };
-        renewed.save(config)?;
+        let waiting = config.join("renewing.json");
+        let Fresh { key_pem } = match load(&waiting)? {
+            Some(fresh) => fresh,
+            None => {
+                let key_pem = new_key().map_err(IdentityError::Key)?.serialize_pem();
+                let fresh = Fresh { key_pem };
+                save(&waiting, &fresh)?;
+                fresh
+            }
+        };
+        let mut renewed = self.clone();
+        // A crash between saving the identity and removing this file leaves the key that is in use.
+        if key_pem != self.key_pem {
+            let csr_pem = request_pem(&key_pem).map_err(IdentityError::Key)?;
+            let RenewResponse { certificate_pem, dispatchers, renew_after } = client
+                .renew(&RenewRequest { csr_pem })
+                .await
+                .map_err(|source| IdentityError::Refused { attempt: "renew", source })?;
+            renewed = Self { certificate_pem, key_pem, dispatchers, renew_after, ..renewed };
+            renewed.save(config)?;
+        }
+        std::fs::remove_file(&waiting).map_err(|source| IdentityError::Io {
+            attempt: "remove",
+            path: waiting,
+            source,
+        })?;
         Ok(renewed)
     }
 

@@ -98,9 +98,11 @@ impl Event {
             Self::Run(RunEvent::Started { change, .. }) => Some(*change),
             Self::Connection(ConnectionEvent::CredentialsOpened { change, .. }) => *change,
             Self::Asset(AssetEvent::Drifted { explained_by, .. }) => *explained_by,
-            Self::Asset(_) | Self::Connection(_) | Self::Host(_) | Self::Person(_) | Self::Run(_) => {
-                None
-            }
+            Self::Asset(_)
+            | Self::Connection(_)
+            | Self::Host(_)
+            | Self::Person(_)
+            | Self::Run(_) => None,
         }
     }
 }

@@ -30,19 +30,17 @@ pub fn quorum(level: RiskLevel, environment: Environment, is_rollback: bool) -> 
             (RiskLevel::Low, Environment::Prod) => {
                 (1, false, 0, "low risk in prod needs one approver".to_owned())
             }
-            (RiskLevel::Low, Environment::Staging | Environment::Dev) => (
-                0,
-                false,
-                0,
-                format!("low risk in {} needs no approver", environment.as_str()),
-            ),
+            (RiskLevel::Low, Environment::Staging | Environment::Dev) => {
+                (0, false, 0, format!("low risk in {} needs no approver", environment.as_str()))
+            }
             (RiskLevel::Medium, _) => (1, false, 0, "medium risk needs one approver".to_owned()),
             (RiskLevel::High, _) => (2, false, 0, "high risk needs two approvers".to_owned()),
             (RiskLevel::Critical, _) => (
                 2,
                 true,
                 DELAY_OF_CRITICAL_S,
-                "critical risk needs two approvers, one of them an admin, and 15 minutes".to_owned(),
+                "critical risk needs two approvers, one of them an admin, and 15 minutes"
+                    .to_owned(),
             ),
         }
     };

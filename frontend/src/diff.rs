@@ -25,6 +25,8 @@ pub enum Line {
     Added(String),
     /// That many unchanged lines are left out.
     Skipped(usize),
+    /// That many lines follow that are not shown here.
+    More(usize),
 }
 
 /// Unchanged lines shown around a change.
@@ -115,6 +117,21 @@ fn longest_common(old: &[&str], new: &[&str], lines: &mut Vec<Line>) {
     }
 }
 
+/// Shows the first `limit` lines, not counting unchanged ones at the start.
+pub fn cut(lines: &mut Vec<Line>, limit: usize) {
+    let start = lines
+        .iter()
+        .take_while(|line| matches!(line, Line::Same(_) | Line::Skipped(_)))
+        .count()
+        .min(lines.len());
+    lines.drain(..start);
+    if lines.len() > limit {
+        let hidden = lines.len() - limit;
+        lines.truncate(limit);
+        lines.push(Line::More(hidden));
+    }
+}
+
 /// Leaves out unchanged lines that are far from any change.
 fn shorten(lines: Vec<Line>) -> Vec<Line> {
     let changed: Vec<usize> = lines
@@ -171,6 +188,7 @@ mod tests {
                 Line::Removed(text) => format!("-{text}"),
                 Line::Added(text) => format!("+{text}"),
                 Line::Skipped(count) => format!("~{count}"),
+                Line::More(count) => format!(">{count}"),
             })
             .collect::<Vec<_>>()
             .join("|")
@@ -199,6 +217,16 @@ mod tests {
             signs(&values(&json!(old.join("\n")), &json!(new.join("\n")))),
             "~6| 7| 8| 9|-10|+ten| 11| 12| 13|~7"
         );
+    }
+
+    #[test]
+    fn a_cut_starts_at_the_change() {
+        let mut lines = texts("a\nb\nc\nd", "a\nx\ny\nz");
+        cut(&mut lines, 3);
+        assert_eq!(signs(&lines), "-b|-c|-d|>3");
+        let mut short = texts("a", "b");
+        cut(&mut short, 3);
+        assert_eq!(signs(&short), "-a|+b");
     }
 
     #[test]

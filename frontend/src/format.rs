@@ -146,6 +146,13 @@ pub fn pretty(value: &Value) -> String {
 
 /// `ssl_mode` becomes `SSL mode`.
 pub fn humanise(name: &str) -> String {
+    let is_identifier = |letter: char| {
+        letter.is_ascii_lowercase() || letter.is_ascii_digit() || "_-.".contains(letter)
+    };
+    if !name.chars().all(is_identifier) {
+        // Words already, or a name of somebody's own.
+        return name.to_owned();
+    }
     let words = name.replace(['_', '-', '.'], " ");
     let mut text = String::with_capacity(words.len());
     for (index, word) in words.split_whitespace().enumerate() {
@@ -251,6 +258,7 @@ mod tests {
         assert_eq!(humanise("ssl_mode"), "SSL mode");
         assert_eq!(humanise("bind_dn"), "Bind DN");
         assert_eq!(humanise("host"), "Host");
+        assert_eq!(humanise("role bi_finance"), "role bi_finance");
     }
 
     #[test]

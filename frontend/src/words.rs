@@ -139,12 +139,17 @@ pub fn reversibility(reversibility: &Reversibility) -> (Label, String) {
     }
 }
 
-/// First letter large, a full stop at the end.
+/// First letter large, unless it begins a name such as `nginx.service`; a full stop at the end.
 pub fn sentence(text: &str) -> String {
     let text = text.trim();
     let mut letters = text.chars();
     let Some(first) = letters.next() else { return String::new() };
-    let mut out: String = first.to_uppercase().collect();
+    let word = text.split([' ', ',', ':']).next().unwrap_or(text);
+    let mut out = if word.trim_end_matches('.').chars().all(char::is_alphabetic) {
+        first.to_uppercase().to_string()
+    } else {
+        first.to_string()
+    };
     out.push_str(letters.as_str());
     if !out.ends_with(['.', '!', '?']) {
         out.push('.');
@@ -166,7 +171,7 @@ pub fn factor(name: &str) -> &str {
 
 pub fn connection_status(status: &str) -> Label {
     match status {
-        "ok" => label("Tested", Tone::Verified, Glyph::Check),
+        "ok" => label("Tested", Tone::Active, Glyph::Check),
         "failing" => label("Failing", Tone::Failed, Glyph::Cross),
         _ => label("Not tested", Tone::Neutral, Glyph::Question),
     }
@@ -239,6 +244,7 @@ mod tests {
     #[test]
     fn reasons_become_sentences() {
         assert_eq!(sentence("the key is gone"), "The key is gone.");
+        assert_eq!(sentence("nginx.service moved"), "nginx.service moved.");
         assert_eq!(sentence("Sure?"), "Sure?");
         assert_eq!(sentence(" "), "");
     }

@@ -5,7 +5,12 @@
 
 #![allow(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing else to say")]
-#![allow(clippy::panic, clippy::indexing_slicing, reason = "shared with the tests")]
+#![allow(
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::pedantic,
+    reason = "shared with the tests"
+)]
 
 #[path = "../tests/it/history.rs"]
 mod history;
@@ -24,11 +29,7 @@ fn main() {
     }
     let events = std::env::var("NEXPLANE_BENCH_EVENTS");
     let events = events.ok().and_then(|events| events.parse().ok()).unwrap_or(50_000);
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(run(events));
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run(events));
 }
 
 async fn run(events: usize) {

@@ -111,7 +111,8 @@ impl Row {
     fn of(folded: Folded) -> Result<Self, ApplyError> {
         let Folded { mut view, hidden } = folded;
         let id = view.id;
-        let unreadable = |source| ApplyError::Row { table: CHANGES.name, id: id.to_string(), source };
+        let unreadable =
+            |source| ApplyError::Row { table: CHANGES.name, id: id.to_string(), source };
         Ok(Self {
             plan: serde_json::to_value(view.plan.take()).map_err(unreadable)?,
             run: serde_json::to_value(view.run.take()).map_err(unreadable)?,
@@ -144,7 +145,11 @@ fn searched(view: &ChangeView) -> String {
 }
 
 /// Puts a change together again.
-fn assemble(view: Value, plan: Option<Value>, run: Option<Value>) -> Result<ChangeView, serde_json::Error> {
+fn assemble(
+    view: Value,
+    plan: Option<Value>,
+    run: Option<Value>,
+) -> Result<ChangeView, serde_json::Error> {
     let mut view: ChangeView = serde_json::from_value(view)?;
     view.plan = plan.map(serde_json::from_value).transpose()?;
     view.run = run.map(serde_json::from_value).transpose()?;
@@ -235,7 +240,8 @@ impl Projection for Changes {
         let unknown = subjects.unknown(events);
         if !unknown.is_empty() {
             let sql = format!("SELECT run, change FROM {} WHERE run = ANY($1)", at.of(&RUNS));
-            let known = sqlx::query_as(AssertSqlSafe(sql)).bind(unknown).fetch_all(&mut *db).await?;
+            let known =
+                sqlx::query_as(AssertSqlSafe(sql)).bind(unknown).fetch_all(&mut *db).await?;
             subjects.learn(known);
         }
 
@@ -270,10 +276,11 @@ impl Projection for Changes {
         events: &[Recorded],
     ) -> Result<Vec<Notice>, sqlx::Error> {
         let mut subjects = Subjects::new(events);
-        let known = sqlx::query_as("SELECT run, change FROM nexplane.rm_change_runs WHERE run = ANY($1)")
-            .bind(subjects.unknown(events))
-            .fetch_all(&mut *db)
-            .await?;
+        let known =
+            sqlx::query_as("SELECT run, change FROM nexplane.rm_change_runs WHERE run = ANY($1)")
+                .bind(subjects.unknown(events))
+                .fetch_all(&mut *db)
+                .await?;
         subjects.learn(known);
         let ids: BTreeSet<_> = events.iter().filter_map(|event| subjects.of(event)).collect();
         let rows: Vec<(Uuid, i64, String, Option<String>, i64)> = sqlx::query_as(
@@ -290,8 +297,11 @@ impl Projection for Changes {
                     "id": id, "number": number, "state": state, "waiting_for": waiting_for,
                 });
                 let position = position.unsigned_abs();
-                ["changes".to_owned(), format!("change:{id}")]
-                    .map(|topic| Notice { topic, position, changed: changed.clone() })
+                ["changes".to_owned(), format!("change:{id}")].map(|topic| Notice {
+                    topic,
+                    position,
+                    changed: changed.clone(),
+                })
             })
             .collect())
     }

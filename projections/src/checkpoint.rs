@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::table::Generation;
 
 const TABLE: &str = "
-CREATE TABLE IF NOT EXISTS nexplane.projection_checkpoints (
+CREATE TABLE nexplane.projection_checkpoints (
     name text NOT NULL,
     -- Of the projection's tables; with the generation the suffix of their names.
     version integer NOT NULL,
@@ -35,14 +35,22 @@ CREATE TABLE IF NOT EXISTS nexplane.projection_checkpoints (
     error text,
     PRIMARY KEY (name, generation)
 ) WITH (fillfactor = 50);
-CREATE UNIQUE INDEX IF NOT EXISTS projection_checkpoints_current
+CREATE UNIQUE INDEX projection_checkpoints_current
     ON nexplane.projection_checkpoints (name) WHERE is_current;
 ";
 
-/// Makes the table if it is not there. The caller holds a lock: two `CREATE TABLE IF NOT EXISTS` at
-/// once are an error in PostgreSQL.
+/// Makes the table if it is not there. The caller holds a lock, so that nobody else does.
+///
+/// `IF NOT EXISTS` would not do for the index: it waits for everybody who is writing to the table
+/// before it looks.
 pub async fn create_table(db: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(TABLE).execute(db).await?;
+    let exists: bool =
+        sqlx::query_scalar("SELECT to_regclass('nexplane.projection_checkpoints') IS NOT NULL")
+            .fetch_one(&mut *db)
+            .await?;
+    if !exists {
+        sqlx::raw_sql(TABLE).execute(db).await?;
+    }
     Ok(())
 }
 
@@ -316,10 +324,7 @@ pub async fn lock_current(db: &mut PgConnection, name: &str) -> Result<Option<Ro
 }
 
 /// Puts a built generation in the current one's place, with an epoch above both and a free lease.
-pub async fn replace_current(
-    db: &mut PgConnection,
-    claim: &Claim,
-) -> Result<Held, sqlx::Error> {
+pub async fn replace_current(db: &mut PgConnection, claim: &Claim) -> Result<Held, sqlx::Error> {
     let epoch: Option<i64> = sqlx::query_scalar(
         "DELETE FROM nexplane.projection_checkpoints WHERE name = $1 AND is_current RETURNING epoch",
     )
@@ -343,11 +348,7 @@ pub async fn replace_current(
 }
 
 /// Removes the row of a generation that is not current.
-pub async fn remove(
-    db: &mut PgConnection,
-    name: &str,
-    at: Generation,
-) -> Result<(), sqlx::Error> {
+pub async fn remove(db: &mut PgConnection, name: &str, at: Generation) -> Result<(), sqlx::Error> {
     sqlx::query(
         "DELETE FROM nexplane.projection_checkpoints \
          WHERE name = $1 AND generation = $2 AND NOT is_current",

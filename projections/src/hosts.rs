@@ -291,10 +291,11 @@ pub struct Credential {
 
 /// The certificates of all hosts that count now.
 pub async fn credentials(pool: &PgPool) -> Result<Vec<Credential>, QueryError> {
-    let rows: Vec<(Uuid, String, String)> =
-        sqlx::query_as("SELECT id, certificate_key_hash, status FROM nexplane.rm_hosts ORDER BY id")
-            .fetch_all(pool)
-            .await?;
+    let rows: Vec<(Uuid, String, String)> = sqlx::query_as(
+        "SELECT id, certificate_key_hash, status FROM nexplane.rm_hosts ORDER BY id",
+    )
+    .fetch_all(pool)
+    .await?;
     Ok(rows
         .into_iter()
         .map(|(id, key_hash, status)| Credential {

@@ -22,10 +22,10 @@ use crate::projection::{ApplyError, Notice, Projection};
 use crate::table::{self, Generation, Table, column, optional};
 use fold::{AssetRow, ConnectionRow, RelationRow};
 
-pub use blast::{MAX_DEPTH, MAX_DEPENDANTS, blast_radius};
+pub use blast::{MAX_DEPENDANTS, MAX_DEPTH, blast_radius};
 pub use query::{
-    AssetFilter, by_key, connection, connection_by_name, connections, find, find_all, history, list,
-    relations,
+    AssetFilter, by_key, connection, connection_by_name, connections, find, find_all, history,
+    list, relations,
 };
 
 const ASSETS: Table = Table {

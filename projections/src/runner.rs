@@ -213,12 +213,8 @@ impl Projections {
     ) -> Result<(), NotYet> {
         let mut progress = seat.progress.subscribe();
         let mut at = progress.borrow_and_update().position;
-        let not_yet = |position, stalled| NotYet {
-            projection: seat.name(),
-            wanted,
-            position,
-            stalled,
-        };
+        let not_yet =
+            |position, stalled| NotYet { projection: seat.name(), wanted, position, stalled };
         loop {
             let now = *progress.borrow_and_update();
             at = at.max(now.position);
@@ -286,7 +282,11 @@ impl Projections {
         let mut db = self.shared.pool.acquire().await?;
         let asked = checkpoint::ask_again(&mut db, name).await?;
         if asked {
-            self.shared.seats.iter().filter(|s| s.name() == name).for_each(|s| s.again.notify_one());
+            self.shared
+                .seats
+                .iter()
+                .filter(|s| s.name() == name)
+                .for_each(|s| s.again.notify_one());
         }
         Ok(asked)
     }

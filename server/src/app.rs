@@ -97,7 +97,9 @@ impl From<nexplane_projections::QueryError> for ApiError {
                 Self::malformed("The cursor is not one that this list gave out.")
             }
             nexplane_projections::QueryError::Database(error) => error.into(),
-            other => Self::internal(other),
+            nexplane_projections::QueryError::Row(_)
+            | nexplane_projections::QueryError::Log(_)
+            | nexplane_projections::QueryError::Event(_) => Self::internal(error),
         }
     }
 }

@@ -49,7 +49,8 @@ pub enum AddError {
     Database(#[from] sqlx::Error),
 }
 
-const ENTRY: &str = "person_id, email, name, (extract(epoch FROM created_at) * 1000000)::bigint AS at";
+const ENTRY: &str =
+    "person_id, email, name, (extract(epoch FROM created_at) * 1000000)::bigint AS at";
 
 impl Directory {
     pub const fn new(pool: PgPool) -> Self {
@@ -329,7 +330,9 @@ impl Directory {
         .bind(made)
         .execute(&self.pool)
         .await?;
-        read().await?.ok_or_else(|| anyhow::anyhow!("'{name}' vanished from the installation table"))
+        read()
+            .await?
+            .ok_or_else(|| anyhow::anyhow!("'{name}' vanished from the installation table"))
     }
 }
 

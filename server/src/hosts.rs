@@ -114,7 +114,9 @@ impl Registry {
                                 }
                             }
                             Ok(_) => {}
-                            Err(error) => tracing::warn!(%error, "An event about hosts was not understood"),
+                            Err(error) => {
+                                tracing::warn!(%error, "An event about hosts was not understood");
+                            }
                         }
                     }
                 }
@@ -186,11 +188,12 @@ fn known_as(state: &HostState) -> Option<Known> {
 
 fn refusal(error: StreamError<HostRejection>) -> RegistryError {
     match error {
-        StreamError::Rejected(rejection) => RegistryError::Rejected {
-            code: rejection.code(),
-            detail: rejection.to_string(),
-        },
-        other => RegistryError::Unavailable(other.into()),
+        StreamError::Rejected(rejection) => {
+            RegistryError::Rejected { code: rejection.code(), detail: rejection.to_string() }
+        }
+        StreamError::Stale { .. } | StreamError::Read { .. } | StreamError::Append { .. } => {
+            RegistryError::Unavailable(error.into())
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::stream;
 use crate::web;
 
 /// How long a start waits for the read model of hosts.
-const HOSTS_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+const HOSTS_WITHIN: std::time::Duration = std::time::Duration::from_mins(1);
 /// Seconds that the link for the first admin works.
 const FIRST_RUN_S: i64 = 24 * 60 * 60;
 
@@ -50,12 +50,11 @@ pub struct Ready {
 /// Starts a server. On return it answers.
 pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let listen = options.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8000)));
-    let gateway_listen =
-        options.gateway_listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8443)));
+    let gateway_listen = options.gateway_listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8443)));
     // Before anything else is started: a port in use is the commonest reason to fail.
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))?;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen}; choose another address with --listen")
+    })?;
     let address = listener.local_addr()?;
     let public_url = options.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
 
@@ -77,15 +76,16 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let head = log.head().await?.next_position;
     if let Some(last) = head.checked_sub(1) {
         let hosts = projections.wait_for_some(&["hosts"], last, HOSTS_WITHIN).await;
-        hosts.context("the read model of hosts does not catch up; 'nexplane projections list' tells why")?;
+        hosts.context(
+            "the read model of hosts does not catch up; 'nexplane projections list' tells why",
+        )?;
     }
 
     let registry = Arc::new(Registry::standard());
     let egress = Arc::new(Egress::new(EgressRules::default()));
     let digest_key = open::digest_key(directory, vault).await?;
     let stop = CancellationToken::new();
-    let hosts =
-        hosts::start(&opened, gateway_listen, &options.gateway_names, stop.clone()).await?;
+    let hosts = hosts::start(&opened, gateway_listen, &options.gateway_names, stop.clone()).await?;
     let targets = Targets {
         log: log.clone(),
         registry,
@@ -94,11 +94,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
         digest_key,
         hosts: hosts.jobs,
     };
-    let discoverer = Discoverer {
-        targets: targets.clone(),
-        log: log.clone(),
-        pool: pool.clone(),
-    };
+    let discoverer = Discoverer { targets: targets.clone(), log: log.clone(), pool: pool.clone() };
     let engine_options = EngineOptions { lease: options.lease(), ..EngineOptions::default() };
     let engine = Engine::new(pool.clone(), targets.clone(), engine_options);
     let app = App::new(Parts {
@@ -123,9 +119,8 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let service = api::router(&app).merge(web::router());
     let stopping = stop.clone();
     tasks.spawn(async move {
-        let served = axum::serve(listener, service)
-            .with_graceful_shutdown(stopping.cancelled_owned())
-            .await;
+        let served =
+            axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned()).await;
         if let Err(error) = served {
             tracing::error!(%error, "the API stopped");
         }

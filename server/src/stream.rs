@@ -193,14 +193,12 @@ where
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let loaded = load::<D>(log, stream)
-            .await
-            .map_err(|source| StreamError::Read { stream, source })?;
+        let loaded =
+            load::<D>(log, stream).await.map_err(|source| StreamError::Read { stream, source })?;
         if let Some(expected) = request.if_match.filter(|expected| *expected != loaded.version) {
             return Err(StreamError::Stale { expected, actual: loaded.version });
         }
-        let asked =
-            Asked { by: request.by.clone(), at: request.at, command: command.clone() };
+        let asked = Asked { by: request.by.clone(), at: request.at, command: command.clone() };
         let events = D::decide(&loaded.state, asked).map_err(StreamError::Rejected)?;
         if events.is_empty() {
             let Loaded { state, version } = loaded;

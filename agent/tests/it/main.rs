@@ -1,10 +1,12 @@
 //! The agent, from the outside.
 #![allow(
-    clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::pedantic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
-    reason = "a test that cannot go on has failed"
+    reason = "a helper of tests may fail like a test"
 )]
 
 mod cli;

@@ -2,7 +2,7 @@
 //! that has no more than the rights that the catalog names.
 
 use std::fmt::Debug;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexplane_connectors::sdk::{
     Advice, AnyAction, AnyConnector, AnySession, ErrorKind, Inspection, Produced, Registry,
@@ -260,16 +260,19 @@ async fn crash(id: &str) {
     let session = bench.session().await;
     let mut trial = Trial { action: bench.action(id), case, session, said: String::new() };
     let initially = bench.witness().await;
-    let (mut cut, mut through) = (0, 0);
-    for round in 0..24_u64 {
+    let (mut cut, mut through, mut whole) = (0_u32, 0_u32, Duration::MAX);
+    for round in 0_u32.. {
         let before = trial.inspect().await.before;
         let cx = trial.step(&before);
         let effect = trial.action.execute(&*trial.session, &cx, &before);
-        let limit = Duration::from_micros(500 * round * round);
+        // The first round measures how long the whole takes.
+        let limit = if round == 0 { whole } else { whole / 8 * (round - 1) };
+        let started = Instant::now();
         match tokio::time::timeout(limit, effect).await {
             Ok(done) => {
                 done.expect("execute");
                 through += 1;
+                whole = whole.min(started.elapsed());
             }
             Err(_) => cut += 1,
         }
@@ -283,11 +286,12 @@ async fn crash(id: &str) {
         assert!(trial.satisfied(&before, None).await.0);
         trial.action.rollback(&*trial.session, &cx, &before, None).await.expect("rollback");
         assert_eq!(bench.witness().await, initially, "round {round}");
+        if through >= 2 {
+            break;
+        }
+        assert!(round < 60, "it never gets through");
     }
-    assert!(
-        cut >= 3 && through >= 3,
-        "the rounds did not hit both sides: {cut} cut, {through} not"
-    );
+    assert!(cut >= 3, "only {cut} rounds were cut off");
 }
 
 /// An account without rights is told before, and changes nothing if it tries all the same; a target

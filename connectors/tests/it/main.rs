@@ -3,8 +3,11 @@
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::pedantic,
+    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
+    dead_code,
     reason = "a helper of tests may fail like a test"
 )]
 
@@ -17,3 +20,4 @@ mod host;
 mod login;
 mod postgres_cases;
 mod privileges;
+mod severed;

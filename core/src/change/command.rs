@@ -9,22 +9,41 @@ use crate::run::event::RunOutcome;
 #[derive(Clone, Debug)]
 pub enum ChangeCommand {
     /// By an operator, or a machine on an operator's behalf.
-    Draft { draft: Draft, rollback_of: Option<ChangeId> },
+    Draft {
+        draft: Draft,
+        rollback_of: Option<ChangeId>,
+    },
     /// Makes the editor one who may not approve; reopens the review.
-    Edit { draft: Draft },
+    Edit {
+        draft: Draft,
+    },
     /// A plan just made against the target. One with another digest reopens the review.
-    RecordPlan { plan: Box<Plan> },
+    RecordPlan {
+        plan: Box<Plan>,
+    },
     /// Needs a plan that is ready and fresh.
-    Submit { environment: Environment, risk: Risk },
-    Approve { digest: PlanDigest, comment: Option<String> },
-    Reject { reason: String },
+    Submit {
+        environment: Environment,
+        risk: Risk,
+    },
+    Approve {
+        digest: PlanDigest,
+        comment: Option<String>,
+    },
+    Reject {
+        reason: String,
+    },
     /// Back to draft, by its author or an editor.
     Withdraw,
-    Cancel { reason: String },
+    Cancel {
+        reason: String,
+    },
     /// By the timer, once the approvals have run out.
     Expire,
     /// By an operator.
-    StartExecution { run: RunId },
+    StartExecution {
+        run: RunId,
+    },
     /// By the runtime, when the run has finished.
     RecordOutcome {
         this: ChangeId,
@@ -34,9 +53,19 @@ pub enum ChangeCommand {
         secrets: Vec<Produced>,
     },
     /// By the runtime, on the change that `rollback` undoes.
-    StartRollback { rollback: ChangeId, run: RunId },
+    StartRollback {
+        rollback: ChangeId,
+        run: RunId,
+    },
     /// By the runtime, on the change that `rollback` undoes.
-    RecordRollback { rollback: ChangeId, run: RunId, outcome: RunOutcome, reason: String },
+    RecordRollback {
+        rollback: ChangeId,
+        run: RunId,
+        outcome: RunOutcome,
+        reason: String,
+    },
     /// By the requester, once per secret.
-    RevealSecret { secret: SecretId },
+    RevealSecret {
+        secret: SecretId,
+    },
 }

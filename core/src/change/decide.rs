@@ -95,30 +95,44 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
                     }])
                 }
                 ChangeState::Finished(finish) if finish.execution.run == run => Ok(Vec::new()),
-                other => Err(wrong_state(other, "only the run that it executes can end it")),
+                ChangeState::Absent
+                | ChangeState::Draft(_)
+                | ChangeState::Submitted(_)
+                | ChangeState::Approved(_)
+                | ChangeState::Executing(_)
+                | ChangeState::Finished(_)
+                | ChangeState::Closed(_) => {
+                    Err(wrong_state(state, "only the run that it executes can end it"))
+                }
             }
         }
         C::StartRollback { rollback, run } => start_rollback(state, &by, rollback, run),
         C::RecordRollback { rollback, run, outcome, reason } => {
             system(&by)?;
             match state {
-                ChangeState::Finished(Finish { how: Outcome::RollingBack { run: own, .. }, .. })
-                    if *own == run =>
-                {
-                    Ok(vec![match outcome {
-                        RunOutcome::Complete => ChangeEvent::RolledBack { rollback, run },
-                        RunOutcome::RollbackBlocked => {
-                            ChangeEvent::RollbackBlocked { rollback, run, reason }
-                        }
-                        RunOutcome::Failed
-                        | RunOutcome::OutcomeUnknown
-                        | RunOutcome::RollbackPartial => {
-                            ChangeEvent::RollbackPartial { rollback, run, reason }
-                        }
-                    }])
-                }
+                ChangeState::Finished(Finish {
+                    how: Outcome::RollingBack { run: own, .. },
+                    ..
+                }) if *own == run => Ok(vec![match outcome {
+                    RunOutcome::Complete => ChangeEvent::RolledBack { rollback, run },
+                    RunOutcome::RollbackBlocked => {
+                        ChangeEvent::RollbackBlocked { rollback, run, reason }
+                    }
+                    RunOutcome::Failed
+                    | RunOutcome::OutcomeUnknown
+                    | RunOutcome::RollbackPartial => {
+                        ChangeEvent::RollbackPartial { rollback, run, reason }
+                    }
+                }]),
                 ChangeState::Finished(_) => Ok(Vec::new()),
-                other => Err(wrong_state(other, "only a change being rolled back can be")),
+                ChangeState::Absent
+                | ChangeState::Draft(_)
+                | ChangeState::Submitted(_)
+                | ChangeState::Approved(_)
+                | ChangeState::Executing(_)
+                | ChangeState::Closed(_) => {
+                    Err(wrong_state(state, "only a change being rolled back can be"))
+                }
             }
         }
         C::RevealSecret { secret } => {
@@ -227,7 +241,13 @@ fn submit(
         ChangeState::Submitted(submission) if submission.subject.rollback_of.is_some() => {
             return Ok(Vec::new());
         }
-        other => return Err(wrong_state(other, "only a draft can be submitted")),
+        ChangeState::Submitted(_)
+        | ChangeState::Approved(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Finished(_)
+        | ChangeState::Closed(_) => {
+            return Err(wrong_state(state, "only a draft can be submitted"));
+        }
     };
     person(by)?;
     operator(by)?;
@@ -259,7 +279,12 @@ fn may_approve<'a>(state: &'a ChangeState, by: &Principal) -> Result<&'a Submiss
         ChangeState::Submitted(submission) => submission,
         ChangeState::Approved(approval) => &approval.submission,
         ChangeState::Absent => return Err(No::NotFound),
-        other => return Err(wrong_state(other, "only a submitted change can be approved")),
+        ChangeState::Draft(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Finished(_)
+        | ChangeState::Closed(_) => {
+            return Err(wrong_state(state, "only a submitted change can be approved"));
+        }
     };
     person(by)?;
     if by.actor.person().is_some_and(|person| submission.subject.is_own(person)) {
@@ -297,8 +322,7 @@ fn approve(
     let as_admin = by.has(Role::Admin);
     let mut after = submission.clone();
     after.approvals.push(Given { by: approver, as_admin });
-    let mut events =
-        vec![ChangeEvent::ApprovalGiven { digest: digest.clone(), comment, as_admin }];
+    let mut events = vec![ChangeEvent::ApprovalGiven { digest: digest.clone(), comment, as_admin }];
     if after.is_complete() {
         events.push(approved(digest, at, after.quorum.delay_s, after.quorum.valid_s));
     }
@@ -324,7 +348,12 @@ fn withdraw(state: &ChangeState, by: &Principal) -> Result<Vec<ChangeEvent>, No>
         ChangeState::Submitted(phase) => &phase.subject,
         ChangeState::Approved(phase) => &phase.submission.subject,
         ChangeState::Absent => return Err(No::NotFound),
-        other => return Err(wrong_state(other, "only a change in review can be withdrawn")),
+        ChangeState::Draft(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Finished(_)
+        | ChangeState::Closed(_) => {
+            return Err(wrong_state(state, "only a change in review can be withdrawn"));
+        }
     };
     own(subject, by)?;
     Ok(vec![ChangeEvent::Withdrawn {}])
@@ -340,7 +369,9 @@ fn cancel(state: &ChangeState, by: &Principal, reason: String) -> Result<Vec<Cha
 fn expire(state: &ChangeState, by: &Principal, at: Timestamp) -> Result<Vec<ChangeEvent>, No> {
     system(by)?;
     match state {
-        ChangeState::Approved(approval) if at >= approval.until => Ok(vec![ChangeEvent::Expired {}]),
+        ChangeState::Approved(approval) if at >= approval.until => {
+            Ok(vec![ChangeEvent::Expired {}])
+        }
         ChangeState::Absent => Err(No::NotFound),
         ChangeState::Draft(_)
         | ChangeState::Submitted(_)
@@ -368,10 +399,19 @@ pub fn may_execute<'a>(
             return Err(No::QuorumMissing {
                 given: u32::try_from(submission.approvals.len()).unwrap_or(u32::MAX),
                 needed: submission.quorum.approvals,
-                admin: if submission.quorum.admin { ", one of which has to be an admin's" } else { "" },
+                admin: if submission.quorum.admin {
+                    ", one of which has to be an admin's"
+                } else {
+                    ""
+                },
             });
         }
-        other => return Err(wrong_state(other, "only an approved change can be executed")),
+        ChangeState::Draft(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Finished(_)
+        | ChangeState::Closed(_) => {
+            return Err(wrong_state(state, "only an approved change can be executed"));
+        }
     };
     if at >= approval.until {
         return Err(No::ApprovalExpired { until: approval.until });
@@ -384,7 +424,10 @@ pub fn may_execute<'a>(
     }
     if let Some(window) = approval.submission.subject.draft.window {
         if at < window.start {
-            return Err(No::TooEarly { not_before: window.start, why: "that is when its window opens" });
+            return Err(No::TooEarly {
+                not_before: window.start,
+                why: "that is when its window opens",
+            });
         }
         if at >= window.end {
             return Err(No::WindowOver { end: window.end });
@@ -404,7 +447,13 @@ pub fn may_roll_back<'a>(
     let finish = match state {
         ChangeState::Finished(finish) => finish,
         ChangeState::Absent => return Err(No::NotFound),
-        other => return Err(wrong_state(other, "only an executed change can be rolled back")),
+        ChangeState::Draft(_)
+        | ChangeState::Submitted(_)
+        | ChangeState::Approved(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Closed(_) => {
+            return Err(wrong_state(state, "only an executed change can be rolled back"));
+        }
     };
     proposer(by)?;
     match finish.how {
@@ -413,7 +462,10 @@ pub fn may_roll_back<'a>(
         | Outcome::RollbackPartial
         | Outcome::RollbackBlocked => {}
         Outcome::Unknown => {
-            return Err(wrong_state(state, "what is unknown has to be settled before it is undone"));
+            return Err(wrong_state(
+                state,
+                "what is unknown has to be settled before it is undone",
+            ));
         }
         Outcome::RollingBack { .. } => {
             return Err(wrong_state(state, "a rollback of it is running already"));
@@ -457,7 +509,13 @@ fn start_rollback(
             }
         },
         ChangeState::Absent => Err(No::NotFound),
-        other => Err(wrong_state(other, "only an executed change can be rolled back")),
+        ChangeState::Draft(_)
+        | ChangeState::Submitted(_)
+        | ChangeState::Approved(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Closed(_) => {
+            Err(wrong_state(state, "only an executed change can be rolled back"))
+        }
     }
 }
 

@@ -37,7 +37,12 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor) -> ChangeState
             Err(state) => *state,
         },
         (S::Draft(Drafting { subject, plan: Some(plan) }), E::Submitted { quorum, .. }) => {
-            S::Submitted(Submission { subject, plan, quorum: quorum.clone(), approvals: Vec::new() })
+            S::Submitted(Submission {
+                subject,
+                plan,
+                quorum: quorum.clone(),
+                approvals: Vec::new(),
+            })
         }
         (S::Submitted(mut submission), E::ApprovalGiven { as_admin, .. }) => {
             if let Some(by) = by.person() {

@@ -30,9 +30,13 @@ pub enum ChangeRejection {
         "This approval names another plan than the one that was submitted. Reload the change, read the plan, and approve that."
     )]
     StaleDigest,
-    #[error("Author and editors of a change never approve it. Somebody else with the approver role has to.")]
+    #[error(
+        "Author and editors of a change never approve it. Somebody else with the approver role has to."
+    )]
     OwnApproval,
-    #[error("{given} of {needed} approvals are given{admin}. It can run once the quorum is complete.")]
+    #[error(
+        "{given} of {needed} approvals are given{admin}. It can run once the quorum is complete."
+    )]
     QuorumMissing { given: u32, needed: u32, admin: &'static str },
     #[error("The approvals ran out at {until}. Plan and submit again.")]
     ApprovalExpired { until: Timestamp },

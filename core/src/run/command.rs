@@ -10,15 +10,41 @@ use crate::run::event::{Captured, Finding, Reason};
 
 #[derive(Clone, Debug)]
 pub enum RunCommand {
-    Start { change: ChangeId, plan: Box<Plan>, approvals: Vec<PersonId>, undoes: Option<RunId> },
+    Start {
+        change: ChangeId,
+        plan: Box<Plan>,
+        approvals: Vec<PersonId>,
+        undoes: Option<RunId>,
+    },
     /// Takes over; `after` is the epoch that the worker saw.
-    Claim { worker: Uuid, after: u32 },
+    Claim {
+        worker: Uuid,
+        after: u32,
+    },
     /// The only gate in front of an effect.
-    Intend { step: u32, epoch: u32, key: String, before: Captured },
-    Succeed { step: u32, epoch: u32, outcome: Value, produced: Vec<Produced> },
-    Fail { step: u32, epoch: u32, reason: Reason },
+    Intend {
+        step: u32,
+        epoch: u32,
+        key: String,
+        before: Captured,
+    },
+    Succeed {
+        step: u32,
+        epoch: u32,
+        outcome: Value,
+        produced: Vec<Produced>,
+    },
+    Fail {
+        step: u32,
+        epoch: u32,
+        reason: Reason,
+    },
     /// Nobody can know what became of the intent.
-    LoseSight { step: u32, epoch: u32, reason: Reason },
+    LoseSight {
+        step: u32,
+        epoch: u32,
+        reason: Reason,
+    },
     Reconcile {
         step: u32,
         epoch: u32,
@@ -27,8 +53,18 @@ pub enum RunCommand {
         observed: Vec<Field>,
         produced: Vec<Produced>,
     },
-    Verify { step: u32, epoch: u32, observed: Vec<Field>, fingerprint: Fingerprint },
-    Unverify { step: u32, epoch: u32, observed: Vec<Field>, reason: Reason },
+    Verify {
+        step: u32,
+        epoch: u32,
+        observed: Vec<Field>,
+        fingerprint: Fingerprint,
+    },
+    Unverify {
+        step: u32,
+        epoch: u32,
+        observed: Vec<Field>,
+        reason: Reason,
+    },
     Block {
         step: u32,
         epoch: u32,
@@ -38,5 +74,7 @@ pub enum RunCommand {
         reason: Reason,
     },
     /// Ends the run if its steps say that it has ended.
-    Finish { epoch: u32 },
+    Finish {
+        epoch: u32,
+    },
 }

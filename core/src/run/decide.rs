@@ -87,25 +87,19 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
         }
         C::LoseSight { step, epoch, reason } => {
             fenced(run, epoch)?;
-            match phase(run, step)? {
-                StepPhase::Intended(_) => Ok(vec![RunEvent::StepUnknown { step, epoch, reason }]),
-                other => Err(wrong(step, other, "only an intent without an answer is unknown")),
+            let now = phase(run, step)?;
+            if !matches!(now, StepPhase::Intended(_)) {
+                return Err(wrong(step, now, "only an intent without an answer is unknown"));
             }
+            Ok(vec![RunEvent::StepUnknown { step, epoch, reason }])
         }
         C::Reconcile { step, epoch, finding, evidence, observed, produced } => {
             fenced(run, epoch)?;
-            match phase(run, step)? {
-                StepPhase::Unknown { .. } => {
-                    Ok(vec![RunEvent::StepReconciled {
-                        step,
-                        finding,
-                        evidence,
-                        observed,
-                        produced,
-                    }])
-                }
-                other => Err(wrong(step, other, "only what is unknown is reconciled")),
+            let now = phase(run, step)?;
+            if !matches!(now, StepPhase::Unknown { .. }) {
+                return Err(wrong(step, now, "only what is unknown is reconciled"));
             }
+            Ok(vec![RunEvent::StepReconciled { step, finding, evidence, observed, produced }])
         }
         C::Verify { step, epoch, observed, fingerprint } => {
             fenced(run, epoch)?;
@@ -166,24 +160,29 @@ fn next_attempt(run: &Running, step: u32) -> Result<u32, No> {
         | StepPhase::Failed { .. }
         | StepPhase::Unknown { .. }
         | StepPhase::Reconciled { .. }
-        | StepPhase::Blocked { .. } => {
-            Err(wrong(step, phase, "a step is tried again only when it is known to have had no effect"))
-        }
+        | StepPhase::Blocked { .. } => Err(wrong(
+            step,
+            phase,
+            "a step is tried again only when it is known to have had no effect",
+        )),
     }
 }
 
 fn own_intent(run: &Running, step: u32, epoch: u32) -> Result<(), No> {
-    match phase(run, step)? {
-        StepPhase::Intended(intent) if intent.epoch == epoch => Ok(()),
-        other => Err(wrong(step, other, "only the epoch that intended it can report on it")),
+    let now = phase(run, step)?;
+    if matches!(now, StepPhase::Intended(intent) if intent.epoch == epoch) {
+        return Ok(());
     }
+    Err(wrong(step, now, "only the epoch that intended it can report on it"))
 }
 
 fn effect_known(run: &Running, step: u32) -> Result<(), No> {
-    match phase(run, step)? {
-        StepPhase::Succeeded(_) | StepPhase::Reconciled { finding: Finding::Applied, .. } => Ok(()),
-        other => Err(wrong(step, other, "only a known effect can be verified")),
-    }
+    let now = phase(run, step)?;
+    let known = matches!(
+        now,
+        StepPhase::Succeeded(_) | StepPhase::Reconciled { finding: Finding::Applied, .. }
+    );
+    if known { Ok(()) } else { Err(wrong(step, now, "only a known effect can be verified")) }
 }
 
 fn wrong(step: u32, phase: &StepPhase, wanted: &'static str) -> No {

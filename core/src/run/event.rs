@@ -103,7 +103,13 @@ pub enum RunEvent {
     StepUnverified { step: u32, observed: Vec<Field>, reason: Reason },
     /// The target is not what the plan, or the step to be undone, left behind. Nothing was sent.
     #[serde(rename = "run.step_blocked")]
-    StepBlocked { step: u32, before: Vec<Field>, after: Vec<Field>, now: Vec<Field>, reason: Reason },
+    StepBlocked {
+        step: u32,
+        before: Vec<Field>,
+        after: Vec<Field>,
+        now: Vec<Field>,
+        reason: Reason,
+    },
     #[serde(rename = "run.finished")]
     Finished { outcome: RunOutcome, reason: Option<String>, secrets: Vec<Produced> },
 }

@@ -1,9 +1,7 @@
 //! State and event to state.
 
 use crate::run::event::RunEvent;
-use crate::run::state::{
-    Effect, Finished, Intent, RunState, Running, StepPhase, Verified,
-};
+use crate::run::state::{Effect, Finished, Intent, RunState, Running, StepPhase, Verified};
 
 pub fn evolve(state: RunState, event: &RunEvent) -> RunState {
     match (state, event) {
@@ -46,7 +44,9 @@ fn apply(run: &mut Running, event: &RunEvent) {
         E::StepSucceeded { step, outcome, produced, .. } => {
             run.produced.extend(produced.iter().cloned());
             update(run, *step, |phase| match intent(phase) {
-                Ok(intent) => StepPhase::Succeeded(Effect { intent, outcome: Some(outcome.clone()) }),
+                Ok(intent) => {
+                    StepPhase::Succeeded(Effect { intent, outcome: Some(outcome.clone()) })
+                }
                 Err(phase) => *phase,
             });
         }

@@ -21,6 +21,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -35,7 +36,17 @@ const BROTLI_BUFFER_BYTES: usize = 64 * 1024;
 /// Formats that are compressed already gain nothing from a twin.
 const COMPRESSIBLE: [&str; 7] = ["css", "html", "js", "json", "svg", "txt", "wasm"];
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nexplane-bindgen: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let args: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();
     let [wasm, statics, out] = args.as_slice() else {
         bail!("usage: nexplane-bindgen WASM STATIC OUT");
@@ -111,8 +122,10 @@ fn bind(wasm: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
         .remove_producers_section(true);
     let mut output =
         bindgen.generate_output().with_context(|| format!("binding {}", wasm.display()))?;
+    // Every crate that takes part is listed, most with nothing.
+    let inline = output.snippets().iter().filter(|(_, scripts)| !scripts.is_empty());
     let foreign: Vec<&String> =
-        output.snippets().keys().chain(output.local_modules().keys()).collect();
+        inline.map(|(name, _)| name).chain(output.local_modules().keys()).collect();
     ensure!(foreign.is_empty(), "JavaScript snippets are not supported: {foreign:?}");
     let js = output.js().as_bytes().to_vec();
     Ok((js, output.wasm_mut().emit_wasm()))

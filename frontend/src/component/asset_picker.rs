@@ -107,6 +107,7 @@ pub fn AssetPicker(props: &AssetPickerProps) -> Html {
                     <Icon glyph={Glyph::Search} />
                     <input id="target-search" type="text" class="bare" value={(*typed).clone()} {oninput}
                         placeholder="Search by name or key" autocomplete="off" spellcheck="false"
+                        aria-invalid={props.error.is_some().then_some("true")}
                         data-testid="target-search" />
                     if props.types.len() > 1 {
                         <FilterSelect label="Type of target" testid="target-type"

@@ -9,6 +9,9 @@ use crate::format;
 #[derive(Properties, PartialEq)]
 pub struct DiffProps {
     pub diff: Vec<DiffLine>,
+    /// Lines shown of each field; all when absent.
+    #[prop_or_default]
+    pub limit: Option<usize>,
 }
 
 #[component]
@@ -20,11 +23,13 @@ pub fn Diff(props: &DiffProps) -> Html {
             </p>
         };
     }
-    html! {
-        <div class="diff" data-testid="diff">
-            { for diff::by_target(&props.diff).into_iter().map(target) }
-        </div>
+    let mut targets = diff::by_target(&props.diff);
+    if let Some(limit) = props.limit {
+        for field in targets.iter_mut().flat_map(|target| &mut target.fields) {
+            diff::cut(&mut field.lines, limit);
+        }
     }
+    html! { <div class="diff" data-testid="diff">{ for targets.into_iter().map(target) }</div> }
 }
 
 fn target(target: TargetDiff) -> Html {
@@ -63,6 +68,10 @@ fn line(line: &Line) -> Html {
         Line::Skipped(count) => {
             let lines = u64::try_from(*count).unwrap_or(u64::MAX);
             ("diff-skipped", "⋯", "", format::count(lines, "unchanged line", "unchanged lines"))
+        }
+        Line::More(count) => {
+            let lines = u64::try_from(*count).unwrap_or(u64::MAX);
+            ("diff-skipped", "⋯", "", format::count(lines, "more line", "more lines"))
         }
     };
     html! {

@@ -88,7 +88,7 @@ pub fn TextInput(props: &TextInputProps) -> Html {
         let (node, wanted) = (node.clone(), props.autofocus);
         use_effect_with((), move |()| {
             if wanted && let Some(element) = node.cast::<web_sys::HtmlElement>() {
-                // The attribute works on page load only.
+                // Dialogs go by the attribute; this is for pages. Fails only for what is not there.
                 let _ = element.focus();
             }
         });
@@ -105,7 +105,7 @@ pub fn TextInput(props: &TextInputProps) -> Html {
         html! {
             <textarea ref={node} id={p.id.clone()} {class} value={p.value.clone()} {oninput} rows="4"
                 placeholder={p.placeholder.clone()} disabled={p.disabled} spellcheck="false"
-                aria-describedby={describedby} aria-invalid={invalid}
+                autofocus={p.autofocus} aria-describedby={describedby} aria-invalid={invalid}
                 data-testid={p.testid.clone()} />
         }
     } else {
@@ -116,6 +116,7 @@ pub fn TextInput(props: &TextInputProps) -> Html {
             <input ref={node} id={p.id.clone()} type={p.kind.clone()} {class}
                 value={p.value.clone()} {oninput} placeholder={p.placeholder.clone()}
                 disabled={p.disabled} spellcheck="false" autocomplete={p.autocomplete.clone()}
+                autofocus={p.autofocus}
                 aria-describedby={describedby} aria-invalid={invalid}
                 data-testid={p.testid.clone()} />
         }
@@ -125,6 +126,18 @@ pub fn TextInput(props: &TextInputProps) -> Html {
             error={p.error.clone()} optional={p.optional}>
             { input }
         </Frame>
+    }
+}
+
+/// Puts the cursor into the first input that is marked as wrong.
+pub fn focus_first_wrong() {
+    let found = web_sys::window()
+        .and_then(|window| window.document())
+        .and_then(|document| document.query_selector("[aria-invalid='true']").ok()?)
+        .and_then(|element| element.dyn_into::<web_sys::HtmlElement>().ok());
+    if let Some(input) = found {
+        // Fails only for what is not on the page.
+        let _ = input.focus();
     }
 }
 

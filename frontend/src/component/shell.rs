@@ -2,6 +2,7 @@
 
 use nexplane_core::actor::Role;
 use nexplane_core::api::Me;
+use wasm_bindgen::JsCast as _;
 use yew::prelude::*;
 use yew_router::prelude::*;
 
@@ -74,11 +75,12 @@ pub fn Shell(props: &ShellProps) -> Html {
         use_callback((), move |(), ()| open.set(Open::Nothing))
     };
     {
-        // The menu of a phone closes when it has led somewhere, and the new page starts at its top.
+        // The menu of a phone closes when it has led somewhere.
         let open = open.setter();
         use_effect_with(props.route, move |route| {
             open.set(Open::Nothing);
-            set_title(*route);
+            set_title(route.title());
+            begin_at_top();
         });
     }
     let show = |what: Open| {
@@ -124,9 +126,27 @@ pub fn Shell(props: &ShellProps) -> Html {
     }
 }
 
-fn set_title(route: Route) {
+/// Names the browser's tab.
+pub fn set_title(title: &str) {
     if let Some(document) = web_sys::window().and_then(|window| window.document()) {
-        document.set_title(&format!("{} · Nexplane", route.title()));
+        document.set_title(&format!("{title} · Nexplane"));
+    }
+}
+
+/// A new page begins at its top, also for whoever has no mouse. An input that asked for the focus
+/// keeps it.
+fn begin_at_top() {
+    let Some(window) = web_sys::window() else { return };
+    window.scroll_to_with_x_and_y(0.0, 0.0);
+    let Some(document) = window.document() else { return };
+    let is_input = document
+        .active_element()
+        .is_some_and(|element| matches!(element.tag_name().as_str(), "INPUT" | "TEXTAREA"));
+    let main = document.get_element_by_id("main").and_then(|main| main.dyn_into().ok());
+    if let (false, Some(main)) = (is_input, main) {
+        let main: web_sys::HtmlElement = main;
+        // Fails only for what is not on the page.
+        let _ = main.focus();
     }
 }
 

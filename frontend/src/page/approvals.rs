@@ -18,7 +18,8 @@ use crate::route::Route;
 use crate::{format, words};
 
 /// More lines of a diff are for the change's own page.
-const DIFF_LINES: usize = 4;
+const DIFF_FIELDS: usize = 4;
+const DIFF_LINES: usize = 6;
 
 #[component]
 pub fn Approvals() -> Html {
@@ -72,7 +73,7 @@ fn card(item: &InboxItem) -> Html {
     let change = &item.change;
     let given = change.approvals.iter().filter(|approval| !approval.superseded).count();
     let diff = change.plan.as_ref().map(|plan| plan.diff.as_slice()).unwrap_or_default();
-    let hidden = u64::try_from(diff.len().saturating_sub(DIFF_LINES)).unwrap_or(u64::MAX);
+    let hidden = u64::try_from(diff.len().saturating_sub(DIFF_FIELDS)).unwrap_or(u64::MAX);
     html! {
         <li key={change.id.to_string()} class="card" data-testid="inbox-item" data-id={change.id.to_string()}
             data-may-approve={item.may_approve.to_string()}>
@@ -92,7 +93,7 @@ fn card(item: &InboxItem) -> Html {
             </p>
             <p class="reason">{ &change.reason }</p>
             if !diff.is_empty() {
-                <Diff diff={diff.iter().take(DIFF_LINES).cloned().collect::<Vec<_>>()} />
+                <Diff diff={diff.iter().take(DIFF_FIELDS).cloned().collect::<Vec<_>>()} limit={DIFF_LINES} />
             }
             if hidden > 0 {
                 <p class="faint small">{ format!("and {} more", format::count(hidden, "field", "fields")) }</p>

@@ -200,7 +200,13 @@ fn row(asset: &AssetView) -> Html {
             <td>{ &asset.connection_name }</td>
             <td><EnvironmentBadge environment={asset.environment} /></td>
             <td>{ asset.owner.as_deref().unwrap_or("—") }</td>
-            <td><Badge label={words::asset_status(&asset.status)} /></td>
+            <td>
+                if asset.status == "present" {
+                    <span class="faint">{ "Present" }</span>
+                } else {
+                    <Badge label={words::asset_status(&asset.status)} />
+                }
+            </td>
             <td class="col-time"><Time at={asset.last_seen} relative=true /></td>
         </tr>
     }

@@ -25,6 +25,7 @@ use crate::component::icon::{Glyph, Icon};
 use crate::component::link::Link;
 use crate::component::problem::ProblemNote;
 use crate::component::risk::RiskPanel;
+use crate::component::shell::set_title;
 use crate::component::skeleton::Skeleton;
 use crate::live::use_live;
 use crate::resource::{Mutation, use_mutation, use_resource};
@@ -64,6 +65,12 @@ pub fn Change(props: &ChangeProps) -> Html {
             change.set(answer);
         })
     };
+    let title = change.value.as_ref().map(|view| format!("#{} {}", view.number, view.title));
+    use_effect_with(title, |title| {
+        if let Some(title) = title {
+            set_title(title);
+        }
+    });
     let planning = use_mutation();
     use_plan_now(id, &planning, &on_changed);
 
@@ -120,7 +127,9 @@ fn head(change: &ChangeView) -> Html {
                 <h1 data-testid="change-title">{ &change.title }</h1>
                 <p class="badges">
                     <StateBadge state={change.state} testid="change-state" />
-                    <RiskBadge risk={change.risk.clone()} />
+                    if change.risk.is_some() {
+                        <RiskBadge risk={change.risk.clone()} />
+                    }
                     if let Some(plan) = &change.plan {
                         if !plan.reversible {
                             <crate::component::badge::Badge

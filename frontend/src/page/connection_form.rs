@@ -11,7 +11,7 @@ use yew::prelude::*;
 
 use crate::api::{self, ApiError};
 use crate::component::dialog::{Dialog, Shape};
-use crate::component::input::{Checkbox, Select, TextInput};
+use crate::component::input::{Checkbox, Select, TextInput, focus_first_wrong};
 use crate::component::problem::ProblemNote;
 use crate::component::schema_form::{SchemaForm, matches};
 use crate::resource::use_mutation;
@@ -83,6 +83,11 @@ pub fn ConnectionForm(props: &ConnectionFormProps) -> Html {
     let editing = props.connection.is_some();
     let spec = props.catalog.connector(&form.kind);
     let fields = spec.map(|spec| schema::fields(&spec.credentials)).unwrap_or_default();
+    use_effect_with(form.wrong.clone(), |wrong| {
+        if !wrong.is_empty() {
+            focus_first_wrong();
+        }
+    });
     let edit = {
         let form = form.clone();
         move |change: fn(&mut Form, String)| {

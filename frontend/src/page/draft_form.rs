@@ -11,7 +11,7 @@ use crate::clock;
 use crate::component::asset_picker::{AssetPicker, Chosen};
 use crate::component::badge::Callout;
 use crate::component::icon::Glyph;
-use crate::component::input::{Select, TextInput};
+use crate::component::input::{Select, TextInput, focus_first_wrong};
 use crate::component::link::Link;
 use crate::component::problem::ProblemNote;
 use crate::component::schema_form::{SchemaForm, matches};
@@ -92,6 +92,11 @@ pub fn DraftForm(props: &DraftFormProps) -> Html {
             }
         });
     }
+    use_effect_with(form.wrong.clone(), |wrong| {
+        if !wrong.is_empty() {
+            focus_first_wrong();
+        }
+    });
     let edit = {
         let form = form.clone();
         move |change: fn(&mut Form, String)| {
@@ -191,7 +196,7 @@ pub fn DraftForm(props: &DraftFormProps) -> Html {
             }
             if count > 0 {
                 <p class="field-error" role="alert">
-                    { "Something is missing above: look for the marked inputs." }
+                    { "Something is missing or wrong: look at the marked inputs." }
                 </p>
             }
             <div class="actions">

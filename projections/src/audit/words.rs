@@ -72,9 +72,9 @@ fn collect(text: &str, words: &mut BTreeSet<String>) {
 }
 
 fn split(text: &str) -> impl Iterator<Item = String> {
-    text.split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(|word| word.to_lowercase().chars().filter(|c| c.is_alphanumeric()).take(MAX_CHARS).collect())
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(|word| {
+        word.to_lowercase().chars().filter(|c| c.is_alphanumeric()).take(MAX_CHARS).collect()
+    })
 }
 
 #[cfg(test)]

@@ -58,13 +58,13 @@ pub async fn list(
         sql.push(format!(" AND {column} < ")).push_bind(before);
     }
     sql.push(format!(" ORDER BY {column} DESC LIMIT ")).push_bind(probe);
-    let rows: Vec<(i64, Value)> =
-        sql.build_query_as().persistent(false).fetch_all(pool).await?;
+    let rows: Vec<(i64, Value)> = sql.build_query_as().persistent(false).fetch_all(pool).await?;
     page::page(rows, probe, |(key, _)| key.to_string(), |(_, view)| Ok(assemble(view, None, None)?))
 }
 
 fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &ChangeFilter) {
-    let ChangeFilter { states, q, requester, change_type, connection, target, rollback_of } = filter;
+    let ChangeFilter { states, q, requester, change_type, connection, target, rollback_of } =
+        filter;
     if !states.is_empty() {
         let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
         sql.push(" AND state = ANY(").push_bind(states).push(")");
@@ -101,20 +101,22 @@ pub async fn find(pool: &PgPool, id: ChangeId) -> Result<Option<ChangeView>, Que
 
 /// The change that people call by this number.
 pub async fn find_by_number(pool: &PgPool, number: u64) -> Result<Option<ChangeId>, QueryError> {
-    let id: Option<Uuid> = sqlx::query_scalar("SELECT id FROM nexplane.rm_changes WHERE number = $1")
-        .bind(position(number))
-        .fetch_optional(pool)
-        .await?;
+    let id: Option<Uuid> =
+        sqlx::query_scalar("SELECT id FROM nexplane.rm_changes WHERE number = $1")
+            .bind(position(number))
+            .fetch_optional(pool)
+            .await?;
     Ok(id.map(ChangeId))
 }
 
 /// The runs of a change, oldest first.
 pub async fn runs(pool: &PgPool, id: ChangeId) -> Result<Vec<RunId>, QueryError> {
-    let runs: Vec<Uuid> =
-        sqlx::query_scalar("SELECT run FROM nexplane.rm_change_runs WHERE change = $1 ORDER BY run")
-            .bind(id.0)
-            .fetch_all(pool)
-            .await?;
+    let runs: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT run FROM nexplane.rm_change_runs WHERE change = $1 ORDER BY run",
+    )
+    .bind(id.0)
+    .fetch_all(pool)
+    .await?;
     Ok(runs.into_iter().map(RunId).collect())
 }
 
@@ -126,10 +128,11 @@ pub async fn as_of(
     id: ChangeId,
     until: u64,
 ) -> Result<Option<ChangeView>, QueryError> {
-    let number: Option<i64> = sqlx::query_scalar("SELECT number FROM nexplane.rm_changes WHERE id = $1")
-        .bind(id.0)
-        .fetch_optional(pool)
-        .await?;
+    let number: Option<i64> =
+        sqlx::query_scalar("SELECT number FROM nexplane.rm_changes WHERE id = $1")
+            .bind(id.0)
+            .fetch_optional(pool)
+            .await?;
     let Some(number) = number else { return Ok(None) };
     let mut streams = vec![StreamId::from(id)];
     streams.extend(runs(pool, id).await?.into_iter().map(StreamId::from));

@@ -98,11 +98,9 @@ fn approved(folded: &Folded) -> String {
             down(until),
             up(from)
         ),
-        (Some(from), Some(until)) => format!(
-            "Waits for an operator to execute it, from {} until {}.",
-            up(from),
-            down(until)
-        ),
+        (Some(from), Some(until)) => {
+            format!("Waits for an operator to execute it, from {} until {}.", up(from), down(until))
+        }
         (None, Some(until)) => {
             format!("Waits for an operator to execute it, until {}.", down(until))
         }

@@ -81,7 +81,8 @@ pub fn asset(
     let at = recorded.header.at.as_micros();
     let (version, position) = (signed(recorded.header.version), signed(recorded.position));
     let Some(mut row) = row else {
-        let E::Discovered { connection, asset_type, external_key, environment, facts } = event else {
+        let E::Discovered { connection, asset_type, external_key, environment, facts } = event
+        else {
             return None;
         };
         let mut row = AssetRow {

@@ -316,12 +316,7 @@ pub async fn connections(
     .persistent(false)
     .fetch_all(pool)
     .await?;
-    page::page(
-        rows,
-        probe,
-        |row| format!("{}.{}", row.created_us, row.id),
-        |row| Ok(row.view()),
-    )
+    page::page(rows, probe, |row| format!("{}.{}", row.created_us, row.id), |row| Ok(row.view()))
 }
 
 /// One connection; `None` when it does not exist or is removed.

@@ -69,8 +69,12 @@ impl Batch {
     /// Decodes events up to the first that cannot be.
     pub fn decode(stored: &[Stored], reads: &[Category]) -> Self {
         let start = stored.first().map_or(0, |event| event.position);
-        let mut batch =
-            Self { start, hashes: Vec::with_capacity(stored.len()), events: Vec::new(), broken: None };
+        let mut batch = Self {
+            start,
+            hashes: Vec::with_capacity(stored.len()),
+            events: Vec::new(),
+            broken: None,
+        };
         for event in stored {
             match decode_if(event, reads) {
                 Ok(decoded) => batch.events.extend(decoded),
@@ -186,7 +190,7 @@ impl From<sqlx::Error> for Interrupted {
 /// Whether the same statement may succeed later: trouble with the connection or the server, not
 /// with what was sent. Classes of SQLSTATE: PostgreSQL manual, appendix A.
 fn is_transient(error: &sqlx::Error) -> bool {
-    if let Some(code) = error.as_database_error().and_then(|error| error.code()) {
+    if let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
         // Connection, rollback (deadlock), resources, not in the right state (a lock that was not
         // to be had, a read-only standby), operator, system.
         return ["08", "25006", "40", "53", "55P03", "57", "58"]

@@ -95,8 +95,12 @@ pub async fn run(
     let outcome = rebuild.run(on_progress).await;
     match &outcome {
         Ok(rebuilt) => {
-            tracing::info!(projection.name = seat.name(), position = rebuilt.position,
-                generation = rebuilt.generation.number, "projection rebuilt");
+            tracing::info!(
+                projection.name = seat.name(),
+                position = rebuilt.position,
+                generation = rebuilt.generation.number,
+                "projection rebuilt"
+            );
             seat.again.notify_one();
         }
         // Not ours to remove any more.
@@ -364,6 +368,6 @@ fn apply_error(error: ApplyError) -> RebuildError {
 fn is_locked(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
-        .and_then(|error| error.code())
+        .and_then(sqlx::error::DatabaseError::code)
         .is_some_and(|code| matches!(code.as_ref(), "55P03" | "40P01"))
 }

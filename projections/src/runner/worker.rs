@@ -73,7 +73,11 @@ pub async fn run(
             Ok(Turn::Over) => continue,
             Ok(Turn::Stop) => return,
             Err(Broken::Interrupted(Interrupted::Stale)) => {
-                tracing::info!(projection.name = name, position, "the lease went to another process");
+                tracing::info!(
+                    projection.name = name,
+                    position,
+                    "the lease went to another process"
+                );
                 continue;
             }
             Err(Broken::Interrupted(Interrupted::Transient(error))) => {
@@ -81,8 +85,11 @@ pub async fn run(
                     "projection interrupted, trying again");
             }
             Err(Broken::Rebuild(error)) => {
-                tracing::error!(projection.name = name, error = batch::chain(&error),
-                    "the read model could not be brought to this version");
+                tracing::error!(
+                    projection.name = name,
+                    error = batch::chain(&error),
+                    "the read model could not be brought to this version"
+                );
             }
         }
         tokio::select! {
@@ -114,8 +121,12 @@ async fn turn(
         checkpoint::current(&mut db, name).await?.ok_or(sqlx::Error::RowNotFound)?
     };
     if lead && row.at().version < version {
-        tracing::info!(projection.name = name, from = row.at().version, to = version,
-            "building the read model of this version");
+        tracing::info!(
+            projection.name = name,
+            from = row.at().version,
+            to = version,
+            "building the read model of this version"
+        );
         return match rebuild::run(shared, seat, &mut |_| {}).await {
             // Whoever else builds it is waited for like any lease.
             Err(rebuild::RebuildError::Running { .. }) => sleep(shared.options.lease, stop).await,
@@ -224,8 +235,12 @@ impl Leader<'_> {
     ) -> Result<Option<Turn>, Broken> {
         let Self { shared, seat, .. } = *self;
         let Stall { position, error } = stall;
-        tracing::error!(projection.name = seat.name(), position, error,
-            "projection stalled: the event cannot be applied");
+        tracing::error!(
+            projection.name = seat.name(),
+            position,
+            error,
+            "projection stalled: the event cannot be applied"
+        );
         let error = format!("at position {position}: {error}");
         if self.set_stalled(Some(&error)).await? == Held::Lost {
             return Ok(Some(Turn::Over));

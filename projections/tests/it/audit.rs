@@ -97,8 +97,10 @@ async fn filters_find_exactly_what_they_say() {
     let nothing = AuditFilter::default;
 
     let (from, to) = (everything[2000].at, everything[500].at);
-    check(AuditFilter { from: Some(from), to: Some(to), ..nothing() }, &|e| e.at >= from && e.at < to)
-        .await;
+    check(AuditFilter { from: Some(from), to: Some(to), ..nothing() }, &|e| {
+        e.at >= from && e.at < to
+    })
+    .await;
     let person = everything.iter().find(|e| e.actor.kind == ActorKind::User).unwrap().actor.id;
     check(AuditFilter { actor: Some(person), ..nothing() }, &|e| e.actor.id == person).await;
     check(AuditFilter { kind: Some("run.step_verified".to_owned()), ..nothing() }, &|e| {
@@ -115,8 +117,10 @@ async fn filters_find_exactly_what_they_say() {
         .filter(|e| e.kind == "change.completed")
         .find_map(|event| event.change_request_id)
         .unwrap();
-    check(AuditFilter { change: Some(change), ..nothing() }, &|e| e.change_request_id == Some(change))
-        .await;
+    check(AuditFilter { change: Some(change), ..nothing() }, &|e| {
+        e.change_request_id == Some(change)
+    })
+    .await;
     let events = audit::of_change(world.pool(), change, None, Some(200)).await.unwrap();
     assert!(events.items.is_sorted_by_key(|event| event.position));
     assert_eq!(events.items[0].kind, "change.drafted");
@@ -136,8 +140,13 @@ async fn filters_find_exactly_what_they_say() {
     assert!(found.len() < everything.len());
 
     // Together.
-    let both = AuditFilter { resource: Some(target), kind: Some("change.drafted".to_owned()), ..nothing() };
-    check(both, &|e| e.kind == "change.drafted" && found.iter().any(|f| f.position == e.position)).await;
+    let both = AuditFilter {
+        resource: Some(target),
+        kind: Some("change.drafted".to_owned()),
+        ..nothing()
+    };
+    check(both, &|e| e.kind == "change.drafted" && found.iter().any(|f| f.position == e.position))
+        .await;
     let none = AuditFilter { to: Some(Timestamp::from_micros(0)), ..nothing() };
     assert!(all(&world, &none, AuditOrder::NewestFirst, 200).await.is_empty());
 }
@@ -153,7 +162,9 @@ async fn words_are_found_wherever_they_stand() {
         all(&world, &filter, AuditOrder::NewestFirst, 200).await
     };
 
-    for q in ["LEAVER process", "o'neil", "Ümlaut", "change.drafted", "postgres.lock_u", "drafted  leav"] {
+    for q in
+        ["LEAVER process", "o'neil", "Ümlaut", "change.drafted", "postgres.lock_u", "drafted  leav"]
+    {
         let found = search(q).await;
         assert!(found.iter().any(|event| event.kind == "change.drafted"), "{q}");
     }
@@ -163,7 +174,9 @@ async fn words_are_found_wherever_they_stand() {
     let submitted = search("submitted for").await;
     let digest = submitted[0].data["digest"].as_str().unwrap();
     assert!(search(digest).await.iter().any(|event| event.position == submitted[0].position));
-    assert!(search(&digest[..12]).await.iter().any(|event| event.position == submitted[0].position));
+    assert!(
+        search(&digest[..12]).await.iter().any(|event| event.position == submitted[0].position)
+    );
     let change = submitted[0].change_request_id.unwrap();
     assert!(search(&change.to_string()).await.len() > 2);
     // Signs are not words, and nothing of a search is SQL or a query language.

@@ -11,10 +11,11 @@ use crate::history::History;
 use crate::support::{LONG, World};
 
 async fn every(world: &World) -> Vec<ChangeView> {
-    let ids: Vec<uuid::Uuid> = sqlx::query_scalar("SELECT id FROM nexplane.rm_changes ORDER BY number")
-        .fetch_all(world.pool())
-        .await
-        .unwrap();
+    let ids: Vec<uuid::Uuid> =
+        sqlx::query_scalar("SELECT id FROM nexplane.rm_changes ORDER BY number")
+            .fetch_all(world.pool())
+            .await
+            .unwrap();
     let mut views = Vec::new();
     for id in ids {
         views.push(changes::find(world.pool(), ChangeId(id)).await.unwrap().unwrap());
@@ -96,7 +97,8 @@ async fn lists_have_what_the_filter_says_in_pages() {
         assert_eq!(*listed, whole);
     }
     let states = vec![ChangeState::Failed, ChangeState::Complete];
-    check(ChangeFilter { states: states.clone(), ..nothing() }, &|v| states.contains(&v.state)).await;
+    check(ChangeFilter { states: states.clone(), ..nothing() }, &|v| states.contains(&v.state))
+        .await;
     let one = &every[20];
     check(ChangeFilter { requester: Some(one.requester), ..nothing() }, &|v| {
         v.requester == one.requester
@@ -111,7 +113,8 @@ async fn lists_have_what_the_filter_says_in_pages() {
     })
     .await;
     let target = one.targets[0];
-    check(ChangeFilter { target: Some(target), ..nothing() }, &|v| v.targets.contains(&target)).await;
+    check(ChangeFilter { target: Some(target), ..nothing() }, &|v| v.targets.contains(&target))
+        .await;
     let rollback = every.iter().find_map(|view| view.rollback_of).unwrap();
     check(ChangeFilter { rollback_of: Some(rollback), ..nothing() }, &|v| {
         v.rollback_of == Some(rollback)
@@ -124,8 +127,10 @@ async fn lists_have_what_the_filter_says_in_pages() {
                 || v.ticket.as_ref().is_some_and(|ticket| ticket.contains('1')))
     })
     .await;
-    check(ChangeFilter { q: Some("ÜMLAUT".to_owned()), ..nothing() }, &|v| v.title.contains("ümlaut"))
-        .await;
+    check(ChangeFilter { q: Some("ÜMLAUT".to_owned()), ..nothing() }, &|v| {
+        v.title.contains("ümlaut")
+    })
+    .await;
     check(ChangeFilter { q: Some("#20 100%_'".to_owned()), ..nothing() }, &|_| false).await;
 }
 
@@ -263,7 +268,9 @@ async fn a_change_is_in_the_way_of_undoing_an_earlier_one_on_the_same_asset() {
         let mut expected: Vec<_> = every
             .iter()
             .filter(|other| other.state != ChangeState::RolledBack && other.rollback_of.is_none())
-            .filter_map(|other| executed.get(&other.id).map(|(at, touched)| (other.id, *at, touched)))
+            .filter_map(|other| {
+                executed.get(&other.id).map(|(at, touched)| (other.id, *at, touched))
+            })
             .filter(|(_, at, touched)| at > own && touched.iter().any(|a| view.targets.contains(a)))
             .collect();
         expected.sort_by_key(|(_, at, _)| std::cmp::Reverse(*at));

@@ -29,8 +29,12 @@ use crate::support::Command;
 /// 2026-11-23T12:00:00Z
 pub const START: i64 = 1_795_435_200_000_000;
 
-const TYPES: [&str; 4] =
-    ["postgres.lock_user", "postgres.rotate_user_password", "host.set_file_content", "ldap.lock_user"];
+const TYPES: [&str; 4] = [
+    "postgres.lock_user",
+    "postgres.rotate_user_password",
+    "host.set_file_content",
+    "ldap.lock_user",
+];
 const ENVIRONMENTS: [Environment; 3] = [Environment::Prod, Environment::Staging, Environment::Dev];
 const KINDS: [&str; 5] = ["member_of", "owns", "has_access_to", "uses", "runs_on"];
 
@@ -73,7 +77,7 @@ enum Phase {
     Approved { plan: Plan },
     Executing(Box<Running>),
     Finished { plan: Plan, run: RunId, how: RunOutcome, secrets: Vec<Produced>, revealed: bool },
-    RollingBack { plan: Plan, run: RunId },
+    RollingBack,
     Closed,
 }
 
@@ -256,7 +260,13 @@ impl History {
             6 => ConnectionEvent::CredentialsOpened { purpose: Purpose::Discover, change: None },
             7 => ConnectionEvent::Tested { ok: false, checks: Vec::new() },
             8 => ConnectionEvent::Tested { ok: true, checks },
-            _ => ConnectionEvent::Discovered { found: 3, new: 1, changed: 1, gone: 0, duration_ms: 7 },
+            _ => ConnectionEvent::Discovered {
+                found: 3,
+                new: 1,
+                changed: 1,
+                gone: 0,
+                duration_ms: 7,
+            },
         };
         let by = self.user();
         self.emit(id.into(), by, vec![event]);
@@ -374,10 +384,10 @@ impl History {
             .map(|_| self.random.below(self.assets.len()))
             .map(|index| self.assets[index].id)
             .collect::<std::collections::BTreeSet<_>>();
-        let window = self.random.one_in(6).then(|| Window {
-            start: self.later(3600),
-            end: self.later(7200),
-        });
+        let window = self
+            .random
+            .one_in(6)
+            .then(|| Window { start: self.later(3600), end: self.later(7200) });
         let draft = Draft {
             title: format!("Change {} of \"app\" – ümlaut", self.changes.len()),
             reason: "Leaver process, O'Neil".to_owned(),
@@ -393,7 +403,14 @@ impl History {
         let by = if machine { Actor::machine(author) } else { Actor::user(author) };
         self.emit(id.into(), by, vec![drafted]);
         let phase = Phase::Draft { plan: None };
-        self.changes.push(Subject { id, author, editors: Vec::new(), draft, rollback_of: None, phase });
+        self.changes.push(Subject {
+            id,
+            author,
+            editors: Vec::new(),
+            draft,
+            rollback_of: None,
+            phase,
+        });
     }
 
     fn plan(&mut self, subject: &Subject) -> Plan {
@@ -473,9 +490,7 @@ impl History {
                 }
                 let ready = plan.as_ref().is_some_and(Plan::is_ready);
                 match plan {
-                    Some(plan) if ready && !self.random.one_in(8) => {
-                        self.submit(subject, plan)
-                    }
+                    Some(plan) if ready && !self.random.one_in(8) => self.submit(subject, plan),
                     plan if subject.rollback_of.is_none() && self.random.one_in(6) => {
                         subject.draft.title.push('!');
                         let editor = self.person();
@@ -527,7 +542,7 @@ impl History {
             Phase::Finished { plan, run, how, secrets, revealed } => {
                 self.after(subject, plan, run, how, secrets, revealed)
             }
-            Phase::RollingBack { .. } | Phase::Closed => phase,
+            Phase::RollingBack | Phase::Closed => phase,
         }
     }
 
@@ -711,11 +726,8 @@ impl History {
         let Running { plan, run, secrets, .. } = running;
         let reason = "the step says why".to_owned();
         let (this, system) = (subject.id, Actor::SYSTEM);
-        let finished = RunEvent::Finished {
-            outcome,
-            reason: Some(reason.clone()),
-            secrets: secrets.clone(),
-        };
+        let finished =
+            RunEvent::Finished { outcome, reason: Some(reason.clone()), secrets: secrets.clone() };
         self.emit(run.into(), system, vec![finished]);
         let own = match outcome {
             RunOutcome::Complete => ChangeEvent::Completed { run, secrets: secrets.clone() },
@@ -779,15 +791,13 @@ impl History {
                     rollback_of: Some((subject.id, run)),
                     phase: Phase::Draft { plan: None },
                 });
-                Phase::RollingBack { plan, run }
+                Phase::RollingBack
             }
             RunOutcome::Complete
             | RunOutcome::Failed
             | RunOutcome::OutcomeUnknown
             | RunOutcome::RollbackPartial
-            | RunOutcome::RollbackBlocked => {
-                Phase::Finished { plan, run, how, secrets, revealed }
-            }
+            | RunOutcome::RollbackBlocked => Phase::Finished { plan, run, how, secrets, revealed },
         }
     }
 }

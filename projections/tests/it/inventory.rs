@@ -103,7 +103,9 @@ async fn an_asset_follows_its_connection() {
     assert_eq!(view.metadata, json!(null));
     let by_key = inventory::by_key(&pool, "orders db/role/a/1").await.unwrap();
     assert_eq!(by_key.unwrap().id, id);
-    for wrong in ["orders db", "orders db/role", "/role/a/1", "other/role/a/1", "orders db/role/a/1/"] {
+    for wrong in
+        ["orders db", "orders db/role", "/role/a/1", "other/role/a/1", "orders db/role/a/1/"]
+    {
         assert!(inventory::by_key(&pool, wrong).await.unwrap().is_none(), "{wrong}");
     }
 
@@ -118,7 +120,8 @@ async fn an_asset_follows_its_connection() {
 
     // A discovery that finds it unchanged has seen it.
     assert_eq!(view.last_seen, Timestamp::from_micros(seen));
-    let discovered = |gone| ConnectionEvent::Discovered { found: 1, new: 0, changed: 0, gone, duration_ms: 3 };
+    let discovered =
+        |gone| ConnectionEvent::Discovered { found: 1, new: 0, changed: 0, gone, duration_ms: 3 };
     site.happened(db, discovered(0)).await;
     let discovered_at = Timestamp::from_micros(site.now);
     assert_eq!(site.find(id).await.last_seen, discovered_at);
@@ -141,14 +144,18 @@ async fn an_asset_follows_its_connection() {
     let view = site.find(id).await;
     assert_eq!((view.name.as_str(), view.status.as_str()), ("Back", "present"));
     assert_eq!((view.environment, view.critical), (Environment::Dev, true));
-    assert_eq!((view.owner.as_deref(), view.tags.as_slice()), (Some("Team Ä"), &["pci".to_owned()][..]));
+    assert_eq!(
+        (view.owner.as_deref(), view.tags.as_slice()),
+        (Some("Team Ä"), &["pci".to_owned()][..])
+    );
     assert_eq!((view.version, view.position), (4, last));
 
     // Its own events, newest first.
     let history = inventory::history(&pool, id, None, Some(3)).await.unwrap();
     assert_eq!(history.items.len(), 3);
     assert_eq!(history.items[0], last);
-    let rest = inventory::history(&pool, id, history.next_cursor.as_deref(), Some(3)).await.unwrap();
+    let rest =
+        inventory::history(&pool, id, history.next_cursor.as_deref(), Some(3)).await.unwrap();
     assert_eq!((rest.items.len(), rest.next_cursor), (1, None));
 
     // Its connection is removed: it has no key any more and counts as gone.
@@ -264,7 +271,9 @@ async fn the_blast_radius_is_what_depends_on_an_asset() {
         dependants.map(|d| (d.id.0.as_u128(), d.depth, d.via, d.critical)).collect::<Vec<_>>()
     };
     let expect = |rows: &[(u128, u32, &str, bool)]| {
-        rows.iter().map(|(id, depth, via, c)| (*id, *depth, (*via).to_owned(), *c)).collect::<Vec<_>>()
+        rows.iter()
+            .map(|(id, depth, via, c)| (*id, *depth, (*via).to_owned(), *c))
+            .collect::<Vec<_>>()
     };
     let of_two = [
         (3, 1, "has_access_to", false),
@@ -284,14 +293,19 @@ async fn the_blast_radius_is_what_depends_on_an_asset() {
     assert_eq!(radius(404).await, expect(&[(8, 1, "uses", true)]));
 
     // Relations as they are shown, both ways; new facts replace the old ones.
-    let relations = inventory::find(&pool, AssetId(Uuid::from_u128(4))).await.unwrap().unwrap().relations;
+    let relations =
+        inventory::find(&pool, AssetId(Uuid::from_u128(4))).await.unwrap().unwrap().relations;
     let shown: Vec<_> = relations
         .iter()
         .map(|r| (r.kind.as_str(), r.direction.as_str(), r.name.as_str()))
         .collect();
     assert_eq!(
         shown,
-        [("member_of", "out", "Asset 3"), ("runs_on", "out", "Asset 5"), ("runs_on", "in", "Asset 5")]
+        [
+            ("member_of", "out", "Asset 3"),
+            ("runs_on", "out", "Asset 5"),
+            ("runs_on", "in", "Asset 5")
+        ]
     );
     let drifted = AssetEvent::Drifted { facts: facts("Asset 4", &[]), explained_by: None };
     site.happened(AssetId(Uuid::from_u128(4)), drifted).await;
@@ -325,14 +339,17 @@ async fn assets_are_listed_by_what_the_filter_says() {
         }
     };
     let every = list(&AssetFilter::default(), 200).await;
-    let count: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM nexplane.rm_assets").fetch_one(pool).await.unwrap();
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM nexplane.rm_assets")
+        .fetch_one(pool)
+        .await
+        .unwrap();
     assert_eq!(every.len(), usize::try_from(count).unwrap());
     assert_eq!(list(&AssetFilter::default(), 7).await, every);
 
     let one = every.iter().find(|view| !view.tags.is_empty()).unwrap().clone();
     let nothing = AssetFilter::default;
-    let check = async |filter: AssetFilter, holds: &dyn Fn(&nexplane_core::api::AssetView) -> bool| {
+    let check = async |filter: AssetFilter,
+                       holds: &dyn Fn(&nexplane_core::api::AssetView) -> bool| {
         let expected: Vec<_> = every.iter().filter(|view| holds(view)).cloned().collect();
         assert!(!expected.is_empty(), "{filter:?}");
         assert_eq!(list(&filter, 9).await, expected, "{filter:?}");
@@ -341,7 +358,8 @@ async fn assets_are_listed_by_what_the_filter_says() {
         v.connection_id == one.connection_id
     })
     .await;
-    check(AssetFilter { asset_type: Some("postgres_role".to_owned()), ..nothing() }, &|_| true).await;
+    check(AssetFilter { asset_type: Some("postgres_role".to_owned()), ..nothing() }, &|_| true)
+        .await;
     for environment in [Environment::Prod, Environment::Staging, Environment::Dev] {
         check(AssetFilter { environment: Some(environment), ..nothing() }, &|v| {
             v.environment == environment

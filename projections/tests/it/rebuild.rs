@@ -34,9 +34,7 @@ async fn a_rebuild_gives_the_rows_of_the_live_read_models() {
     let world = World::new().await;
     let mut history = History::new(7);
     // Cut into small batches of changing length, as it is in production.
-    let live = world
-        .open_with(nexplane_projections::all(), Options { batch: 13, ..quick() })
-        .await;
+    let live = world.open_with(nexplane_projections::all(), Options { batch: 13, ..quick() }).await;
     live.start(Role::Worker);
     let mut last = 0;
     for n in 1..60 {
@@ -44,7 +42,9 @@ async fn a_rebuild_gives_the_rows_of_the_live_read_models() {
     }
     live.wait_for(last, LONG).await.unwrap();
     let before = world.dump().await;
-    assert!(before.iter().filter(|(name, rows)| rows.is_empty() && name != "rm_hosts").count() == 0);
+    assert!(
+        before.iter().filter(|(name, rows)| rows.is_empty() && name != "rm_hosts").count() == 0
+    );
 
     for name in live.names() {
         let mut seen: Vec<RebuildProgress> = Vec::new();
@@ -68,7 +68,11 @@ async fn a_rebuild_gives_the_rows_of_the_live_read_models() {
     let last = world.append(history.more(200)).await;
     live.wait_for(last, LONG).await.unwrap();
     for view in live.status().await.unwrap() {
-        assert_eq!((view.position, view.lag, view.state.as_str()), (last + 1, 0, "live"), "{view:?}");
+        assert_eq!(
+            (view.position, view.lag, view.state.as_str()),
+            (last + 1, 0, "live"),
+            "{view:?}"
+        );
     }
     let after = world.dump().await;
     live.stop().await;
@@ -149,16 +153,19 @@ async fn an_abandoned_rebuild_leaves_nothing_behind() {
     let before = world.dump().await;
 
     let started = Arc::new(tokio::sync::Notify::new());
-    let other = world.open().await;
+    let lease = Duration::from_secs(2);
+    let slow = Options { batch: 10, lease, ..quick() };
+    let other = world.open_with(nexplane_projections::all(), slow).await;
     let rebuild = {
         let started = Arc::clone(&started);
         tokio::spawn(async move {
-            other.rebuild("audit", |progress| {
-                if progress.position > 0 {
-                    started.notify_one();
-                }
-            })
-            .await
+            other
+                .rebuild("audit", |progress| {
+                    if progress.position > 0 {
+                        started.notify_one();
+                    }
+                })
+                .await
         })
     };
     started.notified().await;
@@ -170,7 +177,7 @@ async fn an_abandoned_rebuild_leaves_nothing_behind() {
     assert!(rebuild.await.unwrap_err().is_cancelled());
 
     // Once its lease has ended, the next start removes it.
-    tokio::time::sleep(quick().lease).await;
+    tokio::time::sleep(lease).await;
     let next = world.open().await;
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT tablename FROM pg_tables WHERE schemaname = 'nexplane' AND tablename LIKE 'rm\\_audit\\_v%'",
@@ -187,8 +194,12 @@ async fn an_abandoned_rebuild_leaves_nothing_behind() {
 /// A read model whose tables differ between versions.
 struct Numbered(u32);
 
-const FIRST: Table =
-    Table { name: "rm_numbered", columns: &[column("position", "bigint")], key: &["position"], indexes: &[] };
+const FIRST: Table = Table {
+    name: "rm_numbered",
+    columns: &[column("position", "bigint")],
+    key: &["position"],
+    indexes: &[],
+};
 const SECOND: Table = Table {
     name: "rm_numbered",
     columns: &[column("place", "bigint"), column("kind", "text")],
@@ -226,9 +237,12 @@ impl Projection for Numbered {
                 sqlx::query(AssertSqlSafe(format!("INSERT INTO {} VALUES ($1)", at.of(&FIRST))))
                     .bind(position)
             } else {
-                sqlx::query(AssertSqlSafe(format!("INSERT INTO {} VALUES ($1, $2)", at.of(&SECOND))))
-                    .bind(position)
-                    .bind(&recorded.header.kind)
+                sqlx::query(AssertSqlSafe(format!(
+                    "INSERT INTO {} VALUES ($1, $2)",
+                    at.of(&SECOND)
+                )))
+                .bind(position)
+                .bind(&recorded.header.kind)
             };
             query.execute(&mut *db).await?;
         }
@@ -264,8 +278,14 @@ async fn a_newer_program_builds_its_version_and_an_older_one_steps_back() {
             .fetch_one(world.pool())
             .await
             .unwrap();
-    let persons: Vec<_> =
-        world.log.read(0, 1000).await.unwrap().into_iter().chain(world.log.read(1000, 1000).await.unwrap()).collect();
+    let persons: Vec<_> = world
+        .log
+        .read(0, 1000)
+        .await
+        .unwrap()
+        .into_iter()
+        .chain(world.log.read(1000, 1000).await.unwrap())
+        .collect();
     let persons = persons.iter().filter(|e| e.record.contains("\"stream\":\"person-")).count();
     assert_eq!(rows, i64::try_from(persons).unwrap());
     assert_eq!(rows, distinct);

@@ -46,7 +46,9 @@ async fn notices_tell_what_changed_after_it_can_be_read() {
     let commands = History::new(41).more(400);
     let drafted: Vec<_> = commands
         .iter()
-        .filter(|c| c.events.iter().any(|e| matches!(e, Event::Change(ChangeEvent::Drafted { .. }))))
+        .filter(|c| {
+            c.events.iter().any(|e| matches!(e, Event::Change(ChangeEvent::Drafted { .. })))
+        })
         .map(|command| command.stream.id)
         .collect();
     let last = world.append(commands).await;

@@ -46,7 +46,10 @@ async fn an_unreadable_event_stalls_those_who_read_it() {
             assert_eq!((view.state.as_str(), view.position), ("stalled", poisoned));
             assert_eq!(view.lag, last + 1 - poisoned);
             let error = view.error.unwrap();
-            assert!(error.starts_with(&format!("at position {poisoned}: event host.enrolled")), "{error}");
+            assert!(
+                error.starts_with(&format!("at position {poisoned}: event host.enrolled")),
+                "{error}"
+            );
             assert!(error.contains("missing field"), "{error}");
         } else {
             assert_eq!((view.state.as_str(), view.lag, view.error), ("live", 0, None));
@@ -82,8 +85,12 @@ struct Fussy {
     refuses: Arc<AtomicBool>,
 }
 
-const SEEN: Table =
-    Table { name: "rm_fussy", columns: &[column("position", "bigint")], key: &["position"], indexes: &[] };
+const SEEN: Table = Table {
+    name: "rm_fussy",
+    columns: &[column("position", "bigint")],
+    key: &["position"],
+    indexes: &[],
+};
 
 #[async_trait]
 impl Projection for Fussy {
@@ -129,7 +136,8 @@ async fn a_stalled_projection_goes_on_where_it_stopped_once_it_can() {
     let mut history = History::new(21);
     let last = world.append(history.more(900)).await;
     let stored = world.log.read(300, 500).await.unwrap();
-    let refused = stored.iter().find(|e| e.record.contains("\"stream\":\"change-")).unwrap().position;
+    let refused =
+        stored.iter().find(|e| e.record.contains("\"stream\":\"change-")).unwrap().position;
 
     let refuses = Arc::new(AtomicBool::new(true));
     let fussy = || -> Vec<Arc<dyn Projection>> {

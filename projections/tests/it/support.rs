@@ -127,8 +127,7 @@ impl World {
     pub async fn dump_of(&self, all: &[Arc<dyn Projection>]) -> Vec<(String, Vec<String>)> {
         let mut dump = Vec::new();
         for table in all.iter().flat_map(|projection| projection.tables()) {
-            let sql =
-                format!("SELECT to_jsonb(t)::text FROM nexplane.{} t ORDER BY 1", table.name);
+            let sql = format!("SELECT to_jsonb(t)::text FROM nexplane.{} t ORDER BY 1", table.name);
             let rows: Vec<String> =
                 sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(self.pool()).await.unwrap();
             dump.push((table.name.to_owned(), rows));

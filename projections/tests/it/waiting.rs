@@ -54,7 +54,8 @@ impl Story {
             header: Header {
                 id: Uuid::from_u128(u128::from(position)),
                 stream,
-                version: self.events.iter().filter(|e| e.header.stream == stream).count() as u64 + 1,
+                version: self.events.iter().filter(|e| e.header.stream == stream).count() as u64
+                    + 1,
                 kind: event.encode().kind,
                 schema: 1,
                 at: at("2026-11-23T12:00:00Z").plus_seconds(60 * minutes),
@@ -301,18 +302,15 @@ fn executing() {
     let claimed = || Story::drafted(None, None).claimed();
     executing().waits("Waits for Nexplane to begin its run.");
     claimed().waits("Waits for Nexplane to begin step 1 of 2, postgres.lock_user on app.");
-    claimed()
-        .intended(0)
-        .waits("Waits for the answer to step 1 of 2, postgres.lock_user on app.");
+    claimed().intended(0).waits("Waits for the answer to step 1 of 2, postgres.lock_user on app.");
     claimed()
         .intended(0)
         .succeeded(0)
         .waits("Waits for Nexplane to verify step 1 of 2, postgres.lock_user on app.");
     let second = || claimed().intended(0).succeeded(0).verified(0);
     second().waits("Waits for Nexplane to begin step 2 of 2, postgres.lock_user on web.");
-    let unknown = || {
-        second().intended(1).then(RunEvent::StepUnknown { step: 1, epoch: 1, reason: reason() })
-    };
+    let unknown =
+        || second().intended(1).then(RunEvent::StepUnknown { step: 1, epoch: 1, reason: reason() });
     unknown().waits(
         "Waits for Nexplane to find out by reading the target what became of step 2 of 2, \
          postgres.lock_user on web.",
@@ -330,7 +328,11 @@ fn executing() {
         "Waits for Nexplane to go on after reading what became of step 2 of 2, postgres.lock_user on \
          web.",
     );
-    second().intended(1).succeeded(1).verified(1).waits("Waits for Nexplane to record how its run ended.");
+    second()
+        .intended(1)
+        .succeeded(1)
+        .verified(1)
+        .waits("Waits for Nexplane to record how its run ended.");
     second()
         .intended(1)
         .then(RunEvent::StepFailed { step: 1, epoch: 1, reason: reason() })
@@ -386,7 +388,8 @@ fn afterwards() {
 
 #[test]
 fn what_cannot_follow_changes_nothing() {
-    let closed = Story::drafted(None, None).then(ChangeEvent::Cancelled { reason: "no".to_owned() });
+    let closed =
+        Story::drafted(None, None).then(ChangeEvent::Cancelled { reason: "no".to_owned() });
     let before = closed.view();
     let after = closed
         .planned()
@@ -409,7 +412,8 @@ fn the_plan_that_is_shown_is_honest_about_its_weakest_step() {
     let mut plan = plan(true);
     plan.steps[1].effect_class = EffectClass::Unprotected;
     plan.steps[1].reversibility = Reversibility::OneWay { why: "it is gone".to_owned() };
-    let view = Story::drafted(None, None).then(ChangeEvent::Planned { plan: Box::new(plan) }).view();
+    let view =
+        Story::drafted(None, None).then(ChangeEvent::Planned { plan: Box::new(plan) }).view();
     let shown = view.plan.unwrap();
     assert_eq!(shown.effect_class, EffectClass::Unprotected);
     assert!(!shown.reversible);

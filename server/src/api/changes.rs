@@ -7,8 +7,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
 use nexplane_core::api::{
-    Allowed, ApproveRequest, ChangeState as State_, DraftRequest, EditRequest,
-    EventView, FieldError, InboxItem, Page, ReasonRequest,
+    Allowed, ApproveRequest, ChangeState as State_, DraftRequest, EditRequest, EventView,
+    FieldError, InboxItem, Page, ReasonRequest,
 };
 use nexplane_core::change::event::{Draft, Window};
 use nexplane_core::change::{
@@ -66,8 +66,7 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Api
     };
     let order = changes::ChangeOrder::Number;
     let limit = super::limit(query.limit)?;
-    let mut page =
-        changes::list(&app.pool, &filter, order, query.cursor.as_deref(), limit).await?;
+    let mut page = changes::list(&app.pool, &filter, order, query.cursor.as_deref(), limit).await?;
     names::of_changes(&app, page.items.iter_mut()).await?;
     Ok(axum::Json(page).into_response())
 }
@@ -82,13 +81,17 @@ pub async fn draft(
     let draft = resolve(&app, body).await?;
     let change = ChangeId(request.command.0);
     let command = ChangeCommand::Draft { draft, rollback_of: None };
-    let done = match stream::execute::<Change>(&app.log, change.into(), &request, command).await {
-        // The same request again, after a crash took its answer away.
-        Err(stream::StreamError::Rejected(ChangeRejection::Exists)) => None,
-        other => Some(other?),
+    let position = match stream::execute::<Change>(&app.log, change.into(), &request, command).await
+    {
+        // The same request again: a crash took its answer away, or it is being answered now. The
+        // read model may not have the change yet.
+        Err(stream::StreamError::Rejected(ChangeRejection::Exists)) => {
+            let head = app.log.head().await.map_err(ApiError::unavailable)?;
+            head.next_position.checked_sub(1)
+        }
+        other => other?.position,
     };
-    let mut response =
-        show(&app, &caller, change, StatusCode::CREATED, done.and_then(|d| d.position)).await?;
+    let mut response = show(&app, &caller, change, StatusCode::CREATED, position).await?;
     if let Ok(location) = HeaderValue::try_from(format!("/api/v1/change-requests/{change}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -329,6 +332,12 @@ pub async fn rollback(
     Id(id): Id<ChangeId>,
 ) -> ApiResult<Response> {
     let original = load(&app, id).await?.state;
+    // What was applied since is looked up in the read model: a late one would miss some of it.
+    let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
+    if let Some(last) = head.checked_sub(1) {
+        let waited = app.projections.wait_for_some(&["changes"], last, WAIT_FOR_READ_MODELS).await;
+        waited.map_err(ApiError::unavailable)?;
+    }
     let later: Vec<ChangeId> = match original.subject() {
         Some(subject) => changes::later_applied(&app.pool, id, &subject.draft.targets)
             .await?
@@ -378,7 +387,8 @@ pub async fn events(
     let id = change_id(&app, &id).await?;
     let limit = super::limit(query.limit)?;
     let mut page =
-        nexplane_projections::audit::of_change(&app.pool, id, query.cursor.as_deref(), limit).await?;
+        nexplane_projections::audit::of_change(&app.pool, id, query.cursor.as_deref(), limit)
+            .await?;
     names::of_events(&app, page.items.iter_mut()).await?;
     Ok(axum::Json(page))
 }
@@ -396,10 +406,8 @@ pub async fn inbox(
         let state = load(&app, change.id).await?.state;
         // The row may be a moment behind.
         let ChangeState::Submitted(submission) = &state else { continue };
-        let command = ChangeCommand::Approve {
-            digest: submission.plan.digest.clone(),
-            comment: None,
-        };
+        let command =
+            ChangeCommand::Approve { digest: submission.plan.digest.clone(), comment: None };
         let asked = Asked { by: caller.principal.clone(), at: stream::now(), command };
         let given = submission.approvals.iter().any(|given| given.by == caller.person);
         let (code, why_not) = match Change::decide(&state, asked) {
@@ -447,14 +455,10 @@ async fn show(
 ) -> ApiResult<Response> {
     if let Some(position) = position {
         // Late is not wrong: the answer says which position it is of.
-        let _ = app
-            .projections
-            .wait_for_some(&["changes"], position, WAIT_FOR_READ_MODELS)
-            .await;
+        let _ = app.projections.wait_for_some(&["changes"], position, WAIT_FOR_READ_MODELS).await;
     }
-    let mut view = changes::find(&app.pool, id)
-        .await?
-        .ok_or_else(|| ApiError::not_found("change request"))?;
+    let mut view =
+        changes::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("change request"))?;
     let state = load(app, id).await?.state;
     view.allowed = allowed(&state, caller);
     names::of_changes(app, std::iter::once(&mut view)).await?;
@@ -468,9 +472,7 @@ fn allowed(state: &ChangeState, caller: &Caller) -> Vec<Allowed> {
     let (by, at) = (&caller.principal, stream::now());
     let digest = state.plan().map(|plan| plan.digest.clone()).unwrap_or_default();
     let reason = || "probe".to_owned();
-    let ask = |command: C| {
-        Change::decide(state, Asked { by: by.clone(), at, command }).map(|_| ())
-    };
+    let ask = |command: C| Change::decide(state, Asked { by: by.clone(), at, command }).map(|_| ());
     let risk = Risk { score: 1, level: nexplane_core::risk::RiskLevel::Low, factors: Vec::new() };
     let questions = [
         ("edit", may_edit(state, by).map(|_| ())),
@@ -500,10 +502,8 @@ async fn change_id(app: &App, text: &str) -> ApiResult<ChangeId> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
-    let number: u64 = text
-        .trim_start_matches('#')
-        .parse()
-        .map_err(|_| ApiError::not_found("change request"))?;
+    let number: u64 =
+        text.trim_start_matches('#').parse().map_err(|_| ApiError::not_found("change request"))?;
     changes::find_by_number(&app.pool, number)
         .await?
         .ok_or_else(|| ApiError::not_found("change request"))
@@ -526,7 +526,10 @@ async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
     if !spec.id.starts_with(&format!("{}.", connection.connector)) {
         return Err(ApiError::invalid_field(
             "/connection_id",
-            format!("'{}' is a {} connection, {} needs another", connection.name, connection.connector, spec.id),
+            format!(
+                "'{}' is a {} connection, {} needs another",
+                connection.name, connection.connector, spec.id
+            ),
         ));
     }
     let targets = resolve_targets(app, &body.targets).await?;
@@ -535,7 +538,10 @@ async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
         let (found, located) = match app.targets.target(*target).await {
             Ok(found) => found,
             Err(OpenError::NoAsset(_)) => {
-                return Err(ApiError::invalid_field(&pointer, "there is no such asset in the inventory"));
+                return Err(ApiError::invalid_field(
+                    &pointer,
+                    "there is no such asset in the inventory",
+                ));
             }
             Err(error) => return Err(error.into()),
         };
@@ -576,7 +582,10 @@ fn check_parameters(app: &App, change_type: &str, parameters: &serde_json::Value
 async fn resolve_targets(app: &App, targets: &[String]) -> ApiResult<Vec<AssetId>> {
     if targets.len() > nexplane_core::change::MAX_TARGETS {
         let most = nexplane_core::change::MAX_TARGETS;
-        return Err(ApiError::invalid_field("/targets", format!("at most {most} targets in one change")));
+        return Err(ApiError::invalid_field(
+            "/targets",
+            format!("at most {most} targets in one change"),
+        ));
     }
     let mut ids = Vec::with_capacity(targets.len());
     let mut unknown = Vec::new();

@@ -9,9 +9,7 @@ use nexplane_core::api::{
     ConnectionView, DiscoverResult, EditConnectionRequest, FieldError, NewConnectionRequest, Page,
     TestResult,
 };
-use nexplane_core::connection::{
-    Connection, ConnectionCommand, Purpose,
-};
+use nexplane_core::connection::{Connection, ConnectionCommand, Purpose};
 use nexplane_core::host::{Host, HostState};
 use nexplane_core::id::{ConnectionId, HostId, SecretId};
 use nexplane_core::plan::Check;
@@ -36,10 +34,7 @@ pub async fn list(
 }
 
 /// `GET /connections/{id}`
-pub async fn show_one(
-    State(app): State<App>,
-    Id(id): Id<ConnectionId>,
-) -> ApiResult<Response> {
+pub async fn show_one(State(app): State<App>, Id(id): Id<ConnectionId>) -> ApiResult<Response> {
     show(&app, id, StatusCode::OK, None).await
 }
 
@@ -114,7 +109,8 @@ pub async fn edit(
             .ok_or_else(|| OpenError::NoConnector(active.connector.clone()))?;
         check(connector, &credentials)?;
         let (settings, credentials) = seal(&app, id, connector, &credentials).await?;
-        tell("credentials", ConnectionCommand::ReplaceCredentials { settings, credentials }).await?;
+        tell("credentials", ConnectionCommand::ReplaceCredentials { settings, credentials })
+            .await?;
         if let Some(old) = active.credentials {
             app.vault.delete(&connection_owner(id), old).await?;
         }
@@ -166,15 +162,14 @@ pub async fn test(
     let checks = match app.targets.open(id, Purpose::Test, None, &request).await {
         Ok(opened) => opened.session.test().await,
         // That the target does not let us in is the result of the test, not its failure.
-        Err(OpenError::Connector(error)) => vec![Check {
-            name: "connect".to_owned(),
-            ok: false,
-            detail: error.message.clone(),
-        }],
+        Err(OpenError::Connector(error)) => {
+            vec![Check { name: "connect".to_owned(), ok: false, detail: error.message.clone() }]
+        }
         Err(error) => return Err(error.into()),
     };
     let command = ConnectionCommand::RecordTest { checks: checks.clone() };
-    stream::execute::<Connection>(&app.log, id.into(), &request.also("record test"), command).await?;
+    stream::execute::<Connection>(&app.log, id.into(), &request.also("record test"), command)
+        .await?;
     let ok = !checks.is_empty() && checks.iter().all(|check| check.ok);
     Ok(Json(TestResult { ok, checks }))
 }
@@ -217,7 +212,8 @@ async fn seal(
             fields.remove(name);
         }
     }
-    let bytes = zeroize::Zeroizing::new(serde_json::to_vec(credentials).map_err(ApiError::internal)?);
+    let bytes =
+        zeroize::Zeroizing::new(serde_json::to_vec(credentials).map_err(ApiError::internal)?);
     let kind = &connector.spec().id;
     let secret = app.vault.seal(&connection_owner(id), Kind::Credentials, kind, &bytes).await?;
     Ok((settings, secret))
@@ -230,14 +226,10 @@ async fn show(
     position: Option<u64>,
 ) -> ApiResult<Response> {
     if let Some(position) = position {
-        let _ = app
-            .projections
-            .wait_for_some(&["inventory"], position, WAIT_FOR_READ_MODELS)
-            .await;
+        let _ = app.projections.wait_for_some(&["inventory"], position, WAIT_FOR_READ_MODELS).await;
     }
     let view = inventory::connection(&app.pool, id)
         .await?
         .ok_or_else(|| ApiError::not_found("connection"))?;
     Ok(answer(status, &view, view.version, position).into_response())
 }
-

@@ -269,8 +269,9 @@ async fn keep(app: &App, caller: &Caller, key: &str, response: Response) -> ApiR
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.into())))
         .collect();
     sqlx::query(
+        // Of two that were answered at the same moment, the one that did it says what happened.
         "UPDATE nexplane.requests SET status = $3, headers = $4, body = $5
-         WHERE person_id = $1 AND key = $2",
+         WHERE person_id = $1 AND key = $2 AND (status IS NULL OR status >= 400)",
     )
     .bind(caller.person.0)
     .bind(key)
@@ -310,7 +311,9 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
             .headers()
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.split(';').next().is_some_and(|t| t.trim() == "application/json"));
+            .is_some_and(|value| {
+                value.split(';').next().is_some_and(|t| t.trim() == "application/json")
+            });
         let body = Bytes::from_request(request, app)
             .await
             .map_err(|_| ApiError::malformed("The request body could not be read."))?;
@@ -356,8 +359,14 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     let mut pointer = String::new();
     for segment in path {
         match segment {
-            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-            Segment::Map { key } => pointer.push_str(&format!("/{key}")),
+            Segment::Seq { index } => {
+                pointer.push('/');
+                pointer.push_str(&index.to_string());
+            }
+            Segment::Map { key } => {
+                pointer.push('/');
+                pointer.push_str(key);
+            }
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }

@@ -73,8 +73,7 @@ async fn show_asset(app: &App, id: AssetId, position: Option<u64>) -> ApiResult<
         let names = &["inventory"];
         let _ = app.projections.wait_for_some(names, position, WAIT_FOR_READ_MODELS).await;
     }
-    let view =
-        inventory::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("asset"))?;
+    let view = inventory::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("asset"))?;
     Ok(answer(StatusCode::OK, &view, view.version, Some(view.position)))
 }
 
@@ -156,8 +155,7 @@ pub async fn host(State(app): State<App>, Id(id): Id<HostId>) -> ApiResult<Respo
 
 async fn show_host(app: &App, id: HostId, position: Option<u64>) -> ApiResult<Response> {
     if let Some(position) = position {
-        let _ =
-            app.projections.wait_for_some(&["hosts"], position, WAIT_FOR_READ_MODELS).await;
+        let _ = app.projections.wait_for_some(&["hosts"], position, WAIT_FOR_READ_MODELS).await;
     }
     let view = hosts::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("host"))?;
     Ok(answer(StatusCode::OK, &view, view.version, position))
@@ -292,8 +290,7 @@ async fn audit_page(
     limit: Option<u32>,
 ) -> ApiResult<Json<Page<EventView>>> {
     let order = audit::AuditOrder::NewestFirst;
-    let mut page =
-        audit::list(&app.pool, filter, order, cursor, super::limit(limit)?).await?;
+    let mut page = audit::list(&app.pool, filter, order, cursor, super::limit(limit)?).await?;
     names::of_events(app, page.items.iter_mut()).await?;
     Ok(Json(page))
 }

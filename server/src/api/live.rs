@@ -3,7 +3,7 @@
 //! A notice is an id and a position; the row is read over REST, with its own authorisation. Notices
 //! of one topic that come faster than four a second are put together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -49,16 +49,15 @@ pub async fn upgrade(State(app): State<App>, request: Request) -> ApiResult<Resp
             "This address is a WebSocket. Connect to it with a WebSocket client.",
         )
     })?;
-    let response = upgrade
-        .protocols(["bearer"])
-        .max_message_size(64 * 1024)
-        .on_upgrade(move |socket| async move {
+    let response = upgrade.protocols(["bearer"]).max_message_size(64 * 1024).on_upgrade(
+        move |socket| async move {
             app.metrics.live.inc();
             if let Err(why) = serve(&app, caller, socket).await {
                 tracing::debug!(%why, "a live connection ended");
             }
             app.metrics.live.dec();
-        });
+        },
+    );
     Ok(response.into_response())
 }
 
@@ -71,14 +70,14 @@ fn subprotocol_token(headers: &HeaderMap) -> Option<String> {
 /// What a client follows and what waits to be sent.
 #[derive(Default)]
 struct Following {
-    topics: HashMap<String, ()>,
+    topics: HashSet<String>,
     /// The newest notice per topic and row.
     waiting: BTreeMap<(String, String), Notice>,
 }
 
 impl Following {
     fn keep(&mut self, notice: Notice) {
-        if self.topics.contains_key(&notice.topic) {
+        if self.topics.contains(&notice.topic) {
             let row = notice.changed.get("id").or_else(|| notice.changed.get("name"));
             let row = row.map(ToString::to_string).unwrap_or_default();
             self.waiting.insert((notice.topic.clone(), row), notice);
@@ -164,7 +163,7 @@ async fn subscribe(app: &App, following: &mut Following, text: &str) -> Vec<Live
         return vec![LiveMessage::Error { error }];
     }
     let changes_wanted = subscribe.iter().any(|topic| topic.starts_with("change"));
-    following.topics.extend(subscribe.iter().map(|topic| (topic.clone(), ())));
+    following.topics.extend(subscribe.iter().cloned());
     let Some(since) = since else { return Vec::new() };
     let head = match app.log.head().await {
         Ok(head) => head.next_position,

@@ -26,8 +26,8 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::problem::{ApiError, ApiResult};
-pub use openapi::document;
 use guard::{Policy, guard};
+pub use openapi::document;
 
 /// Who gets past the guard of a route. What they may do there is decided by the domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,53 +86,208 @@ const AUDITORS: Access = Access::Roles(&[Role::Auditor, Role::Admin]);
 pub fn routes() -> Vec<Route> {
     use Access::{Public, SignedIn};
     vec![
-        get("/approvals/inbox", SignedIn, changes::inbox, "What waits for approval, and whether I may give it").answers::<api::Page<api::InboxItem>>(),
-        get("/assets", SignedIn, inventory::assets, "The inventory").answers::<api::Page<api::AssetView>>(),
+        get(
+            "/approvals/inbox",
+            SignedIn,
+            changes::inbox,
+            "What waits for approval, and whether I may give it",
+        )
+        .answers::<api::Page<api::InboxItem>>(),
+        get("/assets", SignedIn, inventory::assets, "The inventory")
+            .answers::<api::Page<api::AssetView>>(),
         get("/assets/{id}", SignedIn, inventory::asset, "One asset").answers::<api::AssetView>(),
-        patch("/assets/{id}", OPERATORS, inventory::edit_asset, "Set the fields that belong to operators").takes::<api::EditAssetRequest>().answers::<api::AssetView>(),
-        get("/assets/{id}/blast-radius", SignedIn, inventory::blast_radius, "What depends on it").answers::<api::BlastRadius>(),
-        get("/assets/{id}/history", SignedIn, inventory::asset_history, "Its events, newest first").answers::<api::Page<api::EventView>>(),
-        get("/audit", AUDITORS, inventory::audit, "Every event, newest first").answers::<api::Page<api::EventView>>(),
-        post("/auth/first-run", Public, session::first_run, "Make the first admin with the one-time link").takes::<api::FirstRunRequest>().answers::<api::LoginResponse>(),
-        post("/auth/login", Public, session::login, "Sign in").takes::<api::LoginRequest>().answers::<api::LoginResponse>(),
+        patch(
+            "/assets/{id}",
+            OPERATORS,
+            inventory::edit_asset,
+            "Set the fields that belong to operators",
+        )
+        .takes::<api::EditAssetRequest>()
+        .answers::<api::AssetView>(),
+        get("/assets/{id}/blast-radius", SignedIn, inventory::blast_radius, "What depends on it")
+            .answers::<api::BlastRadius>(),
+        get("/assets/{id}/history", SignedIn, inventory::asset_history, "Its events, newest first")
+            .answers::<api::Page<api::EventView>>(),
+        get("/audit", AUDITORS, inventory::audit, "Every event, newest first")
+            .answers::<api::Page<api::EventView>>(),
+        post(
+            "/auth/first-run",
+            Public,
+            session::first_run,
+            "Make the first admin with the one-time link",
+        )
+        .takes::<api::FirstRunRequest>()
+        .answers::<api::LoginResponse>(),
+        post("/auth/login", Public, session::login, "Sign in")
+            .takes::<api::LoginRequest>()
+            .answers::<api::LoginResponse>(),
         post("/auth/logout", SignedIn, session::logout, "End the session at once").status(204),
         get("/auth/me", SignedIn, session::me, "Who I am").answers::<api::Me>(),
-        post("/auth/refresh", Public, session::refresh, "Another token for a session that lasts").answers::<api::LoginResponse>(),
-        get("/catalog", SignedIn, system::catalog, "Connectors, actions and their parameters").answers::<catalog::Catalog>(),
-        get("/change-requests", SignedIn, changes::list, "Change requests, newest first").answers::<api::Page<api::ChangeView>>(),
-        post("/change-requests", SignedIn, changes::draft, "Draft a change").takes::<api::DraftRequest>().answers::<api::ChangeView>().status(201),
-        get("/change-requests/{id}", SignedIn, changes::show_one, "One change, now or as of any moment").answers::<api::ChangeView>(),
-        patch("/change-requests/{id}", SignedIn, changes::edit, "Edit a draft, or reopen its review").takes::<api::EditRequest>().answers::<api::ChangeView>(),
-        post("/change-requests/{id}/approve", SignedIn, changes::approve, "Approve a plan by its digest").takes::<api::ApproveRequest>().answers::<api::ChangeView>(),
-        post("/change-requests/{id}/cancel", SignedIn, changes::cancel, "Give it up").takes::<api::ReasonRequest>().answers::<api::ChangeView>(),
-        get("/change-requests/{id}/events", SignedIn, changes::events, "Its history, oldest first").answers::<api::Page<api::EventView>>(),
-        post("/change-requests/{id}/execute", SignedIn, changes::execute, "Execute an approved change").answers::<api::ChangeView>(),
-        post("/change-requests/{id}/plan", SignedIn, changes::plan, "Plan it against the real target").answers::<api::ChangeView>(),
-        post("/change-requests/{id}/reject", SignedIn, changes::reject, "Reject it").takes::<api::ReasonRequest>().answers::<api::ChangeView>(),
-        post("/change-requests/{id}/rollback", SignedIn, changes::rollback, "Make the change that undoes it").answers::<api::ChangeView>().status(201),
-        post("/change-requests/{id}/submit", SignedIn, changes::submit, "Ask for approval of the plan").answers::<api::ChangeView>(),
-        post("/change-requests/{id}/withdraw", SignedIn, changes::withdraw, "Take it back to draft").answers::<api::ChangeView>(),
-        get("/connections", SignedIn, connections::list, "Connections, without credentials").answers::<api::Page<api::ConnectionView>>(),
-        post("/connections", ADMIN, connections::add, "Add a connection").takes::<api::NewConnectionRequest>().answers::<api::ConnectionView>().status(201),
-        delete("/connections/{id}", ADMIN, connections::remove, "Remove a connection and its credentials").status(204),
-        get("/connections/{id}", SignedIn, connections::show_one, "One connection").answers::<api::ConnectionView>(),
-        patch("/connections/{id}", ADMIN, connections::edit, "Rename, relabel, or replace credentials").takes::<api::EditConnectionRequest>().answers::<api::ConnectionView>(),
-        post("/connections/{id}/discover", OPERATORS, connections::discover, "Read everything it sees into the inventory").answers::<api::DiscoverResult>(),
-        post("/connections/{id}/test", OPERATORS, connections::test, "Test it, a line per permission").answers::<api::TestResult>(),
-        get("/hosts", SignedIn, inventory::hosts, "Hosts with an agent").answers::<api::Page<api::HostView>>(),
+        post("/auth/refresh", Public, session::refresh, "Another token for a session that lasts")
+            .answers::<api::LoginResponse>(),
+        get("/catalog", SignedIn, system::catalog, "Connectors, actions and their parameters")
+            .answers::<catalog::Catalog>(),
+        get("/change-requests", SignedIn, changes::list, "Change requests, newest first")
+            .answers::<api::Page<api::ChangeView>>(),
+        post("/change-requests", SignedIn, changes::draft, "Draft a change")
+            .takes::<api::DraftRequest>()
+            .answers::<api::ChangeView>()
+            .status(201),
+        get(
+            "/change-requests/{id}",
+            SignedIn,
+            changes::show_one,
+            "One change, now or as of any moment",
+        )
+        .answers::<api::ChangeView>(),
+        patch(
+            "/change-requests/{id}",
+            SignedIn,
+            changes::edit,
+            "Edit a draft, or reopen its review",
+        )
+        .takes::<api::EditRequest>()
+        .answers::<api::ChangeView>(),
+        post(
+            "/change-requests/{id}/approve",
+            SignedIn,
+            changes::approve,
+            "Approve a plan by its digest",
+        )
+        .takes::<api::ApproveRequest>()
+        .answers::<api::ChangeView>(),
+        post("/change-requests/{id}/cancel", SignedIn, changes::cancel, "Give it up")
+            .takes::<api::ReasonRequest>()
+            .answers::<api::ChangeView>(),
+        get("/change-requests/{id}/events", SignedIn, changes::events, "Its history, oldest first")
+            .answers::<api::Page<api::EventView>>(),
+        post(
+            "/change-requests/{id}/execute",
+            SignedIn,
+            changes::execute,
+            "Execute an approved change",
+        )
+        .answers::<api::ChangeView>(),
+        post(
+            "/change-requests/{id}/plan",
+            SignedIn,
+            changes::plan,
+            "Plan it against the real target",
+        )
+        .answers::<api::ChangeView>(),
+        post("/change-requests/{id}/reject", SignedIn, changes::reject, "Reject it")
+            .takes::<api::ReasonRequest>()
+            .answers::<api::ChangeView>(),
+        post(
+            "/change-requests/{id}/rollback",
+            SignedIn,
+            changes::rollback,
+            "Make the change that undoes it",
+        )
+        .answers::<api::ChangeView>()
+        .status(201),
+        post(
+            "/change-requests/{id}/submit",
+            SignedIn,
+            changes::submit,
+            "Ask for approval of the plan",
+        )
+        .answers::<api::ChangeView>(),
+        post(
+            "/change-requests/{id}/withdraw",
+            SignedIn,
+            changes::withdraw,
+            "Take it back to draft",
+        )
+        .answers::<api::ChangeView>(),
+        get("/connections", SignedIn, connections::list, "Connections, without credentials")
+            .answers::<api::Page<api::ConnectionView>>(),
+        post("/connections", ADMIN, connections::add, "Add a connection")
+            .takes::<api::NewConnectionRequest>()
+            .answers::<api::ConnectionView>()
+            .status(201),
+        delete(
+            "/connections/{id}",
+            ADMIN,
+            connections::remove,
+            "Remove a connection and its credentials",
+        )
+        .status(204),
+        get("/connections/{id}", SignedIn, connections::show_one, "One connection")
+            .answers::<api::ConnectionView>(),
+        patch(
+            "/connections/{id}",
+            ADMIN,
+            connections::edit,
+            "Rename, relabel, or replace credentials",
+        )
+        .takes::<api::EditConnectionRequest>()
+        .answers::<api::ConnectionView>(),
+        post(
+            "/connections/{id}/discover",
+            OPERATORS,
+            connections::discover,
+            "Read everything it sees into the inventory",
+        )
+        .answers::<api::DiscoverResult>(),
+        post(
+            "/connections/{id}/test",
+            OPERATORS,
+            connections::test,
+            "Test it, a line per permission",
+        )
+        .answers::<api::TestResult>(),
+        get("/hosts", SignedIn, inventory::hosts, "Hosts with an agent")
+            .answers::<api::Page<api::HostView>>(),
         get("/hosts/{id}", SignedIn, inventory::host, "One host").answers::<api::HostView>(),
-        post("/hosts/enrollment-tokens", ADMIN, inventory::invite_host, "A one-time token for an agent").takes::<api::EnrollmentTokenRequest>().answers::<api::EnrollmentToken>().status(201).secret(),
-        post("/hosts/{id}/revoke", ADMIN, inventory::revoke_host, "Shut a host out for good").takes::<inventory::RevokeRequest>().answers::<api::HostView>(),
+        post(
+            "/hosts/enrollment-tokens",
+            ADMIN,
+            inventory::invite_host,
+            "A one-time token for an agent",
+        )
+        .takes::<api::EnrollmentTokenRequest>()
+        .answers::<api::EnrollmentToken>()
+        .status(201)
+        .secret(),
+        post("/hosts/{id}/revoke", ADMIN, inventory::revoke_host, "Shut a host out for good")
+            .takes::<inventory::RevokeRequest>()
+            .answers::<api::HostView>(),
         get("/live", Public, live::upgrade, "WebSocket with notices of what changed").status(101),
-        get("/projections", SignedIn, system::projections, "Position, lag and state of every read model").answers::<api::Page<api::ProjectionView>>(),
-        get("/risk/summary", SignedIn, inventory::risk_summary, "Open risk, and how changes ended").answers::<api::RiskSummary>(),
-        post("/secrets/{id}/reveal", SignedIn, inventory::reveal, "Hand a produced secret over, once").answers::<api::RevealedSecret>().secret(),
-        get("/tokens", SignedIn, people::tokens, "API tokens").answers::<api::Page<api::TokenView>>(),
-        post("/tokens", SignedIn, people::add_token, "Make an API token").takes::<people::NewTokenRequest>().answers::<api::TokenView>().status(201).secret(),
+        get(
+            "/projections",
+            SignedIn,
+            system::projections,
+            "Position, lag and state of every read model",
+        )
+        .answers::<api::Page<api::ProjectionView>>(),
+        get("/risk/summary", SignedIn, inventory::risk_summary, "Open risk, and how changes ended")
+            .answers::<api::RiskSummary>(),
+        post(
+            "/secrets/{id}/reveal",
+            SignedIn,
+            inventory::reveal,
+            "Hand a produced secret over, once",
+        )
+        .answers::<api::RevealedSecret>()
+        .secret(),
+        get("/tokens", SignedIn, people::tokens, "API tokens")
+            .answers::<api::Page<api::TokenView>>(),
+        post("/tokens", SignedIn, people::add_token, "Make an API token")
+            .takes::<people::NewTokenRequest>()
+            .answers::<api::TokenView>()
+            .status(201)
+            .secret(),
         delete("/tokens/{id}", SignedIn, people::revoke_token, "Revoke an API token").status(204),
         get("/users", AUDITORS, people::list, "People").answers::<api::Page<api::UserView>>(),
-        post("/users", ADMIN, people::add, "Add a person").takes::<api::NewUserRequest>().answers::<api::UserView>().status(201).secret(),
-        patch("/users/{id}", ADMIN, people::edit, "Change roles, name or password").takes::<api::EditUserRequest>().answers::<api::UserView>(),
+        post("/users", ADMIN, people::add, "Add a person")
+            .takes::<api::NewUserRequest>()
+            .answers::<api::UserView>()
+            .status(201)
+            .secret(),
+        patch("/users/{id}", ADMIN, people::edit, "Change roles, name or password")
+            .takes::<api::EditUserRequest>()
+            .answers::<api::UserView>(),
     ]
 }
 
@@ -141,8 +296,7 @@ pub fn router(app: &App) -> Router {
     let mut v1 = Router::new();
     for route in routes() {
         let policy = Policy { access: route.access, secret_answer: route.secret_answer };
-        let handler =
-            route.handler.layer(from_fn_with_state((app.clone(), policy), guard));
+        let handler = route.handler.layer(from_fn_with_state((app.clone(), policy), guard));
         v1 = v1.route(route.path, handler);
     }
     let v1 = v1
@@ -191,7 +345,13 @@ async fn measure(
     response
 }
 
-fn row<H, T>(method: Method, path: &'static str, access: Access, handler: H, summary: &'static str) -> Route
+fn row<H, T>(
+    method: Method,
+    path: &'static str,
+    access: Access,
+    handler: H,
+    summary: &'static str,
+) -> Route
 where
     H: Handler<T, App>,
     T: 'static,

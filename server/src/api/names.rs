@@ -34,9 +34,8 @@ pub async fn of_changes<'a>(
             .chain(change.approvals.iter().map(|approval| approval.by.0))
             .chain(change.targets.iter().map(|asset| asset.0))
             .chain(std::iter::once(change.connection_id.0));
-        change.names = ids
-            .filter_map(|id| Some((id.to_string(), names.get(&id)?.clone())))
-            .collect();
+        change.names =
+            ids.filter_map(|id| Some((id.to_string(), names.get(&id)?.clone()))).collect();
     }
     Ok(())
 }

@@ -50,11 +50,7 @@ pub fn document() -> Value {
     })
 }
 
-fn operation(
-    route: &Route,
-    generator: &mut schemars::SchemaGenerator,
-    problem: &Value,
-) -> Value {
+fn operation(route: &Route, generator: &mut schemars::SchemaGenerator, problem: &Value) -> Value {
     let mut operation = Map::new();
     operation.insert("summary".to_owned(), route.summary.into());
     let id = format!("{} {}", route.method, route.path)
@@ -84,7 +80,8 @@ fn operation(
     }
     if let Some(shape) = route.request {
         let schema = shape(generator);
-        let body = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        let body =
+            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
         operation.insert("requestBody".to_owned(), body);
     }
     let mut done = json!({ "description": "Done" });

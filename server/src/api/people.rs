@@ -227,7 +227,8 @@ pub async fn add_token(
     };
     let expires_at = body.ttl_s.map(|ttl| request.at.plus_seconds(i64::from(ttl)));
     let view =
-        create_token(&app.log, &app.directory, &request, owner, &body.name, kind, expires_at).await?;
+        create_token(&app.log, &app.directory, &request, owner, &body.name, kind, expires_at)
+            .await?;
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
@@ -283,4 +284,3 @@ fn shown(token: ApiToken, secret: Option<String>) -> TokenView {
         token: secret,
     }
 }
-

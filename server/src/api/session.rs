@@ -62,8 +62,8 @@ async fn open(app: &App, person: PersonId, secure: bool) -> ApiResult<Response> 
 /// The answer with a token; also as a cookie when `cookie` says whether it is a secure one.
 fn token(app: &App, claims: &Claims, cookie: Option<bool>) -> Response {
     let access_token = app.people.jwt().sign(claims);
-    let set_cookie = cookie
-        .and_then(|secure| HeaderValue::try_from(auth::cookie(&access_token, secure)).ok());
+    let set_cookie =
+        cookie.and_then(|secure| HeaderValue::try_from(auth::cookie(&access_token, secure)).ok());
     let body = LoginResponse {
         access_token,
         token_type: "bearer".to_owned(),
@@ -134,8 +134,15 @@ pub async fn first_run(
     }
     let request = Request::once(Principal::SYSTEM, stream::now());
     let roles = vec![Role::Admin, Role::Operator];
-    let person =
-        add_person(&app.log, &app.directory, &request, &body.email, &body.name, roles, Some(body.password))
-            .await?;
+    let person = add_person(
+        &app.log,
+        &app.directory,
+        &request,
+        &body.email,
+        &body.name,
+        roles,
+        Some(body.password),
+    )
+    .await?;
     open(&app, person, is_secure(&headers)).await
 }

@@ -32,8 +32,14 @@ pub struct Caller {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// A session token, in a cookie when `cookie`.
-    Session { claims: Claims, cookie: bool },
-    Token { id: Uuid, machine: bool },
+    Session {
+        claims: Claims,
+        cookie: bool,
+    },
+    Token {
+        id: Uuid,
+        machine: bool,
+    },
 }
 
 impl Caller {
@@ -162,11 +168,17 @@ impl People {
             (Some(token), _) => (token, false),
             (None, Some(token)) => (token, true),
             (None, None) => {
-                return Err(ApiError::unauthenticated("auth.invalid", "There is no session to renew. Sign in."));
+                return Err(ApiError::unauthenticated(
+                    "auth.invalid",
+                    "There is no session to renew. Sign in.",
+                ));
             }
         };
         let claims = self.jwt.verify_signature(token).map_err(|_| {
-            ApiError::unauthenticated("auth.invalid", "The session token is not valid here. Sign in again.")
+            ApiError::unauthenticated(
+                "auth.invalid",
+                "The session token is not valid here. Sign in again.",
+            )
         })?;
         Ok((claims, cookie))
     }

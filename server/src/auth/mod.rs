@@ -5,10 +5,10 @@ mod jwt;
 mod password;
 mod throttle;
 
-pub use caller::{Caller, Credential, People, cookie, clear_cookie};
+pub use caller::{Caller, Credential, People, clear_cookie, cookie};
 pub use jwt::{Claims, JwtError, JwtKey};
-pub use throttle::Throttle;
 pub use password::{MIN_PASSWORD, generate as generate_password, hash, verify};
+pub use throttle::Throttle;
 
 use ring::rand::{SecureRandom, SystemRandom};
 

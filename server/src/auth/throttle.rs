@@ -9,7 +9,7 @@ use crate::problem::{ApiError, ApiResult};
 /// Failures that cost nothing.
 const FREE: u32 = 5;
 /// The longest wait.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 /// The most accounts that are watched; above it, those whose wait is over are forgotten.
 const LIMIT: usize = 50_000;
 
@@ -43,8 +43,7 @@ impl Throttle {
         if known.len() >= LIMIT {
             known.retain(|_, failures| failures.until > now);
         }
-        let failures =
-            known.entry(account.to_owned()).or_insert(Failures { count: 0, until: now });
+        let failures = known.entry(account.to_owned()).or_insert(Failures { count: 0, until: now });
         failures.count = failures.count.saturating_add(1);
         if failures.count > FREE {
             let wait = Duration::from_secs(1 << (failures.count - FREE).min(9));

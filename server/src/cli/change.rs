@@ -223,10 +223,7 @@ async fn find(client: &Client, change: &str) -> Result<ChangeView, ClientError> 
     client.get(&format!("/change-requests/{}", encode(change.trim_start_matches('#')))).await
 }
 
-async fn connection_of(
-    client: &Client,
-    name: &str,
-) -> Result<(ConnectionId, String), ClientError> {
+async fn connection_of(client: &Client, name: &str) -> Result<(ConnectionId, String), ClientError> {
     use nexplane_core::api::ConnectionView;
     if let Ok(id) = name.parse::<ConnectionId>() {
         let view: ConnectionView = client.get(&format!("/connections/{id}")).await?;
@@ -265,10 +262,8 @@ async fn follow(client: &Client, view: ChangeView, json: bool) -> Result<ExitCod
     let (mut socket, _) = tokio_tungstenite::connect_async(request)
         .await
         .context("cannot follow the change: the WebSocket was refused")?;
-    let subscribe = Subscribe {
-        subscribe: vec![format!("change:{}", view.id)],
-        since: Some(view.position),
-    };
+    let subscribe =
+        Subscribe { subscribe: vec![format!("change:{}", view.id)], since: Some(view.position) };
     let text = serde_json::to_string(&subscribe).context("cannot write the subscription")?;
     socket.send(Message::Text(text.into())).await.context("the WebSocket broke")?;
 
@@ -285,7 +280,7 @@ async fn follow(client: &Client, view: ChangeView, json: bool) -> Result<ExitCod
         let id = view.id.to_string();
         last = Some(view);
         loop {
-            let message = tokio::time::timeout(Duration::from_secs(60), socket.next()).await;
+            let message = tokio::time::timeout(Duration::from_mins(1), socket.next()).await;
             let message = message
                 .context("the server says nothing any more")?
                 .context("the server closed the connection")?
@@ -388,10 +383,20 @@ fn show(view: &ChangeView, json: bool) -> anyhow::Result<()> {
             say(&format!("       ✗ {}: {}", check.name, check.detail));
         }
     }
-    say(&format!("approved {} of {}", view.approvals.iter().filter(|a| !a.superseded).count(), view.approvals_needed));
+    say(&format!(
+        "approved {} of {}",
+        view.approvals.iter().filter(|a| !a.superseded).count(),
+        view.approvals_needed
+    ));
     for step in view.run.iter().flat_map(|run| &run.steps) {
         let reason = step.reason.as_deref().unwrap_or_default();
-        say(&format!("step {}   {} {} {} {reason}", step.no, mark(step.state), step.state.as_str(), step.target));
+        say(&format!(
+            "step {}   {} {} {} {reason}",
+            step.no,
+            mark(step.state),
+            step.state.as_str(),
+            step.target
+        ));
     }
     for secret in &view.secrets {
         let state = if secret.revealed { "handed over" } else { "not handed over yet" };

@@ -17,7 +17,6 @@ pub struct Server {
     /// File with an API token; better than the environment, which other processes may see.
     #[arg(long, env = "NEXPLANE_TOKEN_FILE", value_name = "FILE", global = true)]
     pub token_file: Option<std::path::PathBuf>,
-
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +53,7 @@ impl Client {
     }
 
     pub fn with(server: &str, token: &str) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(120)).build()?;
+        let http = reqwest::Client::builder().timeout(std::time::Duration::from_mins(2)).build()?;
         let base = server.trim_end_matches('/').to_owned();
         Ok(Self { http, base, token: token.trim().to_owned() })
     }
@@ -83,8 +82,7 @@ impl Client {
             request = request.bearer_auth(&self.token);
         }
         if let Some(body) = body {
-            request =
-                request.header("Idempotency-Key", Uuid::now_v7().to_string()).json(body);
+            request = request.header("Idempotency-Key", Uuid::now_v7().to_string()).json(body);
         }
         let response = request.send().await.map_err(ClientError::Unreachable)?;
         read(response).await
@@ -105,6 +103,8 @@ async fn read<T: DeserializeOwned>(response: Response) -> Result<T, ClientError>
     let status = response.status();
     match response.json::<Problem>().await {
         Ok(problem) => Err(ClientError::Refused(Box::new(problem))),
-        Err(_) => Err(anyhow::anyhow!("the server answered {status}; is that a Nexplane server?").into()),
+        Err(_) => {
+            Err(anyhow::anyhow!("the server answered {status}; is that a Nexplane server?").into())
+        }
     }
 }

@@ -22,8 +22,8 @@ use sqlx::Connection as _;
 use tokio::process::{Child, Command};
 
 use super::client::Client;
-use super::up::{announce, until_stopped};
 use super::note;
+use super::up::{announce, until_stopped};
 use crate::api::people::add_person;
 use crate::auth;
 use crate::config::{Options, ServerOptions};
@@ -93,7 +93,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             .map(|p| json!({ "email": p.email, "password": p.password, "roles": p.roles }))
             .collect();
         let mut line = serde_json::to_value(&running.ready)?;
-        line["people"] = people.into();
+        if let Value::Object(line) = &mut line {
+            line.insert("people".to_owned(), people.into());
+        }
         super::say(&line.to_string());
     }
     announce(&running.ready, false)?;
@@ -194,8 +196,7 @@ impl Sandbox {
         let mut clients = Vec::new();
         for somebody in people {
             let body = json!({ "email": somebody.email, "password": somebody.password });
-            let login: LoginResponse =
-                Client::with(base, "")?.post("/auth/login", &body).await?;
+            let login: LoginResponse = Client::with(base, "")?.post("/auth/login", &body).await?;
             clients.push(Client::with(base, &login.access_token)?);
         }
         let mut clients = clients.into_iter();
@@ -269,7 +270,8 @@ impl Sandbox {
                 }),
             )
             .await?;
-        let _: Value = self.operator.post(&format!("/connections/{}/test", view.id), &json!({})).await?;
+        let _: Value =
+            self.operator.post(&format!("/connections/{}/test", view.id), &json!({})).await?;
         let _: Value =
             self.operator.post(&format!("/connections/{}/discover", view.id), &json!({})).await?;
         Ok(view)
@@ -297,9 +299,16 @@ impl Sandbox {
     ) -> anyhow::Result<()> {
         let role = |name: &str| format!("{}/role/{name}", shop.name);
         let on_shop = |title, kind, target: String| (title, kind, shop.id, target, json!({}));
-        let on_host = |title, kind, parameters| (title, kind, host, machine.id.to_string(), parameters);
+        let on_host =
+            |title, kind, parameters| (title, kind, host, machine.id.to_string(), parameters);
 
-        let undone = self.complete(on_shop("Lock the reporting account while its key is examined", "postgres.lock_user", role("reporting"))).await?;
+        let undone = self
+            .complete(on_shop(
+                "Lock the reporting account while its key is examined",
+                "postgres.lock_user",
+                role("reporting"),
+            ))
+            .await?;
         self.roll_back(&undone).await?;
         let undone = self
             .complete(on_host(
@@ -309,17 +318,29 @@ impl Sandbox {
             ))
             .await?;
         self.roll_back(&undone).await?;
-        self.complete(on_shop("Lock the intern's account: internship over", "postgres.lock_user", role("intern"))).await?;
+        self.complete(on_shop(
+            "Lock the intern's account: internship over",
+            "postgres.lock_user",
+            role("intern"),
+        ))
+        .await?;
         self.complete(on_host(
             "Announce the maintenance on Saturday",
             "host.set_file_content",
             json!({ "path": "/etc/motd", "content": "Welcome to web-1.\nMaintenance on Saturday, 06:00 UTC.\n" }),
         ))
         .await?;
-        let refused = self.submit(on_shop("Drop the batch user nobody remembers", "postgres.drop_user", role("legacy_batch"))).await?;
+        let refused = self
+            .submit(on_shop(
+                "Drop the batch user nobody remembers",
+                "postgres.drop_user",
+                role("legacy_batch"),
+            ))
+            .await?;
         let [first, _] = &self.approvers;
         let reason = json!({ "reason": "The night batch still logs in with it. Lock it first." });
-        let _: Value = first.post(&format!("/change-requests/{}/reject", refused.id), &reason).await?;
+        let _: Value =
+            first.post(&format!("/change-requests/{}/reject", refused.id), &reason).await?;
         let approved = self
             .submit(on_host(
                 "Take the write bit for everybody off the backup script",
@@ -328,8 +349,18 @@ impl Sandbox {
             ))
             .await?;
         self.approve(&approved).await?;
-        self.submit(on_shop("Lock the contractor: contract ended", "postgres.lock_user", role("contractor"))).await?;
-        self.draft(on_shop("Rotate the password of the order service", "postgres.rotate_user_password", role("app_orders"))).await?;
+        self.submit(on_shop(
+            "Lock the contractor: contract ended",
+            "postgres.lock_user",
+            role("contractor"),
+        ))
+        .await?;
+        self.draft(on_shop(
+            "Rotate the password of the order service",
+            "postgres.rotate_user_password",
+            role("app_orders"),
+        ))
+        .await?;
         Ok(())
     }
 
@@ -408,7 +439,10 @@ impl Sandbox {
         change: &ChangeView,
         verb: &str,
     ) -> anyhow::Result<T> {
-        Ok(self.operator.post(&format!("/change-requests/{}/{verb}", change.id), &json!({})).await?)
+        Ok(self
+            .operator
+            .post(&format!("/change-requests/{}/{verb}", change.id), &json!({}))
+            .await?)
     }
 }
 
@@ -416,7 +450,9 @@ impl Sandbox {
 type Wish<'a> = (&'a str, &'a str, ConnectionId, String, Value);
 
 async fn stop_agent(agent: &mut Child) {
-    if let Some(pid) = agent.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
+    if let Some(pid) =
+        agent.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
+    {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
     if tokio::time::timeout(Duration::from_secs(5), agent.wait()).await.is_err() {
@@ -431,7 +467,10 @@ fn set_mode(path: &Path, mode: u32) -> anyhow::Result<()> {
 }
 
 fn tell(people: &[Somebody], api: &str, dir: &Path, took: Duration) {
-    note(&format!("\nThe sandbox was ready in {:.1} s. Its people, with passwords shown only now:\n", took.as_secs_f64()));
+    note(&format!(
+        "\nThe sandbox was ready in {:.1} s. Its people, with passwords shown only now:\n",
+        took.as_secs_f64()
+    ));
     for Somebody { name, email, roles, password } in people {
         let roles: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
         note(&format!("  {name:<16} {email:<22} {password}   {}", roles.join(", ")));

@@ -18,7 +18,9 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
 }
 
 pub async fn serve(options: ServerOptions) -> anyhow::Result<()> {
-    if options.base.database_url.is_none() && options.clone().with_file()?.base.database_url.is_none() {
+    if options.base.database_url.is_none()
+        && options.clone().with_file()?.base.database_url.is_none()
+    {
         bail!("'serve' needs DATABASE_URL; 'nexplane up' runs a private PostgreSQL");
     }
     run(options).await
@@ -38,7 +40,9 @@ pub fn announce(ready: &Ready, json: bool) -> anyhow::Result<()> {
     note(&format!("Nexplane is ready:  {}", ready.api));
     note(&format!("Agents connect to:  {}   (CA: {})", ready.gateway, ready.ca));
     if let Some(link) = &ready.first_run {
-        note(&format!("\nNobody is here yet. Make the first admin with this one-time link:\n  {link}"));
+        note(&format!(
+            "\nNobody is here yet. Make the first admin with this one-time link:\n  {link}"
+        ));
     }
     note("\nCtrl-C stops it.");
     Ok(())

@@ -93,9 +93,8 @@ pub async fn run(args: UserArgs) -> anyhow::Result<()> {
         UserCommand::Add { email, name, roles, password_stdin, options } => {
             let given = password_stdin.then(read_password).transpose()?;
             let password = given.clone().unwrap_or_else(auth::generate_password);
-            let name = name.unwrap_or_else(|| {
-                email.split('@').next().unwrap_or_default().to_owned()
-            });
+            let name =
+                name.unwrap_or_else(|| email.split('@').next().unwrap_or_default().to_owned());
             let opened = open::open(&options).await?;
             let request = Request::once(Principal::SYSTEM, stream::now());
             let added = people::add_person(
@@ -180,7 +179,9 @@ async fn reset(opened: &Opened, email: &str, password: String) -> anyhow::Result
 async fn person(opened: &Opened, email: &str) -> anyhow::Result<PersonId> {
     match opened.directory.by_email(email).await? {
         Some((entry, _)) => Ok(entry.id),
-        None => bail!("there is nobody with the address {email}; add them with 'nexplane user add'"),
+        None => {
+            bail!("there is nobody with the address {email}; add them with 'nexplane user add'")
+        }
     }
 }
 

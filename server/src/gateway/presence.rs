@@ -47,6 +47,7 @@ struct State {
     held: Option<(u64, CancellationToken)>,
     polls: u64,
     seen: Instant,
+    #[expect(clippy::option_option, reason = "not told yet, no file, or a file")]
     policy_hash: Option<Option<String>>,
 }
 

@@ -79,8 +79,7 @@ impl Discoverer {
         connection: ConnectionId,
         request: &Request,
     ) -> Result<DiscoverResult, DiscoverError> {
-        let opened =
-            self.targets.open(connection, Purpose::Discover, None, request).await?;
+        let opened = self.targets.open(connection, Purpose::Discover, None, request).await?;
         let discovery = opened.session.discover().await.map_err(OpenError::from)?;
         let environment = opened.connection.environment;
 
@@ -101,7 +100,9 @@ impl Discoverer {
                 })
                 .collect();
             let explained_by = match known.get(&id) {
-                Some(last_seen) => upkeep::change_of_asset_since(&self.pool, id, *last_seen).await?,
+                Some(last_seen) => {
+                    upkeep::change_of_asset_since(&self.pool, id, *last_seen).await?
+                }
                 None => None,
             };
             commands.push((

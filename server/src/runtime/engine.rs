@@ -40,9 +40,9 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(30),
-            effect: Duration::from_secs(60),
+            effect: Duration::from_mins(1),
             settle: Duration::from_secs(3),
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
         }
     }
 }
@@ -213,8 +213,7 @@ impl Hold<'_> {
     }
 
     pub(super) fn request(&self) -> Request {
-        let mut request =
-            Request::once(nexplane_core::aggregate::Principal::SYSTEM, stream::now());
+        let mut request = Request::once(nexplane_core::aggregate::Principal::SYSTEM, stream::now());
         request.correlation = self.correlation;
         request.causation = self.run.0;
         request

@@ -13,8 +13,8 @@ mod step;
 mod targets;
 
 pub use discovery::{DiscoverError, Discoverer};
-pub use lease::clear as clear_leases;
 pub use engine::{Engine, EngineOptions};
+pub use lease::clear as clear_leases;
 pub use planner::{PlanError, Planner};
 pub use reactor::Reactor;
 pub use targets::{OpenError, Opened, Targets, change_owner, owner as connection_owner};

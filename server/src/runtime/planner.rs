@@ -6,9 +6,7 @@ use nexplane_core::catalog::Reversibility;
 use nexplane_core::change::{ChangeState, Subject};
 use nexplane_core::connection::Purpose;
 use nexplane_core::id::{ChangeId, RunId};
-use nexplane_core::plan::{
-    Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef, Undoes,
-};
+use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef, Undoes};
 use nexplane_core::policy;
 use nexplane_core::run::{Run, RunState, StepPhase, Verified};
 use serde_json::Value;
@@ -85,21 +83,19 @@ impl Planner {
             }
             if !action.spec().target_types.contains(&target.kind) {
                 let wanted = action.spec().target_types.join(" or ");
-                let why = format!("'{}' is a {}, the action needs a {wanted}", target.name, target.kind);
+                let why =
+                    format!("'{}' is a {}, the action needs a {wanted}", target.name, target.kind);
                 return Err(PlanError::Target(index, why));
             }
             targets.push(target);
         }
 
-        let opened = self
-            .targets
-            .open(draft.connection, Purpose::Plan, Some(change), request)
-            .await?;
+        let opened =
+            self.targets.open(draft.connection, Purpose::Plan, Some(change), request).await?;
         let mut steps = Vec::with_capacity(targets.len());
         let mut checks = Vec::new();
         for (no, target) in (0..).zip(targets) {
-            let inspection =
-                action.inspect(&*opened.session, &target, &draft.parameters).await?;
+            let inspection = action.inspect(&*opened.session, &target, &draft.parameters).await?;
             checks.extend(inspection.checks.into_iter().map(|check| Check {
                 detail: format!("{}: {}", target.name, check.detail),
                 ..check
@@ -149,8 +145,8 @@ impl Planner {
         for (no, (step, verified)) in (0..).zip(done.into_iter().rev()) {
             let now = read(action, &opened, &step.target, &step.parameters).await?;
             let before = &verified.effect.intent.before;
-            let moved = now.fingerprint != verified.fingerprint
-                && now.fingerprint != before.fingerprint;
+            let moved =
+                now.fingerprint != verified.fingerprint && now.fingerprint != before.fingerprint;
             let summary = if moved {
                 format!(
                     "{} is no longer as the change left it; unless that is put right, the rollback will stop there",
@@ -214,10 +210,7 @@ async fn read(
 }
 
 /// The steps of a run whose effect is known and was read back, in their order.
-async fn verified_steps(
-    targets: &Targets,
-    run: RunId,
-) -> Result<Vec<(Step, Verified)>, PlanError> {
+async fn verified_steps(targets: &Targets, run: RunId) -> Result<Vec<(Step, Verified)>, PlanError> {
     let state = stream::load::<Run>(&targets.log, run.into()).await?.state;
     let RunState::Finished(finished) = state else { return Err(PlanError::NothingToUndo) };
     let run = finished.run;

@@ -224,7 +224,8 @@ impl Reactor {
         let state = stream::load::<Host>(&self.log, host.into()).await?.state;
         let Some(enrolment) = state.enrolment() else { return Ok(()) };
         let mut name = enrolment.hostname.clone();
-        if inventory::connection_by_name(&self.pool, &name).await?.is_some_and(|c| c.id.0 != host.0) {
+        if inventory::connection_by_name(&self.pool, &name).await?.is_some_and(|c| c.id.0 != host.0)
+        {
             name = format!("{name}-{}", host.0.simple());
         }
         let command = ConnectionCommand::Create {

@@ -12,9 +12,7 @@ use nexplane_core::connection::Purpose;
 use nexplane_core::id::JobId;
 use nexplane_core::plan::{Field, Step};
 use nexplane_core::run::event::{Captured, Finding, Reason};
-use nexplane_core::run::{
-    Effect, Intent, Run, RunCommand, RunState, Running, StepPhase, Verified,
-};
+use nexplane_core::run::{Effect, Intent, Run, RunCommand, RunState, Running, StepPhase, Verified};
 
 use super::engine::{Hold, Left};
 use super::targets::{OpenError, Opened, change_owner};
@@ -51,7 +49,9 @@ pub(super) async fn advance(hold: &Hold<'_>, run: &Running) -> Result<Option<Run
             .map(Some),
         StepPhase::Unknown { intent, .. } => at.settle(intent).await,
         StepPhase::Succeeded(effect) => at.verify(&effect.intent, effect.outcome.as_ref()).await,
-        StepPhase::Reconciled { intent, finding: Finding::Applied } => at.verify(intent, None).await,
+        StepPhase::Reconciled { intent, finding: Finding::Applied } => {
+            at.verify(intent, None).await
+        }
         StepPhase::Reconciled { finding: Finding::Conflict, .. }
         | StepPhase::Verified(_)
         | StepPhase::Unverified { .. }
@@ -78,12 +78,12 @@ impl At<'_> {
     async fn act(&self) -> Result<Running, Left> {
         let (action, opened) = match self.open().await {
             Ok(opened) => opened,
-            Err(error) => return self.block(&error.into(), Vec::new(), Vec::new(), Vec::new()).await,
+            Err(why) => return self.block(&why, Vec::new(), Vec::new(), Vec::new()).await,
         };
         let undone = self.undone().await?;
         let (before, sealed) = match &undone {
             Some(undone) => match self.read(action, &opened).await {
-                Ok(now) if self.is_settled_for(undone, &now) => (now, None),
+                Ok(now) if Self::is_settled_for(undone, &now) => (now, None),
                 Ok(now) => {
                     let why = Why::new(
                         "moved",
@@ -93,9 +93,13 @@ impl At<'_> {
                         ),
                     );
                     let before = undone.before.fields.clone();
-                    return self.block(&why, before, undone.verified.observed.clone(), now.fields).await;
+                    return self
+                        .block(&why, before, undone.verified.observed.clone(), now.fields)
+                        .await;
                 }
-                Err(error) => return self.block(&error.into(), Vec::new(), Vec::new(), Vec::new()).await,
+                Err(error) => {
+                    return self.block(&error.into(), Vec::new(), Vec::new(), Vec::new()).await;
+                }
             },
             None => {
                 let found = action
@@ -115,11 +119,25 @@ impl At<'_> {
                             self.step.target.name
                         ),
                     );
-                    return self.block(&why, self.planned(false), self.planned(true), inspection.before.fields).await;
+                    return self
+                        .block(
+                            &why,
+                            self.planned(false),
+                            self.planned(true),
+                            inspection.before.fields,
+                        )
+                        .await;
                 }
                 if let Some(check) = inspection.checks.iter().find(|check| !check.ok) {
                     let why = Why::new("precheck", check.detail.clone());
-                    return self.block(&why, self.planned(false), self.planned(true), inspection.before.fields).await;
+                    return self
+                        .block(
+                            &why,
+                            self.planned(false),
+                            self.planned(true),
+                            inspection.before.fields,
+                        )
+                        .await;
                 }
                 let sealed = self
                     .hold
@@ -162,7 +180,12 @@ impl At<'_> {
                 .await
                 .map(|done| (done.outcome, done.produced)),
             Some(undone) => action
-                .rollback(&*opened.session, &cx, &undone.before, undone.verified.effect.outcome.as_ref())
+                .rollback(
+                    &*opened.session,
+                    &cx,
+                    &undone.before,
+                    undone.verified.effect.outcome.as_ref(),
+                )
                 .await
                 .map(|done| (done.outcome, Vec::new())),
         };
@@ -245,12 +268,21 @@ impl At<'_> {
         }
         let now = self.read(action, &opened).await?;
         if now.fingerprint == before.fingerprint && undone.is_none() {
-            return Ok(Found::nothing("The target is as it was before: nothing was done.", now.fields));
+            return Ok(Found::nothing(
+                "The target is as it was before: nothing was done.",
+                now.fields,
+            ));
         }
         match undone {
             None => {
                 let verification = action
-                    .verify(&*opened.session, &self.step.target, &self.step.parameters, before, None)
+                    .verify(
+                        &*opened.session,
+                        &self.step.target,
+                        &self.step.parameters,
+                        before,
+                        None,
+                    )
                     .await?;
                 Ok(if verification.satisfied {
                     Found {
@@ -269,9 +301,10 @@ impl At<'_> {
                 observed: now.fields,
                 secrets: Vec::new(),
             }),
-            Some(undone) if now.fingerprint == undone.verified.fingerprint => {
-                Ok(Found::nothing("The target is still as the change left it: nothing was undone.", now.fields))
-            }
+            Some(undone) if now.fingerprint == undone.verified.fingerprint => Ok(Found::nothing(
+                "The target is still as the change left it: nothing was undone.",
+                now.fields,
+            )),
             Some(_) => Ok(Found::conflict(now.fields)),
         }
     }
@@ -294,21 +327,30 @@ impl At<'_> {
         let answer = match undone {
             None => action.execute(&*opened.session, &cx, before).await.map(|done| done.produced),
             Some(undone) => action
-                .rollback(&*opened.session, &cx, &undone.before, undone.verified.effect.outcome.as_ref())
+                .rollback(
+                    &*opened.session,
+                    &cx,
+                    &undone.before,
+                    undone.verified.effect.outcome.as_ref(),
+                )
                 .await
                 .map(|_| Vec::new()),
         };
         match answer {
             Ok(secrets) => Ok(Found {
                 finding: Finding::Applied,
-                evidence: "Asked again with the same key, the target answered that it is done.".to_owned(),
+                evidence: "Asked again with the same key, the target answered that it is done."
+                    .to_owned(),
                 observed: Vec::new(),
                 secrets,
             }),
             Err(error) if error.is_outcome_unknown() => Err(error.into()),
             Err(error) => Ok(Found {
                 finding: Finding::Conflict,
-                evidence: format!("Asked again with the same key, the target answered: {}", error.message),
+                evidence: format!(
+                    "Asked again with the same key, the target answered: {}",
+                    error.message
+                ),
                 observed: Vec::new(),
                 secrets: Vec::new(),
             }),
@@ -337,7 +379,13 @@ impl At<'_> {
                     }
                     None => {
                         let v = action
-                            .verify(&*opened.session, &self.step.target, &self.step.parameters, &before, outcome)
+                            .verify(
+                                &*opened.session,
+                                &self.step.target,
+                                &self.step.parameters,
+                                &before,
+                                outcome,
+                            )
                             .await?;
                         Ok((v.satisfied, v.observed, v.fingerprint))
                     }
@@ -375,7 +423,10 @@ impl At<'_> {
                 observed: Vec::new(),
                 reason: Reason {
                     kind: "unverified".to_owned(),
-                    message: format!("The target could not be read after the effect: {}", reason.message),
+                    message: format!(
+                        "The target could not be read after the effect: {}",
+                        reason.message
+                    ),
                 },
             },
         };
@@ -405,12 +456,21 @@ impl At<'_> {
         let opened = self
             .hold
             .targets
-            .open(self.step.connection, Purpose::Execute, Some(self.hold.change), &self.hold.request())
+            .open(
+                self.step.connection,
+                Purpose::Execute,
+                Some(self.hold.change),
+                &self.hold.request(),
+            )
             .await?;
         Ok((action, opened))
     }
 
-    async fn read(&self, action: &dyn AnyAction, opened: &Opened) -> Result<Snapshot, ConnectorError> {
+    async fn read(
+        &self,
+        action: &dyn AnyAction,
+        opened: &Opened,
+    ) -> Result<Snapshot, ConnectorError> {
         action.read(&*opened.session, &self.step.target, &self.step.parameters).await
     }
 
@@ -459,7 +519,7 @@ impl At<'_> {
     }
 
     /// A target may be undone when it is as the change left it, or as it was before already.
-    fn is_settled_for(&self, undone: &Undone, now: &Snapshot) -> bool {
+    fn is_settled_for(undone: &Undone, now: &Snapshot) -> bool {
         now.fingerprint == undone.verified.fingerprint
             || now.fingerprint == undone.before.fingerprint
     }
@@ -488,8 +548,12 @@ impl At<'_> {
         let mut kept = Vec::with_capacity(secrets.len());
         for secret in secrets {
             let owner = change_owner(self.hold.change);
-            let id =
-                self.hold.targets.vault.seal(&owner, Kind::Produced, &secret.name, secret.value.expose().as_bytes()).await?;
+            let id = self
+                .hold
+                .targets
+                .vault
+                .seal(&owner, Kind::Produced, &secret.name, secret.value.expose().as_bytes())
+                .await?;
             kept.push(Produced { id, name: secret.name });
         }
         Ok(kept)
@@ -528,8 +592,7 @@ impl Found {
     }
 
     fn conflict(observed: Vec<Field>) -> Self {
-        let evidence =
-            "The target is neither as it was before nor as intended.".to_owned();
+        let evidence = "The target is neither as it was before nor as intended.".to_owned();
         Self { finding: Finding::Conflict, evidence, observed, secrets: Vec::new() }
     }
 }
@@ -552,9 +615,9 @@ impl From<ConnectorError> for Why {
 
 impl From<OpenError> for Why {
     fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Connector(error) => error.into(),
-            other => Self::new("connection", other.to_string()),
+        if let OpenError::Connector(error) = error {
+            return error.into();
         }
+        Self::new("connection", error.to_string())
     }
 }

@@ -5,6 +5,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nexplane_server::auth::Claims;
+use nexplane_server::config::Options;
 use nexplane_store::testing::{TargetServer, TestDatabase};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
@@ -172,6 +174,19 @@ impl Server {
         client
     }
 
+    /// A session token that this installation signed, for what no clock of a test can wait for.
+    pub async fn sign(&self, claims: &Claims) -> String {
+        let options = Options {
+            data_dir: Some(self.data.path().to_owned()),
+            database_url: Some(self.database.url()),
+            config: None,
+        };
+        let opened = nexplane_server::open::open(&options).await.unwrap();
+        let token = opened.people.jwt().sign(claims);
+        opened.close().await.unwrap();
+        token
+    }
+
     /// How many events the log has.
     pub async fn events(&self) -> i64 {
         sqlx::query_scalar("SELECT count(*) FROM nexplane.log_events")
@@ -196,7 +211,8 @@ impl Drop for Server {
 /// An agent as a process, on a root directory of its own.
 pub struct Agent {
     child: Child,
-    pub name: String,
+    /// Of its host.
+    pub asset: Value,
     root: TempDir,
     _config: TempDir,
 }
@@ -227,19 +243,18 @@ impl Agent {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let agent = Self { child, name, root, _config: config };
-        eventually("the host is online and its asset is there", async || {
+        let asset = eventually("the host is online and its asset is there", async || {
             let hosts = server.admin.get("/hosts").await.is(200);
-            let host = items(&hosts).into_iter().find(|host| host["hostname"] == agent.name)?;
+            let host = items(&hosts).into_iter().find(|host| host["hostname"] == name.as_str())?;
             let found = server
                 .admin
                 .get(&format!("/assets?type=host&connection={}", text(&host["connection_id"])))
                 .await
                 .is(200);
-            (host["status"] == "online" && !items(&found).is_empty()).then_some(())
+            items(&found).pop().filter(|_| host["status"] == "online")
         })
         .await;
-        agent
+        Self { child, asset, root, _config: config }
     }
 
     /// A path as orders name it, where it really is.
@@ -249,6 +264,18 @@ impl Agent {
 
     pub async fn kill9(mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// The body of a request for a change of this host.
+    pub fn request(&self, operation: &str, parameters: Value) -> Value {
+        json!({
+            "title": format!("{operation} on {}", self.asset["name"]),
+            "reason": "The notice is out of date.",
+            "change_type": operation,
+            "connection_id": self.asset["connection_id"],
+            "targets": [self.asset["id"]],
+            "parameters": parameters,
+        })
     }
 }
 
@@ -442,12 +469,22 @@ impl Client {
         self.settled(change).await
     }
 
-    /// The change, once nothing moves any more.
+    /// An executed change, once its run is over.
     pub async fn settled(&self, change: &str) -> Value {
-        eventually("the change is settled", async || {
+        // The read model may still show what it was before the execution.
+        let before_end = ["draft", "submitted", "approved", "executing"];
+        self.moved_on(change, &before_end).await
+    }
+
+    /// A change of which a rollback was executed, once that is over.
+    pub async fn undone(&self, change: &str) -> Value {
+        self.moved_on(change, &["complete", "failed", "rolling_back"]).await
+    }
+
+    async fn moved_on(&self, change: &str, from: &[&str]) -> Value {
+        eventually("the change moves on", async || {
             let now = self.change(change).await;
-            let moves = now["state"] == "executing" || now["state"] == "rolling_back";
-            (!moves).then_some(now)
+            (!from.contains(&now["state"].as_str().unwrap())).then_some(now)
         })
         .await
     }
@@ -479,6 +516,13 @@ impl Answer {
             self.json
         );
         self.json
+    }
+
+    /// A problem with one of these statuses.
+    #[track_caller]
+    pub fn is_refused_with(self, statuses: &[u16]) {
+        self.is_problem();
+        assert!(statuses.contains(&self.status), "{}: {:#}", self.asked, self.json);
     }
 
     /// A whole problem document: RFC 9457, and what we add to it.

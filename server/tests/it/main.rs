@@ -1,4 +1,18 @@
+//! The server from the outside: real processes, real PostgreSQL.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::pedantic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a helper of tests may fail like a test"
+)]
+
 mod architecture;
+mod authorisation;
+mod bad_input;
+mod crash;
 mod gateway_enroll;
 mod gateway_job;
 mod gateway_presence;
@@ -6,4 +20,5 @@ mod gateway_rig;
 mod gateway_tls;
 mod golden;
 mod harness;
+mod journey_host;
 mod journey_postgres;

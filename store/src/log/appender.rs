@@ -101,6 +101,8 @@ impl Appender {
                     None => break,
                 }
             }
+            // The callers that were just answered get a turn: their next commands join this batch.
+            tokio::task::yield_now().await;
             while let Ok(request) = queue.try_recv() {
                 waiting.push_back(request);
             }

@@ -2,8 +2,10 @@
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::pedantic,
     clippy::print_stdout,
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     reason = "a helper of tests may fail like a test"
 )]
 

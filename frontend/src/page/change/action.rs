@@ -85,7 +85,7 @@ struct Offered {
 /// The buttons that belong to where the change is. What its state rules out is not shown; what only
 /// this person may not do is shown with the reason.
 fn offered(allowed: &[Allowed]) -> Vec<Offered> {
-    Act::ALL
+    let mut offered: Vec<Offered> = Act::ALL
         .into_iter()
         .filter_map(|act| {
             let entry = allowed.iter().find(|entry| entry.action == act.name())?;
@@ -98,7 +98,9 @@ fn offered(allowed: &[Allowed]) -> Vec<Offered> {
             let why_not = entry.why_not.clone().unwrap_or_else(|| "Not possible now.".to_owned());
             Some(Offered { act, why_not: Some(why_not) })
         })
-        .collect()
+        .collect();
+    offered.sort_by_key(|offer| offer.why_not.is_some());
+    offered
 }
 
 #[derive(Properties, PartialEq)]
@@ -144,7 +146,11 @@ pub fn Actions(props: &ActionsProps) -> Html {
         })
     };
     let busy = quick.busy() || props.planning.busy();
-    let first = offered.iter().position(|offer| offer.why_not.is_none());
+    // The next thing on the way forward; there is no such thing as the next way back.
+    let first = offered.iter().position(|offer| {
+        offer.why_not.is_none()
+            && matches!(offer.act, Act::Submit | Act::Approve | Act::Execute | Act::Plan)
+    });
     let buttons = offered.iter().enumerate().map(|(index, offer)| {
         let (press, act) = (press.clone(), offer.act);
         let look = if first == Some(index) {
@@ -403,9 +409,9 @@ mod tests {
             allowed("cancel", true, None),
         ]);
         let names: Vec<_> = offered.iter().map(|offer| offer.act.name()).collect();
-        assert_eq!(names, ["approve", "execute", "cancel"]);
-        assert_eq!(offered[0].why_not.as_deref(), Some("because of change.own_approval"));
-        assert_eq!(offered[2].why_not, None);
+        assert_eq!(names, ["cancel", "approve", "execute"]);
+        assert_eq!(offered[0].why_not, None);
+        assert_eq!(offered[1].why_not.as_deref(), Some("because of change.own_approval"));
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub fn Plan(props: &PlanProps) -> Html {
     html! {
         <section class="panel order-2" aria-labelledby="plan-title" data-testid="plan">
             <h2 id="plan-title">
-                { if change.state.is_settled() || change.run.is_some() { "What changed" } else { "What will change" } }
+                { heading(change.state) }
             </h2>
             { body }
         </section>
@@ -78,6 +78,27 @@ fn planned(change: &ChangeView, plan: &PlanView) -> Html {
                 <CopyButton text={plan.digest.clone()} what="the plan's digest" />
             </p>
         </>
+    }
+}
+
+/// "Changed" is only said of what was read back from the target.
+const fn heading(state: ChangeState) -> &'static str {
+    match state {
+        ChangeState::Draft
+        | ChangeState::Submitted
+        | ChangeState::Approved
+        | ChangeState::Scheduled
+        | ChangeState::Executing => "What will change",
+        ChangeState::Complete => "What changed",
+        ChangeState::Failed
+        | ChangeState::OutcomeUnknown
+        | ChangeState::RollingBack
+        | ChangeState::RolledBack
+        | ChangeState::RollbackPartial
+        | ChangeState::RollbackBlocked
+        | ChangeState::Rejected
+        | ChangeState::Cancelled
+        | ChangeState::Expired => "What was planned",
     }
 }
 
