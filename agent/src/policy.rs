@@ -18,6 +18,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nexplane_core::id::PersonId;
+use rustix::fs::OFlags;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -74,10 +75,7 @@ impl Policy {
     /// Reads the file; the default policy when there is none.
     pub fn load(path: &Path) -> Result<Loaded, PolicyError> {
         let io = |source| PolicyError::Io { path: path.to_owned(), source };
-        let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits())
-            .expect("open flags fit in the C int that open(2) takes");
-        let opened = std::fs::OpenOptions::new().read(true).custom_flags(no_follow).open(path);
-        let file = match opened {
+        let file = match open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::default()),
             other => other.map_err(io)?,
         };
@@ -136,11 +134,19 @@ impl Policy {
     }
 }
 
+/// Opens without following a link and without waiting for whoever may be at the other end of a pipe.
+fn open(path: &Path) -> io::Result<File> {
+    let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let careful =
+        i32::try_from(careful.bits()).expect("open flags fit in the C int that open(2) takes");
+    std::fs::OpenOptions::new().read(true).custom_flags(careful).open(path)
+}
+
 /// SHA-256 of the file as it is, understood or not, for the control plane to see that it changed;
 /// `None` when it is not there or not readable.
 pub fn file_hash(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
-    File::open(path).ok()?.take(LIMIT).read_to_end(&mut bytes).ok()?;
+    open(path).ok()?.take(LIMIT).read_to_end(&mut bytes).ok()?;
     Some(hex::encode(Sha256::digest(&bytes)))
 }
 
@@ -207,6 +213,11 @@ mod tests {
         } else {
             assert!(matches!(Policy::load(&file), Err(PolicyError::NotOfRoot { .. })));
         }
+        let pipe = directory.path().join("pipe.toml");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, mode, 0).unwrap();
+        assert!(matches!(Policy::load(&pipe), Err(PolicyError::NotAFile { .. })));
         let link = directory.path().join("link.toml");
         std::os::unix::fs::symlink(&file, &link).unwrap();
         assert!(matches!(Policy::load(&link), Err(PolicyError::Io { .. })));

@@ -125,7 +125,7 @@ impl Row {
             risk_score: view.risk.as_ref().map(|risk| risk.score),
             risk_level: view.risk.as_ref().map(|risk| risk.level.as_str()),
             targets: view.targets.clone(),
-            applied: hidden.applied.clone(),
+            applied: hidden.applied.values().copied().collect(),
             executed: hidden.executed,
             outcome: hidden.outcome.map(Outcome::as_str),
             rollback_of: view.rollback_of,

@@ -76,7 +76,11 @@ impl ApiError {
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let first = errors.first().map_or_else(
             || "The request does not fit.".to_owned(),
-            |error| format!("{}: {}.", error.pointer, error.reason),
+            |error| {
+                let pointer = error.pointer.trim_start_matches('/');
+                let separator = if pointer.is_empty() { "" } else { ": " };
+                format!("{pointer}{separator}{}.", error.reason)
+            },
         );
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation.failed", first);
         problem.errors = errors;

@@ -242,8 +242,8 @@ impl Definition {
         sql.extend(
             self.comment.as_ref().map(|c| format!("COMMENT ON ROLE {role} IS {}", literal(c))),
         );
-        let explicit = self.memberships.iter().filter(|m| !implied.contains(m));
-        sql.extend(explicit.map(Membership::grant));
+        let explicit = self.memberships.iter().filter(|m| !implied.contains(m)).collect();
+        sql.extend(in_order(explicit).into_iter().map(Membership::grant));
         sql.extend(self.settings.iter().map(|setting| setting.statement(name)));
         work.reader().batch(&sql.join("; ")).await?;
         Ok(made)
@@ -337,6 +337,27 @@ impl Definition {
     }
 }
 
+/// Who grants a membership must be an administrator of the group first.
+fn in_order(mut pending: Vec<&Membership>) -> Vec<&Membership> {
+    let mut ordered = Vec::new();
+    while !pending.is_empty() {
+        let makes_grantor = |admin: &Membership, m: &Membership| {
+            admin.admin && admin.group == m.group && m.grantor.as_ref() == Some(&admin.member)
+        };
+        let waits =
+            |m: &&Membership| pending.iter().any(|other| other != m && makes_grantor(other, m));
+        let (later, now): (Vec<_>, Vec<_>) = pending.iter().copied().partition(|m| waits(m));
+        if now.is_empty() {
+            // Two that made each other administrators: the server will say what it thinks of it.
+            ordered.extend(later);
+            break;
+        }
+        ordered.extend(now);
+        pending = later;
+    }
+    ordered
+}
+
 async fn memberships(
     session: &Session,
     reader: &Reader,
@@ -399,6 +420,24 @@ mod tests {
         assert_eq!(items("a"), ["a"]);
         assert_eq!(items(r#""""#), [""]);
         assert_eq!(items(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn administrators_come_before_whom_they_admit() {
+        let membership = |member: &str, grantor: &str| Membership {
+            group: "g".to_owned(),
+            member: member.to_owned(),
+            grantor: Some(grantor.to_owned()),
+            admin: true,
+            inherit: None,
+            set: None,
+        };
+        let (a, b, c) = (membership("a", "b"), membership("b", "c"), membership("c", "root"));
+        assert_eq!(in_order(vec![&a, &b, &c]), [&c, &b, &a]);
+        let (x, y) = (membership("x", "y"), membership("y", "x"));
+        assert_eq!(in_order(vec![&x, &y]).len(), 2);
+        let itself = membership("z", "z");
+        assert_eq!(in_order(vec![&itself]), [&itself]);
     }
 
     #[test]

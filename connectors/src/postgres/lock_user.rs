@@ -67,7 +67,7 @@ impl Action for LockUser {
     fn describe(&self, target: &TargetRef, state: &Login) -> Description {
         let mut diff = Vec::new();
         if state.allowed == Some(true) {
-            diff.push(line(target, "login", true, false));
+            diff.push(line(target, "login", "LOGIN", "NOLOGIN"));
         }
         if state.open_sessions > 0 {
             diff.push(line(target, "open_sessions", state.open_sessions, 0));

@@ -30,7 +30,7 @@ pub struct LoginOutcome {
 impl TargetState for Login {
     fn fields(&self) -> Vec<Field> {
         vec![
-            Field::new("login", self.allowed.map_or(Value::Null, Value::Bool)),
+            Field::new("login", self.allowed.map_or(Value::Null, |allowed| word(allowed).into())),
             Field::new("open_sessions", self.open_sessions),
         ]
     }
@@ -118,4 +118,9 @@ pub fn moved(name: &Name) -> ConnectorError {
     ConnectorError::conflict(format!(
         "somebody changed the role {name} since it was read; nothing was changed: plan again"
     ))
+}
+
+/// As PostgreSQL writes the attribute.
+const fn word(allowed: bool) -> &'static str {
+    if allowed { "LOGIN" } else { "NOLOGIN" }
 }

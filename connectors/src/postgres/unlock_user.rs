@@ -67,7 +67,7 @@ impl Action for UnlockUser {
     fn describe(&self, target: &TargetRef, state: &Login) -> Description {
         Description {
             diff: match state.allowed {
-                Some(false) => vec![line(target, "login", false, true)],
+                Some(false) => vec![line(target, "login", "NOLOGIN", "LOGIN")],
                 Some(true) | None => Vec::new(),
             },
             summary: format!("Role {} can log in again.", target.name),

@@ -78,8 +78,14 @@ impl Bench {
 
     /// A role of this test that can log in with [`PASSWORD`].
     pub async fn role(&self, name: &str) -> String {
+        self.role_by(name, None).await
+    }
+
+    /// The same, made by an account: from version 16 on, only who made a role may change it.
+    pub async fn role_by(&self, name: &str, actor: Option<&str>) -> String {
         let role = self.server.role(name);
-        self.sql(&format!("CREATE ROLE \"{role}\" LOGIN PASSWORD '{PASSWORD}'")).await;
+        let by = actor.map_or(String::new(), |actor| format!("SET ROLE \"{actor}\";"));
+        self.sql(&format!("{by} CREATE ROLE \"{role}\" LOGIN PASSWORD '{PASSWORD}'")).await;
         role
     }
 
@@ -87,7 +93,7 @@ impl Bench {
     pub async fn manager(&self) -> String {
         let manager = self.role("manager").await;
         self.sql(&format!(
-            "ALTER ROLE \"{manager}\" CREATEROLE; GRANT pg_signal_backend TO \"{manager}\"; \
+            "ALTER ROLE \"{manager}\" CREATEROLE CREATEDB; GRANT pg_signal_backend TO \"{manager}\"; \
              GRANT SELECT (rolname, rolpassword) ON pg_authid TO \"{manager}\"; \
              ALTER DATABASE \"{}\" OWNER TO \"{manager}\"",
             self.server.database()

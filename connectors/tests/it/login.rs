@@ -38,7 +38,7 @@ async fn roll_back(bench: &Bench, session: &dyn AnySession, id: &str, done: &Don
 
 /// The SQLSTATE with which the server refuses a login.
 async fn refusal(bench: &Bench, role: &str, password: &str) -> String {
-    let error = bench.log_in(role, password).await.err().expect("the login is refused");
+    let error = bench.log_in(role, password).await.expect_err("the login is refused");
     error.as_database_error().and_then(|e| e.code()).map(Into::into).unwrap_or_default()
 }
 

@@ -32,18 +32,18 @@ pub async fn prepare(bench: &Bench, action: &str, actor: Option<&str>) -> Case {
         "postgres.create_read_only_user" => create_read_only_user(bench, actor).await,
         "postgres.drop_user" => drop_user(bench, actor).await,
         "postgres.lock_user" => {
-            let role = bench.role("app").await;
+            let role = bench.role_by("app", actor).await;
             let disturbance = format!("ALTER ROLE \"{role}\" NOLOGIN");
             case("postgres.lock_user", &role, disturbance)
         }
         "postgres.revoke_all_privileges" => revoke_all_privileges(bench, actor).await,
         "postgres.rotate_user_password" => {
-            let role = bench.role("app").await;
+            let role = bench.role_by("app", actor).await;
             let disturbance = format!("ALTER ROLE \"{role}\" PASSWORD 'somebody-else'");
             case("postgres.rotate_user_password", &role, disturbance)
         }
         "postgres.unlock_user" => {
-            let role = bench.role("app").await;
+            let role = bench.role_by("app", actor).await;
             bench.sql(&format!("ALTER ROLE \"{role}\" NOLOGIN")).await;
             let disturbance = format!("ALTER ROLE \"{role}\" LOGIN");
             case("postgres.unlock_user", &role, disturbance)
@@ -158,20 +158,29 @@ async fn drop_user(bench: &Bench, actor: Option<&str>) -> Case {
     let role = bench.server.role("leaver");
     let (group, member) = (bench.server.role("group"), bench.server.role("member"));
     let database = bench.server.database();
-    // Before version 16 only superusers may say who granted a membership.
+    // Only superusers may make memberships in the name of others.
     let by = actor.map_or(String::new(), |actor| format!("SET ROLE \"{actor}\";"));
     let grantor = actor.unwrap_or(&owner);
+    // From version 16 on, who grants a membership must be an administrator of the group.
+    let admins = match actor {
+        Some(_) => String::new(),
+        None => format!(
+            r#"GRANT "{group}" TO "{owner}" WITH ADMIN OPTION;
+               GRANT "{role}" TO "{owner}" WITH ADMIN OPTION;"#
+        ),
+    };
     // And an option that no module has declared.
     let option = if actor.is_some() { "application_name" } else { "my.option" };
     bench
         .sql(&format!(
             r#"
             SET password_encryption = 'md5';
+            {by}
             CREATE ROLE "{role}" LOGIN CREATEDB NOINHERIT CONNECTION LIMIT 7
                 VALID UNTIL '2031-02-03 04:05:06.789+02' PASSWORD '{PASSWORD}';
-            COMMENT ON ROLE "{role}" IS 'it''s a \ role';
             CREATE ROLE "{group}"; CREATE ROLE "{member}";
-            {by}
+            {admins}
+            COMMENT ON ROLE "{role}" IS 'it''s a \ role';
             GRANT "{group}" TO "{role}" WITH ADMIN OPTION GRANTED BY "{grantor}";
             GRANT "{role}" TO "{member}" GRANTED BY "{grantor}";
             RESET ROLE;

@@ -204,7 +204,7 @@ fn Card(props: &CardProps) -> Html {
     html! {
         <li class="card" data-testid="connection" data-name={connection.name.clone()} data-status={connection.status.clone()}>
             <div class="card-head">
-                <h3 data-testid="connection-name">{ &connection.name }</h3>
+                <h2 class="card-title" data-testid="connection-name">{ &connection.name }</h2>
                 <span class="badges">
                     <span class="tag">{ &props.title }</span>
                     <EnvironmentBadge environment={connection.environment} />

@@ -3,7 +3,7 @@
 //! The same fold makes the read model and answers `?at=`: a change as of any moment. Like the
 //! aggregate it is total: what cannot follow changes nothing but the row's position.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use nexplane_core::api::{
     ApprovalView, ChangeState, ChangeView, PlanView, RunView, SecretView, StepState, StepView,
@@ -39,8 +39,8 @@ pub struct Hidden {
     pub executed: Option<u64>,
     /// How its own execution ended; a later rollback does not change that.
     pub outcome: Option<Outcome>,
-    /// Targets on which a step had an effect, or may have had.
-    pub applied: BTreeSet<AssetId>,
+    /// Steps that had an effect, or may have had, and their targets.
+    pub applied: BTreeMap<u32, AssetId>,
 }
 
 /// How an execution ended.
@@ -134,7 +134,7 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         position: recorded.position,
         created_at: header.at,
         updated_at: header.at,
-        names: std::collections::BTreeMap::new(),
+        names: BTreeMap::new(),
         allowed: Vec::new(),
     };
     let mut folded = Folded { view, hidden: Hidden::default() };
@@ -238,8 +238,12 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
         }
         E::ExecutionStarted { run, digest: _ } => {
             hidden.executed = Some(recorded.position);
-            let steps = view.plan.as_ref().map_or_else(Vec::new, |plan| step_views(&plan.steps));
-            view.run = Some(run_view(*run, recorded.header.at, steps));
+            // Two streams: the run's first events may stand before this one.
+            if view.run.as_ref().is_none_or(|known| known.id != *run) {
+                let plan = view.plan.as_ref();
+                let steps = plan.map_or_else(Vec::new, |plan| step_views(&plan.steps));
+                view.run = Some(run_view(*run, recorded.header.at, steps));
+            }
         }
         E::Completed { run: _, secrets } => {
             hidden.outcome = Some(Outcome::Complete);
@@ -321,7 +325,7 @@ fn apply_run(folded: &mut Folded, event: &RunEvent, recorded: &Recorded) {
         E::Claimed { epoch, worker: _ } => run.epoch = *epoch,
         E::StepIntended { step, epoch: _, attempt, key: _, before } => {
             // From here on the effect may happen.
-            hidden.applied.extend(target(*step));
+            hidden.applied.extend(target(*step).map(|asset| (*step, asset)));
             with_step(run, *step, |view| {
                 view.state = StepState::Intended;
                 view.attempt = *attempt;
@@ -335,9 +339,7 @@ fn apply_run(folded: &mut Folded, event: &RunEvent, recorded: &Recorded) {
             merge_secrets(secrets, produced);
         }
         E::StepFailed { step, epoch: _, reason } => {
-            if let Some(asset) = target(*step) {
-                hidden.applied.remove(&asset);
-            }
+            hidden.applied.remove(step);
             with_step(run, *step, |view| {
                 view.state = StepState::Failed;
                 view.reason = Some(reason.message.clone());
@@ -353,9 +355,7 @@ fn apply_run(folded: &mut Folded, event: &RunEvent, recorded: &Recorded) {
             match finding {
                 Finding::Applied | Finding::Conflict => {}
                 Finding::NotApplied => {
-                    if let Some(asset) = target(*step) {
-                        hidden.applied.remove(&asset);
-                    }
+                    hidden.applied.remove(step);
                 }
             }
             with_step(run, *step, |view| {

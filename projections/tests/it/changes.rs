@@ -131,7 +131,10 @@ async fn lists_have_what_the_filter_says_in_pages() {
         v.title.contains("ümlaut")
     })
     .await;
-    check(ChangeFilter { q: Some("#20 100%_'".to_owned()), ..nothing() }, &|_| false).await;
+    for q in ["#20 100%_'", "%", "ch_nge"] {
+        let filter = ChangeFilter { q: Some(q.to_owned()), ..nothing() };
+        assert!(listed(&world, &filter, ChangeOrder::Number).await.is_empty(), "{q}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +195,8 @@ async fn other_questions_about_changes() {
         v.rollback_of.is_none() && v.run.as_ref().is_some_and(|run| run.state == "failed")
     });
     let told: u64 = summary.history.iter().map(|row| row.failed).sum();
-    assert!(told <= failed.count() as u64);
+    let failed: Vec<_> = failed.map(|view| (view.number, view.state)).collect();
+    assert!(told <= failed.len() as u64, "{told} {failed:?} {summary:?}");
     let rolled_back = every.iter().filter(|view| view.rolled_back_by.is_some()).count();
     let told: u64 = summary.history.iter().map(|row| row.rolled_back).sum();
     assert_eq!(told, rolled_back as u64);
@@ -238,11 +242,11 @@ async fn a_change_is_in_the_way_of_undoing_an_earlier_one_on_the_same_asset() {
             .zip(&view.plan.as_ref().unwrap().steps)
             .filter(|(step, _)| {
                 let unverified = step.state == StepState::Failed && !step.after.is_empty();
-                let settled_without = events.iter().any(|event| {
-                    event.kind == "run.step_reconciled"
-                        && event.data["step"] == step.no
-                        && event.data["finding"] == "not_applied"
+                let settled = events.iter().rfind(|event| {
+                    event.kind == "run.step_reconciled" && event.data["step"] == step.no
                 });
+                let settled_without =
+                    settled.is_some_and(|event| event.data["finding"] == "not_applied");
                 match step.state {
                     StepState::Planned | StepState::Blocked => false,
                     StepState::Failed => unverified,

@@ -385,6 +385,7 @@ pub async fn events(
     Query(query): Query<super::PageQuery>,
 ) -> ApiResult<axum::Json<Page<EventView>>> {
     let id = change_id(&app, &id).await?;
+    load(&app, id).await?;
     let limit = super::limit(query.limit)?;
     let mut page =
         nexplane_projections::audit::of_change(&app.pool, id, query.cursor.as_deref(), limit)

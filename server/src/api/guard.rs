@@ -329,6 +329,29 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
     }
 }
 
+/// NUL is a character of JSON and of URLs, and the only one that PostgreSQL's text does not have.
+fn nul() -> ApiError {
+    ApiError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "validation.failed",
+        "The request holds the character NUL, which cannot be stored. Leave it out.",
+    )
+}
+
+/// Whether a JSON text has the escape of NUL; a NUL by itself is not JSON.
+fn escapes_nul(body: &[u8]) -> bool {
+    let mut rest = body;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        rest = rest.get(at + 1..).unwrap_or_default();
+        if rest.starts_with(b"u0000") {
+            return true;
+        }
+        // What is escaped begins no escape.
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    false
+}
+
 fn parse<T: DeserializeOwned>(body: &[u8]) -> ApiResult<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -351,6 +374,9 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> ApiResult<T> {
     deserializer
         .end()
         .map_err(|_| ApiError::malformed("There is more after the end of the JSON body."))?;
+    if escapes_nul(body) {
+        return Err(nul());
+    }
     Ok(value)
 }
 
@@ -418,6 +444,9 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> ApiResult<Self> {
+        if parts.uri.query().is_some_and(|query| query.contains("%00")) {
+            return Err(nul());
+        }
         match axum::extract::Query::<T>::from_request_parts(parts, app).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
             Err(error) => {

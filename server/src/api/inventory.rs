@@ -125,6 +125,9 @@ pub async fn asset_history(
     Id(id): Id<AssetId>,
     Query(query): Query<super::PageQuery>,
 ) -> ApiResult<Json<Page<EventView>>> {
+    if inventory::find(&app.pool, id).await?.is_none() {
+        return Err(ApiError::not_found("asset"));
+    }
     let filter = audit::AuditFilter { resource: Some(id.0), ..Default::default() };
     audit_page(&app, &filter, query.cursor.as_deref(), query.limit).await
 }

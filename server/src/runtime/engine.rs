@@ -1,7 +1,6 @@
 //! Carries out runs: claim, and for each step intent, effect, verification.
 //!
-//! The order of things is what makes a crash at any point harmless (the matrix is in
-//! docs/execution.md): a step's before-state is sealed and its intent durable before the effect is
+//! The order of things is what makes a crash at any point harmless: a step's before-state is sealed and its intent durable before the effect is
 //! sent; what was intended and has no answer is unknown and is settled by reading the target, never
 //! by trying again.
 

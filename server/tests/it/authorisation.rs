@@ -138,7 +138,10 @@ async fn every_route_lets_through_whom_it_should_and_nobody_else() {
         for (name, role, client) in callers.chain([("machine", "operator", &machine)]) {
             let answer = ask(client).await;
             let refused = answer.status == 401 || answer.status == 403;
-            if refused == who.lets(role) || answer.status >= 500 {
+            // Machines draft and plan; credentials are not opened for them for anything else.
+            let opens = path.starts_with("/connections/{id}/");
+            let lets = who.lets(role) && !(name == "machine" && opens);
+            if refused == lets || answer.status >= 500 {
                 let code = &answer.json["code"];
                 wrong.push(format!("{method} {path} for {name}: {} {code}", answer.status));
             }

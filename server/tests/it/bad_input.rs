@@ -118,7 +118,9 @@ async fn characters(server: &Server, operator: &Client, auditor: &Client) {
         operator.get(path).await.is_refused_with(&[400, 422]);
     }
     auditor.get("/audit?q=%00").await.is_refused_with(&[400, 422]);
-    auditor.get("/audit?type=%00").await.is_refused_with(&[400, 422]);
+    for query in ["type=%00", "actor=%00"] {
+        auditor.get(&format!("/audit?{query}")).await.is_refused_with(&[400, 422]);
+    }
     operator.get("/change-requests/%00").await.refused(404, "not_found");
     let draft = json!({
         "title": "t\0", "reason": "r", "change_type": "postgres.lock_user",

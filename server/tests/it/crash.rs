@@ -89,7 +89,7 @@ async fn crash(
         }
         Moment::Effect => {
             until_written(server, start, "run.step_intended").await;
-            until_waiting(shop, role).await;
+            until_waiting(shop).await;
         }
     }
     server.kill9().await;
@@ -115,15 +115,14 @@ async fn until_written(server: &Server, start: i64, kind: &str) {
     panic!("{kind} was not written");
 }
 
-/// Until a statement about the role waits for a lock.
-async fn until_waiting(shop: &Shop, role: &str) {
+/// Until a statement of the server waits for the lock of another transaction.
+async fn until_waiting(shop: &Shop) {
     let mut admin = shop.target.admin().await;
     for _ in 0..5_000 {
         let waiting: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM pg_stat_activity
-             WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%')",
+             WHERE wait_event_type = 'Lock' AND datname = current_database())",
         )
-        .bind(role)
         .fetch_one(&mut admin)
         .await
         .unwrap();
@@ -132,7 +131,7 @@ async fn until_waiting(shop: &Shop, role: &str) {
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    panic!("nothing waits for {role}");
+    panic!("nothing waits for the role");
 }
 
 /// Waits for the end; asks again when the request itself was lost.

@@ -1,17 +1,24 @@
 //! Orders to real agents, and their receipts.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nexplane_agent::identity::Identity;
+use nexplane_agent::poll::Enrolment;
 use nexplane_core::id::HostId;
 use nexplane_core::job::{Envelope, Job, JobEvent, JobResult, Order, PollRequest, Receipt};
 use nexplane_server::gateway::dispatcher::DispatchError;
 use nexplane_server::gateway::job::Outcome;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::gateway_rig::{Agent, PATIENCE, Rig, now, until};
+use crate::gateway_rig::{Agent, PATIENCE, Rig, now, sandbox, until};
 
 const CONTENT: &str = "host.set_file_content";
 
@@ -241,30 +248,95 @@ async fn after_a_restart_the_same_key_finds_its_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_that_found_no_gateway_is_sent_later() {
-    let mut rig = Rig::new().await;
-    let agent = rig.agent("web-1").await;
-    let host = agent.host;
-    let dispatcher = rig.gateway.dispatcher();
-    // Held up by a policy that is a pipe: the agent is in the middle of it when the gateway goes.
-    let order = agent.apply(CONTENT, &motd("new\n"));
-    let fifo = agent.config.path().join("policy.toml");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &fifo,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o644),
-        0,
-    )
-    .unwrap();
-    let _ = dispatcher.run(host, order.clone(), Duration::from_millis(1500), "apply").await;
-    std::fs::remove_file(&fifo).unwrap();
-    rig.restart().await;
+async fn a_result_that_did_not_get_through_is_sent_again() {
+    let rig = Rig::new().await;
+    let line = Line::to(rig.gateway.local_addr()).await;
+    let enrolment = Enrolment { control_plane: line.url(), ..rig.enrolment("web-1").await };
+    let agent = Agent::start(sandbox(), tempfile::tempdir().unwrap(), enrolment).await;
     let gateway = rig.gateway.clone();
-    until("the agent is back", || gateway.is_online(host)).await;
-    let outcome = run(&rig, host, order, "apply").await;
-    assert!(!matches!(outcome.result, JobResult::Unknown { .. }), "{outcome:?}");
+    until("the poll is held", || gateway.held_polls() == 1).await;
+    let order = agent.apply(CONTENT, &motd("new\n"));
+    let dispatcher = rig.gateway.dispatcher();
+    line.slow_down();
+    let waiting = tokio::spawn({
+        let (host, order) = (agent.host, order.clone());
+        async move { dispatcher.run(host, order, PATIENCE, "apply").await }
+    });
+    until("it happened", || agent.read("etc/motd") == "new\n").await;
+    line.cut().await;
+    assert_eq!(rig.count("SELECT count(*) FROM nexplane.agent_receipts").await, 0);
+    line.mend();
+    let outcome = waiting.await.unwrap().unwrap();
+    assert!(matches!(outcome.result, JobResult::Applied { changed: true, .. }), "{outcome:?}");
+    chain_is_whole(&rig, agent.host, 1).await;
     agent.stop().await;
+}
+
+/// The line between an agent and its gateway: can be slow, and can be cut.
+struct Line {
+    port: u16,
+    delay_ms: Arc<AtomicU64>,
+    state: watch::Sender<bool>,
+}
+
+impl Line {
+    async fn to(gateway: SocketAddr) -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let delay_ms = Arc::new(AtomicU64::new(0));
+        let (state, is_whole) = watch::channel(true);
+        let delay = Arc::clone(&delay_ms);
+        tokio::spawn(async move {
+            while let Ok((agent, _)) = socket.accept().await {
+                let mut is_whole = is_whole.clone();
+                if !*is_whole.borrow_and_update() {
+                    continue;
+                }
+                let delay = Arc::clone(&delay);
+                tokio::spawn(async move {
+                    let Ok(gateway) = TcpStream::connect(gateway).await else { return };
+                    let (mut from_agent, mut to_agent) = agent.into_split();
+                    let (mut from_gateway, mut to_gateway) = gateway.into_split();
+                    let up = async {
+                        let mut buffer = vec![0; 64 * 1024];
+                        while let Ok(size @ 1..) = from_agent.read(&mut buffer).await {
+                            let pause = Duration::from_millis(delay.load(Ordering::SeqCst));
+                            tokio::time::sleep(pause).await;
+                            if to_gateway.write_all(&buffer[..size]).await.is_err() {
+                                break;
+                            }
+                        }
+                    };
+                    tokio::select! {
+                        () = up => {}
+                        _ = tokio::io::copy(&mut from_gateway, &mut to_agent) => {}
+                        _ = is_whole.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { port, delay_ms, state }
+    }
+
+    fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// From now on what the agent says takes longer than this test.
+    fn slow_down(&self) {
+        self.delay_ms.store(60_000, Ordering::SeqCst);
+    }
+
+    /// Ends every connection; what was on its way is lost.
+    async fn cut(&self) {
+        self.state.send_replace(false);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    fn mend(&self) {
+        self.delay_ms.store(0, Ordering::SeqCst);
+        self.state.send_replace(true);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -176,18 +176,19 @@ impl Rig {
         Client::new(&self.gateway.url(), ca_pem, certificate_pem, key_pem).unwrap()
     }
 
-    /// A real agent on an empty directory with `/etc/motd`.
-    pub async fn agent(&self, name: &str) -> Agent {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir(root.path().join("etc")).unwrap();
-        std::fs::write(root.path().join("etc/motd"), "hello\n").unwrap();
-        let enrolment = Enrolment {
+    pub async fn enrolment(&self, name: &str) -> Enrolment {
+        Enrolment {
             control_plane: self.gateway.url(),
             ca_pem: self.gateway.ca_pem().to_owned(),
             token: self.token().await,
             name: Some(name.to_owned()),
-        };
-        Agent::start(root, tempfile::tempdir().unwrap(), enrolment).await
+        }
+    }
+
+    /// A real agent on a directory with `/etc/motd`.
+    pub async fn agent(&self, name: &str) -> Agent {
+        let enrolment = self.enrolment(name).await;
+        Agent::start(sandbox(), tempfile::tempdir().unwrap(), enrolment).await
     }
 
     pub async fn count(&self, sql: &'static str) -> i64 {
@@ -211,6 +212,14 @@ async fn start(
     })
     .await
     .unwrap()
+}
+
+/// A root directory with `/etc/motd`.
+pub fn sandbox() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("etc")).unwrap();
+    std::fs::write(root.path().join("etc/motd"), "hello\n").unwrap();
+    root
 }
 
 /// A running agent.

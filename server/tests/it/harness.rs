@@ -210,7 +210,8 @@ impl Drop for Server {
 
 /// An agent as a process, on a root directory of its own.
 pub struct Agent {
-    child: Child,
+    /// Killed when dropped.
+    _child: Child,
     /// Of its host.
     pub asset: Value,
     root: TempDir,
@@ -254,16 +255,12 @@ impl Agent {
             items(&found).pop().filter(|_| host["status"] == "online")
         })
         .await;
-        Self { child, asset, root, _config: config }
+        Self { _child: child, asset, root, _config: config }
     }
 
     /// A path as orders name it, where it really is.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.path().join(path.trim_start_matches('/'))
-    }
-
-    pub async fn kill9(mut self) {
-        self.child.kill().await.unwrap();
     }
 
     /// The body of a request for a change of this host.
@@ -283,7 +280,6 @@ impl Agent {
 pub struct Shop {
     pub target: TargetServer,
     pub connection: String,
-    pub name: String,
 }
 
 impl Shop {
@@ -306,7 +302,7 @@ impl Shop {
             },
         });
         let added = server.admin.post("/connections", body).await.is(201);
-        Self { target, connection: text(&added["id"]), name }
+        Self { target, connection: text(&added["id"]) }
     }
 
     /// Makes roles that log in with their name as password, and finds them.
@@ -520,7 +516,7 @@ impl Answer {
 
     /// A problem with one of these statuses.
     #[track_caller]
-    pub fn is_refused_with(self, statuses: &[u16]) {
+    pub fn is_refused_with(&self, statuses: &[u16]) {
         self.is_problem();
         assert!(statuses.contains(&self.status), "{}: {:#}", self.asked, self.json);
     }

@@ -83,7 +83,7 @@ async fn a_role_is_locked_with_an_approval_and_unlocked_by_the_rollback() {
     let planned = operator.act(&change, "plan").await.is(200);
     let diff = &planned["plan"]["diff"];
     assert_eq!(diff.as_array().unwrap().len(), 1, "{diff}");
-    let line = json!({ "target": role, "field": "login", "before": true, "after": false });
+    let line = json!({ "target": role, "field": "login", "before": "LOGIN", "after": "NOLOGIN" });
     assert_eq!(diff[0], line);
     assert_eq!(planned["plan"]["reversible"], true);
     assert_eq!(planned["plan"]["steps"].as_array().unwrap().len(), 1);

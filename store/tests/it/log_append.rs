@@ -165,10 +165,7 @@ async fn what_can_never_be_stored_is_invalid() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_at_once_and_keeps_what_it_has() {
     let fixture = Fixture::with(LogOptions { queue: 8, ..LogOptions::default() }).await;
-    // Whoever holds the head holds up every append.
-    let mut holder = fixture.pool().begin().await.unwrap();
-    sqlx::query("SELECT FROM nexplane.log_head FOR UPDATE").execute(&mut *holder).await.unwrap();
-
+    let holder = fixture.hold_head().await;
     let waiting: Vec<_> =
         (0..8).map(|number| queue(&fixture.log, append(stream(number), 0, 1))).collect();
     for number in 8..20 {

@@ -210,13 +210,16 @@ async fn a_read_only_database_is_unavailable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_writes_what_was_accepted_and_refuses_the_rest() {
     let fixture = Fixture::new().await;
+    let holder = fixture.hold_head().await;
     let accepted: Vec<_> =
         (0..1000).map(|number| queue(&fixture.log, append(stream(number), 0, 1))).collect();
     let close = async {
         fixture.log.close().await;
         fixture.log.close().await;
     };
-    let (answers, ()) = tokio::join!(futures_util::future::join_all(accepted), close);
+    let release = async { holder.rollback().await.unwrap() };
+    let answers = futures_util::future::join_all(accepted);
+    let ((), (), answers) = tokio::join!(close, release, answers);
     assert!(answers.into_iter().all(|answer| answer.is_ok()));
     let late = fixture.log.append(append(stream(1), 1, 1)).await;
     assert!(matches!(late, Err(AppendError::Closed)));
@@ -228,9 +231,11 @@ async fn a_dropped_log_writes_what_was_accepted() {
     let fixture = Fixture::new().await;
     let second = fixture.second_log().await;
     let mut watch = fixture.log.watch();
-    for number in 0..100 {
+    let holder = fixture.hold_head().await;
+    for number in 0..1000 {
         drop(queue(&second, append(stream(number), 0, 1)));
     }
     drop(second);
-    watch.wait_for(|next| *next == 100).await.unwrap();
+    holder.rollback().await.unwrap();
+    watch.wait_for(|next| *next == 1000).await.unwrap();
 }

@@ -14,6 +14,7 @@ use nexplane_store::log::{
 use nexplane_store::testing::TestDatabase;
 use serde_json::value::RawValue;
 use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 pub struct Fixture {
@@ -59,6 +60,14 @@ impl Fixture {
             }
             all.extend(page);
         }
+    }
+
+    /// Holds up every append until it is rolled back.
+    pub async fn hold_head(&self) -> Transaction<'static, Postgres> {
+        let mut holder = self.pool().begin().await.unwrap();
+        let hold = sqlx::query("SELECT FROM nexplane.log_head FOR UPDATE");
+        hold.execute(&mut *holder).await.unwrap();
+        holder
     }
 
     /// Ends the appenders' connections and returns how many there were.

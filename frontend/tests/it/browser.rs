@@ -1,0 +1,225 @@
+//! One browser window, in the words of the tests.
+
+use std::time::{Duration, Instant};
+
+use thirtyfour::error::WebDriverResult;
+use thirtyfour::prelude::*;
+
+use crate::chromedriver::Chromedriver;
+
+/// The longest that anything may take to appear on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(50);
+
+const ARGUMENTS: [&str; 9] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1280,900",
+];
+
+pub struct Browser {
+    driver: WebDriver,
+    base: String,
+    // In this order: the browser ends before its profile goes.
+    _chromedriver: Chromedriver,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// A fresh browser that knows nobody, for the dashboard at `base`.
+    pub async fn open(base: &str) -> Self {
+        // Every connection to come is plain HTTP, and reqwest asks for a provider all the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let chromedriver = Chromedriver::start();
+        let profile = tempfile::tempdir().unwrap();
+        let mut wanted = DesiredCapabilities::chrome();
+        for argument in ARGUMENTS {
+            wanted.add_arg(argument).unwrap();
+        }
+        wanted.add_arg(&format!("--user-data-dir={}", profile.path().display())).unwrap();
+        let driver = WebDriver::new(&chromedriver.url, wanted).await.expect("chromium starts");
+        Self { driver, base: base.to_owned(), _chromedriver: chromedriver, _profile: profile }
+    }
+
+    pub async fn goto(&self, path: &str) {
+        self.driver.goto(format!("{}{path}", self.base)).await.unwrap();
+    }
+
+    pub async fn reload(&self) {
+        self.driver.refresh().await.unwrap();
+    }
+
+    /// Path and query of the address.
+    pub async fn path(&self) -> String {
+        let url = self.driver.current_url().await.unwrap();
+        match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        }
+    }
+
+    pub async fn resize(&self, width: u32, height: u32) {
+        self.driver.set_window_rect(0, 0, width, height).await.unwrap();
+    }
+
+    /// Waits until an element with this test id can be seen, and gives it.
+    pub async fn see(&self, testid: &str) -> WebElement {
+        self.see_css(&format!("[data-testid='{testid}']")).await
+    }
+
+    /// The same for the element that also has this attribute, such as `data-state=complete`.
+    pub async fn see_with(&self, testid: &str, attribute: &str, value: &str) -> WebElement {
+        self.see_css(&format!("[data-testid='{testid}'][{attribute}='{value}']")).await
+    }
+
+    pub async fn see_css(&self, css: &str) -> WebElement {
+        let found = until(async || {
+            for element in self.driver.find_all(By::Css(css)).await? {
+                if element.is_displayed().await? {
+                    return Ok(Some(element));
+                }
+            }
+            Ok(None)
+        });
+        match found.await {
+            Some(element) => element,
+            None => panic!("{css} did not appear.\n{}", self.describe().await),
+        }
+    }
+
+    /// All that can be seen now.
+    pub async fn all(&self, testid: &str) -> Vec<WebElement> {
+        let css = format!("[data-testid='{testid}']");
+        let mut shown = Vec::new();
+        for element in self.driver.find_all(By::Css(&css)).await.unwrap() {
+            if element.is_displayed().await.unwrap_or(false) {
+                shown.push(element);
+            }
+        }
+        shown
+    }
+
+    /// Waits until no element with this test id is left.
+    pub async fn gone(&self, testid: &str) {
+        let css = format!("[data-testid='{testid}']");
+        let gone = until(async || {
+            let none = self.driver.find_all(By::Css(&css)).await?.is_empty();
+            Ok(none.then_some(()))
+        });
+        assert!(gone.await.is_some(), "{testid} did not go.\n{}", self.describe().await);
+    }
+
+    /// Clicks on it once it can be clicked.
+    pub async fn click(&self, testid: &str) {
+        let clicked = until(async || {
+            let element = self.see(testid).await;
+            if !element.is_enabled().await? {
+                return Ok(None);
+            }
+            element.scroll_into_view().await?;
+            element.click().await?;
+            Ok(Some(()))
+        });
+        assert!(
+            clicked.await.is_some(),
+            "{testid} could not be clicked.\n{}",
+            self.describe().await
+        );
+    }
+
+    /// Types into an input, in the place of what is in it.
+    pub async fn fill(&self, testid: &str, text: &str) {
+        let input = self.see(testid).await;
+        input.clear().await.unwrap();
+        input.send_keys(text).await.unwrap();
+    }
+
+    /// Chooses in a select by the text that people read.
+    pub async fn choose(&self, testid: &str, text: &str) {
+        let chosen = until(async || {
+            let select = self.see(testid).await;
+            for option in select.find_all(By::Tag("option")).await? {
+                if option.text().await?.contains(text) {
+                    option.click().await?;
+                    return Ok(Some(()));
+                }
+            }
+            Ok(None)
+        });
+        assert!(chosen.await.is_some(), "{testid} has no {text}.\n{}", self.describe().await);
+    }
+
+    /// Presses keys wherever the focus is.
+    pub async fn press(&self, keys: &str) {
+        let focus = self.driver.active_element().await.unwrap();
+        focus.send_keys(keys).await.unwrap();
+    }
+
+    pub async fn text(&self, testid: &str) -> String {
+        self.see(testid).await.text().await.unwrap()
+    }
+
+    pub async fn attribute(&self, testid: &str, name: &str) -> Option<String> {
+        self.see(testid).await.attr(name).await.unwrap()
+    }
+
+    /// Waits until the text of an element contains this.
+    pub async fn reads(&self, testid: &str, part: &str) {
+        let read = until(async || {
+            let text = self.see(testid).await.text().await?;
+            Ok(text.contains(part).then_some(()))
+        });
+        assert!(read.await.is_some(), "{testid} does not read {part}.\n{}", self.describe().await);
+    }
+
+    /// Runs a script and gives what it returns, as text.
+    pub async fn script(&self, script: &str) -> String {
+        self.driver.execute(script, Vec::new()).await.unwrap().json().to_string()
+    }
+
+    /// What went wrong on this page since it was loaded.
+    pub async fn errors(&self) -> String {
+        self.script("return window.__errors;").await
+    }
+
+    pub async fn sign_in(&self, email: &str, password: &str) {
+        self.fill("login-email", email).await;
+        self.fill("login-password", password).await;
+        self.click("login-submit").await;
+        self.see("account-name").await;
+    }
+
+    /// Ends the browser; fails when the last page had errors.
+    pub async fn end(self) {
+        let errors = self.errors().await;
+        self.driver.clone().quit().await.unwrap();
+        assert_eq!(errors, "[]", "errors on the page");
+    }
+
+    /// For the message of a test that failed: where it was and what could be read.
+    async fn describe(&self) -> String {
+        let path = self.path().await;
+        let text = self.script("return document.body.innerText.slice(0, 3000);").await;
+        format!("At {path}, errors {}:\n{}", self.errors().await, text.replace("\\n", "\n"))
+    }
+}
+
+/// Tries until there is something, or patience ends. An element that just went is looked for again.
+async fn until<T>(mut attempt: impl AsyncFnMut() -> WebDriverResult<Option<T>>) -> Option<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Ok(Some(found)) = attempt().await {
+            return Some(found);
+        }
+        if Instant::now() > end {
+            return None;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

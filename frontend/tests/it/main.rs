@@ -1,0 +1,12 @@
+//! The dashboard in a real browser (Chromium), against the real server with its sandbox: a real
+//! PostgreSQL target and a real host agent.
+//!
+//! Elements are found by `data-testid` only; `frontend/README.md` lists the ids. What the page throws,
+//! logs as an error or is refused by its content security policy fails the test that made it so.
+//!
+//! Needs `chromium` and `chromedriver`, the server and agent executables and the compiled dashboard:
+//! `cargo build -p nexplane-server -p nexplane-agent && frontend/build`.
+
+mod browser;
+mod chromedriver;
+mod sandbox;

@@ -1,0 +1,123 @@
+//! The real server as a process: empty (`nexplane up`), or with people, targets and changes
+//! (`nexplane demo`).
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// Two PostgreSQL clusters are made and a host is enrolled.
+const START: Duration = Duration::from_secs(180);
+const STOP: Duration = Duration::from_secs(30);
+
+pub struct Sandbox {
+    child: Child,
+    pub base: String,
+    /// `/first-run#token=…`, of an empty server.
+    pub first_run: Option<String>,
+    people: Vec<Value>,
+    dir: tempfile::TempDir,
+}
+
+impl Sandbox {
+    /// People, a database, a host and changes in several states.
+    pub async fn demo() -> Self {
+        Self::start(&["demo", "--listen", "127.0.0.1:0"]).await
+    }
+
+    /// A new installation, without anybody.
+    pub async fn empty() -> Self {
+        Self::start(&["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"]).await
+    }
+
+    async fn start(arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // PostgreSQL runs as a user of its own, who has to get through.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(dir.path(), open).unwrap();
+        let log = dir.path().join("server.log");
+        let mut child = Command::new(executable())
+            .args(arguments)
+            .arg("--ready-json")
+            .arg("--data-dir")
+            .arg(dir.path().join("data"))
+            .env("NO_COLOR", "1")
+            .env_remove("DATABASE_URL")
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = tokio::time::timeout(START, async {
+            while let Ok(Some(line)) = lines.next_line().await {
+                match serde_json::from_str::<Value>(&line) {
+                    Ok(ready) if ready["ready"] == true => return Some(ready),
+                    Ok(_) | Err(_) => {}
+                }
+            }
+            None
+        });
+        let Ok(Some(ready)) = ready.await else {
+            panic!("the server did not start:\n{}", std::fs::read_to_string(&log).unwrap());
+        };
+        // A full pipe would stop it.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Self {
+            child,
+            base: text(&ready["api"]).unwrap(),
+            first_run: text(&ready["first_run"])
+                .and_then(|link| Some(format!("/first-run{}", &link[link.find('#')?..]))),
+            people: ready["people"].as_array().cloned().unwrap_or_default(),
+            dir,
+        }
+    }
+
+    /// E-mail address and password of somebody of the demo, by the start of the address.
+    pub fn person(&self, name: &str) -> (String, String) {
+        let person = self
+            .people
+            .iter()
+            .find(|person| person["email"].as_str().is_some_and(|email| email.starts_with(name)))
+            .unwrap_or_else(|| panic!("nobody in the demo is called {name}"));
+        let text = |key: &str| person[key].as_str().unwrap().to_owned();
+        (text("email"), text("password"))
+    }
+
+    /// A file on the demo's host.
+    pub fn host_file(&self, path: &str) -> PathBuf {
+        self.dir.path().join("data/host").join(path.trim_start_matches('/'))
+    }
+}
+
+impl Drop for Sandbox {
+    /// Ends it as an administrator would, so that its databases and its agent end too.
+    fn drop(&mut self) {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let end = Instant::now() + STOP;
+        while Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// The server executable of the same build as this test: `target/<profile>/nexplane`.
+fn executable() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
+    let server = profile.join("nexplane");
+    assert!(
+        server.exists(),
+        "{} is missing: cargo build -p nexplane-server -p nexplane-agent && frontend/build",
+        server.display()
+    );
+    server
+}
