@@ -347,17 +347,26 @@ pub async fn replace_current(db: &mut PgConnection, claim: &Claim) -> Result<Hel
     Ok(held(changed.rows_affected()))
 }
 
-/// Removes the row of a generation that is not current.
-pub async fn remove(db: &mut PgConnection, name: &str, at: Generation) -> Result<(), sqlx::Error> {
-    sqlx::query(
+/// Removes the row of a generation that is not current, unless somebody else is building it.
+pub async fn remove(
+    db: &mut PgConnection,
+    name: &str,
+    at: Generation,
+    by: Uuid,
+) -> Result<Held, sqlx::Error> {
+    // The builder's transaction may hold the row and have renewed the lease: PostgreSQL waits for it
+    // and then asks these conditions of the row as it is.
+    let changed = sqlx::query(
         "DELETE FROM nexplane.projection_checkpoints \
-         WHERE name = $1 AND generation = $2 AND NOT is_current",
+         WHERE name = $1 AND generation = $2 AND NOT is_current \
+           AND (holder IS NULL OR holder = $3 OR lease_until <= clock_timestamp())",
     )
     .bind(name)
     .bind(signed32(at.number))
+    .bind(by)
     .execute(db)
     .await?;
-    Ok(())
+    Ok(held(changed.rows_affected()))
 }
 
 /// PostgreSQL's bigint is signed; positions and counts stay far below its limit.

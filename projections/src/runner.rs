@@ -36,7 +36,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::checkpoint;
+use crate::checkpoint::{self, Held};
 use crate::projection::{Notice, Projection};
 use crate::table::{self, Generation};
 use seat::{Seat, Shared};
@@ -325,10 +325,11 @@ async fn prepare(
     for row in checkpoint::of(&mut tx, name).await? {
         exists |= row.is_current;
         number = number.max(row.at().number);
-        if row.is_current || !row.lease().is_zero() {
+        // Nobody's id: a builder whose lease lasts keeps its generation.
+        let used = row.is_current
+            || checkpoint::remove(&mut tx, name, row.at(), Uuid::nil()).await? == Held::Lost;
+        if used {
             kept.insert((row.at().version, row.at().number));
-        } else {
-            checkpoint::remove(&mut tx, name, row.at()).await?;
         }
     }
     if !exists {

@@ -84,7 +84,7 @@ pub async fn change_of_asset_since(
     position: u64,
 ) -> Result<Option<ChangeId>, QueryError> {
     let row: Option<Uuid> = sqlx::query_scalar(
-        "SELECT id FROM nexplane.rm_changes WHERE $1 = ANY(applied) AND position > $2 \
+        "SELECT id FROM nexplane.rm_changes WHERE applied @> ARRAY[$1::uuid] AND position > $2 \
          ORDER BY position DESC LIMIT 1",
     )
     .bind(asset.0)

@@ -57,7 +57,8 @@ fn a_control_plane_that_is_away_is_waited_for_until_sigterm() {
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     std::fs::write(&ca, authority.self_signed(&key).unwrap().pem()).unwrap();
     // Port 9 of this machine: nobody listens.
-    let mut child = agent(&["run", "--control-plane", "https://127.0.0.1:9", "--ca"], &config)
+    let mut child = agent(&["run", "--control-plane", "https://127.0.0.1:9"], &config)
+        .arg("--ca")
         .arg(&ca)
         .env("NEXPLANE_TOKEN", "a token")
         .spawn()

@@ -8,5 +8,8 @@
 //! `cargo build -p nexplane-server -p nexplane-agent && frontend/build`.
 
 mod browser;
+mod change;
 mod chromedriver;
+mod first_run;
+mod page;
 mod sandbox;

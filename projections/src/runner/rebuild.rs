@@ -106,8 +106,7 @@ pub async fn run(
         // Not ours to remove any more.
         Err(RebuildError::Lost) => {}
         Err(_) => {
-            let at = rebuild.claim.at;
-            if let Err(error) = abandon(&shared.pool, &*seat.projection, at).await {
+            if let Err(error) = abandon(&shared.pool, &*seat.projection, &rebuild.claim).await {
                 tracing::warn!(projection.name = seat.name(), %error,
                     "tables of an unfinished rebuild stay until the next start");
             }
@@ -131,10 +130,12 @@ async fn begin(shared: &Shared, projection: &dyn Projection) -> Result<Claim, Re
                 return Err(RebuildError::Newer { name, version: row.at().version });
             }
         } else {
-            if !row.lease().is_zero() {
+            let is_own = row.holder == Some(holder);
+            if (is_own && !row.lease().is_zero())
+                || checkpoint::remove(&mut tx, name, row.at(), holder).await? == Held::Lost
+            {
                 return Err(RebuildError::Running { name });
             }
-            checkpoint::remove(&mut tx, name, row.at()).await?;
             table::drop_tables(&mut tx, row.at(), projection.tables()).await?;
         }
     }
@@ -159,12 +160,14 @@ pub async fn lock_name(db: &mut PgConnection, name: &str) -> Result<(), sqlx::Er
 async fn abandon(
     pool: &PgPool,
     projection: &dyn Projection,
-    at: Generation,
+    claim: &Claim,
 ) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
-    lock_name(&mut tx, projection.name()).await?;
-    checkpoint::remove(&mut tx, projection.name(), at).await?;
-    table::drop_tables(&mut tx, at, projection.tables()).await?;
+    lock_name(&mut tx, claim.name).await?;
+    match checkpoint::remove(&mut tx, claim.name, claim.at, claim.holder).await? {
+        Held::Yes => table::drop_tables(&mut tx, claim.at, projection.tables()).await?,
+        Held::Lost => {}
+    }
     tx.commit().await
 }
 

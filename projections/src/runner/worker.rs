@@ -325,7 +325,8 @@ async fn follow(
     seat.report(row.position(), false, false);
     loop {
         let free = if lead { row.lease() } else { shared.options.lease };
-        let look_again = if row.position() < end { FOLLOW_EVERY.min(free) } else { free };
+        let is_coming = row.position() < end && row.state != "stalled";
+        let look_again = if is_coming { FOLLOW_EVERY.min(free) } else { free };
         tokio::select! {
             () = stopped(stop) => return Ok(Turn::Stop),
             events = subscription.next(), if delivered.len() < FOLLOW_EVENTS => match events {

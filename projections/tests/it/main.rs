@@ -18,4 +18,5 @@ mod rebuild;
 mod runner;
 mod stall;
 mod support;
+mod upkeep;
 mod waiting;

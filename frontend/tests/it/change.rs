@@ -1,0 +1,205 @@
+//! The whole life of a change, by the people who play a part in it, each in a browser of their own.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::browser::Browser;
+use crate::sandbox::Sandbox;
+
+#[tokio::test]
+async fn the_life_of_changes() {
+    // One sandbox for all of it: making one takes longer than what happens in it.
+    let server = Sandbox::demo().await;
+    a_change_is_planned_approved_executed_and_undone(&server).await;
+    a_rejection_reaches_the_requester_with_its_reason(&server).await;
+    a_produced_password_is_shown_once_to_its_requester(&server).await;
+    an_approved_change_on_a_host_is_executed_by_its_agent(&server).await;
+    what_is_missing_in_the_form_is_said_where_it_is_missing(&server).await;
+}
+
+async fn signed_in(server: &Sandbox, name: &str) -> Browser {
+    let (email, password) = server.person(name);
+    let browser = Browser::open(&server.base).await;
+    browser.goto("/").await;
+    browser.sign_in(&email, &password).await;
+    browser.see_with("live-state", "data-state", "live").await;
+    browser
+}
+
+/// Fills in the form of a change on a database role and gives its address.
+async fn draft(browser: &Browser, action: &str, target: &str) -> String {
+    browser.goto("/").await;
+    browser.click("new-change").await;
+    browser.fill("action-search", action).await;
+    browser.click("action-option").await;
+    browser.see("action-chosen").await;
+    browser.fill("target-search", target).await;
+    browser.reads("target-option", target).await;
+    browser.click("target-option").await;
+    browser.reads("target-chosen", target).await;
+    browser.fill("draft-reason", "The contract ended on Friday.").await;
+    browser.click("draft-submit").await;
+    browser.see("change").await;
+    browser.path().await
+}
+
+async fn a_change_is_planned_approved_executed_and_undone(server: &Sandbox) {
+    let olivia = signed_in(server, "olivia").await;
+
+    // Drafted and planned: the diff says what exactly will happen.
+    let address = draft(&olivia, "lock a role", "legacy_batch").await;
+    olivia.see("diff-field").await;
+    assert_eq!(olivia.attribute("change-state", "data-state").await.unwrap(), "draft");
+    let digest = olivia.attribute("plan-digest", "data-digest").await.unwrap();
+    assert_eq!(digest.len(), 64);
+    assert!(olivia.text("diff").await.contains("legacy_batch"));
+
+    // Submitted: its author cannot approve it, and is told why.
+    olivia.click("action-submit").await;
+    olivia.see_with("change-state", "data-state", "submitted").await;
+    olivia.see("risk-panel").await;
+    assert!(!olivia.see("action-approve").await.is_enabled().await.unwrap());
+    assert!(!olivia.text("why-not-approve").await.is_empty());
+    assert!(olivia.text("change-waits").await.contains("approv"));
+
+    // It appears in the approver's inbox, with the number of those that wait.
+    let arun = signed_in(server, "arun").await;
+    arun.see("nav-approvals-count").await;
+    arun.click("nav-approvals").await;
+    let id = address.trim_start_matches("/changes/").to_owned();
+    arun.see_css(&format!("[data-testid='inbox-item'][data-id='{id}'][data-may-approve='true']"))
+        .await;
+    arun.goto(&address).await;
+    let needed: u32 =
+        arun.attribute("quorum", "data-needed").await.unwrap().parse().expect("a number");
+    approve(&arun, "Checked with the batch team.").await;
+    if needed > 1 {
+        let beata = signed_in(server, "beata").await;
+        beata.goto(&address).await;
+        approve(&beata, "").await;
+        beata.end().await;
+    }
+
+    // The requester's page follows by itself.
+    olivia.see_with("change-state", "data-state", "approved").await;
+    olivia.reads("approvals", "Checked with the batch team.").await;
+    olivia.click("action-execute").await;
+    olivia.click("confirm-execute").await;
+    olivia.see_with("change-state", "data-state", "complete").await;
+    olivia.see_with("step", "data-state", "verified").await;
+    // So does the approver's.
+    arun.see_with("change-state", "data-state", "complete").await;
+    arun.see_css("[data-testid='event'][data-type='change.completed']").await;
+
+    // Undone: a change of its own, with its own approval.
+    olivia.click("action-rollback").await;
+    olivia.click("confirm-rollback").await;
+    olivia.see("rollback-of").await;
+    let rollback = olivia.path().await;
+    assert_ne!(rollback, address);
+    olivia.see_with("change-state", "data-state", "submitted").await;
+    arun.goto(&rollback).await;
+    approve(&arun, "").await;
+    olivia.see_with("change-state", "data-state", "approved").await;
+    olivia.click("action-execute").await;
+    olivia.click("confirm-execute").await;
+    olivia.see_with("change-state", "data-state", "complete").await;
+    olivia.goto(&address).await;
+    olivia.see_with("change-state", "data-state", "rolled_back").await;
+    olivia.see("rolled-back-by").await;
+    olivia.end().await;
+    arun.end().await;
+}
+
+async fn approve(browser: &Browser, comment: &str) {
+    browser.click("action-approve").await;
+    browser.fill("confirm-comment", comment).await;
+    browser.click("confirm-approve").await;
+    browser.gone("confirm").await;
+}
+
+async fn a_rejection_reaches_the_requester_with_its_reason(server: &Sandbox) {
+    let olivia = signed_in(server, "olivia").await;
+    let address = draft(&olivia, "unlock a role", "intern").await;
+    olivia.see("diff").await;
+    olivia.click("action-submit").await;
+    olivia.see_with("change-state", "data-state", "submitted").await;
+    let arun = signed_in(server, "arun").await;
+    arun.goto(&address).await;
+    arun.click("action-reject").await;
+    arun.see("confirm").await;
+    assert!(!arun.see("confirm-reject").await.is_enabled().await.unwrap(), "a reason is needed");
+    arun.fill("confirm-reason", "The intern has left for good.").await;
+    arun.click("confirm-reject").await;
+    olivia.see_with("change-state", "data-state", "rejected").await;
+    olivia.reads("closing-reason", "The intern has left for good.").await;
+    olivia.end().await;
+    arun.end().await;
+}
+
+async fn a_produced_password_is_shown_once_to_its_requester(server: &Sandbox) {
+    let olivia = signed_in(server, "olivia").await;
+    let address = draft(&olivia, "rotate password", "reporting").await;
+    olivia.see("diff").await;
+    olivia.click("action-submit").await;
+    olivia.see_with("change-state", "data-state", "submitted").await;
+    for name in ["arun", "beata"] {
+        let approver = signed_in(server, name).await;
+        approver.goto(&address).await;
+        approver.see("change").await;
+        if approver.all("action-approve").await.is_empty() {
+            break; // one was enough
+        }
+        approve(&approver, "").await;
+        approver.end().await;
+    }
+    olivia.see_with("change-state", "data-state", "approved").await;
+    olivia.click("action-execute").await;
+    olivia.click("confirm-execute").await;
+    olivia.see_with("change-state", "data-state", "complete").await;
+
+    let arun = signed_in(server, "arun").await;
+    arun.goto(&address).await;
+    arun.see("secret").await;
+    assert!(arun.all("reveal-secret").await.is_empty(), "only the requester may see it");
+    arun.end().await;
+
+    olivia.click("reveal-secret").await;
+    olivia.click("reveal-confirm").await;
+    let password = olivia.text("secret-value").await;
+    assert!(password.len() >= 16);
+    olivia.click("secret-done").await;
+    olivia.see_with("secret", "data-revealed", "true").await;
+    olivia.reload().await;
+    olivia.see_with("secret", "data-revealed", "true").await;
+    assert!(olivia.all("reveal-secret").await.is_empty());
+    assert!(!olivia.script("return document.body.innerText;").await.contains(&password));
+    olivia.see_css("[data-testid='event'][data-type='change.secret_revealed']").await;
+    olivia.end().await;
+}
+
+async fn an_approved_change_on_a_host_is_executed_by_its_agent(server: &Sandbox) {
+    let file = server.host_file("/etc/shop/backup.sh");
+    let mode = || std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o777);
+    let olivia = signed_in(server, "olivia").await;
+    olivia.choose("changes-state", "Approved").await;
+    olivia.click("change-link").await;
+    olivia.see_with("change-state", "data-state", "approved").await;
+    olivia.reads("diff", "0755").await;
+    olivia.click("action-execute").await;
+    olivia.click("confirm-execute").await;
+    olivia.see_with("change-state", "data-state", "complete").await;
+    assert_eq!(mode(), 0o755);
+    olivia.end().await;
+}
+
+async fn what_is_missing_in_the_form_is_said_where_it_is_missing(server: &Sandbox) {
+    let olivia = signed_in(server, "olivia").await;
+    olivia.goto("/changes/new?action=postgres.create_read_only_user").await;
+    olivia.click("draft-submit").await;
+    olivia.see_css("[data-testid='parameter-user'][aria-invalid='true']").await;
+    olivia.see_css("[data-testid='draft-reason'][aria-invalid='true']").await;
+    let focus = "return document.activeElement.getAttribute('aria-invalid');";
+    assert_eq!(olivia.script(focus).await, "\"true\"", "the cursor is at the first one");
+    olivia.end().await;
+}
