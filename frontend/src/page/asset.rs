@@ -74,7 +74,13 @@ pub fn Asset(props: &AssetProps) -> Html {
                         { metadata(&view.metadata) }
                     </section>
                     <section class="panel" aria-labelledby="history-title">
-                        <h2 id="history-title">{ "History" }</h2>
+                        <div class="panel-head">
+                            <h2 id="history-title">{ "History" }</h2>
+                            <Link to={Route::Changes} class="small" testid="asset-changes"
+                                query={vec![("target", id.to_string())]}>
+                                { "Its changes" }
+                            </Link>
+                        </div>
                         if let Some(page) = history.value.clone() {
                             <EventList events={page.items.clone()} />
                         } else if let Some(error) = history.error.clone() {

@@ -177,7 +177,13 @@ fn body(
                     <step::Steps change={Rc::clone(change)} />
                 }
                 <section class="panel order-6" aria-labelledby="events-title">
-                    <h2 id="events-title">{ "Events" }</h2>
+                    <div class="panel-head">
+                        <h2 id="events-title">{ "Events" }</h2>
+                        <Link to={Route::Audit} class="small"
+                            query={vec![("change_request_id", change.id.to_string())]}>
+                            { "In the audit log" }
+                        </Link>
+                    </div>
                     if let Some(events) = events {
                         <EventList events={events.items.clone()} />
                     } else {

@@ -25,8 +25,14 @@ use crate::{api, query, words};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Filter {
+    /// One or more, with commas between them.
     #[serde(skip_serializing_if = "String::is_empty")]
     state: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    change_type: String,
+    /// An asset.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    target: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     q: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -38,7 +44,14 @@ impl Filter {
         let requester = me.filter(|_| self.mine).map(|me| me.to_string()).unwrap_or_default();
         query::with(
             "/change-requests",
-            &[("state", &self.state), ("q", &self.q), ("requester", &requester), ("limit", "50")],
+            &[
+                ("state", &self.state),
+                ("change_type", &self.change_type),
+                ("target", &self.target),
+                ("q", &self.q),
+                ("requester", &requester),
+                ("limit", "50"),
+            ],
         )
     }
 
@@ -49,7 +62,10 @@ impl Filter {
     /// Whether a change that just appeared belongs to this list. Text is the server's to compare.
     fn admits(&self, change: &ChangeView, me: Option<Uuid>) -> bool {
         self.q.is_empty()
-            && (self.state.is_empty() || self.state == change.state.as_str())
+            && (self.state.is_empty() || self.state.split(',').any(|s| s == change.state.as_str()))
+            && (self.change_type.is_empty() || self.change_type == change.change_type)
+            && (self.target.is_empty()
+                || change.targets.iter().any(|target| target.to_string() == self.target))
             && (!self.mine || me == Some(change.requester.0))
     }
 }
@@ -95,7 +111,8 @@ pub fn Changes() -> Html {
             })
         }
     };
-    let states = std::iter::once(("".into(), "Any state".into()))
+    let states = [("".into(), "Any state".into()), (open_states().into(), "Open".into())]
+        .into_iter()
         .chain(
             ChangeState::ALL
                 .into_iter()
@@ -121,6 +138,16 @@ pub fn Changes() -> Html {
                     onclick={move |_| mine.emit(String::new())} data-testid="changes-mine">
                     { "Requested by me" }
                 </button>
+                if !filter.change_type.is_empty() {
+                    <Link to={Route::Changes} class="button toggle" title="Show every kind">
+                        { words::change_type(&filter.change_type) }<Icon glyph={Glyph::Cross} />
+                    </Link>
+                }
+                if !filter.target.is_empty() {
+                    <Link to={Route::Changes} class="button toggle" title="Show every target">
+                        { "Of one asset" }<Icon glyph={Glyph::Cross} />
+                    </Link>
+                }
             </div>
             if let Some(error) = list.error.clone() {
                 <ProblemNote {error} retry={let list = list.clone(); move |()| list.reload()} />
@@ -145,6 +172,12 @@ pub fn Changes() -> Html {
             }
         </>
     }
+}
+
+/// The states in which somebody has to do something yet.
+fn open_states() -> String {
+    let open = ChangeState::ALL.into_iter().filter(|state| !state.is_settled());
+    open.map(ChangeState::as_str).collect::<Vec<_>>().join(",")
 }
 
 /// Puts the newest of a change into the list: in its old place, or on top when it is new.
@@ -179,5 +212,26 @@ fn nothing(filter: &Filter) -> Html {
                 <Link to={Route::Changes} class="button">{ "Show all changes" }</Link>
             </Empty>
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_is_what_still_moves() {
+        assert_eq!(open_states(), "draft,submitted,approved,scheduled,executing,rolling_back");
+    }
+
+    #[test]
+    fn the_filter_asks_the_server() {
+        let filter = Filter { state: "draft".to_owned(), mine: true, ..Filter::default() };
+        let me = Uuid::nil();
+        assert_eq!(
+            filter.path(Some(me)),
+            format!("/change-requests?state=draft&requester={me}&limit=50")
+        );
+        assert_eq!(filter.path(None), "/change-requests?state=draft&limit=50");
     }
 }

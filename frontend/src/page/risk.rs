@@ -1,6 +1,6 @@
 //! Risk: what is open, and how changes of each kind went so far.
 
-use nexplane_core::api::{RiskCounts, RiskHistory, RiskRow, RiskSummary};
+use nexplane_core::api::{ChangeState, RiskCounts, RiskHistory, RiskRow, RiskSummary};
 use nexplane_core::risk::RiskLevel;
 use yew::prelude::*;
 
@@ -130,14 +130,24 @@ fn history(rows: &[RiskHistory]) -> Html {
 
 fn history_row(row: &RiskHistory) -> Html {
     let failed = format::percent(row.failed, row.finished);
+    // Every number leads to the changes that it counts.
+    let changes = |count: u64, states: &str| {
+        let query = vec![("change_type", row.change_type.clone()), ("state", states.to_owned())];
+        html! { <Link to={Route::Changes} {query}>{ format::number(count) }</Link> }
+    };
+    let settled = ChangeState::ALL.into_iter().filter(|state| state.is_settled());
+    let settled = settled.map(ChangeState::as_str).collect::<Vec<_>>().join(",");
     html! {
         <tr key={row.change_type.clone()}>
-            <td class="col-main">{ words::change_type(&row.change_type) }{ " " }<code class="small">{ &row.change_type }</code></td>
+            <td class="col-main">
+                { words::change_type(&row.change_type) }{ " " }
+                <code class="small">{ &row.change_type }</code>
+            </td>
             <td class="col-bar">{ bar(row) }</td>
-            <td>{ format::number(row.finished) }</td>
-            <td>{ format::number(row.failed) }if row.failed > 0 { <span class="faint">{ format!(" · {failed} %") }</span> }</td>
-            <td>{ format::number(row.outcome_unknown) }</td>
-            <td>{ format::number(row.rolled_back) }</td>
+            <td>{ changes(row.finished, &settled) }</td>
+            <td>{ changes(row.failed, "failed") }if row.failed > 0 { <span class="faint">{ format!(" · {failed} %") }</span> }</td>
+            <td>{ changes(row.outcome_unknown, "outcome_unknown") }</td>
+            <td>{ changes(row.rolled_back, "rolled_back") }</td>
         </tr>
     }
 }

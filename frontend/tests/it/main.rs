@@ -8,8 +8,8 @@
 //! `cargo build -p nexplane-server -p nexplane-agent && frontend/build`.
 
 mod browser;
-mod change;
+mod browser_change;
+mod browser_first_run;
+mod browser_page;
 mod chromedriver;
-mod first_run;
-mod page;
 mod sandbox;

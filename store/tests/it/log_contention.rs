@@ -113,24 +113,28 @@ async fn of_two_commands_that_guard_each_other_one_loses() {
     let fixture = Fixture::new().await;
     let second = fixture.second_log().await;
 
-    let mut rounds = JoinSet::new();
-    for round in 0..ROUNDS {
-        let (left, right) = (stream(2 * round), stream(2 * round + 1));
-        let mut commands = [append(left, 0, 1), append(right, 0, 1)];
-        commands[0].guards = vec![Guard { stream: right, version: 0 }];
-        commands[1].guards = vec![Guard { stream: left, version: 0 }];
-        // Two thirds of the pairs meet in the database, the others in one queue.
-        for (number, command) in commands.into_iter().enumerate() {
-            let log = if number == 1 && round % 3 != 0 { &second } else { &fixture.log }.clone();
-            rounds.spawn(async move { (round, log.append(command).await) });
-        }
-    }
     let mut won = HashMap::new();
-    for (round, result) in rounds.join_all().await {
-        match result {
-            Ok(_) => *won.entry(round).or_insert(0) += 1,
-            Err(AppendError::GuardFailed { expected: 0, actual: 1, .. }) => {}
-            Err(error) => panic!("{error:?}"),
+    // Few at a time: the appenders of both servers meet in each batch.
+    for wave in 0..ROUNDS / 3 {
+        let mut pairs = JoinSet::new();
+        for round in 3 * wave..3 * wave + 3 {
+            let (left, right) = (stream(2 * round), stream(2 * round + 1));
+            let mut commands = [append(left, 0, 1), append(right, 0, 1)];
+            commands[0].guards = vec![Guard { stream: right, version: 0 }];
+            commands[1].guards = vec![Guard { stream: left, version: 0 }];
+            // Two of three pairs meet in the database, the third in one queue.
+            for (number, command) in commands.into_iter().enumerate() {
+                let to_second = number == 1 && round % 3 != 0;
+                let log = if to_second { &second } else { &fixture.log }.clone();
+                pairs.spawn(async move { (round, log.append(command).await) });
+            }
+        }
+        for (round, result) in pairs.join_all().await {
+            match result {
+                Ok(_) => *won.entry(round).or_insert(0) += 1,
+                Err(AppendError::GuardFailed { expected: 0, actual: 1, .. }) => {}
+                Err(error) => panic!("{error:?}"),
+            }
         }
     }
     for round in 0..ROUNDS {
