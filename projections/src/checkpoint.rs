@@ -285,6 +285,25 @@ pub async fn set_stalled(
     Ok(held(changed.rows_affected()))
 }
 
+/// Records that a read model of an earlier version could not be built as `version`.
+pub async fn mark_outdated(
+    db: &mut PgConnection,
+    name: &str,
+    version: u32,
+    error: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE nexplane.projection_checkpoints SET state = 'stalled', error = $1 \
+         WHERE name = $2 AND is_current AND version < $3",
+    )
+    .bind(error)
+    .bind(name)
+    .bind(signed32(version))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Asks whoever holds the lease of a stalled projection to try again. False: it is not stalled.
 pub async fn ask_again(db: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
     let changed = sqlx::query(

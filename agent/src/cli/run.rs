@@ -24,7 +24,8 @@ Examples:
 pub struct Run {
     #[command(flatten)]
     directory: Directory,
-    /// Address of the agent gateway, such as https://nexplane.example:8443.
+    /// Address of the agent gateway, such as https://nexplane.example:8443. Counts together with a
+    /// token; later starts know it.
     #[arg(long, value_name = "URL", env = "NEXPLANE_CONTROL_PLANE")]
     control_plane: Option<String>,
     /// One-time enrolment token. Prefer --token-file or NEXPLANE_TOKEN: the arguments of a process

@@ -6,6 +6,7 @@ use nexplane_core::catalog::Reversibility;
 use nexplane_core::plan::Check;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::action::{Action, Reversible};
 use super::erased::{AnyAction, Discovery, OpenContext};
@@ -95,11 +96,34 @@ impl<C: Connector> Actions<C> {
     }
 }
 
-/// What the layer removes from everything that comes out of a session.
-pub(super) fn secrets_of(credentials: &serde_json::Value, pointers: &[String]) -> Vec<SecretText> {
+/// What the layer removes from everything that comes out of a session. A secret that is also the
+/// user name or another public field is none, and removing it would blot out ordinary words.
+pub(super) fn secrets_of(credentials: &Value, pointers: &[String]) -> Vec<SecretText> {
+    let public = |text: &str| {
+        credentials.as_object().into_iter().flatten().any(|(name, value)| {
+            value == text && !pointers.iter().any(|pointer| pointer.strip_prefix('/') == Some(name))
+        })
+    };
     pointers
         .iter()
         .filter_map(|pointer| credentials.pointer(pointer)?.as_str())
+        .filter(|text| !public(text))
         .map(|text| SecretText::new(text.to_owned()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_password_that_is_the_user_name_is_not_removed_from_every_sentence() {
+        let of = |password: &str| {
+            let credentials = json!({ "username": "postgres", "password": password, "port": 1 });
+            secrets_of(&credentials, &["/password".to_owned(), "/token".to_owned()]).len()
+        };
+        assert_eq!((of("postgres"), of("something else")), (0, 1));
+    }
 }

@@ -6,10 +6,14 @@
 //! addresses, unspecified, multicast and broadcast. Unix sockets are refused altogether.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
 use super::error::{Advice, ConnectorError, ErrorKind};
+
+/// How long one address may take, so that a dead one does not use up the time of the next.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What configuration says about outbound connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +49,10 @@ impl Egress {
         let addresses = self.resolve(host, port).await?;
         let mut last = None;
         for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = Some((address, error)),
+            match tokio::time::timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = Some((address, error)),
+                Err(_) => last = Some((address, std::io::ErrorKind::TimedOut.into())),
             }
         }
         let message = match &last {

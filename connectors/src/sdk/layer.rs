@@ -11,8 +11,9 @@ use tracing::Instrument;
 use super::error::{Advice, Cause, ConnectorError, ErrorKind};
 use super::secret::{SecretText, sealed};
 
-/// Shorter secrets are not searched for: they would blot out ordinary words.
-const SHORTEST: usize = 4;
+/// Shorter secrets are not searched for: they would blot out ordinary words. Nothing that a connector
+/// makes up is shorter, and NIST SP 800-63B (revision 3) §5.1.1.2 asks for at least 8 characters.
+const SHORTEST: usize = 8;
 const REDACTED: &str = "[redacted]";
 
 /// Removes known secrets from texts.
@@ -176,21 +177,22 @@ mod tests {
 
     fn redactor() -> Redactor {
         Redactor::new(vec![
-            SecretText::new("hunter2".to_owned()),
-            SecretText::new("hunter2-longer".to_owned()),
+            SecretText::new("hunter22".to_owned()),
+            SecretText::new("hunter22-longer".to_owned()),
+            SecretText::new("short".to_owned()),
         ])
     }
 
     #[test]
     fn secrets_leave_texts_values_and_causes() {
-        let error = ConnectorError::invalid("bad hunter2-longer")
-            .because(std::io::Error::other("said hunter2 twice: hunter2"));
+        let error = ConnectorError::invalid("bad hunter22-longer")
+            .because(std::io::Error::other("said hunter22 twice: hunter22"));
         let error = redactor().error(error);
         let text = format!("{error} {error:?} {}", std::error::Error::source(&error).unwrap());
-        assert!(!text.contains("hunter2"), "{text}");
+        assert!(!text.contains("hunter22"), "{text}");
         assert_eq!(
-            redactor().value(json!({ "a": ["x hunter2"] })),
-            json!({ "a": ["x [redacted]"] })
+            redactor().value(json!({ "a": ["a short hunter22"] })),
+            json!({ "a": ["a short [redacted]"] })
         );
     }
 
@@ -198,7 +200,7 @@ mod tests {
     fn sealed_secrets_are_found_by_themselves() {
         let before = json!({ "state": [{ "old": { "$secret": "verifier" } }], "prepared": null });
         let redactor = redactor().with_sealed(&before);
-        assert_eq!(redactor.text("a verifier of hunter2"), "a [redacted] of [redacted]");
+        assert_eq!(redactor.text("a verifier of hunter22"), "a [redacted] of [redacted]");
     }
 
     #[tokio::test(start_paused = true)]

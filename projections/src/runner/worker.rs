@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::batch::{self, Batch, Interrupted, Stall};
-use super::rebuild;
+use super::rebuild::{self, RebuildError};
 use super::seat::{Seat, Shared};
 use crate::checkpoint::{self, Claim, Held, Row};
 use crate::projection::decode_if;
@@ -37,7 +37,7 @@ enum Turn {
 enum Broken {
     Interrupted(Interrupted),
     /// The read model's tables are of another version of the program.
-    Rebuild(rebuild::RebuildError),
+    Rebuild(RebuildError),
 }
 
 impl From<Interrupted> for Broken {
@@ -129,13 +129,54 @@ async fn turn(
         );
         return match rebuild::run(shared, seat, &mut |_| {}).await {
             // Whoever else builds it is waited for like any lease.
-            Err(rebuild::RebuildError::Running { .. }) => sleep(shared.options.lease, stop).await,
+            Err(RebuildError::Running { .. }) => sleep(shared.options.lease, stop).await,
+            // Trying the whole log again and again would not help.
+            Err(RebuildError::Stalled { position, error }) => {
+                let stall = Stall { position, error };
+                stay_outdated(shared, seat, &stall, stop).await
+            }
             built => built.map(|_| Turn::Over).map_err(Broken::Rebuild),
         };
     }
     // An older program leaves the read model to newer ones.
     let lead = lead && row.at().version == version;
     follow(shared, seat, lead, row, stop).await
+}
+
+/// Waits for somebody to ask again, after an event that this version cannot apply kept it from
+/// building its read model. The one of the earlier version is served meanwhile, marked.
+async fn stay_outdated(
+    shared: &Shared,
+    seat: &Seat,
+    stall: &Stall,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Turn, Broken> {
+    let name = seat.name();
+    let Stall { position, error } = stall;
+    tracing::error!(
+        projection.name = name,
+        position,
+        error,
+        "projection stalled: this version cannot apply the event"
+    );
+    let error = format!("at position {position}, while building a new version: {error}");
+    let mut db = shared.pool.acquire().await?;
+    checkpoint::mark_outdated(&mut db, name, seat.projection.version(), &error).await?;
+    drop(db);
+    shared.publish_progress(name, *position, "stalled");
+    loop {
+        tokio::select! {
+            () = stopped(stop) => return Ok(Turn::Stop),
+            () = seat.again.notified() => return Ok(Turn::Over),
+            () = tokio::time::sleep(shared.options.lease) => {
+                let mut db = shared.pool.acquire().await?;
+                let row = checkpoint::current(&mut db, name).await?;
+                if row.is_none_or(|row| row.state != "stalled") {
+                    return Ok(Turn::Over);
+                }
+            }
+        }
+    }
 }
 
 /// Returns when everything is to end.

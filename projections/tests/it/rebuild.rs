@@ -191,7 +191,7 @@ async fn an_abandoned_rebuild_leaves_nothing_behind() {
     assert_same(&before, &world.dump().await);
 }
 
-/// A read model whose tables differ between versions.
+/// A read model whose tables differ between versions. The third cannot apply anything.
 struct Numbered(u32);
 
 const FIRST: Table = Table {
@@ -233,6 +233,10 @@ impl Projection for Numbered {
     ) -> Result<(), ApplyError> {
         for recorded in events {
             let position = i64::try_from(recorded.position).unwrap();
+            if self.0 == 3 {
+                let stream = recorded.header.stream;
+                return Err(ApplyError::UnknownRun { stream });
+            }
             let query = if self.0 == 1 {
                 sqlx::query(AssertSqlSafe(format!("INSERT INTO {} VALUES ($1)", at.of(&FIRST))))
                     .bind(position)
@@ -289,6 +293,33 @@ async fn a_newer_program_builds_its_version_and_an_older_one_steps_back() {
     let persons = persons.iter().filter(|e| e.record.contains("\"stream\":\"person-")).count();
     assert_eq!(rows, i64::try_from(persons).unwrap());
     assert_eq!(rows, distinct);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_cannot_be_built_is_told_and_the_old_one_stays() {
+    let world = World::new().await;
+    let mut history = History::new(12);
+    let old = world.open_with(vec![Arc::new(Numbered(2))], quick()).await;
+    old.start(Role::Worker);
+    let last = world.append(history.more(300)).await;
+    old.wait_for(last, LONG).await.unwrap();
+
+    let new = world.open_with(vec![Arc::new(Numbered(3))], quick()).await;
+    new.start(Role::Worker);
+    let is_stalled = async || {
+        let status = new.status().await.unwrap();
+        status.len() == 1 && status[0].version == 2 && status[0].state == "stalled"
+    };
+    eventually("it is told", &is_stalled).await;
+    let error = new.status().await.unwrap().remove(0).error.unwrap();
+    assert!(error.contains("while building a new version"), "{error}");
+    // The old program goes on with what it has.
+    let last = world.append(history.more(300)).await;
+    eventually("the old one goes on", async || old.status().await.unwrap()[0].position == last + 1)
+        .await;
+    assert!(is_stalled().await);
+    assert!(new.retry("numbered").await.unwrap());
+    eventually("it has tried again", &is_stalled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,15 +99,8 @@ async fn crash(
 
 async fn until_written(server: &Server, start: i64, kind: &str) {
     for _ in 0..20_000 {
-        let written: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM nexplane.log_events WHERE position >= $1 AND type = $2)",
-        )
-        .bind(start)
-        .bind(kind)
-        .fetch_one(server.database().pool())
-        .await
-        .unwrap();
-        if written {
+        let pool = server.database().pool();
+        if nexplane_store::testing::has_event(pool, start, kind).await.unwrap() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -189,10 +189,7 @@ impl Server {
 
     /// How many events the log has.
     pub async fn events(&self) -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM nexplane.log_events")
-            .fetch_one(self.database.pool())
-            .await
-            .unwrap()
+        nexplane_store::testing::event_count(self.database.pool()).await.unwrap()
     }
 }
 

@@ -221,10 +221,8 @@ async fn a_new_password_is_handed_over_once_and_to_the_requester_only() {
     // Nowhere else: not in the change, its events, nor the log.
     let shown = operator.change(&id(&complete)).await.to_string();
     assert!(!shown.contains(&value));
-    let events: Vec<String> = sqlx::query_scalar("SELECT record FROM nexplane.log_events")
-        .fetch_all(server.database().pool())
-        .await
-        .unwrap();
+    let pool = server.database().pool();
+    let events = nexplane_store::testing::event_records(pool).await.unwrap();
     assert!(!events.iter().any(|event| event.contains(&value)));
 
     let rollback = stage.rolled_back(&id(&complete)).await;

@@ -18,7 +18,10 @@
 //! can also play the target of the PostgreSQL connector: [`TargetServer`]. Roles belong to the whole
 //! cluster: tests that make some give them names with [`TargetServer::role`].
 
+mod events;
 mod generation;
+
+pub use events::{event_count, event_records, has_event};
 
 use std::thread;
 use std::time::Duration;
