@@ -6,6 +6,15 @@
 //!
 //! Needs `chromium` and `chromedriver`, the server and agent executables and the compiled dashboard:
 //! `cargo build -p nexplane-server -p nexplane-agent && frontend/build`.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::pedantic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a helper of tests may fail like a test"
+)]
 
 mod browser;
 mod browser_change;
