@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use nexplane_core::api::{ChangeState, ChangeView, Page, StepState};
-use nexplane_core::id::{AssetId, ChangeId};
+use nexplane_core::api::{ChangeState, ChangeView, Page};
+use nexplane_core::id::ChangeId;
 use nexplane_projections::changes::{self, ChangeFilter, ChangeOrder};
 use nexplane_projections::{QueryError, approvals, risk};
 
