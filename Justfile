@@ -25,6 +25,10 @@ test *args: web
     cargo test --workspace --doc --quiet
     cargo nextest run --workspace "$@"
 
+# The dashboard's journeys in a real Chromium. Not part of `just test` yet: see CONTRIBUTING.md.
+test-browser *args: web
+    cargo nextest run --workspace --ignore-default-filter -E 'test(/^browser_/)' "$@"
+
 # Everything a machine can judge without running the product.
 lint: fmt-check clippy deny wasm-check
 

@@ -180,7 +180,8 @@ impl Browser {
 
     /// Runs a script and gives what it returns, as text.
     pub async fn script(&self, script: &str) -> String {
-        self.driver.execute(script, Vec::new()).await.unwrap().json().to_string()
+        let arguments: Vec<serde_json::Value> = Vec::new();
+        self.driver.execute(script, arguments).await.unwrap().json().to_string()
     }
 
     /// What went wrong on this page since it was loaded.

@@ -1,6 +1,8 @@
 //! The real server as a process: empty (`nexplane up`), or with people, targets and changes
 //! (`nexplane demo`).
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -37,8 +39,7 @@ impl Sandbox {
     async fn start(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // PostgreSQL runs as a user of its own, who has to get through.
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(dir.path(), open).unwrap();
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let log = dir.path().join("server.log");
         let mut child = Command::new(executable())
             .args(arguments)

@@ -168,7 +168,7 @@ pub fn assert_same(left: &[(String, Vec<String>)], right: &[(String, Vec<String>
 }
 
 /// Waits for something that happens soon, at most 30 s.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + LONG;
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "did not happen within 30 s: {what}");
