@@ -24,7 +24,9 @@ pub fn router() -> Router {
 
 async fn file(uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');
-    let mut response = if path.starts_with("assets/") {
+    // The page of an asset has an address below /assets too; files have a dot in their name.
+    let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.'));
+    let mut response = if is_file && path.starts_with("assets/") {
         match asset(path, &headers) {
             Some(response) => response,
             None => StatusCode::NOT_FOUND.into_response(),
