@@ -203,8 +203,9 @@ where
     fn from(error: StreamError<R>) -> Self {
         match error {
             StreamError::Rejected(rejection) => Self::from_rejection(rejection),
+            // RFC 9110, 13.1.1: what If-Match asked for is a precondition.
             StreamError::Stale { expected, actual } => Self::new(
-                StatusCode::CONFLICT,
+                StatusCode::PRECONDITION_FAILED,
                 "conflict.version",
                 format!(
                     "It is at version {actual} now, not {expected}. Reload it, look at what changed, and try again."

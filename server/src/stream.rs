@@ -25,6 +25,9 @@ pub struct Request {
     pub causation: Uuid,
     /// The stream version that the caller saw (`If-Match`).
     pub if_match: Option<u64>,
+    /// It may have been made before. A refusal is then looked at twice: what stands in the way may
+    /// be what the same request did the first time.
+    pub repeated: bool,
 }
 
 impl Request {
@@ -39,6 +42,7 @@ impl Request {
             correlation,
             causation: cause,
             if_match: None,
+            repeated: true,
         }
     }
 
@@ -53,6 +57,7 @@ impl Request {
             correlation: id,
             causation: id,
             if_match: None,
+            repeated: false,
         }
     }
 
@@ -195,20 +200,33 @@ where
         attempt += 1;
         let loaded =
             load::<D>(log, stream).await.map_err(|source| StreamError::Read { stream, source })?;
-        if let Some(expected) = request.if_match.filter(|expected| *expected != loaded.version) {
-            return Err(StreamError::Stale { expected, actual: loaded.version });
-        }
-        let asked = Asked { by: request.by.clone(), at: request.at, command: command.clone() };
-        let events = D::decide(&loaded.state, asked).map_err(StreamError::Rejected)?;
-        if events.is_empty() {
-            let Loaded { state, version } = loaded;
-            return Ok(Done { state, version, position: None, events });
-        }
+        let Loaded { state, version } = loaded;
+        let decided = match request.if_match {
+            Some(expected) if expected != version => {
+                Err(StreamError::Stale { expected, actual: version })
+            }
+            Some(_) | None => {
+                let (by, at, command) = (request.by.clone(), request.at, command.clone());
+                D::decide(&state, Asked { by, at, command }).map_err(StreamError::Rejected)
+            }
+        };
+        let events = match decided {
+            Ok(events) if !events.is_empty() => events,
+            nothing => {
+                let position = written(log, request)
+                    .await
+                    .map_err(|source| StreamError::Append { stream, source })?;
+                if position.is_none() {
+                    nothing?;
+                }
+                return Ok(Done { state, version, position, events: Vec::new() });
+            }
+        };
         let append = Append {
             command: request.command,
             request_hash: request.hash,
             stream,
-            expected_version: loaded.version,
+            expected_version: version,
             guards: guards.clone(),
             events: events.iter().map(|event| new_event(event.clone().into())).collect(),
             actor: request.by.actor,
@@ -226,8 +244,8 @@ where
                 return Ok(Done { state, version, position, events });
             }
             Ok(appended) => {
-                let version = loaded.version + events.len() as u64;
-                let state = events.iter().fold(loaded.state, |state, event| {
+                let version = version + events.len() as u64;
+                let state = events.iter().fold(state, |state, event| {
                     D::evolve(state, event, request.by.actor, request.at)
                 });
                 let position = Some(appended.last_position);
@@ -238,12 +256,21 @@ where
             {
                 tokio::time::sleep(Duration::from_millis(u64::from(attempt))).await;
             }
-            Err(AppendError::Conflict { expected, actual, .. }) => {
+            Err(AppendError::Conflict { expected, actual, .. }) if request.if_match.is_some() => {
                 return Err(StreamError::Stale { expected, actual });
             }
             Err(source) => return Err(StreamError::Append { stream, source }),
         }
     }
+}
+
+/// Where the events of a repeated request are, if its first time wrote any.
+pub async fn written(log: &Log, request: &Request) -> Result<Option<u64>, AppendError> {
+    if !request.repeated {
+        return Ok(None);
+    }
+    let written = log.written(request.command, request.hash).await?;
+    Ok(written.map(|appended| appended.last_position))
 }
 
 fn new_event(event: Event) -> NewEvent {

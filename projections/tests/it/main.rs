@@ -14,6 +14,7 @@ mod changes;
 mod history;
 mod inventory;
 mod lease;
+mod order;
 mod rebuild;
 mod runner;
 mod stall;

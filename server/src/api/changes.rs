@@ -81,17 +81,8 @@ pub async fn draft(
     let draft = resolve(&app, body).await?;
     let change = ChangeId(request.command.0);
     let command = ChangeCommand::Draft { draft, rollback_of: None };
-    let position = match stream::execute::<Change>(&app.log, change.into(), &request, command).await
-    {
-        // The same request again: a crash took its answer away, or it is being answered now. The
-        // read model may not have the change yet.
-        Err(stream::StreamError::Rejected(ChangeRejection::Exists)) => {
-            let head = app.log.head().await.map_err(ApiError::unavailable)?;
-            head.next_position.checked_sub(1)
-        }
-        other => other?.position,
-    };
-    let mut response = show(&app, &caller, change, StatusCode::CREATED, position).await?;
+    let done = stream::execute::<Change>(&app.log, change.into(), &request, command).await?;
+    let mut response = show(&app, &caller, change, StatusCode::CREATED, done.position).await?;
     if let Ok(location) = HeaderValue::try_from(format!("/api/v1/change-requests/{change}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -178,7 +169,9 @@ pub async fn plan(
     Id(id): Id<ChangeId>,
 ) -> ApiResult<Response> {
     let state = load(&app, id).await?.state;
-    may_plan(&state, &request.by)?;
+    if let Err(no) = may_plan(&state, &request.by) {
+        return unless_done(&app, &caller, &request, id, no.into()).await;
+    }
     let plan = make_plan(&app, id, &state, &request).await?;
     let command = ChangeCommand::RecordPlan { plan: Box::new(plan) };
     tell(&app, &caller, &request, id, command).await
@@ -311,13 +304,17 @@ pub async fn execute(
     Id(id): Id<ChangeId>,
 ) -> ApiResult<Response> {
     let state = load(&app, id).await?.state;
-    let approval = may_execute(&state, &request.by, request.at)?;
+    let approval = match may_execute(&state, &request.by, request.at) {
+        Ok(approval) => approval,
+        Err(no) => return unless_done(&app, &caller, &request, id, no.into()).await,
+    };
     let plan = &approval.submission.plan;
     // A rollback compares with what its step left behind, right before it undoes it.
     if approval.submission.subject.rollback_of.is_none() {
         let moved = app.planner.moved(id, plan, &request).await?;
         if !moved.is_empty() {
-            return Err(ChangeRejection::PlanMoved { moved: moved.join(", ") }.into());
+            let no = ChangeRejection::PlanMoved { moved: moved.join(", ") };
+            return unless_done(&app, &caller, &request, id, no.into()).await;
         }
     }
     let run = RunId(Uuid::now_v7());
@@ -346,7 +343,14 @@ pub async fn rollback(
             .collect(),
         None => Vec::new(),
     };
-    let execution = may_roll_back(&original, &request.by, &later)?;
+    let change = ChangeId(request.command.0);
+    let execution = match may_roll_back(&original, &request.by, &later) {
+        Ok(execution) => execution,
+        Err(no) => {
+            let answer = unless_done(&app, &caller, &request, change, no.into()).await?;
+            return Ok((StatusCode::CREATED, answer).into_response());
+        }
+    };
     let subject = &execution.subject;
     let draft = Draft {
         title: format!("Roll back: {}", subject.draft.title).chars().take(200).collect(),
@@ -354,13 +358,9 @@ pub async fn rollback(
         window: None,
         ..subject.draft.clone()
     };
-    let change = ChangeId(request.command.0);
     let request = Request { if_match: None, ..request };
     let command = ChangeCommand::Draft { draft, rollback_of: Some(id) };
-    match stream::execute::<Change>(&app.log, change.into(), &request, command).await {
-        Ok(_) | Err(stream::StreamError::Rejected(ChangeRejection::Exists)) => {}
-        Err(error) => return Err(error.into()),
-    }
+    stream::execute::<Change>(&app.log, change.into(), &request, command).await?;
     let state = load(&app, change).await?.state;
     let plan = make_plan(&app, change, &state, &request).await?;
     let planned = request.also("plan");
@@ -444,6 +444,21 @@ async fn tell(
     let done: Done<Change> =
         stream::execute::<Change>(&app.log, id.into(), request, command).await?;
     show(app, caller, id, StatusCode::OK, done.position).await
+}
+
+/// Answers a request that cannot be carried out: with the change when it is because the same request
+/// was carried out before, otherwise with the error.
+async fn unless_done(
+    app: &App,
+    caller: &Caller,
+    request: &Request,
+    id: ChangeId,
+    error: ApiError,
+) -> ApiResult<Response> {
+    match stream::written(&app.log, request).await? {
+        Some(position) => show(app, caller, id, StatusCode::OK, Some(position)).await,
+        None => Err(error),
+    }
 }
 
 /// The change as its read model says, once that contains `position`.

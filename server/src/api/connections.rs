@@ -9,7 +9,7 @@ use nexplane_core::api::{
     ConnectionView, DiscoverResult, EditConnectionRequest, FieldError, NewConnectionRequest, Page,
     TestResult,
 };
-use nexplane_core::connection::{Connection, ConnectionCommand, Purpose};
+use nexplane_core::connection::{Connection, ConnectionCommand, ConnectionState, Purpose};
 use nexplane_core::host::{Host, HostState};
 use nexplane_core::id::{ConnectionId, HostId, SecretId};
 use nexplane_core::plan::Check;
@@ -60,13 +60,11 @@ pub async fn add(
             ApiError::invalid_field("/type", format!("use one of {}", known.join(", ")))
         })?;
     check(connector, &body.credentials)?;
-    if inventory::connection_by_name(&app.pool, &body.name).await?.is_some() {
-        return Err(ApiError::conflict(
-            "connection.name_taken",
-            format!("There is a connection called '{}' already. Choose another name.", body.name),
-        ));
-    }
     let id = ConnectionId(request.command.0);
+    if let Some(position) = stream::written(&app.log, &request).await? {
+        return show(&app, id, StatusCode::CREATED, Some(position)).await;
+    }
+    name_is_free(&app, &body.name, id).await?;
     let (settings, secret) = seal(&app, id, connector, &body.credentials).await?;
     let command = ConnectionCommand::Create {
         name: body.name,
@@ -76,12 +74,26 @@ pub async fn add(
         credentials: Some(secret),
         host: None,
     };
-    match stream::execute::<Connection>(&app.log, id.into(), &request, command).await {
-        Ok(done) => show(&app, id, StatusCode::CREATED, done.position).await,
-        Err(error) => {
-            app.vault.delete(&connection_owner(id), secret).await?;
-            Err(error.into())
-        }
+    let done = stream::execute::<Connection>(&app.log, id.into(), &request, command).await;
+    // The same request at the same moment sealed one of its own.
+    let in_use = matches!(&done, Ok(done) if uses(&done.state, secret));
+    if !in_use {
+        app.vault.delete(&connection_owner(id), secret).await?;
+    }
+    show(&app, id, StatusCode::CREATED, done?.position).await
+}
+
+fn uses(state: &ConnectionState, secret: SecretId) -> bool {
+    matches!(state, ConnectionState::Active(active) if active.credentials == Some(secret))
+}
+
+async fn name_is_free(app: &App, name: &str, id: ConnectionId) -> ApiResult<()> {
+    match inventory::connection_by_name(&app.pool, name).await? {
+        Some(other) if other.id != id => Err(ApiError::conflict(
+            "connection.name_taken",
+            format!("There is a connection called '{name}' already. Choose another name."),
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -94,12 +106,17 @@ pub async fn edit(
 ) -> ApiResult<Response> {
     let active = app.targets.connection(id).await?;
     let EditConnectionRequest { name, environment, credentials } = body;
+    if let Some(name) = &name {
+        name_is_free(&app, name, id).await?;
+    }
     let mut position = None;
-    let mut tell = async |purpose: &str, command| -> ApiResult<()> {
-        let asked = Request { if_match: request.if_match, ..request.also(purpose) };
+    // The first command moves the version, and the others are of the same request.
+    let mut if_match = request.if_match;
+    let mut tell = async |purpose: &str, command| -> ApiResult<ConnectionState> {
+        let asked = Request { if_match: if_match.take(), ..request.also(purpose) };
         let done = stream::execute::<Connection>(&app.log, id.into(), &asked, command).await?;
         position = done.position.or(position);
-        Ok(())
+        Ok(done.state)
     };
     if let Some(credentials) = credentials {
         let connector = app
@@ -108,21 +125,17 @@ pub async fn edit(
             .connector(&active.connector)
             .ok_or_else(|| OpenError::NoConnector(active.connector.clone()))?;
         check(connector, &credentials)?;
-        let (settings, credentials) = seal(&app, id, connector, &credentials).await?;
-        tell("credentials", ConnectionCommand::ReplaceCredentials { settings, credentials })
-            .await?;
-        if let Some(old) = active.credentials {
-            app.vault.delete(&connection_owner(id), old).await?;
+        let (settings, secret) = seal(&app, id, connector, &credentials).await?;
+        let command = ConnectionCommand::ReplaceCredentials { settings, credentials: secret };
+        let replaced = tell("credentials", command).await;
+        let in_use = matches!(&replaced, Ok(state) if uses(state, secret));
+        let unused = if in_use { active.credentials } else { Some(secret) };
+        if let Some(unused) = unused {
+            app.vault.delete(&connection_owner(id), unused).await?;
         }
+        replaced?;
     }
     if let Some(name) = name {
-        let taken = inventory::connection_by_name(&app.pool, &name).await?;
-        if taken.is_some_and(|other| other.id != id) {
-            return Err(ApiError::conflict(
-                "connection.name_taken",
-                format!("There is a connection called '{name}' already. Choose another name."),
-            ));
-        }
         tell("rename", ConnectionCommand::Rename { name }).await?;
     }
     if let Some(environment) = environment {

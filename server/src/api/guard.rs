@@ -120,6 +120,9 @@ async fn admit(
         Remembered::Answered(response) => Ok(response),
         Remembered::New(seed) => {
             ask.command = CommandId(seed);
+            // Who came first is not who is first to append. And a secret is handed over once, also to
+            // the same request.
+            ask.repeated = !policy.secret_answer;
             ask.correlation = seed;
             ask.causation = seed;
             parts.extensions.insert(ask);
@@ -199,6 +202,8 @@ fn min_position(headers: &HeaderMap) -> ApiResult<Option<u64>> {
 
 enum Remembered {
     Answered(Response),
+    /// No answer is known. The same request may be at work at this moment, or its first time was cut
+    /// off by a crash.
     New(Uuid),
 }
 

@@ -103,8 +103,16 @@ pub async fn edit_asset(
         environment: environment.or(old.environment),
     };
     // What was merged is of the version that was read.
-    let request = Request { if_match: request.if_match.or(Some(loaded.version)), ..request };
-    let done = stream::execute::<Asset>(&app.log, id.into(), &request, command).await?;
+    let merged = Request { if_match: request.if_match.or(Some(loaded.version)), ..request.clone() };
+    let done = match stream::execute::<Asset>(&app.log, id.into(), &merged, command).await {
+        Err(stream::StreamError::Stale { .. }) if request.if_match.is_none() => {
+            return Err(ApiError::conflict(
+                "conflict.version",
+                "Somebody edited it at the same moment. Reload it and try again.",
+            ));
+        }
+        done => done?,
+    };
     show_asset(&app, id, done.position).await
 }
 

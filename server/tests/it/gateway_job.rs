@@ -105,6 +105,8 @@ async fn an_order_for_a_host_that_is_away_is_withdrawn_and_can_be_given_again() 
     let agent = rig.agent("web-1").await;
     let host = agent.host;
     let order = agent.apply(CONTENT, &motd("new\n"));
+    // Who never came does not go.
+    rig.registry.until_told(host, "online").await;
     let (root, config, enrolment) = agent.stop().await;
     rig.registry.until_told(host, "offline").await;
     let dispatcher = rig.gateway.dispatcher();
@@ -113,7 +115,8 @@ async fn an_order_for_a_host_that_is_away_is_withdrawn_and_can_be_given_again() 
 
     let agent = Agent::start(root, config, enrolment).await;
     assert_eq!(agent.host, host);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // A poll that is held brought no order.
+    until("the poll is held", || rig.gateway.held_polls() == 1).await;
     assert_eq!(agent.read("etc/motd"), "hello\n", "a withdrawn order never happens");
     let applied = run(&rig, host, order, "apply").await;
     assert!(matches!(applied.result, JobResult::Applied { .. }));

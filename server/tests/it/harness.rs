@@ -284,22 +284,29 @@ impl Shop {
     pub async fn connect(server: &Server, environment: &str) -> Self {
         let target = TargetServer::new().await;
         let name = format!("shop-{}", target.database().trim_start_matches("t_"));
+        let mut shop = Self { target, connection: String::new() };
         let body = json!({
             "name": name,
             "type": "postgres",
             "environment": environment,
-            "credentials": {
-                "host": target.host(),
-                "port": target.port(),
-                "database": target.database(),
-                "username": target.username(),
-                "password": target.password(),
-                "ssl_mode": "verify-full",
-                "ca_certificate": target.ca_pem(),
-            },
+            "credentials": shop.credentials(),
         });
         let added = server.admin.post("/connections", body).await.is(201);
-        Self { target, connection: text(&added["id"]) }
+        shop.connection = text(&added["id"]);
+        shop
+    }
+
+    /// What a connection to it needs.
+    pub fn credentials(&self) -> Value {
+        json!({
+            "host": self.target.host(),
+            "port": self.target.port(),
+            "database": self.target.database(),
+            "username": self.target.username(),
+            "password": self.target.password(),
+            "ssl_mode": "verify-full",
+            "ca_certificate": self.target.ca_pem(),
+        })
     }
 
     /// Makes roles that log in with their name as password, and finds them.

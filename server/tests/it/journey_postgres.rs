@@ -278,7 +278,7 @@ async fn who_edits_an_old_version_hears_of_it() {
     };
     let edited = edit("First").await;
     assert_eq!(edited.json["title"], "First");
-    edit("Second").await.refused(409, "conflict.version");
+    edit("Second").await.refused(412, "conflict.version");
     assert_eq!(operator.change(&change).await["title"], "First");
 
     // A read that wants the edit has it, and says of which position it is.

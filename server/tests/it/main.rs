@@ -22,3 +22,4 @@ mod golden;
 mod harness;
 mod journey_host;
 mod journey_postgres;
+mod repeated;

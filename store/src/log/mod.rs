@@ -42,7 +42,7 @@ mod subscription;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexplane_core::id::StreamId;
+use nexplane_core::id::{CommandId, StreamId};
 use nexplane_core::time::Timestamp;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc, oneshot, watch};
@@ -217,6 +217,28 @@ impl Log {
             .send(Request { prepared, answer, permits })
             .map_err(|_| AppendError::Closed)?;
         answered.await.map_err(|_| AppendError::Closed)?
+    }
+
+    /// Where the events of a command are, if it was written before; to be asked when a command that
+    /// may be a repetition is refused, because its own first time may be the reason.
+    ///
+    /// # Errors
+    /// [`AppendError::KeyReused`] when the id was used with another request hash, as `append` would
+    /// answer.
+    pub async fn written(
+        &self,
+        command: CommandId,
+        request_hash: [u8; 32],
+    ) -> Result<Option<Appended>, AppendError> {
+        let written = read::command(&self.0.pool, command)
+            .await
+            .map_err(|error| AppendError::Unavailable(Arc::new(error)))?;
+        let Some(written) = written else { return Ok(None) };
+        if written.request_hash != request_hash {
+            return Err(AppendError::KeyReused);
+        }
+        let (first_position, last_position) = (written.first_position, written.last_position);
+        Ok(Some(Appended { first_position, last_position, duplicate: true }))
     }
 
     /// Reads where the log is now, from the database.

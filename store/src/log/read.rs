@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nexplane_core::id::StreamId;
+use nexplane_core::id::{CommandId, StreamId};
 use nexplane_core::record::{self, BadRecord, LeafHash, Record};
 use nexplane_core::time::Timestamp;
 use sqlx::postgres::PgPool;
@@ -55,6 +55,13 @@ pub enum ReadError {
     /// The log was closed while a subscription waited.
     #[error("the event log is closed")]
     Closed,
+}
+
+/// A command as the log remembers it.
+pub(super) struct Written {
+    pub request_hash: Vec<u8>,
+    pub first_position: u64,
+    pub last_position: u64,
 }
 
 /// Contiguous events and the incarnation they belong to.
@@ -185,6 +192,28 @@ pub(super) async fn version(pool: &PgPool, stream: StreamId) -> Result<u64, Read
             .fetch_optional(pool)
             .await?;
     Ok(version.map_or(Ok(0), unsigned)?)
+}
+
+/// The request hash and the positions that a command id was written with.
+pub(super) async fn command(
+    pool: &PgPool,
+    command: CommandId,
+) -> Result<Option<Written>, sqlx::Error> {
+    let row: Option<(Vec<u8>, i64, i64)> = sqlx::query_as(
+        "SELECT request_hash, first_position, last_position \
+         FROM nexplane.log_commands WHERE command_id = $1",
+    )
+    .bind(command.0)
+    .fetch_optional(pool)
+    .await?;
+    row.map(|(request_hash, first, last)| {
+        Ok(Written {
+            request_hash,
+            first_position: unsigned(first)?,
+            last_position: unsigned(last)?,
+        })
+    })
+    .transpose()
 }
 
 pub(super) async fn position_at(pool: &PgPool, at: Timestamp) -> Result<Option<u64>, ReadError> {
