@@ -65,8 +65,7 @@ pub async fn open(options: &Options) -> anyhow::Result<Opened> {
     let log = Log::open(pool.clone(), target, LogOptions::default())
         .await
         .context("cannot open the event log")?;
-    let keyring = keyring(&data_dir)?;
-    let vault = Vault::new(SecretStore::new(Arc::new(keyring)), pool.clone());
+    let vault = Vault::new(secret_store(&data_dir)?, pool.clone());
     let directory = Directory::new(pool.clone());
     let jwt = key(&directory, &vault, "jwt", || Ok(JwtKey::generate())).await?;
     let jwt = JwtKey::from_pkcs8(&jwt)
@@ -101,16 +100,25 @@ async fn private(data_dir: &Path) -> anyhow::Result<(PgConnectOptions, Option<Cl
     }
 }
 
-/// The key-encryption keys: `NEXPLANE_KEK`, or a file in the data directory that is made once.
-fn keyring(data_dir: &Path) -> anyhow::Result<Keyring> {
+/// With the key-encryption keys of `NEXPLANE_KEK`, or of a file in the data directory that is made
+/// once.
+fn secret_store(data_dir: &Path) -> anyhow::Result<SecretStore> {
     match std::env::var("NEXPLANE_KEK") {
-        Ok(text) => Keyring::parse(&text).context("NEXPLANE_KEK cannot be used"),
+        Ok(text) => {
+            let keyring = Keyring::parse(&text).context("NEXPLANE_KEK cannot be used")?;
+            Ok(SecretStore::new(Arc::new(keyring)))
+        }
         Err(std::env::VarError::NotPresent) => {
-            let path = data_dir.join("kek");
-            Keyring::open(&path).with_context(|| format!("cannot use {}", path.display()))
+            let path = keyring_file(data_dir);
+            SecretStore::with_file(&path).with_context(|| format!("cannot use {}", path.display()))
         }
         Err(error) => bail!("NEXPLANE_KEK cannot be read: {error}"),
     }
+}
+
+/// Where the key-encryption keys are when they are not in the environment.
+pub fn keyring_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("kek")
 }
 
 /// A key of the installation, made the first time and kept encrypted in the database.

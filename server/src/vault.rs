@@ -44,6 +44,11 @@ impl Vault {
         Self { store, pool }
     }
 
+    /// The table itself, for work on its keys.
+    pub const fn store(&self) -> &SecretStore {
+        &self.store
+    }
+
     /// Encrypts and stores; the id is the only way back to it, together with the owner.
     pub async fn seal(
         &self,

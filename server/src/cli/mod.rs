@@ -3,6 +3,7 @@
 mod change;
 mod client;
 mod demo;
+mod keys;
 mod projections;
 mod up;
 mod user;
@@ -50,12 +51,16 @@ Without DATABASE_URL a private PostgreSQL runs in the data directory and stops w
     Migrate(Options),
     /// Draft, plan, submit, approve, execute, roll back and watch changes, over the API.
     Change(change::Args),
+    /// Show or renew the keys that encrypt stored secrets.
+    Keys(keys::Args),
     /// Show read models, or make one again from the log.
     Projections(projections::Args),
     /// Add people, or set a new password.
     User(user::UserArgs),
     /// Make API tokens.
     Token(user::TokenArgs),
+    /// Print the version.
+    Version,
 }
 
 /// Runs a command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not reachable.
@@ -66,9 +71,14 @@ pub async fn run() -> ExitCode {
         Command::Serve(options) => up::serve(options).await,
         Command::Migrate(options) => up::migrate(options).await,
         Command::Change(args) => return change::run(args).await,
+        Command::Keys(args) => keys::run(args).await,
         Command::Projections(args) => projections::run(args).await,
         Command::User(args) => user::run(args).await,
         Command::Token(args) => user::token(args).await,
+        Command::Version => {
+            say(concat!("nexplane ", env!("CARGO_PKG_VERSION")));
+            Ok(())
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,6 +12,7 @@
 mod architecture;
 mod authorisation;
 mod bad_input;
+mod command_line;
 mod crash;
 mod gateway_enroll;
 mod gateway_job;

@@ -147,6 +147,10 @@ impl Keyring {
         self.keys.contains_key(id)
     }
 
+    pub(super) fn ids(&self) -> impl Iterator<Item = &KeyId> {
+        self.keys.keys()
+    }
+
     pub(super) fn current_key(&self) -> Option<&Key> {
         self.keys.get(&self.current)
     }

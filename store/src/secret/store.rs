@@ -1,13 +1,15 @@
 //! The tables and what is sealed in them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use nexplane_core::id::SecretId;
 use sqlx::{Acquire, PgConnection, PgExecutor, PgPool, Postgres};
 use uuid::Uuid;
 
 use super::crypto::{self, CryptoError};
-use super::keyring::{KeyId, Keyring};
+use super::keyring::{KeyId, Keyring, KeyringError};
 use super::value::SecretBytes;
 
 /// The longest value: room for a certificate chain with its key. The table checks it too.
@@ -49,6 +51,18 @@ pub enum SecretError {
     },
 }
 
+/// One key-encryption key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    pub id: KeyId,
+    /// It wraps what is written from now on.
+    pub current: bool,
+    /// The keyring has it. Otherwise what it wraps cannot be opened.
+    pub present: bool,
+    /// Versions of secrets.
+    pub wraps: u64,
+}
+
 /// What a rotation of the key-encryption key did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KekRotation {
@@ -62,7 +76,9 @@ pub struct KekRotation {
 /// Seals values into the database and opens them again.
 #[derive(Debug, Clone)]
 pub struct SecretStore {
-    keyring: Arc<Keyring>,
+    keyring: Arc<RwLock<Arc<Keyring>>>,
+    /// Read again when a secret needs a key that the keyring does not have.
+    file: Option<Arc<Path>>,
 }
 
 /// One row of `secret_versions` with the columns of `secrets` that matter.
@@ -76,8 +92,36 @@ struct Row {
 }
 
 impl SecretStore {
+    /// With a keyring that stays as it is.
     pub fn new(keyring: Arc<Keyring>) -> Self {
-        Self { keyring }
+        Self { keyring: Arc::new(RwLock::new(keyring)), file: None }
+    }
+
+    /// With the keyring of a file, which is made when there is none ([`Keyring::open`]). A key that
+    /// is put into the file later is known here as soon as a secret needs it, and wraps what is
+    /// written from then on.
+    pub fn with_file(path: &Path) -> Result<Self, KeyringError> {
+        let keyring = Arc::new(RwLock::new(Arc::new(Keyring::open(path)?)));
+        Ok(Self { keyring, file: Some(path.into()) })
+    }
+
+    fn keyring(&self) -> Arc<Keyring> {
+        // A keyring is replaced as a whole, so it is whole whatever happened to the one who did it.
+        Arc::clone(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The keyring with this key, from the file if need be.
+    fn keyring_with(&self, id: &KeyId) -> Option<Arc<Keyring>> {
+        let known = self.keyring();
+        if known.contains(id) {
+            return Some(known);
+        }
+        let read = Arc::new(Keyring::open(self.file.as_deref()?).ok()?);
+        let found = read.contains(id);
+        if found {
+            *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&read);
+        }
+        found.then_some(read)
     }
 
     /// Stores a new secret of `owner`. `kind` and `name` are shown to people.
@@ -104,7 +148,7 @@ impl SecretStore {
         .bind(kind)
         .bind(name)
         .bind(FIRST)
-        .bind(self.keyring.current().as_str())
+        .bind(envelope.key_id.as_str())
         .bind(envelope.wrapped_key)
         .bind(envelope.sealed)
         .execute(executor)
@@ -142,7 +186,7 @@ impl SecretStore {
         )
         .bind(id.0)
         .bind(version)
-        .bind(self.keyring.current().as_str())
+        .bind(envelope.key_id.as_str())
         .bind(envelope.wrapped_key)
         .bind(envelope.sealed)
         .execute(&mut *transaction)
@@ -225,15 +269,42 @@ impl SecretStore {
     /// Wraps every data key with the current key-encryption key; values are not decrypted. May be
     /// interrupted and run again, also beside writers and a second rotation.
     pub async fn rotate_kek(&self, pool: &PgPool) -> Result<KekRotation, SecretError> {
+        let keyring = self.keyring();
         let mut rotation = KekRotation::default();
         let mut after = (Uuid::nil(), 0);
         loop {
             let mut transaction = pool.begin().await.map_err(failed("rotate the key"))?;
-            let last = self.rotate_batch(&mut transaction, after, &mut rotation).await?;
+            let last = self.rotate_batch(&mut transaction, &keyring, after, &mut rotation).await?;
             transaction.commit().await.map_err(failed("rotate the key"))?;
             let Some(last) = last else { return Ok(rotation) };
             after = last;
         }
+    }
+
+    /// Every key-encryption key of the keyring or of a stored secret, with the number of secret
+    /// versions that it wraps.
+    pub async fn keys_in_use(
+        &self,
+        executor: impl PgExecutor<'_>,
+    ) -> Result<Vec<KeyUse>, SecretError> {
+        let counted: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT key_id, count(*) FROM nexplane.secret_versions GROUP BY key_id",
+        )
+        .fetch_all(executor)
+        .await
+        .map_err(failed("count the keys in use"))?;
+        let keyring = self.keyring();
+        let mut uses: BTreeMap<KeyId, u64> = keyring.ids().map(|id| (id.clone(), 0)).collect();
+        for (id, count) in counted {
+            uses.insert(KeyId::from_column(id), count.unsigned_abs());
+        }
+        let known = |id: KeyId, wraps| KeyUse {
+            current: id == *keyring.current(),
+            present: keyring.contains(&id),
+            id,
+            wraps,
+        };
+        Ok(uses.into_iter().map(|(id, wraps)| known(id, wraps)).collect())
     }
 
     /// Key-encryption keys that some secret needs and that the keyring does not have: those
@@ -248,13 +319,15 @@ impl SecretStore {
                 .await
                 .map_err(failed("list the keys in use"))?;
         let used = used.into_iter().map(KeyId::from_column);
-        Ok(used.filter(|key| !self.keyring.contains(key)).collect())
+        let keyring = self.keyring();
+        Ok(used.filter(|key| !keyring.contains(key)).collect())
     }
 
     /// Rewraps the next rows after `after`; returns the last of them, nothing at the end.
     async fn rotate_batch(
         &self,
         connection: &mut PgConnection,
+        keyring: &Keyring,
         after: (Uuid, i32),
         rotation: &mut KekRotation,
     ) -> Result<Option<(Uuid, i32)>, SecretError> {
@@ -265,7 +338,7 @@ impl SecretStore {
              ORDER BY v.secret_id, v.version LIMIT $4
              FOR UPDATE OF v",
         )
-        .bind(self.keyring.current().as_str())
+        .bind(keyring.current().as_str())
         .bind(after.0)
         .bind(after.1)
         .bind(ROTATION_BATCH)
@@ -277,7 +350,7 @@ impl SecretStore {
             last = Some((secret, version));
             let id = SecretId(secret);
             let context = context(id, version, &owner);
-            let Ok(wrapped) = self.rewrap(id, &context, key_id, &wrapped) else {
+            let Ok(wrapped) = self.rewrap(keyring, id, &context, key_id, &wrapped) else {
                 if rotation.failed.last() != Some(&id) {
                     rotation.failed.push(id);
                 }
@@ -289,7 +362,7 @@ impl SecretStore {
             )
             .bind(secret)
             .bind(version)
-            .bind(self.keyring.current().as_str())
+            .bind(keyring.current().as_str())
             .bind(wrapped)
             .execute(&mut *connection)
             .await
@@ -301,13 +374,14 @@ impl SecretStore {
 
     fn rewrap(
         &self,
+        keyring: &Keyring,
         id: SecretId,
         context: &Context,
         key_id: String,
         wrapped: &[u8],
     ) -> Result<Vec<u8>, SecretError> {
         let key = self.unwrap_key(id, context, key_id, wrapped)?;
-        self.wrap(context, &key).map_err(|CryptoError| SecretError::Seal)
+        wrap(keyring, context, &key).map_err(|CryptoError| SecretError::Seal)
     }
 
     fn seal(
@@ -322,17 +396,14 @@ impl SecretStore {
             return Err(SecretError::TooLong { length, limit: VALUE_BYTES });
         }
         let context = context(id, version, owner);
+        let keyring = self.keyring();
         let sealed = || {
             let key = crypto::random_key()?;
             let sealed = crypto::seal(&key, &context.value, value.expose())?;
-            Ok(Envelope { wrapped_key: self.wrap(&context, &key)?, sealed })
+            let wrapped_key = wrap(&keyring, &context, &key)?;
+            Ok(Envelope { key_id: keyring.current().clone(), wrapped_key, sealed })
         };
         sealed().map_err(|CryptoError| SecretError::Seal)
-    }
-
-    fn wrap(&self, context: &Context, key: &crypto::Key) -> Result<Vec<u8>, CryptoError> {
-        let kek = self.keyring.current_key().ok_or(CryptoError)?;
-        crypto::seal(kek, &context.key, key.as_slice())
     }
 
     fn unwrap_key(
@@ -343,7 +414,8 @@ impl SecretStore {
         wrapped: &[u8],
     ) -> Result<crypto::Key, SecretError> {
         let key_id = KeyId::from_column(key_id);
-        let Some(kek) = self.keyring.key(&key_id) else {
+        let keyring = self.keyring_with(&key_id);
+        let Some(kek) = keyring.as_ref().and_then(|keyring| keyring.key(&key_id)) else {
             return Err(SecretError::MissingKey { id, key: key_id });
         };
         crypto::open(kek, &context.key, wrapped)
@@ -369,8 +441,14 @@ impl SecretStore {
     }
 }
 
+fn wrap(keyring: &Keyring, context: &Context, key: &crypto::Key) -> Result<Vec<u8>, CryptoError> {
+    let kek = keyring.current_key().ok_or(CryptoError)?;
+    crypto::seal(kek, &context.key, key.as_slice())
+}
+
 /// What goes into one row of `secret_versions`.
 struct Envelope {
+    key_id: KeyId,
     wrapped_key: Vec<u8>,
     sealed: Vec<u8>,
 }

@@ -157,6 +157,34 @@ async fn a_new_key_takes_over_and_the_old_one_can_go() {
 }
 
 #[tokio::test]
+async fn a_running_store_learns_of_a_new_key_from_the_file() {
+    let database = TestDatabase::new().await;
+    let pool = database.pool();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kek");
+    let running = SecretStore::with_file(&file).unwrap();
+    let id = put(&running, pool, OWNER, "from before").await;
+
+    Keyring::renew(&file).unwrap();
+    let rotating = SecretStore::with_file(&file).unwrap();
+    rotating.rotate_kek(pool).await.unwrap();
+    // The running store does not know the key that wraps it now, and looks.
+    assert_eq!(running.open(pool, id, OWNER).await.unwrap().expose(), b"from before");
+    put(&running, pool, OWNER, "from after").await;
+    let uses = running.keys_in_use(pool).await.unwrap();
+    let mut seen: Vec<_> = uses.iter().map(|key| (key.current, key.present, key.wraps)).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [(false, true, 0), (true, true, 2)]);
+
+    // A file that lost its key is no reason to forget the keys at hand.
+    std::fs::remove_file(&file).unwrap();
+    let other = put(&self::store(), pool, OWNER, "its key is nowhere").await;
+    let error = running.open(pool, other, OWNER).await.unwrap_err();
+    assert!(matches!(error, SecretError::MissingKey { .. }), "{error:?}");
+    assert_eq!(running.open(pool, id, OWNER).await.unwrap().expose(), b"from before");
+}
+
+#[tokio::test]
 async fn a_produced_secret_is_shown_once() {
     let database = TestDatabase::new().await;
     let (store, pool) = (store(), database.pool());
