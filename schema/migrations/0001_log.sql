@@ -2,9 +2,46 @@
 --
 -- One row of log_events is one event. Positions start at 0 and have no gaps: every append takes
 -- the one row of log_head first and gives it back at commit, so all appends are one serial
--- schedule. Nothing but append_batch() writes these tables.
+-- schedule. Nothing but append_batch() writes these tables, and nothing changes or removes an event:
+-- the roles below have no right to, and triggers refuse it to those who have every right. A superuser
+-- can switch triggers off; what he does then is found by `nexplane audit verify`.
 
 CREATE SCHEMA IF NOT EXISTS nexplane;
+
+-- Who may do what. None of these can log in: whoever applies this becomes a member of them, and the
+-- server takes one on for each of its connections. Roles belong to the whole PostgreSQL server, so
+-- another database may have made them.
+--
+--   nexplane_log_owner  owns the log's tables and functions
+--   nexplane_append     may call append_batch(), nothing else
+--   nexplane_app        reads the log, reads and writes everything that is not the log
+--   nexplane_seal       reads the log and adds checkpoints
+--   nexplane_read       reads the log, for audits
+DO $$
+DECLARE
+    role text;
+BEGIN
+    FOREACH role IN ARRAY ARRAY['nexplane_log_owner', 'nexplane_append', 'nexplane_app',
+        'nexplane_seal', 'nexplane_read']
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', role);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL; -- another database's migration was quicker
+            END;
+        END IF;
+        IF NOT pg_has_role(current_user, role, 'MEMBER') THEN
+            EXECUTE format('GRANT %I TO CURRENT_USER', role);
+        END IF;
+    END LOOP;
+END
+$$;
+
+GRANT USAGE ON SCHEMA nexplane
+    TO nexplane_log_owner, nexplane_append, nexplane_app, nexplane_seal, nexplane_read;
+GRANT CREATE ON SCHEMA nexplane TO nexplane_log_owner, nexplane_app; -- partitions, read models
+GRANT SELECT ON nexplane.migrations TO nexplane_app;
 
 CREATE TABLE nexplane.log_head (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -47,6 +84,37 @@ CREATE TABLE nexplane.log_commands (
     CHECK (first_position <= last_position)
 );
 
+-- Refuses to change or remove what was written. Its triggers are on every partition itself: row
+-- triggers that a partition gets from its parent go away when it is detached, and a TRUNCATE trigger
+-- of the parent does not protect its partitions. ENABLE ALWAYS also holds with
+-- session_replication_role = replica.
+CREATE FUNCTION nexplane.refuse_change() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION '% on %.%: the event log is only ever added to',
+        TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
+        USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
+CREATE FUNCTION nexplane.protect(protected regclass) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE ON %s
+        FOR EACH ROW EXECUTE FUNCTION nexplane.refuse_change()', protected);
+    EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON %s
+        FOR EACH STATEMENT EXECUTE FUNCTION nexplane.refuse_change()', protected);
+    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER refuse_change', protected);
+    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER refuse_truncate', protected);
+END
+$$;
+
+SELECT nexplane.protect('nexplane.log_commands');
+
 -- Makes the partition of the next position and the `ahead` after it, 1,000,000 positions each, and
 -- returns how many were missing. ATTACH waits for nobody who reads; CREATE ... PARTITION OF would.
 -- The unique index belongs to each partition, because one over all of them would have to contain
@@ -70,6 +138,9 @@ BEGIN
         EXECUTE format('CREATE TABLE nexplane.%I (LIKE nexplane.log_events INCLUDING ALL)', name);
         EXECUTE format('CREATE UNIQUE INDEX %I ON nexplane.%I (stream_id, version)',
             name || '_stream', name);
+        PERFORM nexplane.protect(format('nexplane.%I', name)::regclass);
+        EXECUTE format('GRANT SELECT ON nexplane.%I TO nexplane_app, nexplane_seal, nexplane_read',
+            name);
         EXECUTE format(
             'ALTER TABLE nexplane.log_events ATTACH PARTITION nexplane.%I FOR VALUES FROM (%s) TO (%s)',
             name, number * size, (number + 1) * size);
@@ -78,8 +149,6 @@ BEGIN
     RETURN made;
 END
 $$;
-
-SELECT nexplane.ensure_log_partitions(2);
 
 -- Appends a batch of commands, all at once or not at all, and answers for each of them:
 --
@@ -231,7 +300,32 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION nexplane.ensure_log_partitions(integer) FROM PUBLIC;
-REVOKE ALL ON FUNCTION nexplane.append_batch(
+-- From here on everything belongs to nexplane_log_owner, who cannot log in.
+DO $$
+DECLARE
+    thing text;
+BEGIN
+    FOREACH thing IN ARRAY ARRAY['TABLE nexplane.log_head', 'TABLE nexplane.log_events',
+        'TABLE nexplane.log_streams', 'TABLE nexplane.log_commands']
+    LOOP
+        EXECUTE format('ALTER %s OWNER TO nexplane_log_owner', thing);
+    END LOOP;
+    FOR thing IN
+        SELECT 'FUNCTION ' || p.oid::regprocedure FROM pg_proc p
+        WHERE p.pronamespace = 'nexplane'::regnamespace
+    LOOP
+        EXECUTE format('ALTER %s OWNER TO nexplane_log_owner', thing);
+        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', thing);
+    END LOOP;
+END
+$$;
+
+GRANT EXECUTE ON FUNCTION nexplane.ensure_log_partitions(integer) TO nexplane_append;
+GRANT EXECUTE ON FUNCTION nexplane.append_batch(
     uuid[], bytea[], text[], bigint[], timestamptz[], integer[], text[], bigint[], integer[], text[],
-    text[], bytea[]) FROM PUBLIC;
+    text[], bytea[]) TO nexplane_append;
+GRANT SELECT ON nexplane.log_head TO nexplane_append, nexplane_app, nexplane_seal, nexplane_read;
+GRANT SELECT ON nexplane.log_events, nexplane.log_streams, nexplane.log_commands
+    TO nexplane_app, nexplane_seal, nexplane_read;
+
+SELECT nexplane.ensure_log_partitions(2);

@@ -35,3 +35,6 @@ CREATE TABLE nexplane.secret_versions (
 );
 
 CREATE INDEX secret_versions_key_id ON nexplane.secret_versions (key_id);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON nexplane.secrets, nexplane.secret_versions
+    TO nexplane_app;

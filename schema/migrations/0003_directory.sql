@@ -78,3 +78,8 @@ CREATE TABLE nexplane.reactor (
     next_position  bigint NOT NULL
 );
 INSERT INTO nexplane.reactor (next_position) VALUES (0);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON nexplane.people, nexplane.sessions, nexplane.api_tokens,
+    nexplane.first_run, nexplane.requests, nexplane.installation, nexplane.run_leases,
+    nexplane.reactor
+    TO nexplane_app;

@@ -100,3 +100,7 @@ CREATE TABLE nexplane.agent_receipts (
     PRIMARY KEY (host_id, number)
 );
 CREATE INDEX agent_receipts_job ON nexplane.agent_receipts (job_id);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON nexplane.enrollment_tokens, nexplane.agent_certificates,
+    nexplane.agent_gateways, nexplane.agent_hosts, nexplane.agent_jobs, nexplane.agent_receipts
+    TO nexplane_app;

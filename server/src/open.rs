@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use nexplane_connectors::sdk::DigestKey;
-use nexplane_store::database::{Database, DatabaseOptions};
+use nexplane_store::database::{Database, DatabaseOptions, Role};
 use nexplane_store::embedded::{Cluster, ClusterOptions, EmbeddedError};
 use nexplane_store::log::{Log, LogOptions};
 use nexplane_store::secret::{Keyring, SecretStore};
@@ -57,12 +57,11 @@ pub async fn open(options: &Options) -> anyhow::Result<Opened> {
         None => private(&data_dir).await?,
     };
     let database_options = DatabaseOptions { max_connections: 32, ..DatabaseOptions::default() };
-    let database = Database::connect_with(target.clone(), &database_options)
+    let database = Database::open(target.clone(), &database_options)
         .await
         .context("cannot open the database")?;
-    database.migrate().await?;
     let pool = database.pool().clone();
-    let log = Log::open(pool.clone(), target, LogOptions::default())
+    let log = Log::open(pool.clone(), Role::Append.at(target), LogOptions::default())
         .await
         .context("cannot open the event log")?;
     let vault = Vault::new(secret_store(&data_dir)?, pool.clone());

@@ -8,6 +8,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::embedded::MINIMUM_MAJOR;
+use crate::log::protection;
 
 /// Everything that the schema `nexplane` consists of, in order. Applied ones never change.
 ///
@@ -18,6 +19,41 @@ pub fn migrations() -> Migrator {
     migrator.create_schema("nexplane");
     migrator.dangerous_set_table_name("nexplane.migrations");
     migrator
+}
+
+/// Whose rights a connection has. The login that connects is a member of these roles; the schema
+/// says what each may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Reads the log, reads and writes everything that is not the log.
+    App,
+    /// May append, nothing else.
+    Append,
+    /// Reads the log.
+    Read,
+    /// Reads the log and adds checkpoints of it.
+    Seal,
+}
+
+impl Role {
+    pub const ALL: [Self; 4] = [Self::App, Self::Append, Self::Read, Self::Seal];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::App => "nexplane_app",
+            Self::Append => "nexplane_append",
+            Self::Read => "nexplane_read",
+            Self::Seal => "nexplane_seal",
+        }
+    }
+
+    /// The same target with the rights of this role from the first statement on. A session can put
+    /// its role off again; where that matters, give the server a login that is a member of these
+    /// roles and of nothing else.
+    #[must_use]
+    pub fn at(self, target: PgConnectOptions) -> PgConnectOptions {
+        target.options([("role", self.name())])
+    }
 }
 
 /// How to connect.
@@ -59,6 +95,17 @@ pub enum DatabaseError {
 
     #[error("cannot bring the database's schema up to date")]
     Migrate(#[source] MigrateError),
+
+    #[error("cannot look at the protection of the event log")]
+    Inspect(#[source] sqlx::Error),
+
+    /// Somebody took something away that keeps the log as it is, or made it himself.
+    #[error(
+        "the event log of this database is not protected as it should be: {}. Find out who did that, \
+         run 'nexplane audit verify', and put it back as schema/migrations/0001_log.sql has it",
+        findings.join("; ")
+    )]
+    Unprotected { findings: Vec<String> },
 }
 
 /// A checked connection pool.
@@ -68,6 +115,26 @@ pub struct Database {
 }
 
 impl Database {
+    /// Connects as the server does: brings the schema up to date where the login may, checks that
+    /// the log is protected, and gives a pool with the rights of [`Role::App`].
+    pub async fn open(
+        target: PgConnectOptions,
+        options: &DatabaseOptions,
+    ) -> Result<Self, DatabaseError> {
+        let few = DatabaseOptions { max_connections: 1, ..options.clone() };
+        let owner = Self::connect_with(target.clone(), &few).await?;
+        let prepared = async {
+            owner.migrate().await?;
+            let findings = protection::findings(owner.pool()).await;
+            let findings = findings.map_err(DatabaseError::Inspect)?;
+            if findings.is_empty() { Ok(()) } else { Err(DatabaseError::Unprotected { findings }) }
+        };
+        let prepared = prepared.await;
+        owner.close().await;
+        prepared?;
+        Self::connect_with(Role::App.at(target), options).await
+    }
+
     /// Connects by URL. The URL may contain a password: it appears in no error.
     pub async fn connect(url: &str, options: &DatabaseOptions) -> Result<Self, DatabaseError> {
         let target = PgConnectOptions::from_str(url).map_err(DatabaseError::Url)?;
@@ -106,8 +173,29 @@ impl Database {
     /// Brings the schema up to date. Several processes may do so at once: an advisory lock lets
     /// one after the other in, and the later ones find nothing to do. An applied migration that
     /// has changed, or one that this program does not know, is an error.
+    ///
+    /// A login that may not change the schema is enough when there is nothing to change.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
+        if self.is_current().await {
+            return Ok(());
+        }
         migrations().run(&self.pool).await.map_err(DatabaseError::Migrate)
+    }
+
+    /// Whether exactly the migrations of this program are applied.
+    async fn is_current(&self) -> bool {
+        let applied: Result<Vec<(i64, Vec<u8>)>, _> = sqlx::query_as(
+            "SELECT version, checksum FROM nexplane.migrations WHERE success ORDER BY version",
+        )
+        .fetch_all(&self.pool)
+        .await;
+        let known = migrations();
+        applied.is_ok_and(|applied| {
+            applied
+                .iter()
+                .map(|(version, sum)| (*version, sum.as_slice()))
+                .eq(known.iter().map(|migration| (migration.version, migration.checksum.as_ref())))
+        })
     }
 
     /// Waits until all connections are given back, and closes them.

@@ -53,7 +53,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                     bail!("there is no data directory {}", data_dir.display());
                 }
                 let file = open::keyring_file(&data_dir);
-                Keyring::renew(&file).with_context(|| format!("cannot renew {}", file.display()))?;
+                Keyring::renew(&file)
+                    .with_context(|| format!("cannot renew {}", file.display()))?;
             }
             let opened = open::open(&options).await?;
             let rotated = rotate(&opened).await;

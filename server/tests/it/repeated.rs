@@ -106,7 +106,8 @@ async fn a_connection_is_made_once_with_one_set_of_credentials() {
 
     // All of an edit, or nothing of it: the version is asked about once.
     let path = format!("/connections/{}", id(&made));
-    let edit = json!({ "name": "renamed", "environment": "prod", "credentials": shop.credentials() });
+    let edit =
+        json!({ "name": "renamed", "environment": "prod", "credentials": shop.credentials() });
     let patch = |version: &str| {
         server.admin.request(Method::PATCH, &path).header("if-match", version).json(&edit)
     };

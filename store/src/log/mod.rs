@@ -36,6 +36,7 @@ mod append;
 mod appender;
 mod batch;
 mod poll;
+pub(crate) mod protection;
 mod read;
 mod subscription;
 

@@ -287,12 +287,11 @@ impl SecretStore {
         &self,
         executor: impl PgExecutor<'_>,
     ) -> Result<Vec<KeyUse>, SecretError> {
-        let counted: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT key_id, count(*) FROM nexplane.secret_versions GROUP BY key_id",
-        )
-        .fetch_all(executor)
-        .await
-        .map_err(failed("count the keys in use"))?;
+        let counted: Vec<(String, i64)> =
+            sqlx::query_as("SELECT key_id, count(*) FROM nexplane.secret_versions GROUP BY key_id")
+                .fetch_all(executor)
+                .await
+                .map_err(failed("count the keys in use"))?;
         let keyring = self.keyring();
         let mut uses: BTreeMap<KeyId, u64> = keyring.ids().map(|id| (id.clone(), 0)).collect();
         for (id, count) in counted {

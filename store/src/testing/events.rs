@@ -1,6 +1,6 @@
 //! Looking into the event table, for tests of other crates: only the store names it.
 
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 
 /// How many events the log has.
 pub async fn event_count(pool: &PgPool) -> Result<i64, sqlx::Error> {
@@ -23,4 +23,24 @@ pub async fn has_event(pool: &PgPool, from: i64, kind: &str) -> Result<bool, sql
     .bind(kind)
     .fetch_one(pool)
     .await
+}
+
+/// Does to the log what only a superuser can do: switches its protection off, runs the statements,
+/// and switches it on again, as somebody would who does not want to be noticed.
+pub async fn tamper(pool: &PgPool, statements: &str) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    let switch = |how: &str| {
+        format!(
+            "DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT oid FROM pg_class \
+             WHERE relnamespace = 'nexplane'::regnamespace AND relkind = 'r' \
+               AND EXISTS (SELECT FROM pg_trigger WHERE tgrelid = pg_class.oid \
+                   AND tgname = 'refuse_change') \
+             LOOP EXECUTE format('ALTER TABLE %s {how} TRIGGER refuse_change, {how} TRIGGER \
+             refuse_truncate', t); END LOOP; END $$"
+        )
+    };
+    for sql in [&switch("DISABLE"), statements, &switch("ENABLE ALWAYS")] {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
 }

@@ -8,6 +8,7 @@ use nexplane_core::actor::Actor;
 use nexplane_core::id::{ChangeId, CommandId, StreamId};
 use nexplane_core::record::{self, Record};
 use nexplane_core::time::Timestamp;
+use nexplane_store::database::Role;
 use nexplane_store::log::{
     Append, AppendError, Appended, Cursor, Log, LogOptions, NewEvent, Stored,
 };
@@ -29,7 +30,8 @@ impl Fixture {
 
     pub async fn with(options: LogOptions) -> Self {
         let database = TestDatabase::new().await;
-        let log = Log::open(database.pool().clone(), database.options(), options).await.unwrap();
+        let connect = Role::Append.at(database.options());
+        let log = Log::open(database.pool().clone(), connect, options).await.unwrap();
         Self { log, database }
     }
 
@@ -38,8 +40,9 @@ impl Fixture {
         Log::open(self.pool().clone(), self.connect(), LogOptions::default()).await.unwrap()
     }
 
+    /// As an appender connects.
     pub fn connect(&self) -> PgConnectOptions {
-        self.database.options()
+        Role::Append.at(self.database.options())
     }
 
     pub fn pool(&self) -> &PgPool {

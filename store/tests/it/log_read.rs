@@ -1,6 +1,7 @@
 //! Pages and streams; holes are errors.
 
 use nexplane_store::log::{READ_LIMIT, ReadError};
+use nexplane_store::testing::tamper;
 
 use crate::log_fixture::{Fixture, append, at, records, stream};
 
@@ -77,11 +78,9 @@ async fn a_moment_has_a_position() {
 async fn with_holes(positions: &[i64]) -> Fixture {
     let fixture = Fixture::new().await;
     fixture.log.append(append(stream(1), 0, 10)).await.unwrap();
-    sqlx::query("DELETE FROM nexplane.log_events WHERE position = ANY ($1)")
-        .bind(positions)
-        .execute(fixture.pool())
-        .await
-        .unwrap();
+    let list = positions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let delete = format!("DELETE FROM nexplane.log_events WHERE position IN ({list})");
+    tamper(fixture.pool(), &delete).await.unwrap();
     fixture
 }
 

@@ -15,6 +15,7 @@ mod log_contention;
 mod log_eventually;
 mod log_faults;
 mod log_fixture;
+mod log_protection;
 mod log_read;
 mod log_subscription;
 mod secret_store;
