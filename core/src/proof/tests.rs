@@ -1,0 +1,3 @@
+//! Published vectors and refusals. What holds for all trees is in `core/tests/proof`.
+
+mod tree;
