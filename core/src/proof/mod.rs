@@ -7,6 +7,8 @@
 //!
 //! | Module | Promises | Taken from |
 //! |---|---|---|
+//! | [`bundle`] | the records of a tile, as a file | C2SP tlog-tiles, "Log entries", with one difference that it explains |
+//! | [`tile`] | the tree as files that never change | C2SP tlog-tiles, "Merkle Tree" |
 //! | [`tree`] | roots, inclusion and consistency | RFC 9162 §2.1 |
 //!
 //! Everything that reads what came from outside is total: it answers with an error, whatever the
@@ -14,6 +16,8 @@
 //!
 //! Deliberately not here: storing and fetching, and keys.
 
+pub mod bundle;
+pub mod tile;
 pub mod tree;
 
 #[cfg(test)]

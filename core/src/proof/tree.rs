@@ -9,9 +9,10 @@
 //! | [`verify_consistency`] | §2.1.4.2 |
 //!
 //! Proofs are made from the hashes of complete subtrees ([`Node`]), which a closure reads from
-//! wherever they are: from memory, or from tiles. Whoever cannot read while
-//! it is asked takes the list of nodes first ([`inclusion_nodes`] and its like). Making and checking
-//! a proof costs O(log n) hashes. Sizes go to 2⁶³ ([`MAX_SIZE`]) and nothing overflows on the way.
+//! wherever they are: from memory, or from tiles ([`super::tile::reader`]). Whoever cannot read
+//! while it is asked takes the list of nodes first ([`inclusion_nodes`] and its like). Making and
+//! checking a proof costs O(log n) hashes. Sizes go to 2⁶³ ([`MAX_SIZE`]) and nothing overflows on
+//! the way.
 //!
 //! What a proof does not say: a proof of inclusion speaks about a root, not about the size. For some
 //! other sizes it leads to the same root by the same path, so the size must come from where the root

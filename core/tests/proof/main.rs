@@ -7,6 +7,7 @@
     reason = "this program only tests: what does not hold in its helpers either fails the test"
 )]
 
+mod tile;
 mod tree;
 
 use nexplane_core::proof::tree::{EMPTY_ROOT, Hash, Node, leaf_hash, node_hash};
