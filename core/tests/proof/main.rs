@@ -7,6 +7,8 @@
     reason = "this program only tests: what does not hold in its helpers either fails the test"
 )]
 
+#[cfg(feature = "proof")]
+mod note;
 mod tile;
 mod tree;
 
