@@ -10,6 +10,7 @@
 //! | [`id`], [`time`], [`actor`] | the words every other module uses |
 //! | [`canonical`] | one JSON text per value, for digests |
 //! | [`record`] | the bytes of one event in the log, and their leaf hash |
+//! | [`proof`] | Merkle tree, tiles, signed checkpoints: checking the log without trusting its server |
 //! | [`catalog`] | what connectors and actions say of themselves |
 //! | [`plan`] | steps, diff, fingerprints and the plan digest that approvals bind to |
 //! | [`job`] | orders to host agents and their receipts |
@@ -38,6 +39,7 @@ pub mod plan;
 pub mod policy;
 #[cfg(feature = "decide")]
 pub mod process;
+pub mod proof;
 pub mod record;
 pub mod risk;
 pub mod run;

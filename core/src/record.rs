@@ -6,15 +6,15 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::actor::Actor;
 use crate::id::StreamId;
+use crate::proof::tree;
 use crate::time::Timestamp;
 
 /// `SHA-256(0x00 || record)`: the Merkle leaf hash of RFC 9162 §2.1.1.
-pub type LeafHash = [u8; 32];
+pub type LeafHash = tree::Hash;
 
 /// Everything of a record but its `data`, in the order in which it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,8 +88,5 @@ pub fn decode(text: &str) -> Result<Record, BadRecord> {
 
 /// The leaf hash of a record's text.
 pub fn leaf_hash(text: &str) -> LeafHash {
-    let mut hash = Sha256::new();
-    hash.update([0]);
-    hash.update(text.as_bytes());
-    hash.finalize().into()
+    tree::leaf_hash(text.as_bytes())
 }
