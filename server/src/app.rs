@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nexplane_projections::Projections;
 use nexplane_store::log::Log;
+use nexplane_store::log::seal::{SealError, Seals};
 use sqlx::PgPool;
 
 use crate::auth::People;
@@ -27,6 +28,9 @@ impl std::fmt::Debug for App {
 pub struct Parts {
     pub pool: PgPool,
     pub log: Log,
+    pub seals: Seals,
+    /// The log's public key, when this server seals it.
+    pub log_key: Option<String>,
     pub projections: Projections,
     pub directory: Directory,
     pub people: People,
@@ -87,6 +91,15 @@ impl From<PlanError> for ApiError {
 impl From<crate::vault::VaultError> for ApiError {
     fn from(error: crate::vault::VaultError) -> Self {
         Self::internal(error)
+    }
+}
+
+impl From<SealError> for ApiError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Unavailable(error) => error.into(),
+            SealError::NotNewest { .. } | SealError::Forked { .. } => Self::internal(error),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`api`] | REST and WebSocket: one table of routes |
 //! | [`gateway`] | mutual TLS for host agents: enrolment, long-poll, jobs |
 //! | [`runtime`] | planning, execution, discovery, the reactor of process managers |
+//! | [`seal`] | signing the log's Merkle root |
 //! | [`stream`] | from a command to events in the log |
 //! | [`auth`], [`directory`] | who is asking; people's names, sessions, tokens |
 //! | [`vault`] | the secret table as the server uses it |
@@ -25,6 +26,7 @@ pub mod metrics;
 pub mod open;
 pub mod problem;
 pub mod runtime;
+pub mod seal;
 pub mod serve;
 pub mod stream;
 pub mod vault;

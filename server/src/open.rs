@@ -32,6 +32,8 @@ pub struct Opened {
     pub data_dir: PathBuf,
     pub pool: PgPool,
     pub log: Log,
+    /// The database as the login sees it, without a role.
+    pub target: PgConnectOptions,
     pub directory: Directory,
     pub vault: Vault,
     pub people: People,
@@ -61,7 +63,7 @@ pub async fn open(options: &Options) -> anyhow::Result<Opened> {
         .await
         .context("cannot open the database")?;
     let pool = database.pool().clone();
-    let log = Log::open(pool.clone(), Role::Append.at(target), LogOptions::default())
+    let log = Log::open(pool.clone(), Role::Append.at(target.clone()), LogOptions::default())
         .await
         .context("cannot open the event log")?;
     let vault = Vault::new(secret_store(&data_dir)?, pool.clone());
@@ -70,7 +72,7 @@ pub async fn open(options: &Options) -> anyhow::Result<Opened> {
     let jwt = JwtKey::from_pkcs8(&jwt)
         .map_err(|error| anyhow::anyhow!("the stored token key cannot be used: {error}"))?;
     let people = People::new(log.clone(), directory.clone(), Arc::new(jwt));
-    Ok(Opened { data_dir, pool, log, directory, vault, people, cluster })
+    Ok(Opened { data_dir, pool, log, target, directory, vault, people, cluster })
 }
 
 /// Starts the private cluster, or finds the one that a running server has open.

@@ -18,7 +18,9 @@ use crate::config::ServerOptions;
 use crate::hosts;
 use crate::metrics::Metrics;
 use crate::open::{self, Opened};
+use crate::problem::chain;
 use crate::runtime::{self, Discoverer, Engine, EngineOptions, Planner, Reactor, Targets};
+use crate::seal;
 use crate::stream;
 use crate::web;
 
@@ -97,9 +99,13 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let discoverer = Discoverer { targets: targets.clone(), log: log.clone(), pool: pool.clone() };
     let engine_options = EngineOptions { lease: options.lease(), ..EngineOptions::default() };
     let engine = Engine::new(pool.clone(), targets.clone(), engine_options);
+    let (seals, sealer) = seal::start(&opened).await?;
+    let log_key = sealer.as_ref().map(|sealer| sealer.key().verifier().to_string());
     let app = App::new(Parts {
         pool: pool.clone(),
         log: log.clone(),
+        seals,
+        log_key,
         projections: projections.clone(),
         directory: directory.clone(),
         people: people.clone(),
@@ -114,6 +120,14 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     });
 
     let tasks = TaskTracker::new();
+    if let Some(sealer) = sealer {
+        let stopping = stop.clone();
+        tasks.spawn(async move {
+            if let Err(error) = sealer.run(stopping).await {
+                tracing::error!(cause = %chain(&error), "the log is no longer sealed");
+            }
+        });
+    }
     let reactor = Reactor { pool: pool.clone(), log: log.clone(), engine, discoverer };
     tasks.spawn(reactor.run(stop.clone()));
     let service = api::router(&app).merge(web::router());

@@ -125,7 +125,8 @@ impl Database {
         let owner = Self::connect_with(target.clone(), &few).await?;
         let prepared = async {
             owner.migrate().await?;
-            let findings = protection::findings(owner.pool()).await;
+            let mut connection = owner.pool().acquire().await.map_err(DatabaseError::Inspect)?;
+            let findings = protection::findings(&mut connection).await;
             let findings = findings.map_err(DatabaseError::Inspect)?;
             if findings.is_empty() { Ok(()) } else { Err(DatabaseError::Unprotected { findings }) }
         };

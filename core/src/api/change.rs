@@ -373,3 +373,23 @@ pub struct EventView {
     pub change_request_id: Option<ChangeId>,
     pub data: Value,
 }
+
+/// Everything that is needed to check that a record is in the log, but the log's public key: that has
+/// to come from somewhere else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct EventProof {
+    pub position: u64,
+    /// The record's text, byte for byte what was hashed.
+    pub record: String,
+    /// `SHA-256(0x00 || record)`, hexadecimal.
+    pub leaf_hash: String,
+    /// How many events the tree has.
+    pub size: u64,
+    /// Of the tree, hexadecimal.
+    pub root: String,
+    /// Inclusion proof, RFC 9162 section 2.1.3: hashes in hexadecimal, from the leaf upwards.
+    pub path: Vec<String>,
+    /// Signed note (c2sp.org/signed-note) over origin, size and root.
+    pub checkpoint: String,
+}

@@ -7,6 +7,7 @@ mod connections;
 pub mod guard;
 mod inventory;
 mod live;
+mod log;
 mod names;
 mod openapi;
 pub mod people;
@@ -110,6 +111,15 @@ pub fn routes() -> Vec<Route> {
             .answers::<api::Page<api::EventView>>(),
         get("/audit", AUDITORS, inventory::audit, "Every event, newest first")
             .answers::<api::Page<api::EventView>>(),
+        get("/audit/events/{position}", AUDITORS, log::event, "One event")
+            .answers::<api::EventView>(),
+        get(
+            "/audit/events/{position}/proof",
+            AUDITORS,
+            log::proof,
+            "The proof that it is in the log",
+        )
+        .answers::<api::EventProof>(),
         post(
             "/auth/first-run",
             Public,
@@ -254,6 +264,24 @@ pub fn routes() -> Vec<Route> {
             .takes::<inventory::RevokeRequest>()
             .answers::<api::HostView>(),
         get("/live", Public, live::upgrade, "WebSocket with notices of what changed").status(101),
+        get(
+            "/log/checkpoint",
+            SignedIn,
+            log::checkpoint,
+            "The newest signed checkpoint of the log",
+        ),
+        get(
+            "/log/key",
+            SignedIn,
+            log::key,
+            "The log's public key, for comparing with a pinned one",
+        ),
+        get(
+            "/log/tile/{*path}",
+            AUDITORS,
+            log::tile,
+            "Tiles of the log's Merkle tree, as in c2sp.org/tlog-tiles",
+        ),
         get(
             "/projections",
             SignedIn,

@@ -1,13 +1,14 @@
 //! `keys`: the key-encryption keys of the secret table.
 
 use anyhow::{Context as _, bail};
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use comfy_table::Table;
 use nexplane_store::secret::Keyring;
 
 use super::{note, say};
 use crate::config::Options;
 use crate::open::{self, Opened};
+use crate::seal::{self, LogKey};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -17,10 +18,16 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the keys by their ids, and how many secrets each encrypts. No key is printed.
-    #[command(after_help = "Example:
-  nexplane keys show --data-dir ./data")]
+    /// Show the keys by their ids, and how many secrets each encrypts; or the log's public key.
+    #[command(after_help = "Examples:
+  nexplane keys show --data-dir ./data
+  nexplane keys show log > log.vkey    for 'nexplane audit verify'
+
+No secret key is ever printed.")]
     Show {
+        /// The keys that encrypt secrets, or the public key that verifies the event log.
+        #[arg(value_enum, default_value_t = Which::Secrets)]
+        which: Which,
         #[command(flatten)]
         options: Options,
     },
@@ -38,11 +45,20 @@ this: it encrypts with the first of them.")]
     },
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Which {
+    Secrets,
+    Log,
+}
+
 pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
-        Command::Show { options } => {
+        Command::Show { which, options } => {
             let opened = open::open(&options).await?;
-            let shown = show(&opened).await;
+            let shown = match which {
+                Which::Secrets => show(&opened).await,
+                Which::Log => show_log(&opened).await,
+            };
             opened.close().await?;
             shown
         }
@@ -78,6 +94,21 @@ async fn show(opened: &Opened) -> anyhow::Result<()> {
         table.add_row([key.id.to_string(), key.wraps.to_string(), role.to_owned()]);
     }
     say(&table.to_string());
+    Ok(())
+}
+
+/// As in c2sp.org/signed-note: name, key id, and the public key in base64.
+async fn show_log(opened: &Opened) -> anyhow::Result<()> {
+    let incarnation = opened.log.head().await?.incarnation;
+    let dir = seal::dir(&opened.data_dir);
+    let key = LogKey::open(&dir, incarnation)?.with_context(|| {
+        format!(
+            "there is no key of this log in {}: it is made by the first server that seals the log, on \
+             that machine",
+            dir.display()
+        )
+    })?;
+    say(&key.verifier().to_string());
     Ok(())
 }
 

@@ -24,3 +24,4 @@ mod harness;
 mod journey_host;
 mod journey_postgres;
 mod repeated;
+mod seal;

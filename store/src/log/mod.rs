@@ -35,9 +35,11 @@
 mod append;
 mod appender;
 mod batch;
+pub mod evidence;
 mod poll;
 pub(crate) mod protection;
 mod read;
+pub mod seal;
 mod subscription;
 
 use std::sync::Arc;
