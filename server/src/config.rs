@@ -48,6 +48,11 @@ pub struct ServerOptions {
     #[arg(long, env = "NEXPLANE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
 
+    /// File that names the witnesses who are shown every checkpoint of the log, as in
+    /// c2sp.org/tlog-policy.
+    #[arg(long, env = "NEXPLANE_WITNESS_POLICY", value_name = "FILE")]
+    pub witness_policy: Option<PathBuf>,
+
     /// Print one JSON line with the addresses on stdout when serving.
     #[arg(long)]
     pub ready_json: bool,
@@ -90,6 +95,7 @@ impl ServerOptions {
         self.listen = self.listen.or(file.listen);
         self.gateway_listen = self.gateway_listen.or(file.gateway_listen);
         self.public_url = self.public_url.or(file.public_url);
+        self.witness_policy = self.witness_policy.or(file.witness_policy);
         if self.gateway_names.is_empty() {
             self.gateway_names = file.gateway_names;
         }
@@ -111,4 +117,5 @@ struct File {
     gateway_listen: Option<SocketAddr>,
     gateway_names: Vec<String>,
     public_url: Option<String>,
+    witness_policy: Option<PathBuf>,
 }

@@ -13,6 +13,7 @@
 //! | [`cli`] | the commands of the one executable |
 //! | [`problem`] | what went wrong, as an answer |
 //! | [`web`] | the dashboard's files |
+//! | [`witness`] | cosigning other people's logs, and having ours cosigned |
 
 pub mod api;
 pub mod app;
@@ -31,3 +32,4 @@ pub mod serve;
 pub mod stream;
 pub mod vault;
 pub mod web;
+pub mod witness;

@@ -122,6 +122,10 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let tasks = TaskTracker::new();
     if let Some(sealer) = sealer {
         let stopping = stop.clone();
+        if let Some(path) = &options.witness_policy {
+            let witnesses = seal::witnesses(&opened, path).await?;
+            tasks.spawn(witnesses.run(sealer.signed(), stop.clone()));
+        }
         tasks.spawn(async move {
             if let Err(error) = sealer.run(stopping).await {
                 tracing::error!(cause = %chain(&error), "the log is no longer sealed");

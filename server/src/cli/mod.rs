@@ -7,6 +7,7 @@ mod keys;
 mod projections;
 mod up;
 mod user;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,15 @@ Without DATABASE_URL a private PostgreSQL runs in the data directory and stops w
     Token(user::TokenArgs),
     /// Print the version.
     Version,
+    /// Cosign the checkpoints of logs, on a machine that their administrators do not control.
+    #[command(after_help = "Example, on the other team's machine:
+  nexplane witness --dir /var/lib/nexplane-witness --name witness.example.org --log-key log.vkey
+
+and on the log's server a policy file for --witness-policy, which the auditor uses too:
+  log <key of the log>
+  witness w1 <key that the witness printed> http://witness.example.org:8090
+  quorum w1")]
+    Witness(witness::Args),
 }
 
 /// Runs a command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not reachable.
@@ -75,6 +85,7 @@ pub async fn run() -> ExitCode {
         Command::Projections(args) => projections::run(args).await,
         Command::User(args) => user::run(args).await,
         Command::Token(args) => user::token(args).await,
+        Command::Witness(args) => witness::run(args).await,
         Command::Version => {
             say(concat!("nexplane ", env!("CARGO_PKG_VERSION")));
             Ok(())

@@ -21,7 +21,9 @@ pub struct LogKey {
 
 impl std::fmt::Debug for LogKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogKey").field("verifier", &self.verifier.to_string()).finish()
+        f.debug_struct("LogKey")
+            .field("verifier", &self.verifier.to_string())
+            .finish_non_exhaustive()
     }
 }
 

@@ -22,12 +22,14 @@ mod sealer;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use nexplane_core::proof::witness::WitnessPolicy;
 use nexplane_store::database::{Database, DatabaseOptions, Role};
 use nexplane_store::log::seal::Seals;
 use uuid::Uuid;
 
 use crate::open::Opened;
 use crate::problem::chain;
+use crate::witness::Witnesses;
 
 pub use key::{KeyError, LogKey};
 pub use memory::{Memory, MemoryError};
@@ -45,16 +47,8 @@ pub fn dir(data_dir: &Path) -> PathBuf {
 
 /// The log's seals, for everybody to read, and the sealer when this machine is the one that seals.
 pub async fn start(opened: &Opened) -> anyhow::Result<(Seals, Option<Sealer>)> {
-    let incarnation = opened.log.head().await?.incarnation;
-    let options = DatabaseOptions {
-        max_connections: 2,
-        application_name: "nexplane-sealer".to_owned(),
-        ..DatabaseOptions::default()
-    };
-    let database = Database::connect_with(Role::Seal.at(opened.target.clone()), &options)
-        .await
-        .context("cannot open the database for sealing")?;
-    let seals = Seals::new(database.pool().clone(), incarnation);
+    let seals = writable(opened).await?;
+    let incarnation = seals.incarnation();
     let sealer = match Sealer::open(opened.log.clone(), seals, &dir(&opened.data_dir)).await {
         Ok(sealer) => Some(sealer),
         Err(error @ (SealerError::Busy | SealerError::NotOurs { .. })) => {
@@ -64,4 +58,27 @@ pub async fn start(opened: &Opened) -> anyhow::Result<(Seals, Option<Sealer>)> {
         Err(error) => return Err(error).context("cannot seal the log"),
     };
     Ok((Seals::new(opened.pool.clone(), incarnation), sealer))
+}
+
+/// The witnesses of a policy file, for the server that seals.
+pub async fn witnesses(opened: &Opened, path: &Path) -> anyhow::Result<Witnesses> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let policy: WitnessPolicy =
+        text.parse().with_context(|| format!("{} is not a witness policy", path.display()))?;
+    Ok(Witnesses::new(&policy, writable(opened).await?)?)
+}
+
+/// The seals with the right to add to them, over connections of their own.
+async fn writable(opened: &Opened) -> anyhow::Result<Seals> {
+    let options = DatabaseOptions {
+        max_connections: 2,
+        application_name: "nexplane-sealer".to_owned(),
+        ..DatabaseOptions::default()
+    };
+    let database = Database::connect_with(Role::Seal.at(opened.target.clone()), &options)
+        .await
+        .context("cannot open the database for sealing")?;
+    let incarnation = opened.log.head().await?.incarnation;
+    Ok(Seals::new(database.pool().clone(), incarnation))
 }

@@ -266,7 +266,6 @@ impl Sealer {
                         stored = Some(growing.frontier.size());
                         waiting_since = None;
                         last = Instant::now();
-                        continue;
                     }
                     events = subscription.next() => {
                         for event in events.map_err(SealerError::Log)? {
@@ -327,11 +326,11 @@ impl Sealer {
             return Err(SealerError::Rewritten { size: signed });
         }
         growing.last_leaf_hash = memory.last_leaf_hash();
-        if stored != Some(signed) {
-            let (size, note) = (signed, memory.note.clone());
-            self.store(&mut growing, stored, Signed { size, note }).await?;
+        let last = Signed { size: signed, note: memory.note.clone() };
+        if stored == Some(signed) {
+            self.signed.send_replace(last);
         } else {
-            self.signed.send_replace(Signed { size: signed, note: memory.note.clone() });
+            self.store(&mut growing, stored, last).await?;
         }
         Ok((growing, Some(signed)))
     }

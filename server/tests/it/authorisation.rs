@@ -26,6 +26,8 @@ const PROMISED: &[(&str, &str, Who)] = &[
     ("GET", "/assets/{id}/blast-radius", Who::SignedIn),
     ("GET", "/assets/{id}/history", Who::SignedIn),
     ("GET", "/audit", Who::Auditor),
+    ("GET", "/audit/events/{position}", Who::Auditor),
+    ("GET", "/audit/events/{position}/proof", Who::Auditor),
     ("POST", "/auth/first-run", Who::Public),
     ("POST", "/auth/login", Who::Public),
     ("POST", "/auth/logout", Who::SignedIn),
@@ -58,6 +60,9 @@ const PROMISED: &[(&str, &str, Who)] = &[
     ("POST", "/hosts/{id}/revoke", Who::Admin),
     // It checks the token of its subprotocol itself.
     ("GET", "/live", Who::Public),
+    ("GET", "/log/checkpoint", Who::SignedIn),
+    ("GET", "/log/key", Who::SignedIn),
+    ("GET", "/log/tile/{*path}", Who::Auditor),
     ("GET", "/projections", Who::SignedIn),
     ("GET", "/risk/summary", Who::SignedIn),
     ("POST", "/secrets/{id}/reveal", Who::SignedIn),

@@ -25,3 +25,4 @@ mod journey_host;
 mod journey_postgres;
 mod repeated;
 mod seal;
+mod witness;
