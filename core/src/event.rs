@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::asset::event::AssetEvent;
+use crate::calendar::event::CalendarEvent;
 use crate::change::event::ChangeEvent;
 use crate::connection::event::ConnectionEvent;
 use crate::host::event::HostEvent;
@@ -17,6 +18,7 @@ use crate::run::event::RunEvent;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Asset(AssetEvent),
+    Calendar(CalendarEvent),
     Change(ChangeEvent),
     Connection(ConnectionEvent),
     Host(HostEvent),
@@ -62,6 +64,7 @@ impl Event {
         let tagged = json!({ "type": header.kind, "data": data });
         let event = match header.stream.category {
             Category::Asset => read(tagged).map(Self::Asset),
+            Category::Calendar => read(tagged).map(Self::Calendar),
             Category::Change => read(tagged).map(Self::Change),
             Category::Connection => read(tagged).map(Self::Connection),
             Category::Host => read(tagged).map(Self::Host),
@@ -83,6 +86,7 @@ impl Event {
     pub fn encode(&self) -> Encoded {
         match self {
             Self::Asset(event) => encode(event),
+            Self::Calendar(event) => encode(event),
             Self::Change(event) => encode(event),
             Self::Connection(event) => encode(event),
             Self::Host(event) => encode(event),
@@ -99,6 +103,7 @@ impl Event {
             Self::Connection(ConnectionEvent::CredentialsOpened { change, .. }) => *change,
             Self::Asset(AssetEvent::Drifted { explained_by, .. }) => *explained_by,
             Self::Asset(_)
+            | Self::Calendar(_)
             | Self::Connection(_)
             | Self::Host(_)
             | Self::Person(_)

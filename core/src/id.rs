@@ -51,6 +51,8 @@ ids! {
     HostId;
     /// One person.
     PersonId;
+    /// One freeze.
+    CalendarId;
     /// One entry of the encrypted secret table; written `secret:<uuid>` in text.
     SecretId;
     /// One order to an agent.
@@ -64,6 +66,7 @@ ids! {
 #[serde(rename_all = "snake_case")]
 pub enum Category {
     Asset,
+    Calendar,
     Change,
     Connection,
     Host,
@@ -75,6 +78,7 @@ impl Category {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Asset => "asset",
+            Self::Calendar => "calendar",
             Self::Change => "change",
             Self::Connection => "connection",
             Self::Host => "host",
@@ -89,6 +93,7 @@ impl FromStr for Category {
     fn from_str(text: &str) -> Result<Self, BadStream> {
         Ok(match text {
             "asset" => Self::Asset,
+            "calendar" => Self::Calendar,
             "change" => Self::Change,
             "connection" => Self::Connection,
             "host" => Self::Host,
@@ -149,6 +154,6 @@ macro_rules! streams {
 }
 
 streams! {
-    AssetId => Asset, ChangeId => Change, ConnectionId => Connection, HostId => Host,
-    PersonId => Person, RunId => Run
+    AssetId => Asset, CalendarId => Calendar, ChangeId => Change, ConnectionId => Connection,
+    HostId => Host, PersonId => Person, RunId => Run
 }

@@ -16,7 +16,7 @@
 //! | [`job`] | orders to host agents and their receipts |
 //! | [`api`] | the shapes of REST answers, shared with the dashboard and the command line |
 //! | [`event`] | every event of every aggregate, as one type |
-//! | `change`, `run`, `connection`, `asset`, `host`, `person` | the aggregates |
+//! | `change`, `run`, `connection`, `asset`, `host`, `person`, `calendar` | the aggregates |
 //! | `policy`, `risk` | who must approve, and how dangerous it is |
 //! | `process` | what follows from an event in another stream |
 
@@ -25,6 +25,7 @@ pub mod actor;
 pub mod aggregate;
 pub mod api;
 pub mod asset;
+pub mod calendar;
 pub mod canonical;
 pub mod catalog;
 pub mod change;

@@ -190,6 +190,7 @@ fn fold(
             state.open = None;
         }
         E::Drafted { .. }
+        | E::FreezeOverridden { .. }
         | E::ExecutionStarted { .. }
         | E::Completed { .. }
         | E::Failed { .. }

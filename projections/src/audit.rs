@@ -112,6 +112,7 @@ impl Projection for Audit {
     fn reads(&self) -> &'static [Category] {
         &[
             Category::Asset,
+            Category::Calendar,
             Category::Change,
             Category::Connection,
             Category::Host,
@@ -161,6 +162,7 @@ fn run_of_change(recorded: &Recorded) -> Option<(Uuid, Uuid)> {
         Event::Change(ChangeEvent::ExecutionStarted { run, .. }) => Some((run.0, stream)),
         Event::Run(RunEvent::Started { change, .. }) => Some((stream, change.0)),
         Event::Asset(_)
+        | Event::Calendar(_)
         | Event::Change(_)
         | Event::Connection(_)
         | Event::Host(_)
@@ -174,6 +176,7 @@ fn row<'a>(recorded: &'a Recorded, runs: &BTreeMap<Uuid, Uuid>) -> Row<'a> {
     let change = match event {
         Event::Run(_) => runs.get(&header.stream.id).copied(),
         Event::Asset(_)
+        | Event::Calendar(_)
         | Event::Change(_)
         | Event::Connection(_)
         | Event::Host(_)

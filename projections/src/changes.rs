@@ -172,6 +172,7 @@ impl Subjects {
                 }
                 Event::Run(RunEvent::Started { change, .. }) => Some((stream.id, *change)),
                 Event::Asset(_)
+                | Event::Calendar(_)
                 | Event::Change(_)
                 | Event::Connection(_)
                 | Event::Host(_)
@@ -202,7 +203,11 @@ impl Subjects {
         match &recorded.event {
             Event::Change(_) => Some(ChangeId(stream.id)),
             Event::Run(_) => self.runs.get(&stream.id).copied(),
-            Event::Asset(_) | Event::Connection(_) | Event::Host(_) | Event::Person(_) => None,
+            Event::Asset(_)
+            | Event::Calendar(_)
+            | Event::Connection(_)
+            | Event::Host(_)
+            | Event::Person(_) => None,
         }
     }
 }

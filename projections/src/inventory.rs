@@ -208,6 +208,7 @@ impl Rows {
         connection_ids.extend(events.iter().filter_map(|recorded| match &recorded.event {
             Event::Asset(AssetEvent::Discovered { connection, .. }) => Some(connection.0),
             Event::Asset(_)
+            | Event::Calendar(_)
             | Event::Change(_)
             | Event::Connection(_)
             | Event::Host(_)
@@ -259,7 +260,11 @@ impl Rows {
                     self.connections.insert(id, row);
                 }
             }
-            Event::Change(_) | Event::Host(_) | Event::Person(_) | Event::Run(_) => {}
+            Event::Calendar(_)
+            | Event::Change(_)
+            | Event::Host(_)
+            | Event::Person(_)
+            | Event::Run(_) => {}
         }
     }
 

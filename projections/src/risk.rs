@@ -152,6 +152,7 @@ fn change(row: &mut Row, event: &ChangeEvent) {
         | E::Withdrawn {}
         | E::Cancelled { .. }
         | E::Expired {}
+        | E::FreezeOverridden { .. }
         | E::ExecutionStarted { .. }
         | E::RollbackStarted { .. }
         | E::RollbackPartial { .. }

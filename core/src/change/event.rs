@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{AssetId, ChangeId, ConnectionId, RunId, SecretId};
+use crate::id::{AssetId, CalendarId, ChangeId, ConnectionId, RunId, SecretId};
 use crate::plan::{Plan, PlanDigest};
 use crate::risk::{Environment, Risk};
 use crate::time::Timestamp;
@@ -82,6 +82,9 @@ pub enum ChangeEvent {
     Cancelled { reason: String },
     #[serde(rename = "change.expired")]
     Expired {},
+    /// A responder lets this change run in spite of a freeze.
+    #[serde(rename = "change.freeze_overridden")]
+    FreezeOverridden { freeze: CalendarId, justification: String },
     #[serde(rename = "change.execution_started")]
     ExecutionStarted { run: RunId, digest: PlanDigest },
     #[serde(rename = "change.completed")]

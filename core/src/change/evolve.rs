@@ -103,13 +103,15 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor) -> ChangeState
             finish.revealed.insert(*secret);
             S::Finished(finish)
         }
-        // What cannot follow changes nothing: decide never lets it happen, and evolve is total.
+        // What cannot follow changes nothing: decide never lets it happen, and evolve is total. An
+        // overridden freeze is on record and moves no phase.
         (
             state,
             E::Drafted { .. }
             | E::Submitted { .. }
             | E::ApprovalGiven { .. }
             | E::Approved { .. }
+            | E::FreezeOverridden { .. }
             | E::ExecutionStarted { .. }
             | E::Completed { .. }
             | E::Failed { .. }

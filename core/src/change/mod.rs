@@ -14,7 +14,9 @@
 //! starts; every settled state stays settled but for a rollback.
 //!
 //! Deliberately absent: how a plan is executed (`run`), and whether the target still is as planned
-//! (the runtime reads it right before and the run refuses).
+//! (the runtime reads it right before and the run refuses). No command overrides a freeze, because
+//! freezes have no API yet; `change.freeze_overridden` exists because whoever verifies a log has to
+//! know it.
 
 #[cfg(feature = "decide")]
 mod command;

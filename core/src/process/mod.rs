@@ -50,6 +50,7 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ChangeEvent::Withdrawn {}
             | ChangeEvent::Cancelled { .. }
             | ChangeEvent::Expired {}
+            | ChangeEvent::FreezeOverridden { .. }
             | ChangeEvent::RollbackStarted { .. }
             | ChangeEvent::RolledBack { .. }
             | ChangeEvent::SecretRevealed { .. } => Vec::new(),
@@ -76,6 +77,8 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | HostEvent::Locked { .. }
             | HostEvent::Revoked { .. } => Vec::new(),
         },
-        Event::Asset(_) | Event::Connection(_) | Event::Person(_) => Vec::new(),
+        Event::Asset(_) | Event::Calendar(_) | Event::Connection(_) | Event::Person(_) => {
+            Vec::new()
+        }
     }
 }

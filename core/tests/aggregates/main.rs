@@ -1,7 +1,8 @@
-//! Properties of assets, connections, hosts and people: whatever is asked of them, in whatever
-//! order.
+//! Properties of assets, connections, freezes, hosts and people: whatever is asked of them, in
+//! whatever order.
 
 mod asset;
+mod calendar;
 mod connection;
 mod host;
 mod person;

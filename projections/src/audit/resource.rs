@@ -10,15 +10,15 @@ use nexplane_core::plan::Plan;
 use nexplane_core::run::event::RunEvent;
 use uuid::Uuid;
 
-/// The ids of changes, runs, assets, connections, hosts and secrets that an event names. People are
-/// not resources.
+/// The ids of changes, runs, assets, connections, freezes, hosts and secrets that an event names.
+/// People are not resources.
 pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
     let mut ids = BTreeSet::new();
     match event {
         Event::Asset(event) => asset(event, &mut ids),
         Event::Change(event) => change(event, &mut ids),
         Event::Connection(event) => connection(event, &mut ids),
-        Event::Host(_) | Event::Person(_) => {}
+        Event::Calendar(_) | Event::Host(_) | Event::Person(_) => {}
         Event::Run(event) => run(event, &mut ids),
     }
     ids
@@ -43,6 +43,9 @@ fn change(event: &ChangeEvent, ids: &mut BTreeSet<Uuid>) {
         }
         E::Edited { draft: about } => draft(about, ids),
         E::Planned { plan: made } => plan(made, ids),
+        E::FreezeOverridden { freeze, .. } => {
+            ids.insert(freeze.0);
+        }
         E::ExecutionStarted { run, .. } => {
             ids.insert(run.0);
         }

@@ -5,6 +5,7 @@
 
 use nexplane_core::actor::Role;
 use nexplane_core::asset::event::AssetEvent;
+use nexplane_core::calendar::event::{CalendarEvent, Scope};
 use nexplane_core::change::event::{ChangeEvent, Draft};
 use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
@@ -16,6 +17,7 @@ use nexplane_core::run::event::{Finding, RunEvent, RunOutcome};
 pub fn summary(event: &Event) -> String {
     match event {
         Event::Asset(event) => asset(event),
+        Event::Calendar(event) => calendar(event),
         Event::Change(event) => change(event),
         Event::Connection(event) => connection(event),
         Event::Host(event) => host(event),
@@ -44,6 +46,23 @@ fn asset(event: &AssetEvent) -> String {
             count(tags.len(), "tag"),
             environment.map_or_else(String::new, |label| format!(", {}", label.as_str()))
         ),
+    }
+}
+
+fn calendar(event: &CalendarEvent) -> String {
+    use CalendarEvent as E;
+    match event {
+        E::FreezeDeclared { scope, start, end, reason: _ } => {
+            let what = match scope {
+                Scope::All => "every change".to_owned(),
+                Scope::Environment { environment } => {
+                    format!("changes in {}", environment.as_str())
+                }
+                Scope::Tag { tag } => format!("changes to assets tagged {tag}"),
+            };
+            format!("Declared a freeze of {what} from {start} until {end}.")
+        }
+        E::FreezeEnded { reason: _ } => "Ended the freeze before its time.".to_owned(),
     }
 }
 
@@ -79,6 +98,7 @@ fn change(event: &ChangeEvent) -> String {
         E::Withdrawn {} => "Withdrew the change from review.".to_owned(),
         E::Cancelled { .. } => "Cancelled the change.".to_owned(),
         E::Expired {} => "The approvals ran out.".to_owned(),
+        E::FreezeOverridden { .. } => "Overrode a freeze for this change.".to_owned(),
         E::ExecutionStarted { .. } => "Started the execution.".to_owned(),
         E::Completed { secrets, .. } => ended("The change is complete", secrets.len()),
         E::Failed { secrets, .. } => ended("The change failed", secrets.len()),

@@ -89,7 +89,11 @@ pub fn apply(folded: Option<Folded>, recorded: &Recorded, number: u64) -> Option
                 apply_run(&mut folded, event, recorded);
             }
         }
-        Event::Asset(_) | Event::Connection(_) | Event::Host(_) | Event::Person(_) => {
+        Event::Asset(_)
+        | Event::Calendar(_)
+        | Event::Connection(_)
+        | Event::Host(_)
+        | Event::Person(_) => {
             return Some(folded);
         }
     }
@@ -171,6 +175,7 @@ pub fn next_state(now: ChangeState, event: &ChangeEvent) -> Option<ChangeState> 
         E::Withdrawn {} => (in_review, S::Draft),
         E::Cancelled { .. } => (unstarted, S::Cancelled),
         E::Expired {} => (unstarted, S::Expired),
+        E::FreezeOverridden { .. } => (unstarted, now),
         E::ExecutionStarted { .. } => (matches!(now, S::Approved | S::Scheduled), S::Executing),
         E::Completed { .. } => (executing, S::Complete),
         E::Failed { .. } => (executing, S::Failed),
@@ -236,6 +241,7 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
         E::Expired {} => {
             view.closing_reason = Some("its approvals ran out before it was executed".to_owned());
         }
+        E::FreezeOverridden { .. } => {}
         E::ExecutionStarted { run, digest: _ } => {
             hidden.executed = Some(recorded.position);
             // Two streams: the run's first events may stand before this one.

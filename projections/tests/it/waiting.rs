@@ -42,6 +42,7 @@ impl Story {
         let stream = match &event {
             Event::Run(_) => StreamId::from(RUN),
             Event::Asset(_)
+            | Event::Calendar(_)
             | Event::Change(_)
             | Event::Connection(_)
             | Event::Host(_)

@@ -1,0 +1,23 @@
+//! What can be asked of a freeze. All of it is an admin's, signed in.
+
+use crate::calendar::event::Scope;
+use crate::time::Timestamp;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CalendarCommand {
+    DeclareFreeze {
+        /// A tag has 1–40 characters, like the tags of assets.
+        scope: Scope,
+        /// May have passed: then it begins when it is declared.
+        start: Timestamp,
+        /// In the future, after `start`, at most 366 days after it.
+        end: Timestamp,
+        /// 1–500 characters.
+        reason: String,
+    },
+    /// Early. Nothing happens when it was ended already.
+    EndFreeze {
+        /// 1–500 characters.
+        reason: String,
+    },
+}

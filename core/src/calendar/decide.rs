@@ -1,0 +1,124 @@
+//! State and command to events, or the exact reason why not.
+
+use crate::actor::{Actor, ActorKind, Role};
+use crate::aggregate::{Asked, Decider, Principal};
+use crate::calendar::command::CalendarCommand;
+use crate::calendar::event::{CalendarEvent, Scope};
+use crate::calendar::evolve::evolve;
+use crate::calendar::rejection::CalendarRejection as No;
+use crate::calendar::state::{CalendarState, Freeze};
+use crate::event::Event;
+use crate::id::Category;
+use crate::time::Timestamp;
+
+/// The longest freeze, in seconds: a year. What is longer is a typing error or a policy.
+pub const MAX_FREEZE_S: i64 = 366 * 86_400;
+
+const MAX_REASON: usize = 500;
+/// As of the tags of assets.
+const MAX_TAG: usize = 40;
+
+const ADMIN: &str = "the admin role, as a person who is signed in";
+
+/// The calendar aggregate.
+#[derive(Clone, Copy, Debug)]
+pub struct Calendar;
+
+impl Decider for Calendar {
+    const CATEGORY: Category = Category::Calendar;
+    type State = CalendarState;
+    type Command = CalendarCommand;
+    type Event = CalendarEvent;
+    type Rejection = No;
+
+    fn decide(
+        state: &CalendarState,
+        asked: Asked<CalendarCommand>,
+    ) -> Result<Vec<CalendarEvent>, No> {
+        let Asked { by, at, command } = asked;
+        permitted(&by)?;
+        match command {
+            CalendarCommand::DeclareFreeze { scope, start, end, reason } => {
+                declare(state, at, Freeze { scope, start, end, reason })
+            }
+            CalendarCommand::EndFreeze { reason } => end(state, at, &reason),
+        }
+    }
+
+    fn evolve(
+        state: CalendarState,
+        event: &CalendarEvent,
+        _by: Actor,
+        at: Timestamp,
+    ) -> CalendarState {
+        evolve(state, event, at)
+    }
+
+    fn own(event: &Event) -> Option<&CalendarEvent> {
+        if let Event::Calendar(event) = event { Some(event) } else { None }
+    }
+}
+
+impl From<CalendarEvent> for Event {
+    fn from(event: CalendarEvent) -> Self {
+        Self::Calendar(event)
+    }
+}
+
+/// Who may ask, whatever the state.
+fn permitted(by: &Principal) -> Result<(), No> {
+    if by.actor.kind == ActorKind::User && by.has(Role::Admin) {
+        return Ok(());
+    }
+    Err(No::Denied { needed: ADMIN })
+}
+
+fn declare(state: &CalendarState, at: Timestamp, freeze: Freeze) -> Result<Vec<CalendarEvent>, No> {
+    match state {
+        CalendarState::Absent => {}
+        CalendarState::Declared(_) | CalendarState::Ended(_) => return Err(No::Exists),
+    }
+    let Freeze { scope, start, end, reason } = freeze;
+    let invalid = |problem: &str| Err(No::Invalid { field: "end", problem: problem.to_owned() });
+    if end <= start {
+        return invalid("it has to end after it starts");
+    }
+    if end <= at {
+        return invalid("it would be over already");
+    }
+    if end.seconds_since(start) > MAX_FREEZE_S {
+        return invalid("at most 366 days after the start");
+    }
+    let scope = match scope {
+        Scope::All => Scope::All,
+        Scope::Environment { environment } => Scope::Environment { environment },
+        Scope::Tag { tag } => Scope::Tag { tag: checked_text("scope", &tag, MAX_TAG)? },
+    };
+    let reason = checked_text("reason", &reason, MAX_REASON)?;
+    Ok(vec![CalendarEvent::FreezeDeclared { scope, start, end, reason }])
+}
+
+fn end(state: &CalendarState, at: Timestamp, reason: &str) -> Result<Vec<CalendarEvent>, No> {
+    let reason = checked_text("reason", reason, MAX_REASON)?;
+    match state {
+        CalendarState::Absent => Err(No::NotFound),
+        CalendarState::Declared(freeze) if freeze.end <= at => Err(No::Over { end: freeze.end }),
+        CalendarState::Declared(_) => Ok(vec![CalendarEvent::FreezeEnded { reason }]),
+        CalendarState::Ended(_) => Ok(Vec::new()),
+    }
+}
+
+fn checked_text(field: &'static str, text: &str, limit: usize) -> Result<String, No> {
+    let text = text.trim();
+    let invalid = |problem: String| Err(No::Invalid { field, problem });
+    if text.is_empty() {
+        return invalid("must not be empty".to_owned());
+    }
+    if text.chars().count() > limit {
+        return invalid(format!("at most {limit} characters"));
+    }
+    if text.contains(char::is_control) {
+        return invalid("must not contain control characters".to_owned());
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,32 @@
+//! What can happen to a freeze.
+
+use serde::{Deserialize, Serialize};
+
+use crate::risk::Environment;
+use crate::time::Timestamp;
+
+/// What a freeze covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Scope {
+    All,
+    /// Changes submitted for this environment.
+    Environment {
+        environment: Environment,
+    },
+    /// Changes with a target that operators gave this tag.
+    Tag {
+        tag: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum CalendarEvent {
+    /// From `start`, but not before this event, and until just before `end`.
+    #[serde(rename = "calendar.freeze_declared")]
+    FreezeDeclared { scope: Scope, start: Timestamp, end: Timestamp, reason: String },
+    /// Before its time was over.
+    #[serde(rename = "calendar.freeze_ended")]
+    FreezeEnded { reason: String },
+}

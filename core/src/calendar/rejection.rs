@@ -1,0 +1,30 @@
+//! Every "no" of a freeze.
+
+use crate::aggregate::Reject;
+use crate::time::Timestamp;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CalendarRejection {
+    #[error("This freeze was declared already. Declare another one under a new id.")]
+    Exists,
+    #[error("There is no such freeze.")]
+    NotFound,
+    #[error("This needs {needed}. Ask an admin for the role, or somebody who has it to do it.")]
+    Denied { needed: &'static str },
+    #[error("{field}: {problem}")]
+    Invalid { field: &'static str, problem: String },
+    #[error("The freeze was over at {end} and holds nothing up; there is nothing left to end.")]
+    Over { end: Timestamp },
+}
+
+impl Reject for CalendarRejection {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Exists => "calendar.exists",
+            Self::NotFound => "not_found",
+            Self::Denied { .. } => "access.denied",
+            Self::Invalid { .. } => "validation.failed",
+            Self::Over { .. } => "calendar.freeze_over",
+        }
+    }
+}
