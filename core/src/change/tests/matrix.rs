@@ -1,0 +1,219 @@
+//! Every command in every phase, and by everybody.
+
+use super::*;
+
+/// What each command, given by somebody who may, leads to in each phase:
+///
+/// `+` it happens, `=` it is so already, `x` exists, `?` not found, `!` not in this state,
+/// `p` no plan yet, `q` no quorum yet.
+const ANSWERS: &str = "
+                  absent
+                  | draft
+                  | | planned
+                  | | | submitted
+                  | | | | approved
+                  | | | | | executing
+                  | | | | | | complete
+                  | | | | | | | failed
+                  | | | | | | | | unknown
+                  | | | | | | | | | rolling back
+                  | | | | | | | | | | rolled back
+                  | | | | | | | | | | | partial
+                  | | | | | | | | | | | | blocked
+                  | | | | | | | | | | | | | rejected
+                  | | | | | | | | | | | | | | cancelled
+                  | | | | | | | | | | | | | | | expired
+draft             + x x x x x x x x x x x x x x x
+edit              ? + + + + ! ! ! ! ! ! ! ! ! ! !
+record plan       ? + + + + ! ! ! ! ! ! ! ! ! ! !
+submit            ? p + ! ! ! ! ! ! ! ! ! ! ! ! !
+approve           ? ! ! + ! ! ! ! ! ! ! ! ! ! ! !
+reject            ? ! ! + + ! ! ! ! ! ! ! ! ! ! !
+withdraw          ? ! ! + + ! ! ! ! ! ! ! ! ! ! !
+cancel            ? + + + + ! ! ! ! ! ! ! ! ! ! !
+expire            ? = = = + = = = = = = = = = = =
+execute           ? ! ! q + ! ! ! ! ! ! ! ! ! ! !
+record outcome    ? ! ! ! ! + = = = = = = = ! ! !
+start rollback    ? ! ! ! ! ! + + ! = ! + + ! ! !
+record rollback   ? ! ! ! ! ! = = = + = = = ! ! !
+reveal            ? ? ? ? ? ? + + + + + + + ? ? ?
+";
+
+/// Who may give each command where it is possible at all:
+///
+/// `+` accepted, `d` access denied, `o` own approval. `operator` to `viewer` have that one role and
+/// nothing to do with the change; author and editor have every role, and so do machine tokens.
+const RIGHTS: &str = "
+                  author
+                  | editor
+                  | | operator
+                  | | | approver
+                  | | | | admin
+                  | | | | | responder
+                  | | | | | | auditor
+                  | | | | | | | viewer
+                  | | | | | | | | machine of the author
+                  | | | | | | | | | machine of an approver
+                  | | | | | | | | | | agent
+                  | | | | | | | | | | | system
+draft             + + + d d d d d + + d d
+edit              + + + d d d d d + + d d
+record plan       + + + d d d d d + + d d
+submit            + + + d d d d d d d d d
+approve           o o d + d d d d d d d d
+reject            o o d + d d d d d d d d
+withdraw          + + d d d d d d d d d d
+cancel            + + d d d d d d d d d d
+expire            d d d d d d d d d d d +
+execute           + + + d d d d d d d d d
+record outcome    d d d d d d d d d d d +
+start rollback    d d d d d d d d d d d +
+record rollback   d d d d d d d d d d d +
+reveal            + d d d d d d d d d d d
+";
+
+fn sign(answer: &Result<Vec<E>, No>) -> char {
+    match answer {
+        Ok(events) if events.is_empty() => '=',
+        Ok(_) => '+',
+        Err(no) => match no.code() {
+            "access.denied" => 'd',
+            "change.exists" => 'x',
+            "change.not_in_state" => '!',
+            "change.own_approval" => 'o',
+            "change.plan_missing" => 'p',
+            "change.quorum_missing" => 'q',
+            "not_found" => '?',
+            _ => '#',
+        },
+    }
+}
+
+/// The rows of a table, without those that head its columns.
+fn rows(table: &str) -> impl Iterator<Item = &str> {
+    table.lines().filter(|line| line.starts_with(char::is_alphabetic))
+}
+
+fn row(name: &str, answers: impl Iterator<Item = char>) -> String {
+    answers.fold(format!("{name:<17}"), |row, sign| format!("{row} {sign}"))
+}
+
+/// Somebody who may give the command.
+fn somebody_for(command: &C) -> Principal {
+    match command {
+        C::Draft { .. } | C::Edit { .. } | C::RecordPlan { .. } => machine(EVE),
+        C::Submit { .. } | C::StartExecution { .. } => eve(),
+        C::Approve { .. } | C::Reject { .. } => cat(),
+        C::Withdraw | C::Cancel { .. } | C::RevealSecret { .. } => ann(),
+        C::Expire
+        | C::RecordOutcome { .. }
+        | C::StartRollback { .. }
+        | C::RecordRollback { .. } => Principal::SYSTEM,
+    }
+}
+
+/// Late enough for the command to mean something.
+fn time_for(command: &C) -> i64 {
+    if matches!(command, C::Expire) { APPROVED + VALID } else { NOW }
+}
+
+#[test]
+fn every_command_has_an_answer_in_every_phase() {
+    let phases = every_phase();
+    let commands = every_command();
+    assert_eq!(rows(ANSWERS).count(), commands.len());
+    for (expected, (name, command)) in rows(ANSWERS).zip(commands) {
+        let answers = phases.iter().map(|(_, past)| {
+            let by = somebody_for(&command);
+            sign(&when_at(past, time_for(&command), by, command.clone()))
+        });
+        assert_eq!(row(name, answers), expected);
+    }
+}
+
+#[test]
+fn every_command_has_its_people() {
+    let edited = E::Edited { draft: another_draft() };
+    let by_dan = planned().then(&dan(), 15, edited);
+    let plan = plan_of(&another_draft(), &[DAN], "can log in");
+    let past = |command: &C| match command {
+        C::Draft { .. } => Past::default(),
+        C::RecordPlan { .. } => drafted(),
+        C::Edit { .. } => drafted().then(
+            &dan(),
+            5,
+            E::Edited { draft: Draft { title: "Lock".to_owned(), ..draft() } },
+        ),
+        C::Submit { .. } => by_dan.clone().then(&ann(), 16, planned_event(&plan)),
+        C::Approve { .. } | C::Reject { .. } | C::Withdraw | C::Cancel { .. } => {
+            let quorum = policy::quorum(RiskLevel::Medium, Environment::Prod, false);
+            let planned = by_dan.clone().then(&ann(), 16, planned_event(&plan));
+            planned.then(&ann(), 20, submitted_event(&plan, quorum, RiskLevel::Medium))
+        }
+        C::Expire | C::StartExecution { .. } => approved(),
+        C::RecordOutcome { .. } => executing(),
+        C::StartRollback { .. } | C::RevealSecret { .. } => complete(),
+        C::RecordRollback { .. } => rolling_back(),
+    };
+    let stranger = |role| user(PersonId(Uuid::from_u128(6)), &[role]);
+    let everybody = [
+        ann(),
+        dan(),
+        stranger(Role::Operator),
+        stranger(Role::Approver),
+        stranger(Role::Admin),
+        stranger(Role::Responder),
+        stranger(Role::Auditor),
+        stranger(Role::Viewer),
+        machine(ANN),
+        machine(BOB),
+        Principal { actor: Actor::agent(HostId(Uuid::from_u128(7))), roles: Role::ALL.to_vec() },
+        Principal::SYSTEM,
+    ];
+    let commands = every_command();
+    assert_eq!(rows(RIGHTS).count(), commands.len());
+    for (expected, (name, command)) in rows(RIGHTS).zip(commands) {
+        let is_approval = matches!(command, C::Approve { .. });
+        let asked = if is_approval { approve(&plan) } else { command.clone() };
+        let answers = everybody.iter().map(|by| {
+            sign(&when_at(&past(&command), time_for(&command), by.clone(), asked.clone()))
+        });
+        assert_eq!(row(name, answers), expected);
+    }
+}
+
+/// The states' names stand in sentences that people read.
+#[test]
+fn every_phase_has_a_name() {
+    let names: Vec<_> = every_phase().iter().map(|(_, past)| given(past).name()).collect();
+    let expected = [
+        "absent",
+        "a draft",
+        "a draft",
+        "submitted",
+        "approved",
+        "executing",
+        "complete",
+        "failed",
+        "of unknown outcome",
+        "being rolled back",
+        "rolled back",
+        "partly rolled back",
+        "blocked in its rollback",
+        "rejected",
+        "cancelled",
+        "expired",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn every_phase_knows_its_subject_and_plan() {
+    for (phase, past) in every_phase() {
+        let state = given(&past);
+        let author = state.subject().map(|subject| subject.author);
+        assert_eq!(author, (phase != "absent").then_some(ANN), "{phase}");
+        let without = ["absent", "draft", "rejected", "cancelled", "expired"];
+        assert_eq!(state.plan().is_none(), without.contains(&phase), "{phase}");
+    }
+}
