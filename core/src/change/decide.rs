@@ -208,7 +208,10 @@ fn record_plan(
     by: &Principal,
     plan: Box<crate::plan::Plan>,
 ) -> Result<Vec<ChangeEvent>, No> {
-    may_plan(state, by)?;
+    let subject = may_plan(state, by)?;
+    if !subject.is_planned_by(&plan.header) {
+        return Err(wrong_state(state, "it was edited while this plan was made; plan it again"));
+    }
     match state {
         // In review, the same plan again changes nothing and keeps the approvals.
         ChangeState::Submitted(Submission { plan: old, .. })

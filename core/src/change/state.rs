@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::change::event::{Draft, Produced, Quorum};
 use crate::id::{ChangeId, PersonId, RunId, SecretId};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanHeader};
 use crate::time::Timestamp;
 
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,19 @@ impl Subject {
     /// Author or editor: one who may not approve.
     pub fn is_own(&self, person: PersonId) -> bool {
         self.author == person || self.editors.contains(&person)
+    }
+
+    /// Whether a plan with this header is one of the change as it is now. Reading the target takes a
+    /// while, in which somebody may edit; then the digest would cover neither what they wrote nor
+    /// that they did.
+    pub fn is_planned_by(&self, header: &PlanHeader) -> bool {
+        header.change_type == self.draft.change_type
+            && header.connection == self.draft.connection
+            && header.targets == self.draft.targets
+            && header.parameters == self.draft.parameters
+            && header.author == self.author
+            && header.editors.iter().eq(&self.editors)
+            && header.rollback_of == self.rollback_of
     }
 }
 

@@ -152,6 +152,30 @@ fn the_same_plan_in_review_keeps_the_approvals() {
     assert_eq!(when(&planned(), eve(), record(&later)), Ok(vec![planned_event(&later)]));
 }
 
+/// Reading a target takes time, in which somebody may edit.
+#[test]
+fn a_plan_of_another_draft_is_refused() {
+    let edited = drafted().then(&dan(), 1, E::Edited { draft: another_draft() });
+    let right = plan_of(&another_draft(), &[DAN], "can log in");
+    assert_eq!(when(&edited, ann(), record(&right)), Ok(vec![planned_event(&right)]));
+    let header = right.header;
+    let other_target = vec![AssetId(Uuid::from_u128(99))];
+    let wrong = [
+        PlanHeader { change_type: "postgres.drop_user".to_owned(), ..header.clone() },
+        PlanHeader { connection: ConnectionId(Uuid::from_u128(99)), ..header.clone() },
+        PlanHeader { targets: other_target, ..header.clone() },
+        PlanHeader { parameters: json!({}), ..header.clone() },
+        PlanHeader { author: DAN, ..header.clone() },
+        PlanHeader { editors: Vec::new(), ..header.clone() },
+        PlanHeader { rollback_of: Some(CHANGE), ..header },
+    ];
+    for header in wrong {
+        let plan = Plan::new(header, right.steps.clone(), Vec::new(), second(PLANNED));
+        let refused = when(&edited, ann(), record(&plan));
+        assert_eq!(code(&refused), "change.not_in_state", "{:?}", plan.header);
+    }
+}
+
 #[test]
 fn submission_fixes_the_quorum() {
     for level in [RiskLevel::Low, RiskLevel::Medium, RiskLevel::High, RiskLevel::Critical] {
