@@ -7,7 +7,7 @@
 //! | high | two |
 //! | critical | two, one of them an admin's, and a delay of 15 minutes |
 //!
-//! A rollback takes the fast lane: one approval, no delay. Approvals are valid for 72 hours.
+//! A rollback takes the fast lane: one approval, no delay. Each approval is valid for 72 hours.
 //!
 //! Deliberately absent: editing policies and evaluating other people's rules; this table is data for
 //! one decision function and the only place that knows it.

@@ -43,8 +43,8 @@ impl Decider for Change {
         decide(state, asked)
     }
 
-    fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, _at: Timestamp) -> ChangeState {
-        evolve(state, event, by)
+    fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp) -> ChangeState {
+        evolve(state, event, by, at)
     }
 
     fn own(event: &Event) -> Option<&ChangeEvent> {
@@ -269,7 +269,7 @@ fn submit(
     let mut events =
         vec![ChangeEvent::Submitted { digest: digest.clone(), environment, risk, quorum }];
     if needed == 0 {
-        events.push(approved(digest, at, delay_s, valid_s));
+        events.push(approved(digest, at, at, delay_s, valid_s));
     }
     Ok(events)
 }
@@ -316,7 +316,7 @@ fn approve(
     let Some(approver) = by.actor.person() else {
         return Err(No::Denied { needed: A_PERSON });
     };
-    if submission.approvals.iter().any(|given| given.by == approver) {
+    if submission.standing(at).any(|given| given.by == approver) {
         return Ok(Vec::new());
     }
     if matches!(state, ChangeState::Approved(_)) {
@@ -324,19 +324,27 @@ fn approve(
     }
     let as_admin = by.has(Role::Admin);
     let mut after = submission.clone();
-    after.approvals.push(Given { by: approver, as_admin });
+    after.add(Given { by: approver, at, as_admin });
     let mut events = vec![ChangeEvent::ApprovalGiven { digest: digest.clone(), comment, as_admin }];
     if after.is_complete() {
-        events.push(approved(digest, at, after.quorum.delay_s, after.quorum.valid_s));
+        let oldest = after.approvals.iter().map(|given| given.at).min().unwrap_or(at);
+        events.push(approved(digest, oldest, at, after.quorum.delay_s, after.quorum.valid_s));
     }
     Ok(events)
 }
 
-fn approved(digest: String, at: Timestamp, delay_s: u32, valid_s: u32) -> ChangeEvent {
+/// The delay begins with the last approval, and prolongs the validity, which begins with the oldest.
+fn approved(
+    digest: String,
+    oldest: Timestamp,
+    last: Timestamp,
+    delay_s: u32,
+    valid_s: u32,
+) -> ChangeEvent {
     ChangeEvent::Approved {
         digest,
-        not_before: at.plus_seconds(i64::from(delay_s)),
-        until: at.plus_seconds(i64::from(delay_s) + i64::from(valid_s)),
+        not_before: last.plus_seconds(i64::from(delay_s)),
+        until: oldest.plus_seconds(i64::from(delay_s) + i64::from(valid_s)),
     }
 }
 
@@ -400,7 +408,7 @@ pub fn may_execute<'a>(
         ChangeState::Absent => return Err(No::NotFound),
         ChangeState::Submitted(submission) => {
             return Err(No::QuorumMissing {
-                given: u32::try_from(submission.approvals.len()).unwrap_or(u32::MAX),
+                given: u32::try_from(submission.standing(at).count()).unwrap_or(u32::MAX),
                 needed: submission.quorum.approvals,
                 admin: if submission.quorum.admin {
                     ", one of which has to be an admin's"

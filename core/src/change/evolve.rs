@@ -9,8 +9,9 @@ use crate::change::state::{
     Submission,
 };
 use crate::id::PersonId;
+use crate::time::Timestamp;
 
-pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor) -> ChangeState {
+pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp) -> ChangeState {
     use ChangeEvent as E;
     use ChangeState as S;
 
@@ -46,7 +47,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor) -> ChangeState
         }
         (S::Submitted(mut submission), E::ApprovalGiven { as_admin, .. }) => {
             if let Some(by) = by.person() {
-                submission.approvals.push(Given { by, as_admin: *as_admin });
+                submission.add(Given { by, at, as_admin: *as_admin });
             }
             S::Submitted(submission)
         }

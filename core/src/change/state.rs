@@ -59,6 +59,7 @@ pub struct Submission {
     pub subject: Subject,
     pub plan: Box<Plan>,
     pub quorum: Quorum,
+    /// In the order in which they were given; the oldest of them may have run out.
     pub approvals: Vec<Given>,
 }
 
@@ -66,6 +67,7 @@ pub struct Submission {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Given {
     pub by: PersonId,
+    pub at: Timestamp,
     pub as_admin: bool,
 }
 
@@ -168,6 +170,17 @@ impl ChangeState {
 }
 
 impl Submission {
+    /// The approvals that have not run out.
+    pub fn standing(&self, at: Timestamp) -> impl Iterator<Item = &Given> {
+        let valid_s = i64::from(self.quorum.valid_s);
+        self.approvals.iter().filter(move |given| at < given.at.plus_seconds(valid_s))
+    }
+
+    /// Adds an approval; those that have run out by then no longer count.
+    pub(super) fn add(&mut self, given: Given) {
+        self.approvals = self.standing(given.at).copied().chain([given]).collect();
+    }
+
     /// Whether the quorum is complete.
     pub fn is_complete(&self) -> bool {
         let given = u32::try_from(self.approvals.len()).unwrap_or(u32::MAX);

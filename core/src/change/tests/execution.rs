@@ -19,7 +19,7 @@ fn approved_critical() -> Past {
     submitted_as(RiskLevel::Critical)
         .then(&bob(), 28, approval_event(&plan(), false))
         .then(&cat(), APPROVED, approval_event(&plan(), true))
-        .then(&cat(), APPROVED, approved_event(&plan(), APPROVED + 900, APPROVED + 900 + VALID))
+        .then(&cat(), APPROVED, approved_event(&plan(), APPROVED + 900, 28 + 900 + VALID))
 }
 
 #[test]

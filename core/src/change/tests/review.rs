@@ -227,7 +227,7 @@ fn the_last_approval_completes_the_quorum() {
     assert_eq!(when(&submitted_high(), bob(), approve), Ok(vec![given.clone()]));
     let one_given = submitted_high().then(&bob(), 30, given);
     let second = when(&one_given, cat(), super::approve(&plan()));
-    let complete = approved_event(&plan(), NOW, NOW + VALID);
+    let complete = approved_event(&plan(), NOW, 30 + VALID);
     assert_eq!(second, Ok(vec![approval_event(&plan(), true), complete]));
 }
 
@@ -261,12 +261,31 @@ fn critical_changes_need_an_admin_among_the_approvers() {
     let without = when(&two_given, third, approve(&plan()));
     assert_eq!(without, Ok(vec![approval_event(&plan(), false)]));
     let with = when(&two_given, cat(), approve(&plan()));
-    let (start, end) = (NOW + 900, NOW + 900 + VALID);
+    let (start, end) = (NOW + 900, 28 + 900 + VALID);
     let expected = vec![approval_event(&plan(), true), approved_event(&plan(), start, end)];
     assert_eq!(with, Ok(expected));
     // Being an admin is not enough to approve.
     let admin = user(CAT, &[Role::Admin]);
     assert_eq!(code(&when(&two_given, admin, approve(&plan()))), "access.denied");
+}
+
+#[test]
+fn an_approval_runs_out_while_it_waits_for_another() {
+    let one_given = submitted_high().then(&bob(), 30, approval_event(&plan(), false));
+    let (last, over) = (30 + VALID - 1, 30 + VALID);
+    // Both count from the older one.
+    let in_time = when_at(&one_given, last, cat(), approve(&plan()));
+    let both = vec![approval_event(&plan(), true), approved_event(&plan(), last, over)];
+    assert_eq!(in_time, Ok(both));
+    let late = when_at(&one_given, over, cat(), approve(&plan()));
+    assert_eq!(late, Ok(vec![approval_event(&plan(), true)]));
+    let missing = when_at(&one_given, over, eve(), C::StartExecution { run: RUN });
+    assert_eq!(missing, Err(No::QuorumMissing { given: 0, needed: 2, admin: "" }));
+    // It can be given again.
+    let past = one_given.then(&cat(), over, approval_event(&plan(), true));
+    let again = when_at(&past, over + 5, bob(), approve(&plan()));
+    let complete = approved_event(&plan(), over + 5, over + VALID);
+    assert_eq!(again, Ok(vec![approval_event(&plan(), false), complete]));
 }
 
 #[test]
