@@ -120,6 +120,18 @@ fn a_rollback_is_not_edited() {
     assert_eq!(refused, Err(No::NotInState { state: "a rollback", wanted }));
 }
 
+/// Asking for it submits it, so submitting it once more is no mistake, by who may submit.
+#[test]
+fn a_rollback_is_submitted_once() {
+    let submit = || submit(RiskLevel::Critical);
+    for by in [ann(), eve()] {
+        assert_eq!(when(&submitted_rollback(), by, submit()), Ok(Vec::new()));
+    }
+    for by in [bob(), machine(ANN)] {
+        assert_eq!(code(&when(&submitted_rollback(), by, submit())), "access.denied");
+    }
+}
+
 #[test]
 fn one_rollback_at_a_time() {
     let start = |run| C::StartRollback { rollback: ROLLBACK, run };
