@@ -124,8 +124,13 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
     }
 }
 
+/// Orders are the newest epoch's. Epoch 0 is nobody's: two workers could believe that it is theirs.
 fn fenced(run: &Running, asked: u32) -> Result<(), No> {
-    if asked == run.epoch { Ok(()) } else { Err(No::Fenced { asked, current: run.epoch }) }
+    if asked == run.epoch && asked > 0 {
+        Ok(())
+    } else {
+        Err(No::Fenced { asked, current: run.epoch })
+    }
 }
 
 fn phase(run: &Running, step: u32) -> Result<&StepPhase, No> {

@@ -43,6 +43,14 @@ fn a_claim_names_the_epoch_it_takes_over_from() {
     }
 }
 
+#[test]
+fn without_a_claim_nothing_is_ordered() {
+    for (name, order) in every_order(0, 0) {
+        let refused = when(&[started_with(plan(), None)], order);
+        assert_eq!(refused, Err(No::Fenced { asked: 0, current: 0 }), "{name}");
+    }
+}
+
 /// Whatever the worker that lost its lease has to say, and however late.
 #[test]
 fn an_older_epoch_is_fenced_off() {
