@@ -7,7 +7,7 @@
 //!    │                │            └──────→ unverified
 //!    │                ├─→ failed          the target said no, nothing changed
 //!    │                └─→ unknown ─→ reconciled(applied)      → verified | unverified
-//!    │                          └──→ reconciled(not_applied)  → may be intended again
+//!    │                          └──→ reconciled(not_applied)  → again, unless unprotected
 //!    │                          └──→ reconciled(conflict)     → a person
 //!    └─→ blocked      the target is not what the plan says; nothing was sent
 //!

@@ -2,10 +2,14 @@
 
 use serde_json::Value;
 
+use crate::catalog::EffectClass;
 use crate::change::event::Produced;
 use crate::id::{ChangeId, PersonId, RunId};
 use crate::plan::{Field, Fingerprint, Plan, Step};
 use crate::run::event::{Captured, Finding, Reason, RunOutcome};
+
+const NEVER_REPEATED: &str =
+    "It is known to have had no effect, but an unprotected effect is never repeated.";
 
 #[derive(Clone, Debug, Default)]
 pub enum RunState {
@@ -112,15 +116,24 @@ impl Running {
         if verified == self.steps.len() {
             return Some((RunOutcome::Complete, None));
         }
-        self.steps.iter().find_map(|step| {
+        self.plan.steps.iter().zip(&self.steps).find_map(|(planned, step)| {
             let (outcome, reason) = match step {
                 StepPhase::Planned
                 | StepPhase::Intended(_)
                 | StepPhase::Succeeded(_)
                 | StepPhase::Verified(_)
-                | StepPhase::Reconciled {
-                    finding: Finding::Applied | Finding::NotApplied, ..
-                } => return None,
+                | StepPhase::Reconciled { finding: Finding::Applied, .. } => return None,
+                StepPhase::Reconciled { finding: Finding::NotApplied, .. } => {
+                    match planned.effect_class {
+                        EffectClass::Keyed | EffectClass::Fenced | EffectClass::Verifiable => {
+                            return None;
+                        }
+                        EffectClass::Unprotected if back && verified > 0 => {
+                            (RunOutcome::RollbackPartial, NEVER_REPEATED.to_owned())
+                        }
+                        EffectClass::Unprotected => (RunOutcome::Failed, NEVER_REPEATED.to_owned()),
+                    }
+                }
                 StepPhase::Failed { reason, .. } if back && verified > 0 => {
                     (RunOutcome::RollbackPartial, reason.message.clone())
                 }

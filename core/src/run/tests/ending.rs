@@ -68,6 +68,25 @@ fn what_can_go_on_is_not_over() {
     }
 }
 
+/// An unprotected effect is not repeated, even when it is known that there was none.
+#[test]
+fn an_unprotected_step_without_effect_is_the_end() {
+    use RunOutcome::{Failed, RollbackPartial};
+    let reason = "It is known to have had no effect, but an unprotected effect is never repeated.";
+    let plan = plan_of(&[EffectClass::Verifiable, EffectClass::Unprotected]);
+    let then =
+        [done(0), vec![intended(1), unknown(1), reconciled(1, Finding::NotApplied)]].concat();
+    for (undoes, outcome) in [(None, Failed), (Some(FORWARD_RUN), RollbackPartial)] {
+        let events = run_of(plan.clone(), undoes, &then);
+        let reason = Some(reason.to_owned());
+        let expected = E::Finished { outcome, reason, secrets: Vec::new() };
+        assert_eq!(when(&events, finish()), Ok(vec![expected]));
+    }
+    let first = plan_of(&[EffectClass::Unprotected]);
+    let events = run_of(first, Some(FORWARD_RUN), &lost(0, Finding::NotApplied));
+    assert_eq!(running(&events).unwrap().outcome().map(|(outcome, _)| outcome), Some(Failed));
+}
+
 #[test]
 fn finishing_twice_is_once() {
     let over = [run(&[intended(0), failed(0)]), vec![finished(RunOutcome::Failed)]].concat();
