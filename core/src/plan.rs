@@ -198,3 +198,186 @@ pub fn fingerprint(fields: &Value) -> Fingerprint {
 fn to_value<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).expect("plans are structs of JSON values with string keys")
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn uuid(n: u128) -> Uuid {
+        Uuid::from_u128(n)
+    }
+
+    fn header() -> PlanHeader {
+        PlanHeader {
+            change: ChangeId(uuid(1)),
+            change_type: "postgres.lock_user".to_owned(),
+            connection: ConnectionId(uuid(2)),
+            targets: vec![AssetId(uuid(3)), AssetId(uuid(4))],
+            parameters: json!({ "cascade": false }),
+            policy_version: 1,
+            author: PersonId(uuid(5)),
+            editors: vec![PersonId(uuid(6))],
+            rollback_of: None,
+        }
+    }
+
+    fn step(no: u32) -> Step {
+        Step {
+            no,
+            action: "postgres.lock_user".to_owned(),
+            connection: ConnectionId(uuid(2)),
+            target: TargetRef {
+                asset: AssetId(uuid(3)),
+                kind: "postgres_role".to_owned(),
+                external_key: "role/leaver".to_owned(),
+                name: "leaver".to_owned(),
+            },
+            parameters: json!({}),
+            effect_class: EffectClass::Verifiable,
+            reversibility: Reversibility::Reversible,
+            before_fingerprint: fingerprint(&json!({ "login": true })),
+            summary: "leaver can no longer log in".to_owned(),
+            rollback: "leaver can log in again".to_owned(),
+            diff: vec![DiffLine {
+                target: "leaver".to_owned(),
+                field: "login".to_owned(),
+                before: json!(true),
+                after: json!(false),
+            }],
+            undoes: None,
+        }
+    }
+
+    fn plan_of(header: PlanHeader, steps: Vec<Step>) -> Plan {
+        Plan::new(header, steps, Vec::new(), Timestamp::from_micros(0))
+    }
+
+    fn plan() -> Plan {
+        plan_of(header(), vec![step(0), step(1)])
+    }
+
+    fn other_headers() -> Vec<PlanHeader> {
+        let mut reversed = header().targets;
+        reversed.reverse();
+        vec![
+            PlanHeader { change: ChangeId(uuid(9)), ..header() },
+            PlanHeader { change_type: "postgres.drop_user".to_owned(), ..header() },
+            PlanHeader { connection: ConnectionId(uuid(9)), ..header() },
+            PlanHeader { targets: reversed, ..header() },
+            PlanHeader { parameters: json!({ "cascade": true }), ..header() },
+            PlanHeader { policy_version: 2, ..header() },
+            PlanHeader { author: PersonId(uuid(9)), ..header() },
+            PlanHeader { editors: Vec::new(), ..header() },
+            PlanHeader { rollback_of: Some(ChangeId(uuid(9))), ..header() },
+        ]
+    }
+
+    fn other_steps() -> Vec<Step> {
+        let target = step(0).target;
+        let line = step(0).diff.remove(0);
+        let why = "so it is".to_owned();
+        vec![
+            Step { action: "postgres.drop_user".to_owned(), ..step(0) },
+            Step { connection: ConnectionId(uuid(9)), ..step(0) },
+            Step { target: TargetRef { asset: AssetId(uuid(9)), ..target.clone() }, ..step(0) },
+            Step { target: TargetRef { external_key: "role/x".to_owned(), ..target }, ..step(0) },
+            Step { parameters: json!({ "cascade": true }), ..step(0) },
+            Step { effect_class: EffectClass::Unprotected, ..step(0) },
+            Step { reversibility: Reversibility::OneWay { why }, ..step(0) },
+            Step { before_fingerprint: fingerprint(&json!({ "login": false })), ..step(0) },
+            Step { summary: "nothing happens".to_owned(), ..step(0) },
+            Step { rollback: "nothing to undo".to_owned(), ..step(0) },
+            Step { diff: vec![DiffLine { after: json!(true), ..line }], ..step(0) },
+            Step { undoes: Some(Undoes { run: RunId(uuid(9)), step: 0 }), ..step(0) },
+        ]
+    }
+
+    /// What an approver has read is what the digest is of.
+    #[test]
+    fn the_digest_covers_header_and_steps() {
+        let mut digests = vec![plan().digest];
+        digests
+            .extend(other_headers().into_iter().map(|other| plan_of(other, plan().steps).digest));
+        digests.extend(
+            other_steps().into_iter().map(|other| plan_of(header(), vec![other, step(1)]).digest),
+        );
+        for steps in [Vec::new(), vec![step(0)], vec![step(1), step(0)]] {
+            digests.push(plan_of(header(), steps).digest);
+        }
+        let count = digests.len();
+        digests.sort();
+        digests.dedup();
+        assert_eq!(digests.len(), count);
+    }
+
+    /// The same plan of a target that has not moved keeps its approvals.
+    #[test]
+    fn the_digest_does_not_cover_when_the_target_was_read() {
+        let check = Check { name: "role".to_owned(), ok: true, detail: "It exists.".to_owned() };
+        let steps = plan().steps;
+        let later = Plan::new(header(), steps, vec![check], Timestamp::from_micros(1));
+        assert_eq!(later.digest, plan().digest);
+    }
+
+    #[test]
+    fn a_digest_is_lower_case_hexadecimal() {
+        let digest = plan().digest;
+        assert_eq!(digest.len(), 64);
+        assert!(digest.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)));
+    }
+
+    /// Stored plans were approved under this digest: it must not change with the code.
+    #[test]
+    fn the_digest_of_a_plan_stays() {
+        let digest = "dc87c0b4c585377ab3530705edae6acbf6afaba4361a1cf07ec5a887e17fef3e";
+        assert_eq!(plan().digest, digest);
+    }
+
+    #[test]
+    fn a_proof_covers_the_steps_of_its_plan() {
+        let plan = plan();
+        let proof = plan.proof();
+        assert!(plan.steps.iter().all(|step| proof.covers(step, &plan.digest)));
+        assert!(other_steps().iter().all(|other| !proof.covers(other, &plan.digest)));
+        for no in [1, 2, u32::MAX] {
+            assert!(!proof.covers(&step(0), &plan_of(header(), vec![step(no)]).digest));
+            assert!(!proof.covers(&Step { no, ..other_steps().remove(0) }, &plan.digest));
+        }
+    }
+
+    #[test]
+    fn a_proof_is_of_one_plan() {
+        let (plan, proof) = (plan(), plan().proof());
+        for header in other_headers() {
+            let other = plan_of(header, plan.steps.clone());
+            assert!(!other.proof().covers(&step(0), &plan.digest));
+            assert!(!proof.covers(&step(0), &other.digest));
+        }
+        let mut forged = proof;
+        forged.step_hashes.push(step_hash(&step(2)));
+        assert!(!forged.covers(&step(2), &plan.digest));
+        assert!(!forged.covers(&step(0), &plan.digest));
+    }
+
+    #[test]
+    fn a_plan_is_ready_when_every_check_passed() {
+        let check = |ok| Check { name: "role".to_owned(), ok, detail: String::new() };
+        for (checks, ready) in [
+            (vec![check(true), check(true)], true),
+            (vec![check(true), check(false)], false),
+            (vec![check(false)], false),
+        ] {
+            assert_eq!(Plan { checks, ..plan() }.is_ready(), ready);
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_exactly_the_fields() {
+        let of = |fields: Value| fingerprint(&fields);
+        assert_eq!(of(json!({ "a": 1, "b": 2 })), of(json!({ "b": 2, "a": 1 })));
+        assert_ne!(of(json!({ "a": 1 })), of(json!({ "a": 1, "b": null })));
+        assert_ne!(of(json!({ "a": 1 })), of(json!({ "a": "1" })));
+    }
+}

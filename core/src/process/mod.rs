@@ -4,6 +4,9 @@
 //! an effect twice is the same as performing it once, so that a runtime which crashed may begin
 //! again from an earlier event.
 
+#[cfg(test)]
+mod tests;
+
 use crate::change::event::ChangeEvent;
 use crate::event::{Event, Recorded};
 use crate::host::event::HostEvent;
