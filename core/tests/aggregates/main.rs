@@ -1,11 +1,13 @@
-//! Properties of assets, connections, freezes, hosts and people: whatever is asked of them, in
-//! whatever order.
+//! Properties of the aggregates, whatever is asked of them, in whatever order; and of the risk.
 
 mod asset;
 mod calendar;
+mod change;
 mod connection;
 mod host;
 mod person;
+mod risk;
+mod run;
 
 use nexplane_core::actor::{Actor, Role};
 use nexplane_core::aggregate::{Asked, Decider, Principal};
@@ -36,11 +38,27 @@ fn life<D: Decider>(commands: Vec<(Principal, D::Command)>) -> Vec<Moment<D>>
 where
     D::Command: Clone,
 {
+    live((0..).zip(commands), |_, (second, (by, command))| Asked {
+        by,
+        at: moment(second),
+        command,
+    })
+}
+
+/// A stream from its beginning, of wishes that become commands only when the state is known: what
+/// refers to the state would hardly ever be right by chance.
+fn live<D: Decider, W>(
+    wishes: impl IntoIterator<Item = W>,
+    mut express: impl FnMut(&D::State, W) -> Asked<D::Command>,
+) -> Vec<Moment<D>>
+where
+    D::Command: Clone,
+{
     let mut state = D::State::default();
-    (0..)
-        .zip(commands)
-        .map(|(second, (by, command))| {
-            let at = moment(second);
+    wishes
+        .into_iter()
+        .map(|wish| {
+            let Asked { by, at, command } = express(&state, wish);
             let before = state.clone();
             let answer = ask::<D>(&state, &by, at, &command);
             for event in answer.iter().flatten() {

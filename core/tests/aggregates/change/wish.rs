@@ -1,0 +1,385 @@
+//! Lives of changes: what is wished of them, and by whom.
+
+use nexplane_core::catalog::{EffectClass, Reversibility};
+use nexplane_core::change::event::{ChangeEvent as E, Draft, Produced, Window};
+use nexplane_core::change::{
+    Change, ChangeCommand as C, ChangeState as S, MAX_PLAN_AGE_S, Outcome, Subject,
+};
+use nexplane_core::id::{AssetId, CalendarId, ChangeId, ConnectionId, RunId, SecretId};
+use nexplane_core::plan::{Check, Plan, PlanHeader, Step, TargetRef};
+use nexplane_core::policy;
+use nexplane_core::risk::{Environment, Risk, RiskLevel};
+use nexplane_core::run::event::RunOutcome;
+use serde_json::{Value, json};
+
+use crate::*;
+
+const CHANGE: ChangeId = ChangeId(Uuid::from_u128(50));
+const FIRST_RUN: RunId = RunId(Uuid::from_u128(1));
+const SECOND_RUN: RunId = RunId(Uuid::from_u128(2));
+
+/// What somebody wants of a change, whatever its state.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    Draft {
+        draft: Draft,
+    },
+    Edit {
+        draft: Draft,
+    },
+    /// `stale` is a plan of what the change was about before it was edited.
+    Plan {
+        found: Value,
+        ready: bool,
+        stale: bool,
+    },
+    Submit,
+    /// `stale` names another plan.
+    Approve {
+        stale: bool,
+    },
+    Reject,
+    Withdraw,
+    Cancel,
+    Expire,
+    Execute {
+        run: RunId,
+    },
+    /// Of the run that is going on, when none is named.
+    RecordOutcome {
+        run: Option<RunId>,
+    },
+    StartRollback {
+        run: RunId,
+    },
+    RecordRollback {
+        run: Option<RunId>,
+    },
+    Reveal {
+        secret: SecretId,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Wished {
+    /// What comes next on the way to the end, when it is nothing in particular.
+    pub wish: Option<Wish>,
+    pub by: Principal,
+    /// Whether orders of the runtime are given by `by` nevertheless, and plans are submitted that
+    /// are not ready.
+    pub presumes: bool,
+    /// Seconds since the wish before.
+    pub pause: i64,
+    pub level: RiskLevel,
+    pub environment: Environment,
+    pub outcome: RunOutcome,
+    /// Whether what is drafted is a rollback.
+    pub rollback: bool,
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let run = || id().prop_map(RunId);
+    let one = || prop_oneof![4 => Just(None), 1 => id().prop_map(|id| Some(RunId(id)))];
+    let secret = id().prop_map(SecretId);
+    let unlikely = || prop::bool::weighted(0.2);
+    prop_oneof![
+        3 => draft().prop_map(|draft| Wish::Draft { draft }),
+        1 => draft().prop_map(|draft| Wish::Edit { draft }),
+        3 => (0..3, unlikely(), unlikely())
+            .prop_map(|(found, failed, stale)| Wish::Plan { found: json!(found), ready: !failed, stale }),
+        3 => Just(Wish::Submit),
+        6 => unlikely().prop_map(|stale| Wish::Approve { stale }),
+        1 => Just(Wish::Reject),
+        1 => Just(Wish::Withdraw),
+        1 => Just(Wish::Cancel),
+        1 => Just(Wish::Expire),
+        2 => run().prop_map(|run| Wish::Execute { run }),
+        3 => one().prop_map(|run| Wish::RecordOutcome { run }),
+        1 => run().prop_map(|run| Wish::StartRollback { run }),
+        3 => one().prop_map(|run| Wish::RecordRollback { run }),
+        2 => secret.prop_map(|secret| Wish::Reveal { secret }),
+    ]
+}
+
+fn draft() -> impl Strategy<Value = Draft> {
+    let minutes = || 0..90_i64;
+    let window = (minutes(), minutes())
+        .prop_map(|(start, end)| Window { start: moment(start * 60), end: moment(end * 60) });
+    let window = prop_oneof![3 => Just(None), 1 => window.prop_map(Some)];
+    (text(), 0..2_u8, window).prop_map(|(title, value, window)| draft_of(title, value, window))
+}
+
+fn draft_of(title: String, value: u8, window: Option<Window>) -> Draft {
+    Draft {
+        title,
+        reason: "It has to be.".to_owned(),
+        ticket: None,
+        change_type: "postgres.lock_user".to_owned(),
+        connection: ConnectionId(Uuid::from_u128(8)),
+        targets: vec![AssetId(Uuid::from_u128(9))],
+        parameters: json!(value),
+        window,
+    }
+}
+
+/// Mostly people who could do everything, were it not for who they are.
+fn somebody() -> impl Strategy<Value = Principal> {
+    let colleague = (1..6_u128, any::<bool>()).prop_map(|(n, admin)| {
+        let mut roles = vec![Role::Operator, Role::Approver];
+        roles.extend(admin.then_some(Role::Admin));
+        Principal { actor: Actor::user(PersonId(Uuid::from_u128(n))), roles }
+    });
+    let machine = (1..6_u128).prop_map(|n| Principal {
+        actor: Actor::machine(PersonId(Uuid::from_u128(n))),
+        roles: Role::ALL.to_vec(),
+    });
+    prop_oneof![12 => colleague, 2 => machine, 2 => principal()]
+}
+
+pub fn wishes() -> impl Strategy<Value = Vec<Wished>> {
+    let pause = prop_oneof![
+        12 => 0..90_i64,
+        1 => Just(900),
+        1 => Just(3600),
+        1 => Just(3601),
+        1 => (70..75_i64).prop_map(|hours| hours * 3600),
+    ];
+    let level = prop::sample::select(vec![
+        RiskLevel::Low,
+        RiskLevel::Medium,
+        RiskLevel::High,
+        RiskLevel::Critical,
+    ]);
+    let environment = prop::sample::select(vec![Environment::Prod, Environment::Dev]);
+    let presumes = prop::bool::weighted(0.1);
+    let outcome = {
+        use RunOutcome::{Complete, Failed, OutcomeUnknown, RollbackBlocked, RollbackPartial};
+        let bad = vec![Failed, OutcomeUnknown, RollbackPartial, RollbackBlocked];
+        prop_oneof![Just(Complete), prop::sample::select(bad)]
+    };
+    let wish = prop_oneof![1 => Just(None), 1 => wish().prop_map(Some)];
+    let about = (level, environment, outcome, any::<bool>());
+    let wished = (wish, somebody(), presumes, pause, about).prop_map(
+        |(wish, by, presumes, pause, (level, environment, outcome, rollback))| Wished {
+            wish,
+            by,
+            presumes,
+            pause,
+            level,
+            environment,
+            outcome,
+            rollback,
+        },
+    );
+    prop::collection::vec(wished, 0..40)
+}
+
+/// A change from its beginning.
+pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
+    let mut at = moment(0);
+    live(wishes, |state, wished| {
+        at = at.plus_seconds(wished.pause);
+        let command = express(state, &wished, at);
+        let by = match command {
+            C::Expire
+            | C::RecordOutcome { .. }
+            | C::StartRollback { .. }
+            | C::RecordRollback { .. }
+                if !wished.presumes =>
+            {
+                Principal::SYSTEM
+            }
+            C::RevealSecret { .. } if !wished.presumes => match state.subject() {
+                Some(subject) => Principal { actor: Actor::user(subject.author), roles: vec![] },
+                None => wished.by,
+            },
+            C::Draft { .. }
+            | C::Edit { .. }
+            | C::RecordPlan { .. }
+            | C::Submit { .. }
+            | C::Approve { .. }
+            | C::Reject { .. }
+            | C::Withdraw
+            | C::Cancel { .. }
+            | C::Expire
+            | C::StartExecution { .. }
+            | C::RecordOutcome { .. }
+            | C::StartRollback { .. }
+            | C::RecordRollback { .. }
+            | C::RevealSecret { .. } => wished.by,
+        };
+        Asked { by, at, command }
+    })
+}
+
+pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
+    let reason = || "Not today.".to_owned();
+    let outcome = wished.outcome;
+    match wished.wish.clone().unwrap_or_else(|| next(state, wished.presumes, at)) {
+        Wish::Withdraw => C::Withdraw,
+        Wish::Draft { draft } => C::Draft { draft, rollback_of: wished.rollback.then_some(CHANGE) },
+        Wish::Edit { draft } => C::Edit { draft },
+        Wish::Plan { found, ready, stale } => {
+            C::RecordPlan { plan: Box::new(plan(state.subject(), &found, ready, stale, at)) }
+        }
+        Wish::Submit => C::Submit {
+            environment: wished.environment,
+            risk: Risk { score: 1, level: wished.level, factors: Vec::new() },
+        },
+        Wish::Approve { stale } => {
+            let digest = state.plan().map(|plan| plan.digest.clone()).filter(|_| !stale);
+            C::Approve { digest: digest.unwrap_or_default(), comment: None }
+        }
+        Wish::Reject => C::Reject { reason: reason() },
+        Wish::Cancel => C::Cancel { reason: reason() },
+        Wish::Expire => C::Expire,
+        Wish::Execute { run } => C::StartExecution { run },
+        Wish::RecordOutcome { run } => {
+            let secrets = (1..4)
+                .map(|n| Produced { id: SecretId(Uuid::from_u128(n)), name: "key".to_owned() })
+                .collect();
+            let run = run.or(running(state)).unwrap_or(FIRST_RUN);
+            C::RecordOutcome { this: CHANGE, run, outcome, reason: reason(), secrets }
+        }
+        Wish::StartRollback { run } => C::StartRollback { rollback: CHANGE, run },
+        Wish::RecordRollback { run } => {
+            let run = run.or(running(state)).unwrap_or(FIRST_RUN);
+            C::RecordRollback { rollback: CHANGE, run, outcome, reason: reason() }
+        }
+        Wish::Reveal { secret } => C::RevealSecret { secret },
+    }
+}
+
+fn next(state: &S, presumes: bool, at: Timestamp) -> Wish {
+    let plan = Wish::Plan { found: json!(0), ready: true, stale: false };
+    match state {
+        S::Absent => {
+            let draft = draft_of("Lock".to_owned(), 0, None);
+            Wish::Draft { draft }
+        }
+        S::Draft(drafting) => match &drafting.plan {
+            Some(old)
+                if presumes
+                    || (old.is_ready() && at.seconds_since(old.computed_at) <= MAX_PLAN_AGE_S) =>
+            {
+                Wish::Submit
+            }
+            Some(_) | None => plan,
+        },
+        S::Submitted(_) => Wish::Approve { stale: false },
+        S::Approved(approval) if at >= approval.until => Wish::Expire,
+        S::Approved(_) => Wish::Execute { run: FIRST_RUN },
+        S::Executing(_) => Wish::RecordOutcome { run: None },
+        S::Finished(finish) => match finish.how {
+            Outcome::RollingBack { .. } => Wish::RecordRollback { run: None },
+            Outcome::Complete
+            | Outcome::Failed
+            | Outcome::RollbackPartial
+            | Outcome::RollbackBlocked => Wish::StartRollback { run: SECOND_RUN },
+            Outcome::Unknown | Outcome::RolledBack => {
+                Wish::Reveal { secret: SecretId(Uuid::from_u128(1)) }
+            }
+        },
+        S::Closed(_) => Wish::Submit,
+    }
+}
+
+/// The run that a state waits for.
+fn running(state: &S) -> Option<RunId> {
+    match state {
+        S::Executing(execution) => Some(execution.run),
+        S::Finished(finish) => match finish.how {
+            Outcome::RollingBack { run, .. } => Some(run),
+            Outcome::Complete
+            | Outcome::Failed
+            | Outcome::Unknown
+            | Outcome::RolledBack
+            | Outcome::RollbackPartial
+            | Outcome::RollbackBlocked => None,
+        },
+        S::Absent | S::Draft(_) | S::Submitted(_) | S::Approved(_) | S::Closed(_) => None,
+    }
+}
+
+fn plan(subject: Option<&Subject>, found: &Value, ready: bool, stale: bool, at: Timestamp) -> Plan {
+    let connection = ConnectionId(Uuid::from_u128(8));
+    let asset = AssetId(Uuid::from_u128(9));
+    let header = PlanHeader {
+        change: CHANGE,
+        change_type: "postgres.lock_user".to_owned(),
+        connection,
+        targets: vec![asset],
+        parameters: match subject {
+            Some(subject) if !stale => subject.draft.parameters.clone(),
+            Some(_) | None => Value::Null,
+        },
+        policy_version: policy::VERSION,
+        author: subject.map_or(OWNER, |subject| subject.author),
+        editors: subject
+            .map(|subject| subject.editors.iter().copied().collect())
+            .unwrap_or_default(),
+        rollback_of: subject.and_then(|subject| subject.rollback_of),
+    };
+    let step = Step {
+        no: 0,
+        action: "postgres.lock_user".to_owned(),
+        connection,
+        target: TargetRef {
+            asset,
+            kind: "postgres_role".to_owned(),
+            external_key: "role/a".to_owned(),
+            name: "a".to_owned(),
+        },
+        parameters: Value::Null,
+        effect_class: EffectClass::Verifiable,
+        reversibility: Reversibility::Reversible,
+        before_fingerprint: found.to_string(),
+        summary: "a can no longer log in".to_owned(),
+        rollback: "a can log in again".to_owned(),
+        diff: Vec::new(),
+        undoes: None,
+    };
+    let check = Check { name: "role".to_owned(), ok: ready, detail: "It is there.".to_owned() };
+    Plan::new(header, vec![step], vec![check], at)
+}
+
+/// Any event, whether or not it can follow.
+pub fn event() -> impl Strategy<Value = E> {
+    let run = RunId(Uuid::from_u128(1));
+    let (not_before, until) = (moment(1), moment(100));
+    let plan = |found: i32| plan(None, &json!(found), true, false, moment(0));
+    let digest = move || plan(0).digest;
+    let reason = || "It broke.".to_owned();
+    let quorum = policy::quorum(RiskLevel::High, Environment::Prod, false);
+    let risk = Risk { score: 1, level: RiskLevel::High, factors: Vec::new() };
+    let submitted = E::Submitted { digest: digest(), environment: Environment::Prod, risk, quorum };
+    let given = move |as_admin| E::ApprovalGiven { digest: digest(), comment: None, as_admin };
+    prop_oneof![
+        4 => (draft(), any::<bool>()).prop_map(|(draft, rollback)| E::Drafted {
+            draft,
+            rollback_of: rollback.then_some(CHANGE),
+        }),
+        1 => draft().prop_map(|draft| E::Edited { draft }),
+        4 => (0..2).prop_map(move |found| E::Planned { plan: Box::new(plan(found)) }),
+        4 => Just(submitted),
+        2 => any::<bool>().prop_map(given),
+        4 => Just(E::Approved { digest: digest(), not_before, until }),
+        1 => Just(E::Rejected { digest: digest(), reason: reason() }),
+        1 => Just(E::Withdrawn {}),
+        1 => Just(E::Cancelled { reason: reason() }),
+        1 => Just(E::Expired {}),
+        1 => id().prop_map(move |id| E::FreezeOverridden {
+            freeze: CalendarId(id),
+            justification: reason(),
+        }),
+        4 => Just(E::ExecutionStarted { run, digest: digest() }),
+        1 => Just(E::Completed { run, secrets: Vec::new() }),
+        1 => Just(E::Failed { run, reason: reason(), secrets: Vec::new() }),
+        1 => Just(E::OutcomeUnknown { run, reason: reason(), secrets: Vec::new() }),
+        1 => Just(E::RollbackStarted { rollback: CHANGE, run }),
+        1 => Just(E::RolledBack { rollback: CHANGE, run }),
+        1 => Just(E::RollbackPartial { rollback: CHANGE, run, reason: reason() }),
+        1 => Just(E::RollbackBlocked { rollback: CHANGE, run, reason: reason() }),
+        1 => id().prop_map(|id| E::SecretRevealed { secret: SecretId(id) }),
+    ]
+}
