@@ -2,6 +2,7 @@
 //! whatever order.
 
 mod asset;
+mod audit;
 mod calendar;
 mod connection;
 mod host;
