@@ -29,7 +29,7 @@ use uuid::Uuid;
 use self::freeze::Freezes;
 pub use self::rule::{Rule, RuleText, rules};
 use crate::actor::Actor;
-use crate::event::{Event, KINDS, Recorded, SCHEMA, UnreadableEvent};
+use crate::event::{Event, Recorded, Unreadable, UnreadableEvent};
 use crate::id::{Category, StreamId};
 use crate::time::Timestamp;
 
@@ -128,22 +128,23 @@ impl Auditor {
     /// Judges the next event, which this build cannot read. That is incomplete evidence when its
     /// type or schema version is newer than this build, and a violation when it is not.
     pub fn observe_unreadable(&mut self, position: u64, unreadable: &UnreadableEvent) {
-        let UnreadableEvent { kind, schema, stream, version, source: _ } = unreadable;
+        let UnreadableEvent { kind, schema, stream, version, source } = unreadable;
         self.order(position, *stream, *version);
         if !belongs(kind, stream.category) {
             return self.foreign_type(position, *stream, kind);
         }
         self.forget(*stream);
-        if KINDS.binary_search(&kind.as_str()).is_ok() && *schema <= SCHEMA {
-            self.flag(position, *stream, Rule::Unreadable, format!("{unreadable}."));
-        } else {
-            self.miss(
+        match source {
+            Unreadable::Data(_) => {
+                self.flag(position, *stream, Rule::Unreadable, format!("The {unreadable}."));
+            }
+            Unreadable::UnknownType(_) | Unreadable::UnknownSchema { .. } => self.miss(
                 position,
                 *stream,
                 format!(
                     "This build does not know {kind} (schema {schema}), so it cannot judge the rest of the stream."
                 ),
-            );
+            ),
         }
     }
 

@@ -4,7 +4,7 @@ use nexplane_core::audit::Auditor;
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::change::event::{Draft, Window};
 use nexplane_core::change::{Change, ChangeCommand, ChangeState};
-use nexplane_core::event::{Event, Recorded, SCHEMA};
+use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, RunId, StreamId};
 use nexplane_core::plan::{Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy;
@@ -309,7 +309,7 @@ impl World {
             stream,
             version,
             kind: event.encode().kind,
-            schema: SCHEMA,
+            schema: 1,
             at,
             actor,
             command: id,

@@ -5,6 +5,8 @@ mod asset;
 mod audit;
 mod calendar;
 mod connection;
+#[cfg(feature = "schema")]
+mod golden;
 mod host;
 mod person;
 

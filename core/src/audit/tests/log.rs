@@ -9,7 +9,7 @@ use crate::audit::{Auditor, Report};
 use crate::catalog::{EffectClass, Reversibility};
 use crate::change::event::{Draft, Window};
 use crate::change::{Change, ChangeCommand as C, ChangeState};
-use crate::event::{Event, Recorded, SCHEMA};
+use crate::event::{Event, Recorded};
 use crate::id::{AssetId, CalendarId, ChangeId, ConnectionId, PersonId, RunId, StreamId};
 use crate::plan::{Plan, PlanHeader, Step, TargetRef};
 use crate::policy;
@@ -111,7 +111,7 @@ impl Log {
             stream,
             version,
             kind: event.encode().kind,
-            schema: SCHEMA,
+            schema: 1,
             at: at(self.second),
             actor: by,
             command: id,

@@ -3,12 +3,14 @@
 use super::log::{CHANGE, RUN, judge};
 use super::*;
 use crate::audit::{Auditor, CLOCK_SKEW_S, MAX_KEPT, Rule, rules};
-use crate::event::UnreadableEvent;
+use crate::event::{Event, UnreadableEvent};
 use crate::id::StreamId;
+use crate::record::Record;
 
 fn unreadable(kind: &str, schema: u16, version: u64) -> UnreadableEvent {
-    let source = serde_json::from_str::<u8>("x").unwrap_err();
-    UnreadableEvent { kind: kind.to_owned(), schema, stream: CHANGE.into(), version, source }
+    let mut header = Log::drafted().events.remove(0).header;
+    (header.kind, header.schema, header.version) = (kind.to_owned(), schema, version);
+    Event::decode(Record { header, data: serde_json::json!({ "odd": 1 }) }).unwrap_err()
 }
 
 #[test]
@@ -110,6 +112,7 @@ fn an_event_of_a_known_type_has_to_be_readable() {
     assert_eq!(planted(unreadable("change.planned", 1, 2)), ["audit.unreadable"]);
     assert_eq!(planted(unreadable("run.started", 1, 2)), ["audit.foreign_type"]);
     assert_eq!(planted(unreadable("change.teleported", 1, 3)), ["audit.version_gap"]);
+    assert_eq!(planted(unreadable("run.teleported", 1, 2)), ["audit.foreign_type"]);
 }
 
 #[test]
