@@ -1,8 +1,11 @@
 //! Every event of every aggregate, as one type, and the way from and to records.
 
+pub mod upcast;
+
 use serde::Serialize;
+use serde::de::value::MapDeserializer;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use crate::asset::event::AssetEvent;
 use crate::calendar::event::CalendarEvent;
@@ -43,7 +46,18 @@ pub struct UnreadableEvent {
     pub stream: StreamId,
     pub version: u64,
     #[source]
-    pub source: serde_json::Error,
+    pub source: Unreadable,
+}
+
+/// Why a record cannot be read as an event.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    #[error("this build knows no event of that type")]
+    UnknownType(#[source] serde_json::Error),
+    #[error("this build knows its schema versions from 1 to {newest}")]
+    UnknownSchema { newest: u16 },
+    #[error("its data are not those of that type, or its stream is another category's")]
+    Data(#[source] serde_json::Error),
 }
 
 /// An event's type, schema version and data, ready for a record.
@@ -54,14 +68,85 @@ pub struct Encoded {
     pub data: Box<RawValue>,
 }
 
-/// All event types are at their first schema version.
-pub const SCHEMA: u16 = 1;
+/// The type of every event, sorted.
+pub const KINDS: [&str; 64] = [
+    "asset.annotated",
+    "asset.discovered",
+    "asset.drifted",
+    "asset.gone",
+    "asset.returned",
+    "calendar.freeze_declared",
+    "calendar.freeze_ended",
+    "change.approval_given",
+    "change.approved",
+    "change.cancelled",
+    "change.completed",
+    "change.drafted",
+    "change.edited",
+    "change.execution_started",
+    "change.expired",
+    "change.failed",
+    "change.freeze_overridden",
+    "change.outcome_unknown",
+    "change.planned",
+    "change.rejected",
+    "change.rollback_blocked",
+    "change.rollback_partial",
+    "change.rollback_started",
+    "change.rolled_back",
+    "change.secret_revealed",
+    "change.submitted",
+    "change.withdrawn",
+    "connection.created",
+    "connection.credentials_opened",
+    "connection.credentials_replaced",
+    "connection.discovered",
+    "connection.discovery_failed",
+    "connection.relabelled",
+    "connection.removed",
+    "connection.renamed",
+    "connection.tested",
+    "host.came_online",
+    "host.enrolled",
+    "host.locked",
+    "host.policy_changed",
+    "host.renewed",
+    "host.revoked",
+    "host.went_offline",
+    "person.added",
+    "person.agent_invited",
+    "person.disabled",
+    "person.enabled",
+    "person.password_set",
+    "person.roles_changed",
+    "person.signed_in",
+    "person.signed_out",
+    "person.token_created",
+    "person.token_revoked",
+    "run.claimed",
+    "run.finished",
+    "run.started",
+    "run.step_blocked",
+    "run.step_failed",
+    "run.step_intended",
+    "run.step_reconciled",
+    "run.step_succeeded",
+    "run.step_unknown",
+    "run.step_unverified",
+    "run.step_verified",
+];
 
 impl Event {
-    /// Reads a record's data as the event its header names.
+    /// Reads a record's data, of whatever schema version, as the event its header names.
     pub fn decode(record: Record) -> Result<(Header, Self), UnreadableEvent> {
         let Record { header, data } = record;
-        let tagged = json!({ "type": header.kind, "data": data });
+        let data = match upcast::upcast(&header.kind, header.schema, data) {
+            Ok(data) => data,
+            Err(upcast::UnknownSchema { newest }) => {
+                return Err(unreadable(header, Unreadable::UnknownSchema { newest }));
+            }
+        };
+        let tagged = (header.kind.as_str(), data);
         let event = match header.stream.category {
             Category::Asset => read(tagged).map(Self::Asset),
             Category::Calendar => read(tagged).map(Self::Calendar),
@@ -73,13 +158,10 @@ impl Event {
         };
         match event {
             Ok(event) => Ok((header, event)),
-            Err(source) => Err(UnreadableEvent {
-                kind: header.kind,
-                schema: header.schema,
-                stream: header.stream,
-                version: header.version,
-                source,
-            }),
+            Err(source) if is_known(&header.kind) => {
+                Err(unreadable(header, Unreadable::Data(source)))
+            }
+            Err(source) => Err(unreadable(header, Unreadable::UnknownType(source))),
         }
     }
 
@@ -112,8 +194,22 @@ impl Event {
     }
 }
 
-fn read<E: serde::de::DeserializeOwned>(tagged: Value) -> Result<E, serde_json::Error> {
-    serde_json::from_value(tagged)
+/// Whether this build knows events of this type.
+pub fn is_known(kind: &str) -> bool {
+    KINDS.binary_search(&kind).is_ok()
+}
+
+fn unreadable(header: Header, source: Unreadable) -> UnreadableEvent {
+    let Header { kind, schema, stream, version, .. } = header;
+    UnreadableEvent { kind, schema, stream, version, source }
+}
+
+/// Hands the data over as they are, behind their tag: nothing is copied or buffered.
+fn read<E: serde::de::DeserializeOwned>(
+    (kind, data): (&str, Value),
+) -> Result<E, serde_json::Error> {
+    let tagged = [("type", Value::String(kind.to_owned())), ("data", data)];
+    E::deserialize(MapDeserializer::new(tagged.into_iter()))
 }
 
 fn encode<E: Serialize>(event: &E) -> Encoded {
@@ -126,5 +222,5 @@ fn encode<E: Serialize>(event: &E) -> Encoded {
     let text = serde_json::to_string(event).expect("events have string keys and no custom errors");
     let Tagged { kind, data } =
         serde_json::from_str(&text).expect("every event enum is tagged with type and data");
-    Encoded { kind, schema: SCHEMA, data }
+    Encoded { schema: upcast::newest(&kind), kind, data }
 }

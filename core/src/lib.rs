@@ -18,6 +18,7 @@
 //! | [`event`] | every event of every aggregate, as one type |
 //! | `change`, `run`, `connection`, `asset`, `host`, `person`, `calendar` | the aggregates |
 //! | `policy`, `risk` | who must approve, and how dangerous it is |
+//! | `audit` | whether a log says only what can have happened |
 //! | `process` | what follows from an event in another stream |
 
 pub mod actor;
@@ -25,6 +26,8 @@ pub mod actor;
 pub mod aggregate;
 pub mod api;
 pub mod asset;
+#[cfg(feature = "decide")]
+pub mod audit;
 pub mod calendar;
 pub mod canonical;
 pub mod catalog;

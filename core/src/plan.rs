@@ -146,6 +146,12 @@ impl Plan {
         Self { digest, header, steps, checks, computed_at }
     }
 
+    /// Whether the digest is the one that the content has.
+    pub fn is_intact(&self) -> bool {
+        let hashes: Vec<_> = self.steps.iter().map(step_hash).collect();
+        digest(&header_hash(&self.header), &hashes) == self.digest
+    }
+
     /// Whether every check passed.
     pub fn is_ready(&self) -> bool {
         self.checks.iter().all(|check| check.ok)

@@ -8,6 +8,7 @@ use crate::risk::Environment;
 
 /// A directed relation, such as `member_of`, to another asset of the same connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Relation {
     pub kind: String,
     pub to: AssetId,
@@ -15,6 +16,7 @@ pub struct Relation {
 
 /// What discovery says of an asset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Facts {
     pub name: String,
     pub metadata: Value,
@@ -23,6 +25,7 @@ pub struct Facts {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data")]
 pub enum AssetEvent {
     #[serde(rename = "asset.discovered")]

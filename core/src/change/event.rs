@@ -10,6 +10,7 @@ use crate::time::Timestamp;
 
 /// What a person asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Draft {
     pub title: String,
     pub reason: String,
@@ -26,6 +27,7 @@ pub struct Draft {
 
 /// When a change may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Window {
     pub start: Timestamp,
     pub end: Timestamp,
@@ -33,6 +35,7 @@ pub struct Window {
 
 /// What the policy asks for, fixed at submission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Quorum {
     pub policy_version: u32,
     /// The rule that matched, in words.
@@ -48,12 +51,14 @@ pub struct Quorum {
 
 /// A secret that an execution produced; its value is in the secret table only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Produced {
     pub id: SecretId,
     pub name: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data")]
 pub enum ChangeEvent {
     #[serde(rename = "change.drafted")]

@@ -9,6 +9,7 @@ use crate::risk::Environment;
 
 /// Why credentials were decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     Test,
@@ -18,6 +19,7 @@ pub enum Purpose {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data")]
 pub enum ConnectionEvent {
     #[serde(rename = "connection.created")]

@@ -6,6 +6,7 @@ use crate::time::Timestamp;
 
 /// A client certificate, by what tells it apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Certificate {
     /// SHA-256 of the certificate's public key (DER SubjectPublicKeyInfo), hexadecimal.
     pub key_hash: String,
@@ -13,6 +14,7 @@ pub struct Certificate {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data")]
 pub enum HostEvent {
     #[serde(rename = "host.enrolled")]

@@ -11,6 +11,7 @@ use crate::plan::{Field, Fingerprint, Plan};
 /// A target's state as captured right before the effect. What must stay secret is in the secret
 /// table under `sealed`; the fields are what people may see of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Captured {
     pub fields: Vec<Field>,
     pub fingerprint: Fingerprint,
@@ -20,6 +21,7 @@ pub struct Captured {
 
 /// Why a step did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reason {
     /// Stable word: a connector's error kind, or `crash`, `unverified`, `moved`.
     pub kind: String,
@@ -29,6 +31,7 @@ pub struct Reason {
 
 /// What reading the target said about an unknown outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
     Applied,
@@ -38,6 +41,7 @@ pub enum Finding {
 
 /// How a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
     Complete,
@@ -60,6 +64,7 @@ impl RunOutcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data")]
 pub enum RunEvent {
     #[serde(rename = "run.started")]

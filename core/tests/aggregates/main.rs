@@ -1,9 +1,12 @@
 //! Properties of the aggregates, whatever is asked of them, in whatever order; and of the risk.
 
 mod asset;
+mod audit;
 mod calendar;
 mod change;
 mod connection;
+#[cfg(feature = "schema")]
+mod golden;
 mod host;
 mod person;
 mod risk;

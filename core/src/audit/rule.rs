@@ -1,0 +1,108 @@
+//! The rules, each with a stable code and the sentence that a log has to keep.
+
+use serde::Serialize;
+
+macro_rules! rules {
+    ($($name:ident $code:literal $sentence:literal;)*) => {
+        /// One rule that every log keeps.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Rule {
+            $($name,)*
+        }
+
+        impl Rule {
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Stable, for programs: `audit.self_approval`.
+            pub const fn code(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)*
+                }
+            }
+
+            /// What holds in a log that keeps the rule.
+            pub const fn sentence(self) -> &'static str {
+                match self {
+                    $(Self::$name => $sentence,)*
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    AfterTheEnd "audit.after_the_end"
+        "Nothing follows in the stream of a change or a run that is closed.";
+    ApprovalTimes "audit.approval_times"
+        "A complete quorum lets a change run only after the delay and within the validity that its policy asks for.";
+    ApprovedTwice "audit.approved_twice"
+        "Nobody counts twice in the quorum of a plan.";
+    ChangeOutcome "audit.change_outcome"
+        "A change ends as its run ended.";
+    ClaimOutOfOrder "audit.claim_out_of_order"
+        "The claims of a run count up by one.";
+    ForeignDigest "audit.foreign_digest"
+        "What is submitted, approved, executed and run is one plan, by its digest.";
+    ForeignType "audit.foreign_type"
+        "The type of an event belongs to the category of its stream.";
+    Frozen "audit.frozen"
+        "No execution starts inside a freeze that covers it, unless the change's own stream overrides that freeze first.";
+    IntentOutOfOrder "audit.intent_out_of_order"
+        "Steps are intended in the order of the plan, each after the one before it is verified, and again only when the last attempt is known to have had no effect.";
+    IntentUnclaimed "audit.intent_unclaimed"
+        "An intent is made under the newest claim of its run.";
+    NotAPerson "audit.not_a_person"
+        "Approvals and overrides of freezes are given by people who are signed in.";
+    NotApproved "audit.not_approved"
+        "Only an approved change starts to execute.";
+    OutOfOrder "audit.out_of_order"
+        "Every event of a change can follow those before it.";
+    OutcomeWithoutIntent "audit.outcome_without_intent"
+        "Every intent has one outcome, and every outcome an intent of the epoch that reports it.";
+    OutsideApproval "audit.outside_approval"
+        "An execution starts while its approvals are valid.";
+    OutsideWindow "audit.outside_window"
+        "An execution starts inside the window of its change.";
+    PlanAltered "audit.plan_altered"
+        "The digest of a plan is the one that its content has.";
+    PlanOfAnother "audit.plan_of_another"
+        "A plan is of this change: its request, its author and its editors as the stream knows them.";
+    PositionGap "audit.position_gap"
+        "Positions follow each other without a gap.";
+    QuorumIncomplete "audit.quorum_incomplete"
+        "A change is approved and executed only with as many valid approvals as its policy asks for.";
+    QuorumWeakened "audit.quorum_weakened"
+        "The quorum of a submission asks for no less than its policy version does at that risk.";
+    RollbackOfUnknown "audit.rollback_of_unknown"
+        "A rollback starts only of a change whose outcome is known.";
+    RollbackOutcome "audit.rollback_outcome"
+        "A change is rolled back as the run of its rollback ended.";
+    RollbackUnnamed "audit.rollback_unnamed"
+        "The change that rolls another one back says so from its draft on, and is executing that very run.";
+    RunOutcome "audit.run_outcome"
+        "A run ends as its steps say.";
+    RunUnfounded "audit.run_unfounded"
+        "A run belongs to a change that is executing it, and carries the approvals of that change.";
+    SelfApproval "audit.self_approval"
+        "Author and editors of a change never approve it.";
+    StepOutOfOrder "audit.step_out_of_order"
+        "What is said of a step can follow what was said of it before.";
+    TimeReversed "audit.time_reversed"
+        "Times do not go backwards along the log by more than five minutes.";
+    Unreadable "audit.unreadable"
+        "An event of a known type and schema version can be read.";
+    VersionGap "audit.version_gap"
+        "The versions of a stream count up from 1 without a gap.";
+}
+
+/// A rule for documents and programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleText {
+    pub code: &'static str,
+    pub sentence: &'static str,
+}
+
+/// All rules, by code.
+pub fn rules() -> impl Iterator<Item = RuleText> {
+    Rule::ALL.iter().map(|rule| RuleText { code: rule.code(), sentence: rule.sentence() })
+}

@@ -1,0 +1,10 @@
+//! A legitimate history is silent, and every rule has a history that it speaks up about.
+//!
+//! Legitimate histories are made by the deciders. What breaks a rule is planted in them afterwards.
+
+mod changes;
+mod log;
+mod order;
+mod runs;
+
+use self::log::{Log, at, codes};
