@@ -7,6 +7,7 @@
 //! | [`runtime`] | planning, execution, discovery, the reactor of process managers |
 //! | [`seal`] | signing the log's Merkle root |
 //! | [`stream`] | from a command to events in the log |
+//! | [`audit`] | taking evidence out of the log, and judging it |
 //! | [`auth`], [`directory`] | who is asking; people's names, sessions, tokens |
 //! | [`vault`] | the secret table as the server uses it |
 //! | [`open`], [`config`], [`serve`] | from configuration to a running server |
@@ -17,6 +18,7 @@
 
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod config;

@@ -61,8 +61,24 @@ pub(super) struct Submission {
     digest: PlanDigest,
     environment: Environment,
     needed: Needed,
-    /// Valid ones only, with whether it is an admin's.
-    approvals: Vec<(PersonId, bool)>,
+    /// Valid ones only.
+    approvals: Vec<Given>,
+}
+
+/// One approval.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    by: PersonId,
+    admin: bool,
+    at: Timestamp,
+}
+
+impl Submission {
+    /// Approvals that have not run out.
+    fn standing(&self, at: Timestamp) -> impl Iterator<Item = &Given> {
+        let valid_s = i64::from(self.needed.valid_s);
+        self.approvals.iter().filter(move |given| at < given.at.plus_seconds(valid_s))
+    }
 }
 
 /// The stricter of the recorded quorum and the policy's.
@@ -307,11 +323,12 @@ impl Auditor {
         } else if submission.digest != *digest {
             let sentence = format!("The plan {digest} was approved, another was submitted.");
             self.accuse(seen, Rule::ForeignDigest, sentence);
-        } else if submission.approvals.iter().any(|(by, _)| *by == person) {
+        } else if submission.standing(seen.at).any(|given| given.by == person) {
             let sentence = format!("Person {person} approved the plan a second time.");
             self.accuse(seen, Rule::ApprovedTwice, sentence);
         } else {
-            submission.approvals.push((person, admin));
+            let given = Given { by: person, admin, at: seen.at };
+            submission.approvals = submission.standing(seen.at).copied().chain([given]).collect();
         }
     }
 
@@ -333,7 +350,9 @@ impl Auditor {
         self.complete(seen, submission);
         let Needed { delay_s, valid_s, .. } = submission.needed;
         let earliest = seen.at.plus_seconds(i64::from(delay_s));
-        let latest = earliest.plus_seconds(i64::from(valid_s));
+        // Approvals run out one by one: the oldest of them ends what they allow together.
+        let oldest = submission.approvals.iter().map(|given| given.at).min().unwrap_or(seen.at);
+        let latest = oldest.plus_seconds(i64::from(delay_s) + i64::from(valid_s));
         if not_before < earliest || until > latest {
             let sentence = format!(
                 "It may run from {not_before} until {until}; its policy allows from {earliest} until {latest}."
@@ -351,7 +370,7 @@ impl Auditor {
     fn complete(&mut self, seen: Seen, submission: &Submission) {
         let Submission { needed, approvals, .. } = submission;
         let given = u32::try_from(approvals.len()).unwrap_or(u32::MAX);
-        let lacks_admin = needed.admin && !approvals.iter().any(|(_, admin)| *admin);
+        let lacks_admin = needed.admin && !approvals.iter().any(|given| given.admin);
         if given < needed.approvals || lacks_admin {
             let sentence = format!(
                 "{given} of {} approvals are valid{}.",
@@ -402,7 +421,7 @@ impl Auditor {
         }
         self.frozen(seen, open, submission.map(|submission| submission.environment));
         let approvals = submission.map_or(&[][..], |submission| &submission.approvals);
-        approvals.iter().map(|(person, _)| *person).collect()
+        approvals.iter().map(|given| given.by).collect()
     }
 
     fn frozen(&mut self, seen: Seen, open: &Open, environment: Option<Environment>) {

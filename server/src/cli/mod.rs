@@ -1,5 +1,6 @@
 //! The commands of `nexplane`.
 
+mod audit;
 mod change;
 mod client;
 mod demo;
@@ -50,6 +51,8 @@ Without DATABASE_URL a private PostgreSQL runs in the data directory and stops w
     #[command(after_help = "Example:
   nexplane migrate --database-url postgresql://owner@db.example.org/nexplane")]
     Migrate(Options),
+    /// Export, verify and prove the event log.
+    Audit(audit::Args),
     /// Draft, plan, submit, approve, execute, roll back and watch changes, over the API.
     Change(change::Args),
     /// Show or renew the keys that encrypt stored secrets.
@@ -75,11 +78,21 @@ and on the log's server a policy file for --witness-policy, which the auditor us
 
 /// Runs a command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not reachable.
 pub async fn run() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let is_audit = std::env::args_os().nth(1).is_some_and(|command| command == "audit");
+            let usage = if is_audit { audit::USAGE } else { 2 };
+            return ExitCode::from(if error.use_stderr() { usage } else { 0 });
+        }
+    };
+    let result = match cli.command {
         Command::Demo(args) => demo::run(args).await,
         Command::Up(options) => up::run(options).await,
         Command::Serve(options) => up::serve(options).await,
         Command::Migrate(options) => up::migrate(options).await,
+        Command::Audit(args) => return audit::run(args).await,
         Command::Change(args) => return change::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Projections(args) => projections::run(args).await,

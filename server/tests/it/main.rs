@@ -14,6 +14,7 @@ mod authorisation;
 mod bad_input;
 mod command_line;
 mod crash;
+mod evidence;
 mod gateway_enroll;
 mod gateway_job;
 mod gateway_presence;
