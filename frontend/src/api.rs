@@ -1,11 +1,13 @@
 //! Calls of the REST API.
 //!
 //! Every mutation carries an `Idempotency-Key`, so that a call whose answer was lost can be sent
-//! again with the same key and happens once. An expired session is renewed once; when that fails,
-//! the page goes to the sign-in form. Deliberately absent: caching.
+//! again with the same key and happens once. An expired token is renewed and the call repeated, once;
+//! when the session itself is over, the page goes to the sign-in form. Deliberately absent: caching.
 
 use std::cell::{Cell, RefCell};
 
+use futures_util::FutureExt as _;
+use futures_util::future::{LocalBoxFuture, Shared};
 use gloo_net::http::{Method, RequestBuilder, Response};
 use nexplane_core::api::Problem;
 use serde::Serialize;
@@ -14,6 +16,10 @@ use yew::Callback;
 
 /// Everything lies below this path.
 const ROOT: &str = "/api/v1";
+/// The code of an answer that another token would change.
+const EXPIRED: &str = "auth.expired";
+
+type Renewal = Shared<LocalBoxFuture<'static, Result<(), ApiError>>>;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum ApiError {
@@ -67,6 +73,7 @@ pub struct Answer<T> {
 thread_local! {
     static SIGNED_OUT: RefCell<Callback<()>> = RefCell::new(Callback::noop());
     static POSITION: Cell<Option<u64>> = const { Cell::new(None) };
+    static RENEWAL: RefCell<Option<Renewal>> = const { RefCell::new(None) };
 }
 
 /// What to do when the session is over. There is one session per page, so there is one callback.
@@ -143,19 +150,37 @@ async fn send(
     headers: &[(&str, &str)],
     body: Option<&str>,
 ) -> Result<Response, ApiError> {
-    let response = send_once(method.clone(), path, headers, body).await?;
-    if response.status() != 401 || path == "/auth/login" || path == "/auth/first-run" {
-        return checked(response).await;
+    let mut answer = checked(send_once(method.clone(), path, headers, body).await?).await;
+    if answer.as_ref().is_err_and(|error| error.code() == Some(EXPIRED)) {
+        answer = match renew().await {
+            Ok(()) => checked(send_once(method, path, headers, body).await?).await,
+            Err(error) => Err(error),
+        };
     }
-    let renewed = send_once(Method::POST, "/auth/refresh", &[], None).await?;
-    if renewed.ok() {
-        let again = send_once(method, path, headers, body).await?;
-        if again.status() != 401 {
-            return checked(again).await;
-        }
+    // Where a password is asked for, the same status says that it was the wrong one.
+    let signs_in = matches!(path, "/auth/login" | "/auth/first-run");
+    if !signs_in && answer.as_ref().is_err_and(|error| error.status() == Some(401)) {
+        SIGNED_OUT.with_borrow(|callback| callback.emit(()));
     }
-    SIGNED_OUT.with_borrow(|callback| callback.emit(()));
-    checked(response).await
+    answer
+}
+
+/// Gets another token for the session. Calls that find theirs expired while this goes on wait for
+/// the same answer.
+async fn renew() -> Result<(), ApiError> {
+    let renewal = RENEWAL.with_borrow_mut(|slot| {
+        let going_on = slot.clone().filter(|renewal| renewal.peek().is_none());
+        let renewal = going_on.unwrap_or_else(|| {
+            let call = async {
+                let answer = send_once(Method::POST, "/auth/refresh", &[], None).await?;
+                checked(answer).await.map(drop)
+            };
+            call.boxed_local().shared()
+        });
+        *slot = Some(renewal.clone());
+        renewal
+    });
+    renewal.await
 }
 
 async fn send_once(

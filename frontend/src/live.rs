@@ -20,6 +20,9 @@ use yew::prelude::*;
 
 use crate::{api, clock};
 
+/// The server allows 200 on one line, and keeps every change that was ever opened there.
+const MOST_TOPICS: usize = 100;
+
 /// How the line to the server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -145,9 +148,16 @@ impl Live {
         let hub = &self.0;
         let id = hub.next_listener.replace(hub.next_listener.get() + 1);
         let topics: BTreeSet<String> = topics.iter().cloned().collect();
-        let new = topics.difference(&hub.subscribed.borrow()).cloned().collect();
+        let new: BTreeSet<String> = topics.difference(&hub.subscribed.borrow()).cloned().collect();
+        let full = hub.subscribed.borrow().len() + new.len() > MOST_TOPICS;
         hub.listeners.borrow_mut().insert(id, Listener { topics, callback });
-        hub.subscribe(new);
+        if full {
+            // A new line asks for what is listened to now, without the pages of the past.
+            hub.line.take().map(|line| line.socket.close());
+            connect(hub);
+        } else {
+            hub.subscribe(new);
+        }
         Subscription { hub: Rc::clone(hub), id }
     }
 }

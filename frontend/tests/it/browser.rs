@@ -1,7 +1,10 @@
 //! One browser window, in the words of the tests.
 
+use std::mem::ManuallyDrop;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use thirtyfour::error::WebDriverResult;
 use thirtyfour::prelude::*;
 
@@ -9,7 +12,13 @@ use crate::chromedriver::Chromedriver;
 
 /// The longest that anything may take to appear on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(20);
+
+const WIDTH: u32 = 1280;
+const LEAST_HEIGHT: u32 = 900;
+const MOST_HEIGHT: u32 = 6000;
+const HEIGHT: &str = "return Math.ceil(document.documentElement.scrollHeight);";
+const OVERFLOW: &str = "return document.documentElement.scrollWidth - window.innerWidth;";
 
 const ARGUMENTS: [&str; 9] = [
     "--headless",
@@ -24,7 +33,9 @@ const ARGUMENTS: [&str; 9] = [
 ];
 
 pub struct Browser {
-    driver: WebDriver,
+    /// Never dropped: dropping it would ask the browser to quit, and wait two minutes for an answer
+    /// that a test which failed keeps from coming.
+    driver: ManuallyDrop<WebDriver>,
     base: String,
     // In this order: the browser ends before its profile goes.
     _chromedriver: Chromedriver,
@@ -44,6 +55,7 @@ impl Browser {
         }
         wanted.add_arg(&format!("--user-data-dir={}", profile.path().display())).unwrap();
         let driver = WebDriver::new(&chromedriver.url, wanted).await.expect("chromium starts");
+        let driver = ManuallyDrop::new(driver);
         Self { driver, base: base.to_owned(), _chromedriver: chromedriver, _profile: profile }
     }
 
@@ -64,8 +76,71 @@ impl Browser {
         }
     }
 
+    /// A screen of this size. A window of headless Chromium has a least width, a screen has none.
     pub async fn resize(&self, width: u32, height: u32) {
-        self.driver.set_window_rect(0, 0, width, height).await.unwrap();
+        let screen = json!({
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
+        });
+        self.devtools("Emulation.setDeviceMetricsOverride", screen).await;
+    }
+
+    /// Light or dark, as the system of the person at the screen would ask for it.
+    pub async fn prefer(&self, scheme: &str) {
+        let features = json!([
+            { "name": "prefers-color-scheme", "value": scheme },
+            { "name": "prefers-reduced-motion", "value": "reduce" },
+        ]);
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+    }
+
+    /// Runs this script in every page to come, before the page's own.
+    pub async fn before_every_page(&self, script: &str) {
+        let script = json!({ "source": script });
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", script).await;
+    }
+
+    /// Takes the session's cookie away, and gives what it was.
+    pub async fn take_cookie(&self) -> Value {
+        let address = json!({ "urls": [format!("{}/api/v1", self.base)] });
+        let mut cookies = self.devtools("Network.getCookies", address).await;
+        self.devtools("Network.clearBrowserCookies", json!({})).await;
+        cookies["cookies"][0].take()
+    }
+
+    pub async fn give_cookie(&self, cookie: &Value) {
+        let cookie = json!({
+            "url": format!("{}/api/v1", self.base), "name": cookie["name"], "value": cookie["value"],
+            "path": cookie["path"], "httpOnly": true, "sameSite": "Strict",
+        });
+        self.devtools("Network.setCookie", cookie).await;
+    }
+
+    async fn devtools(&self, method: &str, parameters: Value) -> Value {
+        self.driver.cdp().send_raw(method, parameters).await.unwrap()
+    }
+
+    /// Saves what is on the screen now as `target/screenshots/<name>.png`, from top to end.
+    pub async fn picture(&self, name: &str, width: u32) {
+        let height: u32 = self.script(HEIGHT).await.parse().unwrap();
+        self.resize(width, height.clamp(LEAST_HEIGHT, MOST_HEIGHT)).await;
+        let png = self.driver.screenshot_as_png().await.unwrap();
+        std::fs::write(screenshots().join(format!("{name}.png")), png).unwrap();
+        self.resize(width, LEAST_HEIGHT).await;
+    }
+
+    /// Pictures of a page on a desk and on a phone, light and dark. What is on the page has to fit.
+    pub async fn pictures(&self, name: &str) {
+        for (screen, width) in [("wide", 1440), ("narrow", 360)] {
+            self.resize(width, LEAST_HEIGHT).await;
+            for scheme in ["light", "dark"] {
+                self.prefer(scheme).await;
+                self.picture(&format!("{name}-{screen}-{scheme}"), width).await;
+            }
+            let overflow: i64 = self.script(OVERFLOW).await.parse().unwrap();
+            assert!(overflow <= 0, "{name} is {overflow} pixels too wide at {width}");
+        }
+        self.prefer("light").await;
+        self.resize(WIDTH, LEAST_HEIGHT).await;
     }
 
     /// Waits until an element with this test id can be seen, and gives it.
@@ -117,8 +192,12 @@ impl Browser {
 
     /// Clicks on it once it can be clicked.
     pub async fn click(&self, testid: &str) {
+        self.click_css(&format!("[data-testid='{testid}']")).await;
+    }
+
+    pub async fn click_css(&self, css: &str) {
         let clicked = until(async || {
-            let element = self.see(testid).await;
+            let element = self.see_css(css).await;
             if !element.is_enabled().await? {
                 return Ok(None);
             }
@@ -126,11 +205,7 @@ impl Browser {
             element.click().await?;
             Ok(Some(()))
         });
-        assert!(
-            clicked.await.is_some(),
-            "{testid} could not be clicked.\n{}",
-            self.describe().await
-        );
+        assert!(clicked.await.is_some(), "{css} could not be clicked.\n{}", self.describe().await);
     }
 
     /// Types into an input, in the place of what is in it.
@@ -180,8 +255,14 @@ impl Browser {
 
     /// Runs a script and gives what it returns, as text.
     pub async fn script(&self, script: &str) -> String {
-        let arguments: Vec<serde_json::Value> = Vec::new();
+        let arguments: Vec<Value> = Vec::new();
         self.driver.execute(script, arguments).await.unwrap().json().to_string()
+    }
+
+    /// Waits until a script returns this.
+    pub async fn script_says(&self, script: &str, wanted: &str) {
+        let said = until(async || Ok((self.script(script).await == wanted).then_some(())));
+        assert!(said.await.is_some(), "{script} is not {wanted}.\n{}", self.describe().await);
     }
 
     /// What went wrong on this page since it was loaded.
@@ -199,7 +280,7 @@ impl Browser {
     /// Ends the browser; fails when the last page had errors.
     pub async fn end(self) {
         let errors = self.errors().await;
-        self.driver.clone().quit().await.unwrap();
+        WebDriver::clone(&self.driver).quit().await.unwrap();
         assert_eq!(errors, "[]", "errors on the page");
     }
 
@@ -209,6 +290,15 @@ impl Browser {
         let text = self.script("return document.body.innerText.slice(0, 3000);").await;
         format!("At {path}, errors {}:\n{}", self.errors().await, text.replace("\\n", "\n"))
     }
+}
+
+/// `target/screenshots`, wherever `target` is: the test runs from `target/<profile>/deps`.
+fn screenshots() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let target = test.ancestors().nth(3).unwrap();
+    let folder = target.join("screenshots");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 /// Tries until there is something, or patience ends. An element that just went is looked for again.

@@ -34,7 +34,8 @@ async fn the_first_administrator_is_made_with_the_one_time_link() {
 
     let second = Browser::open(&server.base).await;
     second.goto(&link).await;
-    assert_eq!(second.script("return location.hash;").await, "\"\"", "the token left the address");
+    // The token leaves the address as soon as the page has it.
+    second.script_says("return location.hash;", "\"\"").await;
     second.fill("first-run-name", "Mallory").await;
     second.fill("first-run-email", "mallory@example.org").await;
     second.fill("first-run-password", "correct horse battery").await;

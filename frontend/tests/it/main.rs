@@ -20,5 +20,6 @@ mod browser;
 mod browser_change;
 mod browser_first_run;
 mod browser_page;
+mod browser_session;
 mod chromedriver;
 mod sandbox;
