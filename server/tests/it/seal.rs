@@ -209,7 +209,8 @@ async fn what_was_signed_before_a_crash_is_published_after_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_that_is_not_the_signed_one_is_not_signed() {
     let forged = "UPDATE nexplane.log_events SET leaf_hash = sha256('x') WHERE position = ";
-    let cases: [(String, fn(&SealerError) -> bool); 4] = [
+    type Expected = fn(&SealerError) -> bool;
+    let cases: [(String, Expected); 4] = [
         (format!("{forged} 299"), |e| matches!(e, SealerError::Rewritten { size: 300 })),
         (format!("{forged} 290"), |e| matches!(e, SealerError::Rewritten { size: 300 })),
         (
