@@ -30,6 +30,8 @@ pub struct Server {
     pub gateway: String,
     pub ca: PathBuf,
     pub admin: Client,
+    /// Further arguments of the next start.
+    pub arguments: Vec<String>,
     data: TempDir,
     database: TestDatabase,
 }
@@ -49,6 +51,7 @@ impl Server {
             gateway: String::new(),
             ca: PathBuf::new(),
             admin: Client::new(base, None),
+            arguments: Vec::new(),
             data: tempfile::tempdir().unwrap(),
             database: TestDatabase::new().await,
         };
@@ -93,6 +96,7 @@ impl Server {
         let mut child = self
             .command(&["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"])
             .args(["--ready-json", "--lease-s", LEASE_S])
+            .args(&self.arguments)
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -137,6 +141,11 @@ impl Server {
 
     fn log_text(&self) -> String {
         std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// Where the server keeps its files.
+    pub fn data_dir(&self) -> &Path {
+        self.data.path()
     }
 
     /// For what only the database can tell.

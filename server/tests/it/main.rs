@@ -10,10 +10,12 @@
 )]
 
 mod architecture;
+mod audit_command;
 mod authorisation;
 mod bad_input;
 mod command_line;
 mod crash;
+mod crash_log;
 mod evidence;
 mod gateway_enroll;
 mod gateway_job;

@@ -19,6 +19,7 @@ mod postmaster;
 mod tls;
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -303,9 +304,25 @@ impl Cluster {
             // What is left of a killed server is PostgreSQL's own to find out.
             Holder::Nobody => return Ok(false),
             Holder::Foreign => {
-                // PostgreSQL would take the process for another server and refuse to start.
-                let path = PidFile::path(&self.layout.data);
-                fs::remove_file(&path).map_err(io_error("remove", &path))?;
+                // Sessions outlive a killed postmaster for a moment. Its file is what keeps another
+                // one from starting beside them.
+                while postmaster::works_in(&self.layout.data) {
+                    if Instant::now() > deadline {
+                        return Ok(false);
+                    }
+                    tokio::time::sleep(POLL).await;
+                }
+                // PostgreSQL would take the process for another server and refuse to start; also one
+                // that has ended and was not waited for.
+                let socket = format!(".s.PGSQL.{}.lock", file.port);
+                for path in [PidFile::path(&self.layout.data), self.socket_directory.join(socket)] {
+                    match fs::remove_file(&path) {
+                        Err(error) if error.kind() != ErrorKind::NotFound => {
+                            return Err(io_error("remove", &path)(error));
+                        }
+                        Ok(()) | Err(_) => {}
+                    }
+                }
                 return Ok(false);
             }
         };

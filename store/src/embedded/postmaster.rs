@@ -115,6 +115,15 @@ impl PidFile {
     }
 }
 
+/// Whether any process works in this directory, as every process of a PostgreSQL server does in its
+/// data directory. Processes that this system does not show us do not count.
+pub(super) fn works_in(data: &Path) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    processes
+        .filter_map(Result::ok)
+        .any(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == data))
+}
+
 /// Who has a process id that was once that of our postmaster.
 #[derive(Debug)]
 pub(super) enum Holder {

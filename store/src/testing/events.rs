@@ -1,6 +1,6 @@
 //! Looking into the event table, for tests of other crates: only the store names it.
 
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 /// How many events the log has.
 pub async fn event_count(pool: &PgPool) -> Result<i64, sqlx::Error> {
@@ -11,6 +11,14 @@ pub async fn event_count(pool: &PgPool) -> Result<i64, sqlx::Error> {
 pub async fn event_records(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar("SELECT record FROM nexplane.log_events ORDER BY position")
         .fetch_all(pool)
+        .await
+}
+
+/// The text of every record of a type, in order.
+pub async fn records_of(db: &mut PgConnection, kind: &str) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT record FROM nexplane.log_events WHERE type = $1 ORDER BY position")
+        .bind(kind)
+        .fetch_all(db)
         .await
 }
 
