@@ -529,11 +529,14 @@ fn a_rollback_that_does_not_name_the_change() {
     assert_eq!(start(BACK, BACK_RUN), SILENT);
     assert_eq!(start(BACK, RUN), ["audit.rollback_unnamed"]);
     assert_eq!(start(CHANGE, BACK_RUN), ["audit.rollback_unnamed"]);
-    let other = Log::complete().rolling_back().altered("change.drafted", |recorded| {
-        let E::Drafted { rollback_of, .. } = change_of(recorded) else { panic!("no draft") };
-        *rollback_of = Some(BACK);
-    });
-    assert!(codes(&other).contains(&"audit.plan_of_another"));
+    // Executing just that run, but nobody was told that it undoes the change.
+    let unnamed = Log::complete()
+        .change(BACK, AUTHOR, C::Draft { draft: draft(None), rollback_of: None })
+        .submitted(BACK, Environment::Dev, 2)
+        .change(BACK, AUTHOR, C::StartExecution { run: BACK_RUN });
+    let event = E::RollbackStarted { rollback: BACK, run: BACK_RUN };
+    let unnamed = unnamed.plant(CHANGE, Actor::SYSTEM, event);
+    assert_eq!(codes(&unnamed.events), ["audit.rollback_unnamed"]);
 }
 
 #[test]
