@@ -25,9 +25,9 @@ test *args: web
     cargo test --workspace --doc --quiet
     cargo nextest run --workspace "$@"
 
-# The dashboard's journeys in a real Chromium. Not part of `just test` yet: see CONTRIBUTING.md.
-test-browser *args: web
-    cargo nextest run --workspace --ignore-default-filter -E 'test(/^browser_/)' "$@"
+# Of these, the dashboard's in a real Chromium; pictures of its pages are in target/screenshots.
+test-browser: web
+    cargo nextest run --workspace -E 'test(/^browser_/)'
 
 # Everything a machine can judge without running the product.
 lint: fmt-check clippy deny wasm-check

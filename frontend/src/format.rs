@@ -54,6 +54,19 @@ pub fn utc(at: Timestamp) -> String {
     format!("{seconds} UTC")
 }
 
+/// A sentence of the log with its moments as [`utc`] writes them.
+pub fn readable(sentence: &str) -> String {
+    let words = sentence.split(' ').map(|word| {
+        let bare = word.trim_end_matches(['.', ',', ';']);
+        let end = word.get(bare.len()..).unwrap_or_default();
+        match bare.parse() {
+            Ok(at) => format!("{}{end}", utc(at)),
+            Err(_) => word.to_owned(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 fn wall_clock(at: Timestamp, offset_minutes: i32) -> jiff::civil::DateTime {
     let offset = jiff::tz::Offset::from_seconds(offset_minutes.saturating_mul(60))
         .unwrap_or(jiff::tz::Offset::UTC);
@@ -185,6 +198,14 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn moments_in_sentences_are_readable() {
+        assert_eq!(
+            readable("Complete, until 2026-11-29T10:39:46.979400Z. Version 1.2."),
+            "Complete, until 2026-11-29 10:39:46 UTC. Version 1.2."
+        );
     }
 
     #[test]

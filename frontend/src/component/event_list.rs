@@ -28,7 +28,7 @@ fn event(event: &EventView) -> Html {
                 <p>
                     <Actor event={event.clone()} />
                     { " " }
-                    <span>{ &event.summary }</span>
+                    <span>{ format::readable(&event.summary) }</span>
                 </p>
                 <details>
                     <summary><code>{ &event.kind }</code></summary>

@@ -1,5 +1,6 @@
 //! One asset: what it is, what belongs to operators, what depends on it, what happened to it.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use nexplane_core::api::{
@@ -166,9 +167,10 @@ fn metadata(metadata: &Value) -> Html {
     let Some(object) = metadata.as_object().filter(|object| !object.is_empty()) else {
         return html! { <p class="faint">{ "Nothing beyond its name." }</p> };
     };
+    let sorted: BTreeMap<_, _> = object.iter().collect();
     html! {
         <dl class="facts wide">
-            { for object.iter().map(|(name, value)| {
+            { for sorted.into_iter().map(|(name, value)| {
                 let text = format::json(value);
                 html! {
                     <div>

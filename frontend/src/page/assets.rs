@@ -199,8 +199,8 @@ fn row(asset: &AssetView) -> Html {
             <td>{ format::humanise(&asset.kind) }</td>
             <td>{ &asset.connection_name }</td>
             <td><EnvironmentBadge environment={asset.environment} /></td>
-            <td>{ asset.owner.as_deref().unwrap_or("—") }</td>
-            <td>
+            <td class="col-who">{ asset.owner.as_deref().unwrap_or("—") }</td>
+            <td class={classes!((asset.status == "present").then_some("col-usual"))}>
                 if asset.status == "present" {
                     <span class="faint">{ "Present" }</span>
                 } else {

@@ -239,7 +239,7 @@ fn Row(props: &RowProps) -> Html {
             <td><Actor event={event.clone()} /></td>
             <td class="col-main">
                 <button type="button" class="row-link" {onclick} data-row="" data-testid="audit-open">
-                    { &event.summary }
+                    { format::readable(&event.summary) }
                 </button>
             </td>
             <td><code class="small">{ &event.kind }</code></td>
@@ -258,7 +258,7 @@ fn Detail(props: &DetailProps) -> Html {
     let event = &props.event;
     let text = format::pretty(&event.data);
     html! {
-        <Dialog title={event.summary.clone()} shape={Shape::Drawer} on_close={props.on_close.clone()} testid="audit-detail">
+        <Dialog title={format::readable(&event.summary)} shape={Shape::Drawer} on_close={props.on_close.clone()} testid="audit-detail">
             <dl class="facts">
                 <div><dt>{ "Position" }</dt><dd>{ format::number(event.position) }</dd></div>
                 <div><dt>{ "Time" }</dt><dd><Time at={event.at} exact=true /><p class="faint small">{ format::utc(event.at) }</p></dd></div>

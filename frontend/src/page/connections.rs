@@ -212,7 +212,9 @@ fn Card(props: &CardProps) -> Html {
                         value={connection.status.clone()} />
                 </span>
             </div>
-            <p class="card-facts faint small wrap-any">{ settings.unwrap_or_default() }</p>
+            if let Some(settings) = settings.filter(|text| !text.is_empty()) {
+                <p class="card-facts faint small wrap-any">{ settings }</p>
+            }
             <p class="card-facts small">
                 <Link to={Route::Assets} query={vec![("connection", id.to_string())]} testid="connection-assets">
                     { format::count(connection.assets, "asset", "assets") }

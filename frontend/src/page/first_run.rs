@@ -92,7 +92,7 @@ pub fn FirstRun() -> Html {
                     }
                     <button class="button primary wide" data-testid="first-run-submit"
                         disabled={create.busy() || !ready || token.is_none()}>
-                        { if create.busy() { "Making it…" } else { "Make administrator and sign in" } }
+                        { if create.busy() { "Making it…" } else { "Make administrator" } }
                     </button>
                 </form>
             </main>

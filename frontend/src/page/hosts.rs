@@ -159,8 +159,8 @@ fn Row(props: &RowProps) -> Html {
                 </p>
             </td>
             <td><Badge label={words::host_status(&host.status)} testid="host-status" value={host.status.clone()} /></td>
-            <td><Time at={host.status_since} relative=true /></td>
-            <td>
+            <td data-label="since"><Time at={host.status_since} relative=true /></td>
+            <td data-label="agent">
                 <code>{ &host.agent_version }</code>
                 if let Some(hash) = &host.policy_hash {
                     <p class="faint small" title={hash.clone()}>
@@ -168,7 +168,7 @@ fn Row(props: &RowProps) -> Html {
                     </p>
                 }
             </td>
-            <td>{ certificate.unwrap_or_else(|| html! { "—" }) }</td>
+            <td data-label="certificate">{ certificate.unwrap_or_else(|| html! { "—" }) }</td>
             <td class="col-buttons">
                 if props.admin && !revoked {
                     <button type="button" class="button small danger" {onclick} data-testid="host-revoke">

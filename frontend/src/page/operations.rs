@@ -63,7 +63,7 @@ fn table(rows: Option<&[ProjectionView]>, failed: bool) -> Html {
                     <caption class="visually-hidden">{ "Projections" }</caption>
                     <thead><tr>
                         <th scope="col">{ "Projection" }</th><th scope="col">{ "State" }</th>
-                        <th scope="col">{ "Version" }</th><th scope="col">{ "Next position" }</th>
+                        <th scope="col" class="col-aside">{ "Version" }</th><th scope="col">{ "Next position" }</th>
                         <th scope="col">{ "Events behind" }</th>
                     </tr></thead>
                     <tbody>{ for rows.iter().map(row) }</tbody>
@@ -83,7 +83,7 @@ fn row(row: &ProjectionView) -> Html {
                 }
             </td>
             <td><Badge label={words::projection_state(&row.state)} /></td>
-            <td>{ row.version }</td>
+            <td class="col-aside">{ row.version }</td>
             <td>{ format::number(row.position) }</td>
             <td>{ format::number(row.lag) }</td>
         </tr>

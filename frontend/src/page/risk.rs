@@ -117,7 +117,7 @@ fn history(rows: &[RiskHistory]) -> Html {
             <div class="table-frame inner">
                 <table class="table numbers" data-testid="risk-history">
                     <thead><tr>
-                        <th scope="col">{ "Kind" }</th><th scope="col">{ "Outcome" }</th>
+                        <th scope="col">{ "Kind" }</th><th scope="col" class="col-bar">{ "Outcome" }</th>
                         <th scope="col">{ "Finished" }</th><th scope="col">{ "Failed" }</th>
                         <th scope="col">{ "Unknown" }</th><th scope="col">{ "Rolled back" }</th>
                     </tr></thead>

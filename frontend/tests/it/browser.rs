@@ -17,6 +17,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const WIDTH: u32 = 1280;
 const LEAST_HEIGHT: u32 = 900;
 const MOST_HEIGHT: u32 = 6000;
+/// Of finding how high a page is, while parts of it open and close.
+const MOST_TRIES: usize = 5;
 const HEIGHT: &str = "return Math.ceil(document.documentElement.scrollHeight);";
 const OVERFLOW: &str = "return document.documentElement.scrollWidth - window.innerWidth;";
 
@@ -121,8 +123,16 @@ impl Browser {
 
     /// Saves what is on the screen now as `target/screenshots/<name>.png`, from top to end.
     pub async fn picture(&self, name: &str, width: u32) {
-        let height: u32 = self.script(HEIGHT).await.parse().unwrap();
-        self.resize(width, height.clamp(LEAST_HEIGHT, MOST_HEIGHT)).await;
+        let mut shown = LEAST_HEIGHT;
+        for _ in 0..MOST_TRIES {
+            let height: u32 = self.script(HEIGHT).await.parse().unwrap();
+            let height = height.clamp(LEAST_HEIGHT, MOST_HEIGHT);
+            if height == shown {
+                break;
+            }
+            self.resize(width, height).await;
+            shown = height;
+        }
         let png = self.driver.screenshot_as_png().await.unwrap();
         std::fs::write(screenshots().join(format!("{name}.png")), png).unwrap();
         self.resize(width, LEAST_HEIGHT).await;

@@ -488,24 +488,29 @@ fn allowed(state: &ChangeState, caller: &Caller) -> Vec<Allowed> {
     let (by, at) = (&caller.principal, stream::now());
     let digest = state.plan().map(|plan| plan.digest.clone()).unwrap_or_default();
     let reason = || "probe".to_owned();
-    let ask = |command: C| Change::decide(state, Asked { by: by.clone(), at, command }).map(|_| ());
+    // What is done already is accepted, and does nothing.
+    let ask = |command: C| {
+        Change::decide(state, Asked { by: by.clone(), at, command })
+            .map(|events| !events.is_empty())
+    };
     let risk = Risk { score: 1, level: nexplane_core::risk::RiskLevel::Low, factors: Vec::new() };
     let questions = [
-        ("edit", may_edit(state, by).map(|_| ())),
-        ("plan", may_plan(state, by).map(|_| ())),
+        ("edit", may_edit(state, by).map(|_| true)),
+        ("plan", may_plan(state, by).map(|_| true)),
         ("submit", ask(C::Submit { environment: Environment::Dev, risk })),
         ("approve", ask(C::Approve { digest, comment: None })),
         ("reject", ask(C::Reject { reason: reason() })),
         ("withdraw", ask(C::Withdraw)),
         ("cancel", ask(C::Cancel { reason: reason() })),
         ("execute", ask(C::StartExecution { run: RunId(Uuid::nil()) })),
-        ("rollback", may_roll_back(state, by, &[]).map(|_| ())),
+        ("rollback", may_roll_back(state, by, &[]).map(|_| true)),
     ];
     questions
         .into_iter()
+        .filter(|(_, asked)| !matches!(asked, Ok(false)))
         .map(|(action, asked)| {
             let (code, why_not) = match asked {
-                Ok(()) => (None, None),
+                Ok(_) => (None, None),
                 Err(no) => (Some(no.code().to_owned()), Some(no.to_string())),
             };
             Allowed { action: action.to_owned(), ok: code.is_none(), code, why_not }

@@ -73,6 +73,14 @@ impl Act {
             Self::Cancel => "Cancel change",
         }
     }
+
+    /// Nobody else waits for it.
+    const fn is_of_the_author(self) -> bool {
+        match self {
+            Self::Plan | Self::Submit | Self::Edit | Self::Withdraw | Self::Cancel => true,
+            Self::Approve | Self::Execute | Self::Rollback | Self::Reject => false,
+        }
+    }
 }
 
 /// A button: what it does, and the reason when it cannot be pressed.
@@ -82,8 +90,9 @@ struct Offered {
     why_not: Option<String>,
 }
 
-/// The buttons that belong to where the change is. What its state rules out is not shown; what only
-/// this person may not do is shown with the reason.
+/// The buttons that belong to where the change is. What its state rules out is not shown, nor how
+/// somebody with another role may take it back or do it over; what only this person may not do is shown
+/// with the reason.
 fn offered(allowed: &[Allowed]) -> Vec<Offered> {
     let mut offered: Vec<Offered> = Act::ALL
         .into_iter()
@@ -92,8 +101,10 @@ fn offered(allowed: &[Allowed]) -> Vec<Offered> {
             if entry.ok {
                 return Some(Offered { act, why_not: None });
             }
-            if entry.code.as_deref() == Some("change.not_in_state") {
-                return None;
+            match entry.code.as_deref() {
+                Some("change.not_in_state") => return None,
+                Some("access.denied") if act.is_of_the_author() => return None,
+                Some(_) | None => {}
             }
             let why_not = entry.why_not.clone().unwrap_or_else(|| "Not possible now.".to_owned());
             Some(Offered { act, why_not: Some(why_not) })
@@ -101,6 +112,19 @@ fn offered(allowed: &[Allowed]) -> Vec<Offered> {
         .collect();
     offered.sort_by_key(|offer| offer.why_not.is_some());
     offered
+}
+
+/// The reasons, each once, with what they stand in the way of.
+fn refusals(offered: &[Offered]) -> Vec<(&str, Vec<Act>)> {
+    let mut refusals: Vec<(&str, Vec<Act>)> = Vec::new();
+    for offer in offered {
+        let Some(why_not) = offer.why_not.as_deref() else { continue };
+        match refusals.iter_mut().find(|(known, _)| *known == why_not) {
+            Some((_, acts)) => acts.push(offer.act),
+            None => refusals.push((why_not, vec![offer.act])),
+        }
+    }
+    refusals
 }
 
 #[derive(Properties, PartialEq)]
@@ -146,10 +170,12 @@ pub fn Actions(props: &ActionsProps) -> Html {
         })
     };
     let busy = quick.busy() || props.planning.busy();
-    // The next thing on the way forward; there is no such thing as the next way back.
+    // The next thing on the way forward; there is no such thing as the next way back, and to plan
+    // again is one.
     let first = offered.iter().position(|offer| {
         offer.why_not.is_none()
-            && matches!(offer.act, Act::Submit | Act::Approve | Act::Execute | Act::Plan)
+            && (matches!(offer.act, Act::Submit | Act::Approve | Act::Execute)
+                || offer.act == Act::Plan && change.plan.is_none())
     });
     let buttons = offered.iter().enumerate().map(|(index, offer)| {
         let (press, act) = (press.clone(), offer.act);
@@ -177,13 +203,14 @@ pub fn Actions(props: &ActionsProps) -> Html {
             </button>
         }
     });
-    let refusals = offered.iter().filter_map(|offer| {
-        let why_not = offer.why_not.clone()?;
-        Some(html! {
-            <li data-testid={format!("why-not-{}", offer.act.name())}>
-                <b>{ offer.act.word() }</b>{ ": " }{ words::sentence(&why_not) }
+    let refusals = refusals(&offered).into_iter().map(|(why_not, acts)| {
+        let list =
+            |of: fn(Act) -> &'static str| acts.iter().map(|act| of(*act)).collect::<Vec<_>>();
+        html! {
+            <li data-testid="why-not" data-actions={list(Act::name).join(" ")}>
+                <b>{ list(Act::word).join(", ") }</b>{ ": " }{ words::sentence(why_not) }
             </li>
-        })
+        }
     });
     let look = words::change_state(change.state);
     let close = {
@@ -405,13 +432,21 @@ mod tests {
         let offered = offered(&[
             allowed("execute", false, Some("change.quorum_missing")),
             allowed("approve", false, Some("change.own_approval")),
+            allowed("reject", false, Some("change.own_approval")),
             allowed("plan", false, Some("change.not_in_state")),
+            allowed("edit", false, Some("access.denied")),
             allowed("cancel", true, None),
         ]);
         let names: Vec<_> = offered.iter().map(|offer| offer.act.name()).collect();
-        assert_eq!(names, ["cancel", "approve", "execute"]);
+        assert_eq!(names, ["cancel", "approve", "execute", "reject"]);
         assert_eq!(offered[0].why_not, None);
-        assert_eq!(offered[1].why_not.as_deref(), Some("because of change.own_approval"));
+        assert_eq!(
+            refusals(&offered),
+            [
+                ("because of change.own_approval", vec![Act::Approve, Act::Reject]),
+                ("because of change.quorum_missing", vec![Act::Execute]),
+            ]
+        );
     }
 
     #[test]

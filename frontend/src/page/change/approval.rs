@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use nexplane_core::api::{ApprovalView, ChangeState, ChangeView};
+use nexplane_core::time::Timestamp;
 use yew::prelude::*;
 
 use crate::component::change_table::name;
 use crate::component::icon::{Glyph, Icon};
-use crate::component::time::Time;
+use crate::component::time::{Time, use_now};
 use crate::format;
 
 #[derive(Properties, PartialEq)]
@@ -23,6 +24,7 @@ fn counts(change: &ChangeView, approval: &ApprovalView) -> bool {
 #[component]
 pub fn Approvals(props: &ApprovalsProps) -> Html {
     let change = &props.change;
+    let now = use_now();
     let given = change.approvals.iter().filter(|approval| counts(change, approval)).count();
     let needed = usize::try_from(change.approvals_needed).unwrap_or(usize::MAX);
     let rows = change.approvals.iter().map(|approval| {
@@ -59,7 +61,7 @@ pub fn Approvals(props: &ApprovalsProps) -> Html {
             if !change.approvals.is_empty() {
                 <ul class="approvals">{ for rows }</ul>
             }
-            if let Some(at) = change.not_before {
+            if let Some(at) = change.not_before.filter(|at| *at > now && delayed(change, *at)) {
                 <p class="faint small">{ "Not to be executed before " }<Time {at} />{ "." }</p>
             }
             if let Some(at) = change.approved_until.filter(|_| !change.state.is_settled()) {
@@ -67,6 +69,11 @@ pub fn Approvals(props: &ApprovalsProps) -> Html {
             }
         </section>
     }
+}
+
+/// Without a delay, the moment is that of the last approval, and says nothing.
+fn delayed(change: &ChangeView, not_before: Timestamp) -> bool {
+    change.approvals.iter().all(|approval| approval.at < not_before)
 }
 
 fn rule(change: &ChangeView, needed: usize) -> &'static str {

@@ -102,7 +102,7 @@ fn step(row: &Row<'_>) -> Html {
             <span class="step-no">{ row.no + 1 }</span>
             <div class="step-main">
                 <div class="step-head">
-                    <p class="step-summary">{ summary }</p>
+                    <p class="step-summary">{ words::sentence(&summary) }</p>
                     <StepBadge {state} />
                 </div>
                 <p class="faint small">
