@@ -3,9 +3,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgPool};
+use uuid::Uuid;
 
 use crate::embedded::MINIMUM_MAJOR;
 use crate::log::protection;
@@ -54,6 +55,22 @@ impl Role {
     pub fn at(self, target: PgConnectOptions) -> PgConnectOptions {
         target.options([("role", self.name())])
     }
+}
+
+/// Breaks the history off after its last event and takes it up under a new incarnation, which is
+/// returned. Needs a login that may become the log's owner, as the one that applied the schema.
+/// `last_good` is the position that the log ends at; -1 when it is empty.
+pub async fn fork_log(
+    target: PgConnectOptions,
+    last_good: i64,
+    reason: &str,
+) -> Result<Uuid, sqlx::Error> {
+    let mut owner = target.options([("role", "nexplane_log_owner")]).connect().await?;
+    sqlx::query_scalar("SELECT nexplane.fork_log($1, $2)")
+        .bind(last_good)
+        .bind(reason)
+        .fetch_one(&mut owner)
+        .await
 }
 
 /// How to connect.

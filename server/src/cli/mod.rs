@@ -5,6 +5,7 @@ mod change;
 mod client;
 mod demo;
 mod keys;
+mod log;
 mod projections;
 mod up;
 mod user;
@@ -57,6 +58,8 @@ Without DATABASE_URL a private PostgreSQL runs in the data directory and stops w
     Change(change::Args),
     /// Show or renew the keys that encrypt stored secrets.
     Keys(keys::Args),
+    /// Break the history of the event log off after a backup was restored.
+    Log(log::Args),
     /// Show read models, or make one again from the log.
     Projections(projections::Args),
     /// Add people, or set a new password.
@@ -95,6 +98,7 @@ pub async fn run() -> ExitCode {
         Command::Audit(args) => return audit::run(args).await,
         Command::Change(args) => return change::run(args).await,
         Command::Keys(args) => keys::run(args).await,
+        Command::Log(args) => log::run(args).await,
         Command::Projections(args) => projections::run(args).await,
         Command::User(args) => user::run(args).await,
         Command::Token(args) => user::token(args).await,

@@ -28,7 +28,8 @@ async fn triggers(db: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
              SELECT c.oid, c.relname FROM pg_class c
              WHERE c.relnamespace = 'nexplane'::regnamespace AND c.relkind = 'r'
                AND (c.relname ~ '^log_events_p[0-9]+$' OR c.relname IN
-                   ('log_commands', 'log_tiles', 'log_checkpoints', 'log_cosignatures'))
+                   ('log_commands', 'log_tiles', 'log_checkpoints', 'log_cosignatures',
+                    'log_forks'))
          ), expected (name, bits) AS (
              VALUES ('refuse_change', 1 + 2 + 8 + 16), ('refuse_truncate', 2 + 32)
          )
