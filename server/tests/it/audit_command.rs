@@ -233,7 +233,7 @@ fn as_another(records: &[String], of: ChangeId, change: ChangeId) -> Vec<(Actor,
             E::Planned { plan } => {
                 let Plan { header, steps, checks, .. } = plan.as_ref().clone();
                 let header = nexplane_core::plan::PlanHeader { change, ..header };
-                *plan = Box::new(Plan::new(header, steps, checks, now()));
+                **plan = Plan::new(header, steps, checks, now());
                 digest.clone_from(&plan.digest);
             }
             E::Submitted { digest: of, .. } | E::ApprovalGiven { digest: of, .. } => {
