@@ -1,4 +1,4 @@
-//! `/assets`, `/hosts`, `/risk`, `/audit` and `/secrets`: what is there, and what happened.
+//! `/assets`, `/hosts`, `/risk` and `/secrets`: what is there.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,16 +11,13 @@ use nexplane_core::api::{
 use nexplane_core::asset::{Asset, AssetCommand, AssetState};
 use nexplane_core::change::{Change, ChangeCommand};
 use nexplane_core::host::{Host, HostCommand};
-use nexplane_core::id::{AssetId, Category, ChangeId, ConnectionId, HostId, SecretId};
+use nexplane_core::id::{AssetId, ConnectionId, HostId, SecretId};
 use nexplane_core::person::{Person, PersonCommand};
 use nexplane_core::risk::Environment;
-use nexplane_core::time::Timestamp;
 use nexplane_projections::{audit, hosts, inventory, risk};
 use serde::Deserialize;
-use uuid::Uuid;
 
 use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
-use super::names;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{ApiError, ApiResult};
@@ -137,7 +134,7 @@ pub async fn asset_history(
         return Err(ApiError::not_found("asset"));
     }
     let filter = audit::AuditFilter { resource: Some(id.0), ..Default::default() };
-    audit_page(&app, &filter, query.cursor.as_deref(), query.limit).await
+    super::audit::page(&app, &filter, query.cursor.as_deref(), query.limit).await
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -236,74 +233,6 @@ const TOP_RISKS: u32 = 20;
 /// `GET /risk/summary`
 pub async fn risk_summary(State(app): State<App>) -> ApiResult<Json<RiskSummary>> {
     Ok(Json(risk::summary(&app.pool, TOP_RISKS).await?))
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuditQuery {
-    from: Option<Timestamp>,
-    to: Option<Timestamp>,
-    actor: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    resource: Option<String>,
-    change_request_id: Option<ChangeId>,
-    q: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
-
-/// `GET /audit`: newest first.
-pub async fn audit(
-    State(app): State<App>,
-    Query(query): Query<AuditQuery>,
-) -> ApiResult<Json<Page<EventView>>> {
-    let actor = match query.actor.as_deref() {
-        None | Some("") => None,
-        Some("system") => Some(Uuid::nil()),
-        Some(text) => match text.parse::<Uuid>() {
-            Ok(id) => Some(id),
-            Err(_) => {
-                let (entry, _) = app.directory.by_email(text).await?.ok_or_else(|| {
-                    ApiError::invalid_field("", "actor: give an id, an e-mail address, or system")
-                })?;
-                Some(entry.id.0)
-            }
-        },
-    };
-    let resource = query
-        .resource
-        .as_deref()
-        .filter(|text| !text.is_empty())
-        .map(|text| {
-            // A stream's name is the resource's id with its category.
-            let id = text.split_once('-').filter(|(head, _)| head.parse::<Category>().is_ok());
-            id.map_or(text, |(_, id)| id).parse::<Uuid>()
-        })
-        .transpose()
-        .map_err(|_| ApiError::invalid_field("", "resource: give an id"))?;
-    let filter = audit::AuditFilter {
-        from: query.from,
-        to: query.to,
-        actor,
-        kind: query.kind,
-        resource,
-        change: query.change_request_id,
-        q: query.q,
-    };
-    audit_page(&app, &filter, query.cursor.as_deref(), query.limit).await
-}
-
-async fn audit_page(
-    app: &App,
-    filter: &audit::AuditFilter,
-    cursor: Option<&str>,
-    limit: Option<u32>,
-) -> ApiResult<Json<Page<EventView>>> {
-    let order = audit::AuditOrder::NewestFirst;
-    let mut page = audit::list(&app.pool, filter, order, cursor, super::limit(limit)?).await?;
-    names::of_events(app, page.items.iter_mut()).await?;
-    Ok(Json(page))
 }
 
 /// `POST /secrets/{id}/reveal`: once, to the requester of the change that produced it.

@@ -4,13 +4,12 @@
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use nexplane_core::api::{EventProof, EventView};
+use nexplane_core::api::EventProof;
 use nexplane_core::proof::bundle::{Bundle, Format};
 use nexplane_core::proof::tile::Tile;
 use nexplane_core::proof::tree;
 use nexplane_store::log::seal::Sealed;
 
-use super::names;
 use crate::app::App;
 use crate::problem::{ApiError, ApiResult};
 use crate::seal;
@@ -89,16 +88,4 @@ pub async fn proof(
     let proof =
         seal::proof::of(&app.log, &app.seals, position).await.map_err(ApiError::internal)?;
     proof.map(axum::Json).ok_or_else(not_sealed_yet)
-}
-
-/// `GET /audit/events/{position}`: one event.
-pub async fn event(
-    State(app): State<App>,
-    Path(position): Path<u64>,
-) -> ApiResult<axum::Json<EventView>> {
-    let mut view = nexplane_projections::audit::find(&app.pool, position)
-        .await?
-        .ok_or_else(|| ApiError::not_found("event"))?;
-    names::of_events(&app, std::iter::once(&mut view)).await?;
-    Ok(axum::Json(view))
 }

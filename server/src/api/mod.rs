@@ -2,6 +2,7 @@
 //! document. A route that is not in the table does not exist; a role that is not in its row is
 //! refused.
 
+mod audit;
 mod changes;
 mod connections;
 pub mod guard;
@@ -109,9 +110,9 @@ pub fn routes() -> Vec<Route> {
             .answers::<api::BlastRadius>(),
         get("/assets/{id}/history", SignedIn, inventory::asset_history, "Its events, newest first")
             .answers::<api::Page<api::EventView>>(),
-        get("/audit", AUDITORS, inventory::audit, "Every event, newest first")
+        get("/audit", AUDITORS, audit::list, "Every event, newest first")
             .answers::<api::Page<api::EventView>>(),
-        get("/audit/events/{position}", AUDITORS, log::event, "One event")
+        get("/audit/events/{position}", AUDITORS, audit::event, "One event")
             .answers::<api::EventView>(),
         get(
             "/audit/events/{position}/proof",
@@ -120,6 +121,12 @@ pub fn routes() -> Vec<Route> {
             "The proof that it is in the log",
         )
         .answers::<api::EventProof>(),
+        get(
+            "/audit/export",
+            AUDITORS,
+            audit::export,
+            "Every event that fits, oldest first, as JSON Lines or CSV",
+        ),
         post(
             "/auth/first-run",
             Public,

@@ -133,6 +133,8 @@ async fn an_auditor_exports_verifies_and_proves() {
     assert_eq!(nexplane(&prove).await.0, 0);
     stage.server.admin.get("/audit/events/999999/proof").await.refused(404, "not_found");
 
+    everything_can_be_had_as_a_file(&stage).await;
+
     // Damage, missing evidence, and wrong usage have codes of their own.
     let record = Path::new(folder).join("tile/records/000.p/");
     let record = std::fs::read_dir(record).unwrap().next().unwrap().unwrap().path();
@@ -148,6 +150,31 @@ async fn an_auditor_exports_verifies_and_proves() {
     assert_eq!(nexplane(&["audit", "verify", folder, "--key", folder]).await.0, 3);
 
     a_witness_cosigns(&mut stage).await;
+}
+
+async fn everything_can_be_had_as_a_file(stage: &Stage) {
+    let admin = &stage.server.admin;
+    let path = format!("/audit/export?change_request_id={}", stage.change);
+    let lines = admin.get(&path).await.is(200);
+    let events: Vec<Value> =
+        lines.as_str().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events[0]["type"], "change.drafted");
+    assert!(events.iter().any(|event| event["type"] == "change.rolled_back"), "{events:#?}");
+    let table = admin.get(&format!("{path}&format=csv")).await;
+    assert_eq!(table.header("content-type"), "text/csv; charset=utf-8");
+    let table = table.is(200);
+    assert_eq!(table.as_str().unwrap().matches("\r\n").count(), events.len() + 1);
+    // More than one piece, complete and in order.
+    let all = admin.get("/audit/export").await.is(200);
+    let positions: Vec<u64> = all
+        .as_str()
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["position"].as_u64().unwrap())
+        .collect();
+    assert_eq!(positions, (0..positions.len() as u64).collect::<Vec<_>>());
+    admin.get("/audit/export?limit=5").await.is_refused_with(&[422]);
+    admin.get("/audit/export?format=xml").await.is_refused_with(&[422]);
 }
 
 /// A witness as a process; killed when dropped.

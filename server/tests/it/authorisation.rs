@@ -28,6 +28,7 @@ const PROMISED: &[(&str, &str, Who)] = &[
     ("GET", "/audit", Who::Auditor),
     ("GET", "/audit/events/{position}", Who::Auditor),
     ("GET", "/audit/events/{position}/proof", Who::Auditor),
+    ("GET", "/audit/export", Who::Auditor),
     ("POST", "/auth/first-run", Who::Public),
     ("POST", "/auth/login", Who::Public),
     ("POST", "/auth/logout", Who::SignedIn),
