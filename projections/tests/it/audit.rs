@@ -93,12 +93,27 @@ async fn filters_find_exactly_what_they_say() {
         let expected: Vec<_> = everything.iter().filter(|event| holds(event)).collect();
         assert!(!found.is_empty(), "{filter:?}");
         assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{filter:?}");
+        let mut oldest_first = all(&world, &filter, AuditOrder::OldestFirst, 37).await;
+        oldest_first.reverse();
+        assert_eq!(oldest_first, found, "{filter:?}");
     };
     let nothing = AuditFilter::default;
 
     let (from, to) = (everything[2000].at, everything[500].at);
     check(AuditFilter { from: Some(from), to: Some(to), ..nothing() }, &|e| {
         e.at >= from && e.at < to
+    })
+    .await;
+    // Further from either end than the lines that are looked at one by one.
+    let (from, to) = (everything[2600].at, everything[2200].at);
+    let far = AuditFilter { from: Some(from), to: Some(to), ..nothing() };
+    check(far, &|e| e.at >= from && e.at < to).await;
+    let first = everything.last().unwrap().stream.rsplit('-').next().unwrap().to_owned();
+    let own = AuditFilter { q: Some(first.clone()), ..nothing() };
+    check(own, &|e| {
+        e.stream.ends_with(&first)
+            || serde_json::to_string(&e.data).unwrap().contains(&first)
+            || e.change_request_id.is_some_and(|change| change.to_string().ends_with(&first))
     })
     .await;
     let person = everything.iter().find(|e| e.actor.kind == ActorKind::User).unwrap().actor.id;
