@@ -97,7 +97,8 @@ async fn an_auditor_finds_and_opens_events(server: &Sandbox) {
     audrey.see("audit-list").await;
     audrey.choose("audit-type", "Change rejected").await;
     audrey.see_with("audit-row", "data-type", "change.rejected").await;
-    assert_eq!(audrey.all("audit-row").await.len(), 1);
+    let rows = "return document.querySelectorAll('[data-testid=\"audit-row\"]').length;";
+    audrey.script_says(rows, "1").await;
     audrey.click("audit-open").await;
     audrey.reads("audit-payload", "Lock it first").await;
     audrey.pictures("audit-event").await;
