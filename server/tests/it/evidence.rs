@@ -181,47 +181,47 @@ async fn everything_that_a_superuser_does_to_the_log_is_found() {
         (
             "edits a record and its hash",
             format!(
-                "UPDATE nexplane.log_events SET record = replace(record, 'web-', 'wab-') WHERE position = 99;
-                 UPDATE nexplane.log_events SET {rehash} WHERE position = 99"
+                "UPDATE {{events}} SET record = replace(record, 'web-', 'wab-') WHERE position = 99;
+                 UPDATE {{events}} SET {rehash} WHERE position = 99"
             ),
             "log.root",
         ),
         (
             "edits a record and not its hash",
-            "UPDATE nexplane.log_events SET record = replace(record, 'web-', 'wab-') WHERE position = 99"
+            "UPDATE {events} SET record = replace(record, 'web-', 'wab-') WHERE position = 99"
                 .to_owned(),
             "log.leaf",
         ),
-        ("deletes", "DELETE FROM nexplane.log_events WHERE position = 100".to_owned(), "log.gap"),
+        ("deletes", "DELETE FROM {events} WHERE position = 100".to_owned(), "log.gap"),
         (
             "inserts in the middle",
-            "UPDATE nexplane.log_events SET position = position + 1000 WHERE position >= 100;
-             UPDATE nexplane.log_events SET position = position - 999 WHERE position >= 1000;
-             INSERT INTO nexplane.log_events SELECT 100, 'host-' || gen_random_uuid(), category, 1,
-                 type, recorded_at, record, leaf_hash FROM nexplane.log_events WHERE position = 102"
+            "UPDATE {events} SET position = position + 1000 WHERE position >= 100;
+             UPDATE {events} SET position = position - 999 WHERE position >= 1000;
+             INSERT INTO {events} SELECT 100, 'host-' || gen_random_uuid(), category, 1,
+                 type, recorded_at, record, leaf_hash FROM {events} WHERE position = 102"
                 .to_owned(),
             "log.root",
         ),
         (
             "reorders",
-            "UPDATE nexplane.log_events SET position = 9999 WHERE position = 100;
-             UPDATE nexplane.log_events SET position = 100 WHERE position = 103;
-             UPDATE nexplane.log_events SET position = 103 WHERE position = 9999"
+            "UPDATE {events} SET position = 9999 WHERE position = 100;
+             UPDATE {events} SET position = 100 WHERE position = 103;
+             UPDATE {events} SET position = 103 WHERE position = 9999"
                 .to_owned(),
             "log.root",
         ),
-        ("truncates a partition", "TRUNCATE nexplane.log_events_p000000".to_owned(), "log.gap"),
+        ("truncates a partition", "TRUNCATE {events}_p000000".to_owned(), "log.gap"),
         (
             "swaps two records",
-            "UPDATE nexplane.log_events e SET record = o.record, leaf_hash = o.leaf_hash
-             FROM nexplane.log_events o
+            "UPDATE {events} e SET record = o.record, leaf_hash = o.leaf_hash
+             FROM {events} o
              WHERE (e.position, o.position) IN ((100, 103), (103, 100))"
                 .to_owned(),
             "log.column",
         ),
         (
             "changes a column but not the record",
-            "UPDATE nexplane.log_events SET recorded_at = recorded_at - interval '1 day'
+            "UPDATE {events} SET recorded_at = recorded_at - interval '1 day'
              WHERE position = 100"
                 .to_owned(),
             "log.column",
@@ -229,14 +229,14 @@ async fn everything_that_a_superuser_does_to_the_log_is_found() {
         (
             "changes what stands beside the events",
             "UPDATE nexplane.log_streams SET version = version + 1
-             WHERE stream_id = (SELECT stream_id FROM nexplane.log_events WHERE position = 100)"
+             WHERE stream_id = (SELECT stream_id FROM {events} WHERE position = 100)"
                 .to_owned(),
             "log.beside",
         ),
         (
             "takes checkpoints away",
             "DELETE FROM nexplane.log_checkpoints WHERE size = 300;
-             UPDATE nexplane.log_events SET recorded_at = now() - interval '1 hour'
+             UPDATE {events} SET recorded_at = now() - interval '1 hour'
              WHERE position >= 150"
                 .to_owned(),
             "log.unsealed",
@@ -244,28 +244,30 @@ async fn everything_that_a_superuser_does_to_the_log_is_found() {
         (
             // The last one: it is not put back.
             "leaves the triggers off",
-            "DROP TRIGGER refuse_change ON nexplane.log_events_p000001;
-             CREATE TRIGGER refuse_change BEFORE UPDATE ON nexplane.log_events_p000001
+            "DROP TRIGGER refuse_change ON {events}_p000001;
+             CREATE TRIGGER refuse_change BEFORE UPDATE ON {events}_p000001
                  FOR EACH ROW EXECUTE FUNCTION nexplane.refuse_change()"
                 .to_owned(),
             "log.beside",
         ),
     ];
     let stage = Stage::new().await;
-    let tables = ["log_events", "log_streams", "log_commands", "log_checkpoints"];
-    for table in tables {
-        stage.tamper(&format!("CREATE TABLE kept_{table} AS TABLE nexplane.{table}")).await;
+    let tables = [
+        ("{events}", "kept_events"),
+        ("nexplane.log_streams", "kept_streams"),
+        ("nexplane.log_commands", "kept_commands"),
+        ("nexplane.log_checkpoints", "kept_checkpoints"),
+    ];
+    for (table, kept) in tables {
+        stage.tamper(&format!("CREATE TABLE {kept} AS TABLE {table}")).await;
     }
     for (what, statements, rule) in cases {
         stage.tamper(&statements).await;
         let report = stage.verify_database(&stage.pins()).await;
         assert_ne!(report.verdict, Verdict::Verified, "{what}");
         assert!(rules(&report).contains(&rule), "{what}: {report:#?}");
-        for table in tables {
-            let again = format!(
-                "DELETE FROM nexplane.{table}; INSERT INTO nexplane.{table} TABLE kept_{table}"
-            );
-            stage.tamper(&again).await;
+        for (table, kept) in tables {
+            stage.tamper(&format!("DELETE FROM {table}; INSERT INTO {table} TABLE {kept}")).await;
         }
     }
 }
@@ -280,9 +282,9 @@ async fn an_earlier_state_that_was_brought_back_lacks_what_was_signed() {
             "DELETE FROM nexplane.log_checkpoints WHERE size > 150;
              DELETE FROM nexplane.log_tiles;
              DELETE FROM nexplane.log_commands WHERE first_position >= 150;
-             DELETE FROM nexplane.log_streams s WHERE NOT EXISTS (SELECT FROM nexplane.log_events e
+             DELETE FROM nexplane.log_streams s WHERE NOT EXISTS (SELECT FROM {events} e
                  WHERE e.stream_id = s.stream_id AND e.position < 150);
-             DELETE FROM nexplane.log_events WHERE position >= 150;
+             DELETE FROM {events} WHERE position >= 150;
              UPDATE nexplane.log_head SET next_position = 150",
         )
         .await;
@@ -315,7 +317,7 @@ async fn a_history_that_was_rewritten_with_the_logs_own_key_lacks_the_witness() 
         .tamper(
             "DELETE FROM nexplane.log_cosignatures; DELETE FROM nexplane.log_checkpoints;
              DELETE FROM nexplane.log_tiles; DELETE FROM nexplane.log_commands;
-             DELETE FROM nexplane.log_streams; DELETE FROM nexplane.log_events;
+             DELETE FROM nexplane.log_streams; DELETE FROM {events};
              UPDATE nexplane.log_head SET next_position = 0",
         )
         .await;

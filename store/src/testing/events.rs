@@ -34,7 +34,8 @@ pub async fn has_event(pool: &PgPool, from: i64, kind: &str) -> Result<bool, sql
 }
 
 /// Does to the log what only a superuser can do: switches its protection off, runs the statements,
-/// and switches it on again, as somebody would who does not want to be noticed.
+/// and switches it on again, as somebody would who does not want to be noticed. `{events}` in them
+/// stands for the event table.
 pub async fn tamper(pool: &PgPool, statements: &str) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
     let switch = |how: &str| {
@@ -47,8 +48,9 @@ pub async fn tamper(pool: &PgPool, statements: &str) -> Result<(), sqlx::Error> 
              refuse_truncate', t); END LOOP; END $$"
         )
     };
-    for sql in [&switch("DISABLE"), statements, &switch("ENABLE ALWAYS")] {
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut *transaction).await?;
+    let statements = statements.replace("{events}", "nexplane.log_events");
+    for sql in [switch("DISABLE"), statements, switch("ENABLE ALWAYS")] {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
     }
     transaction.commit().await
 }
