@@ -1,151 +1,164 @@
-//! How long an order takes from its dispatch into the hands of an agent, while many agents hold
-//! their polls. Prints; judges nothing.
+//! How long it takes from the approval of a change until its order is in the agent's hands, while
+//! many other agents hold their polls. Prints; judges nothing.
 //!
-//! `cargo bench -p nexplane-server --bench dispatch -- [agents]`
+//! The server is a process of its own on PostgreSQL; people approve and execute over HTTP; the
+//! agents are the real runner with journals of their own, all in this process.
+//!
+//! `cargo bench --workspace --bench dispatch -- [agents]`
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has no result")]
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
+#[allow(dead_code, reason = "the tests use all of it")]
+#[path = "../tests/it/harness.rs"]
+mod harness;
+
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use nexplane_agent::client::Client;
-use nexplane_core::host::event::Certificate;
-use nexplane_core::id::HostId;
-use nexplane_core::job::{Job, Order, PollRequest};
+use nexplane_agent::client::Client as AgentClient;
+use nexplane_agent::host::LinuxHost;
+use nexplane_agent::identity::Identity;
+use nexplane_agent::journal::Journal;
+use nexplane_agent::key::AgentKey;
+use nexplane_agent::runner::{Runner, Who};
+use nexplane_agent::snapshot::{self, Snapshots};
+use nexplane_core::job::{Job, JobEvent, Order, PollRequest};
 use nexplane_core::time::Timestamp;
-use nexplane_server::gateway::authority::{Authority, GatewayKeys, RequestedKey};
-use nexplane_server::gateway::presence::SILENCE;
-use nexplane_server::gateway::{
-    Enrolled, Gateway, GatewayOptions, HostRegistry, NewHost, RegistryError, Standing,
-};
-use nexplane_store::testing::TestDatabase;
-use rcgen::{CertificateParams, KeyPair};
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
-const SAMPLES: usize = 300;
+use harness::{Client, Server, eventually, id, items, text};
 
-struct Everybody;
-
-#[async_trait]
-impl HostRegistry for Everybody {
-    async fn enroll(&self, host: NewHost) -> Result<Enrolled, RegistryError> {
-        Ok(Enrolled { name: host.hostname })
-    }
-    async fn renewed(&self, _: HostId, _: Certificate) -> Result<(), RegistryError> {
-        Ok(())
-    }
-    async fn came_online(&self, _: HostId) -> Result<(), RegistryError> {
-        Ok(())
-    }
-    async fn went_offline(&self, _: HostId, _: &str) -> Result<(), RegistryError> {
-        Ok(())
-    }
-    async fn policy_changed(&self, _: HostId, _: Option<String>) -> Result<(), RegistryError> {
-        Ok(())
-    }
-    async fn lock(&self, _: HostId, _: &str) -> Result<(), RegistryError> {
-        Ok(())
-    }
-    fn standing(&self, _: HostId, _: &str) -> Standing {
-        Standing::Good
-    }
-}
+const SAMPLES: usize = 200;
+/// How many agents enrol at the same moment.
+const ENROLLING: usize = 16;
 
 #[tokio::main]
 async fn main() {
     let agents: usize = std::env::args().find_map(|text| text.parse().ok()).unwrap_or(1000);
-    let database = TestDatabase::new().await;
-    let now = Timestamp::new(jiff::Timestamp::now());
-    let keys = GatewayKeys::generate(now).unwrap();
-    let authority = Authority::open(&keys).unwrap();
-    let gateway = Gateway::start(GatewayOptions {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        names: Vec::new(),
-        keys,
-        pool: database.pool().clone(),
-        hosts: Arc::new(Everybody),
-        silence: SILENCE,
-    })
-    .await
-    .unwrap();
+    let server = Server::start().await;
+    let resident_alone = resident_kib(server.pid());
+    let idle_alone = idle_transactions(&server).await;
+    let files = tempfile::tempdir().unwrap();
 
-    let (hands, mut taken) = mpsc::unbounded_channel::<(HostId, Instant)>();
-    let connecting = Arc::new(Semaphore::new(64));
     let start = Instant::now();
-    let mut hosts = Vec::with_capacity(agents);
-    for _ in 0..agents {
-        let host = HostId(Uuid::now_v7());
-        hosts.push(host);
-        let client = client(&authority, &gateway, host, now);
-        tokio::spawn(hold(client, Arc::clone(&connecting), hands.clone()));
-    }
-    while gateway.held_polls() < agents {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    println!("{agents} agents hold their polls after {:.1?}", start.elapsed());
-    println!("resident memory of agents and gateway together: {} MiB", resident_mib());
-    // PostgreSQL counts transactions up to ten seconds late.
-    tokio::time::sleep(Duration::from_secs(12)).await;
-    let before = transactions(&database).await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    println!(
-        "database transactions in 10 idle seconds: {}",
-        transactions(&database).await - before
-    );
-
-    let mut times = Vec::with_capacity(SAMPLES);
-    for sample in 0..SAMPLES {
-        // Spread over the hosts; each has time to hold its next poll.
-        let host = *hosts.get(sample * 7919 % agents).unwrap();
-        let dispatcher = gateway.dispatcher();
-        let key = format!("sample {sample}");
-        let start = Instant::now();
-        let run = tokio::spawn(async move {
-            let deadline = Duration::from_millis(100);
-            let _ = dispatcher.run(host, Order::CollectFacts, deadline, &key).await;
+    let (hands, taken) = mpsc::unbounded_channel();
+    let answered = Arc::new(AtomicUsize::new(0));
+    let turns = Arc::new(Semaphore::new(ENROLLING));
+    for number in 0..agents {
+        let turn = Arc::clone(&turns).acquire_owned().await.unwrap();
+        let directory = files.path().join(number.to_string());
+        std::fs::create_dir_all(directory.join("root/etc")).unwrap();
+        let (admin, ca) = (server.admin.clone(), server.ca.clone());
+        let (hands, answered) = (hands.clone(), Arc::clone(&answered));
+        tokio::spawn(async move {
+            let identity = enroll(&admin, &ca, &directory, &format!("host-{number}")).await;
+            drop(turn);
+            work(&identity, &directory, &hands, &answered).await;
         });
-        let (by, at) = taken.recv().await.unwrap();
-        assert_eq!(by, host);
-        times.push(at - start);
-        run.await.unwrap();
     }
-    report("one at a time, from dispatch to the agent's hands", &mut times);
-    gateway.shutdown().await;
+    eventually("every agent has said what its host is", async || {
+        (answered.load(Ordering::Relaxed) >= agents).then_some(())
+    })
+    .await;
+    println!("{agents} agents enrolled and polling after {:.1?}", start.elapsed());
+    let of_polls = resident_kib(server.pid()).saturating_sub(resident_alone);
+    println!("the server's memory has grown by {} KiB per agent", of_polls / agents as u64);
+
+    let idle = idle_transactions(&server).await;
+    println!("database transactions in 10 idle seconds: {idle}, and {idle_alone} without agents");
+    measure(&server, taken).await;
 }
 
-/// Polls, notes when an order comes, and polls again.
-async fn hold(
-    client: Client,
-    connecting: Arc<Semaphore>,
-    hands: mpsc::UnboundedSender<(HostId, Instant)>,
-) {
-    let instance = Uuid::new_v4();
-    let mut have = 0;
-    {
-        let _turn = connecting.acquire().await.unwrap();
-        client.time().await.unwrap();
+/// Approves and executes one change after the other.
+async fn measure(server: &Server, mut taken: mpsc::UnboundedReceiver<Instant>) {
+    let operator = server.operator().await;
+    let approvers = [server.approver().await, server.person("arno", &["approver"]).await];
+    let hosts = items(&operator.get("/assets?type=host&limit=200").await.is(200));
+    let [mut approval, mut execution, mut order, mut whole] = [const { Vec::new() }; 4];
+    // Every host in turn: each has time to hold its next poll.
+    for (sample, asset) in hosts.iter().cycle().take(SAMPLES).enumerate() {
+        let submitted = operator
+            .submitted(json!({
+                "title": "The message of the day",
+                "reason": "The notice is out of date.",
+                "change_type": "host.set_file_content",
+                "connection_id": asset["connection_id"],
+                "targets": [asset["id"]],
+                "parameters": { "path": "/etc/motd", "content": format!("{sample}\n") },
+            }))
+            .await;
+        let (change, digest) = (id(&submitted), &submitted["plan"]["digest"]);
+        let needed = usize::try_from(submitted["approvals_needed"].as_u64().unwrap()).unwrap();
+        let (last, earlier) = approvers.split_at(needed).0.split_last().unwrap();
+        for approver in earlier {
+            approver.approve(&change, digest).await.is(200);
+        }
+        let start = Instant::now();
+        last.approve(&change, digest).await.is(200);
+        let approved = Instant::now();
+        operator.act(&change, "execute").await.is(200);
+        let executed = Instant::now();
+        let at = taken.recv().await.unwrap();
+        operator.settled(&change).await;
+        approval.push(approved - start);
+        execution.push(executed - approved);
+        order.push(at.saturating_duration_since(executed));
+        whole.push(at - start);
     }
-    for number in 1.. {
-        let request = PollRequest { wait_s: 50, have, instance, number, policy_hash: None };
-        let Ok(answer) = client.poll(&request).await else { return };
+    report("approve: asked to answered", &mut approval);
+    report("execute: asked to answered, with a reading of the host", &mut execution);
+    report("execute answered to the order in the agent's hands", &mut order);
+    report("approve asked to the order in the agent's hands", &mut whole);
+}
+
+async fn enroll(admin: &Client, ca: &Path, config: &Path, name: &str) -> Identity {
+    let invited = admin.post("/hosts/enrollment-tokens", json!({ "ttl_s": 600 })).await.is(201);
+    let field = |name: &str| text(invited.get(name).unwrap_or(&Value::Null));
+    let ca = std::fs::read_to_string(ca).unwrap();
+    Identity::enroll(config, &field("gateway"), &ca, &field("token"), name, None).await.unwrap()
+}
+
+/// An agent that does what it is told, and says when it got an order to change something.
+async fn work(
+    identity: &Identity,
+    directory: &Path,
+    hands: &mpsc::UnboundedSender<Instant>,
+    answered: &AtomicUsize,
+) {
+    let Identity { host, name, dispatchers, control_plane, ca_pem, .. } = identity;
+    let Identity { certificate_pem, key_pem, .. } = identity;
+    let client = AgentClient::new(control_plane, ca_pem, certificate_pem, key_pem).unwrap();
+    let mut runner = Runner::new(
+        Who { host: *host, name: name.clone(), dispatchers: dispatchers.clone() },
+        AgentKey::from_pem(key_pem).unwrap(),
+        Arc::new(LinuxHost::open(&directory.join("root"), &[]).unwrap()),
+        Journal::open(&directory.join("journal"), *host).unwrap(),
+        Snapshots::open(&directory.join("snapshots"), snapshot::TOTAL_LIMIT).unwrap(),
+        directory.join("policy.toml"),
+        Arc::new(|| Timestamp::new(jiff::Timestamp::now())),
+    );
+    let instance = Uuid::new_v4();
+    let mut request = PollRequest { wait_s: 50, have: 0, instance, number: 1, policy_hash: None };
+    // Until the server is gone.
+    while let Ok(answer) = client.poll(&request).await {
         let at = Instant::now();
         for envelope in answer.jobs {
             let job: Job = serde_json::from_str(&envelope.payload).unwrap();
-            have = job.seq;
-            let _ = hands.send((job.host, at));
+            if matches!(job.order, Order::Apply { .. }) {
+                let _ = hands.send(at);
+            }
+            let (_, receipt) = runner.handle(&envelope, &mut |_, _| {}).unwrap().unwrap();
+            client.report(job.id, &JobEvent::Result { receipt }).await.unwrap();
+            request.have = job.seq;
+            answered.fetch_add(1, Ordering::Relaxed);
         }
+        request.number += 1;
     }
-}
-
-fn client(authority: &Authority, gateway: &Gateway, host: HostId, now: Timestamp) -> Client {
-    let key = KeyPair::generate().unwrap();
-    let csr = CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
-    let requested = RequestedKey::from_request(&csr).unwrap();
-    let pem = authority.certify_agent(host, &requested, now).unwrap().pem;
-    Client::new(&gateway.url(), gateway.ca_pem(), &pem, &key.serialize_pem()).unwrap()
 }
 
 fn report(what: &str, times: &mut [Duration]) {
@@ -155,15 +168,21 @@ fn report(what: &str, times: &mut [Duration]) {
     println!("{what}: p50 {:.2?}, p99 {:.2?}, max {last:.2?}", at(50), at(99));
 }
 
-async fn transactions(database: &TestDatabase) -> i64 {
+/// Database transactions in ten seconds in which nobody does anything.
+async fn idle_transactions(server: &Server) -> i64 {
     let sql = "SELECT coalesce(sum(xact_commit + xact_rollback), 0)::bigint
          FROM pg_stat_database WHERE datname = current_database()";
-    sqlx::query_scalar(sql).fetch_one(database.pool()).await.unwrap()
+    let count =
+        async || sqlx::query_scalar::<_, i64>(sql).fetch_one(server.database().pool()).await;
+    // PostgreSQL counts transactions up to ten seconds late.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let before = count().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    count().await.unwrap() - before
 }
 
-fn resident_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+fn resident_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) / 1024
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

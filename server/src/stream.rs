@@ -1,5 +1,6 @@
 //! From a command to events in the log: load, decide, append, and again when somebody was quicker.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use nexplane_core::aggregate::{Asked, Decider, Principal, Reject};
@@ -9,10 +10,17 @@ use nexplane_core::record::BadRecord;
 use nexplane_core::time::Timestamp;
 use nexplane_store::log::{Append, AppendError, Guard, Log, NewEvent, ReadError, Stored};
 use sha2::{Digest, Sha256};
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 /// How often a command is decided again after a conflict before the caller hears of it.
 const ATTEMPTS: u32 = 16;
+/// How long a command waits for its turn before it takes its chance.
+const TURN: Duration = Duration::from_secs(5);
+/// Commands of this process for one stream come one after the other, in the order in which they
+/// were asked for: in a race each would be decided as often as others are quicker. Streams share
+/// the few turns there are, which costs a command now and then the time of another's append.
+static TURNS: [Mutex<()>; 1024] = [const { Mutex::const_new(()) }; 1024];
 
 /// One request, however many streams it touches.
 #[derive(Clone, Debug)]
@@ -195,11 +203,12 @@ pub async fn execute_guarded<D: Decider>(
 where
     D::Command: Clone,
 {
+    let _turn = turn(stream).await;
+    let unreadable = |source| StreamError::Read { stream, source };
+    let mut loaded = load::<D>(log, stream).await.map_err(unreadable)?;
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let loaded =
-            load::<D>(log, stream).await.map_err(|source| StreamError::Read { stream, source })?;
         let Loaded { state, version } = loaded;
         let decided = match request.if_match {
             Some(expected) if expected != version => {
@@ -237,9 +246,8 @@ where
         match log.append(append).await {
             // The events of the first time are what the stream has: read it again.
             Ok(appended) if appended.duplicate => {
-                let Loaded { state, version } = load::<D>(log, stream)
-                    .await
-                    .map_err(|source| StreamError::Read { stream, source })?;
+                let now = catch_up::<D>(log, stream, Loaded { state, version }).await;
+                let Loaded { state, version } = now.map_err(unreadable)?;
                 let position = Some(appended.last_position);
                 return Ok(Done { state, version, position, events });
             }
@@ -255,6 +263,8 @@ where
                 if attempt < ATTEMPTS && request.if_match.is_none() =>
             {
                 tokio::time::sleep(Duration::from_millis(u64::from(attempt))).await;
+                let now = catch_up::<D>(log, stream, Loaded { state, version }).await;
+                loaded = now.map_err(unreadable)?;
             }
             Err(AppendError::Conflict { expected, actual, .. }) if request.if_match.is_some() => {
                 return Err(StreamError::Stale { expected, actual });
@@ -262,6 +272,14 @@ where
             Err(source) => return Err(StreamError::Append { stream, source }),
         }
     }
+}
+
+/// The turn of a command of this process on a stream; none when the wait for it is too long.
+async fn turn(stream: StreamId) -> Option<MutexGuard<'static, ()>> {
+    let mut hasher = DefaultHasher::new();
+    stream.hash(&mut hasher);
+    let number = usize::try_from(hasher.finish() % TURNS.len() as u64).unwrap_or(0);
+    tokio::time::timeout(TURN, TURNS.get(number)?.lock()).await.ok()
 }
 
 /// Where the events of a repeated request are, if its first time wrote any.

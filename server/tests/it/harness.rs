@@ -148,6 +148,11 @@ impl Server {
         self.data.path()
     }
 
+    /// Of the running process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).unwrap()
+    }
+
     /// For what only the database can tell.
     pub fn database(&self) -> &TestDatabase {
         &self.database

@@ -19,6 +19,9 @@ const PARTITION: u64 = 1_000_000;
 /// Partitions kept ready after the current one.
 const PARTITIONS_AHEAD: i32 = 2;
 
+/// The part of the last batch's time in which those whom it answered may join the next one.
+const GATHERING: u32 = 8;
+
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -87,6 +90,7 @@ impl Appender {
         mut closing: watch::Receiver<bool>,
     ) {
         let mut waiting = VecDeque::new();
+        let mut last = Written { commands: 0, took: Duration::ZERO };
         loop {
             if waiting.is_empty() {
                 let next = tokio::select! {
@@ -101,18 +105,16 @@ impl Appender {
                     None => break,
                 }
             }
-            // The callers that were just answered get a turn: their next commands join this batch.
-            tokio::task::yield_now().await;
-            while let Ok(request) = queue.try_recv() {
-                waiting.push_back(request);
-            }
+            gather(&mut queue, &mut waiting, &last).await;
             let batch = batch::take(&mut waiting, BATCH_COMMANDS, BATCH_BYTES);
+            let (commands, start) = (batch.len(), Instant::now());
             if let Err(error) = self.write(batch).await {
                 // Whoever waited meanwhile has waited long enough.
                 for request in waiting.drain(..) {
                     request.reply(Err(AppendError::Unavailable(Arc::clone(&error))));
                 }
             }
+            last = Written { commands, took: start.elapsed() };
         }
         if let Some(connection) = self.connection.take() {
             // The server notices either way.
@@ -255,6 +257,34 @@ impl Appender {
                 "could not make the next partitions of the event log"
             );
         }
+    }
+}
+
+/// What the last batch was.
+struct Written {
+    commands: usize,
+    took: Duration,
+}
+
+/// Takes what is in the queue, and gives those who were just answered a moment to come back: what
+/// they ask for next joins this batch instead of waiting for its end. The moment is a small part of
+/// what the last batch took, and over as soon as they are back; who is alone waits for nobody.
+async fn gather(
+    queue: &mut mpsc::UnboundedReceiver<Request>,
+    waiting: &mut VecDeque<Request>,
+    last: &Written,
+) {
+    let start = Instant::now();
+    let mut all = None;
+    loop {
+        while let Ok(request) = queue.try_recv() {
+            waiting.push_back(request);
+        }
+        let all = *all.get_or_insert(waiting.len() + last.commands.saturating_sub(1));
+        if waiting.len() >= all.min(BATCH_COMMANDS) || start.elapsed() > last.took / GATHERING {
+            return;
+        }
+        tokio::task::yield_now().await;
     }
 }
 
