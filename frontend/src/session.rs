@@ -88,6 +88,16 @@ pub fn use_me() -> Option<Rc<Me>> {
     }
 }
 
+/// What the address has after '#', which is then taken out of the address bar: it is a secret.
+pub fn take_fragment(path: &str) -> Option<String> {
+    let window = web_sys::window()?;
+    let fragment = window.location().hash().ok()?.strip_prefix('#')?.to_owned();
+    let history = window.history().ok()?;
+    // Failing only leaves the address as it was.
+    let _ = history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(path));
+    Some(fragment)
+}
+
 pub fn has(me: Option<&Me>, role: Role) -> bool {
     me.is_some_and(|me| me.roles.contains(&role))
 }

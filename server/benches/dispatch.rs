@@ -6,8 +6,14 @@
 //!
 //! `cargo bench --workspace --bench dispatch -- [agents]`
 
-#![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has no result")]
-#![allow(clippy::print_stdout, reason = "printing is what it is for")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::pedantic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "printing is what it is for, and a measurement that cannot go on has no result"
+)]
 
 #[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../tests/it/harness.rs"]

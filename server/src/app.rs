@@ -12,6 +12,7 @@ use crate::directory::Directory;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::problem::ApiError;
+use crate::replay::Guest;
 use crate::runtime::{Discoverer, Engine, OpenError, PlanError, Planner, Targets};
 use crate::vault::Vault;
 
@@ -40,6 +41,8 @@ pub struct Parts {
     pub discoverer: Discoverer,
     pub engine: Engine,
     pub gateway: Option<Gateway>,
+    /// Who looks at it, when it is a replay of an earlier moment.
+    pub guest: Option<Guest>,
     pub metrics: Metrics,
     pub throttle: crate::auth::Throttle,
 }

@@ -8,6 +8,7 @@
 //! | [`seal`] | signing the log's Merkle root |
 //! | [`stream`] | from a command to events in the log |
 //! | [`audit`] | taking evidence out of the log, and judging it |
+//! | [`replay`] | the read models of an earlier moment |
 //! | [`auth`], [`directory`] | who is asking; people's names, sessions, tokens |
 //! | [`vault`] | the secret table as the server uses it |
 //! | [`open`], [`config`], [`serve`] | from configuration to a running server |
@@ -28,6 +29,7 @@ pub mod hosts;
 pub mod metrics;
 pub mod open;
 pub mod problem;
+pub mod replay;
 pub mod runtime;
 pub mod seal;
 pub mod serve;

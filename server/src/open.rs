@@ -52,12 +52,7 @@ pub async fn open(options: &Options) -> anyhow::Result<Opened> {
     let data_dir = options.data_dir()?;
     std::fs::create_dir_all(&data_dir)
         .with_context(|| format!("cannot make the data directory {}", data_dir.display()))?;
-    let (target, cluster) = match &options.database_url {
-        Some(url) => {
-            (PgConnectOptions::from_str(url).context("DATABASE_URL is not a PostgreSQL URL")?, None)
-        }
-        None => private(&data_dir).await?,
-    };
+    let (target, cluster) = database(options, &data_dir).await?;
     let database_options = DatabaseOptions { max_connections: 32, ..DatabaseOptions::default() };
     let database = Database::open(target.clone(), &database_options)
         .await
@@ -73,6 +68,20 @@ pub async fn open(options: &Options) -> anyhow::Result<Opened> {
         .map_err(|error| anyhow::anyhow!("the stored token key cannot be used: {error}"))?;
     let people = People::new(log.clone(), directory.clone(), Arc::new(jwt));
     Ok(Opened { data_dir, pool, log, target, directory, vault, people, cluster })
+}
+
+/// Where the database is; the private one runs on return.
+pub async fn database(
+    options: &Options,
+    data_dir: &Path,
+) -> anyhow::Result<(PgConnectOptions, Option<Cluster>)> {
+    match &options.database_url {
+        Some(url) => Ok((
+            PgConnectOptions::from_str(url).context("DATABASE_URL is not a PostgreSQL URL")?,
+            None,
+        )),
+        None => private(data_dir).await,
+    }
 }
 
 /// Starts the private cluster, or finds the one that a running server has open.
@@ -99,6 +108,12 @@ async fn private(data_dir: &Path) -> anyhow::Result<(PgConnectOptions, Option<Cl
         }
         Err(error) => Err(error).context("cannot start the private database"),
     }
+}
+
+/// Stops the private database.
+pub async fn stop(cluster: Cluster, data_dir: &Path) -> anyhow::Result<()> {
+    let _ = std::fs::remove_file(data_dir.join("running.json"));
+    Ok(cluster.stop().await?)
 }
 
 /// With the key-encryption keys of `NEXPLANE_KEK`, or of a file in the data directory that is made
@@ -168,10 +183,9 @@ impl Opened {
     pub async fn close(self) -> anyhow::Result<()> {
         self.log.close().await;
         self.pool.close().await;
-        if let Some(cluster) = self.cluster {
-            let _ = std::fs::remove_file(self.data_dir.join("running.json"));
-            cluster.stop().await?;
+        match self.cluster {
+            Some(cluster) => stop(cluster, &self.data_dir).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }

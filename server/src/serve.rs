@@ -2,10 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use nexplane_connectors::sdk::{Egress, EgressRules, Registry};
+use async_trait::async_trait;
+use nexplane_connectors::host::{HostJobs, SignedOutcome};
+use nexplane_connectors::sdk::{Advice, ConnectorError, Egress, EgressRules, ErrorKind, Registry};
+use nexplane_core::id::HostId;
+use nexplane_core::job::Order;
 use nexplane_projections::{Options as ProjectionOptions, Projections, Role};
+use nexplane_store::log::seal::Seals;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -19,13 +25,16 @@ use crate::hosts;
 use crate::metrics::Metrics;
 use crate::open::{self, Opened};
 use crate::problem::chain;
+use crate::replay::{Guest, Replay};
 use crate::runtime::{self, Discoverer, Engine, EngineOptions, Planner, Reactor, Targets};
 use crate::seal;
 use crate::stream;
 use crate::web;
 
 /// How long a start waits for the read model of hosts.
-const HOSTS_WITHIN: std::time::Duration = std::time::Duration::from_mins(1);
+const HOSTS_WITHIN: Duration = Duration::from_mins(1);
+/// Nothing is ever leased in a replay.
+const REPLAY_LEASE: Duration = Duration::from_secs(30);
 /// Seconds that the link for the first admin works.
 const FIRST_RUN_S: i64 = 24 * 60 * 60;
 
@@ -53,15 +62,11 @@ pub struct Ready {
 pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let listen = options.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8000)));
     let gateway_listen = options.gateway_listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8443)));
-    // Before anything else is started: a port in use is the commonest reason to fail.
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("cannot listen on {listen}; choose another address with --listen")
-    })?;
-    let address = listener.local_addr()?;
+    let (listener, address) = bind(listen).await?;
     let public_url = options.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
 
     let opened = open::open(&options.base).await?;
-    let Opened { pool, log, directory, vault, people, .. } = &opened;
+    let Opened { pool, log, .. } = &opened;
     if opened.cluster.is_some() {
         // A private database has one server: whoever had a lease is gone.
         runtime::clear_leases(pool).await?;
@@ -83,41 +88,15 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
         )?;
     }
 
-    let registry = Arc::new(Registry::standard());
-    let egress = Arc::new(Egress::new(EgressRules::default()));
-    let digest_key = open::digest_key(directory, vault).await?;
     let stop = CancellationToken::new();
     let hosts = hosts::start(&opened, gateway_listen, &options.gateway_names, stop.clone()).await?;
-    let targets = Targets {
-        log: log.clone(),
-        registry,
-        vault: vault.clone(),
-        egress,
-        digest_key,
-        hosts: hosts.jobs,
-    };
-    let discoverer = Discoverer { targets: targets.clone(), log: log.clone(), pool: pool.clone() };
-    let engine_options = EngineOptions { lease: options.lease(), ..EngineOptions::default() };
-    let engine = Engine::new(pool.clone(), targets.clone(), engine_options);
     let (seals, sealer) = seal::start(&opened).await?;
     let log_key = sealer.as_ref().map(|sealer| sealer.key().verifier().to_string());
     let app = App::new(Parts {
-        pool: pool.clone(),
-        log: log.clone(),
-        seals,
-        log_key,
-        projections: projections.clone(),
-        directory: directory.clone(),
-        people: people.clone(),
-        vault: vault.clone(),
-        planner: Planner::new(targets.clone()),
-        targets,
-        discoverer: discoverer.clone(),
-        engine: engine.clone(),
         gateway: Some(hosts.gateway),
-        metrics: Metrics::new(),
-        throttle: Throttle::default(),
+        ..parts(&opened, &projections, hosts.jobs, seals, log_key, options.lease()).await?
     });
+    let (engine, discoverer) = (app.engine.clone(), app.discoverer.clone());
 
     let tasks = TaskTracker::new();
     if let Some(sealer) = sealer {
@@ -134,15 +113,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     }
     let reactor = Reactor { pool: pool.clone(), log: log.clone(), engine, discoverer };
     tasks.spawn(reactor.run(stop.clone()));
-    let service = api::router(&app).merge(web::router());
-    let stopping = stop.clone();
-    tasks.spawn(async move {
-        let served =
-            axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the API stopped");
-        }
-    });
+    tasks.spawn(answer(listener, app.clone(), stop.clone()));
 
     let first_run = first_run_link(&opened, &public_url).await?;
     let gateway = app.gateway.as_ref().map(crate::gateway::Gateway::url).unwrap_or_default();
@@ -154,6 +125,115 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
         first_run,
     };
     Ok(Running { app, ready, opened, stop, tasks })
+}
+
+/// Before anything else is started: a port in use is the commonest reason to fail.
+async fn bind(listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen}; choose another address with --listen")
+    })?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// What handlers use, without a gateway.
+async fn parts(
+    opened: &Opened,
+    projections: &Projections,
+    hosts: Arc<dyn HostJobs>,
+    seals: Seals,
+    log_key: Option<String>,
+    lease: Duration,
+) -> anyhow::Result<Parts> {
+    let Opened { pool, log, directory, vault, people, .. } = opened;
+    let targets = Targets {
+        log: log.clone(),
+        registry: Arc::new(Registry::standard()),
+        vault: vault.clone(),
+        egress: Arc::new(Egress::new(EgressRules::default())),
+        digest_key: open::digest_key(directory, vault).await?,
+        hosts,
+    };
+    let engine_options = EngineOptions { lease, ..EngineOptions::default() };
+    Ok(Parts {
+        pool: pool.clone(),
+        log: log.clone(),
+        seals,
+        log_key,
+        projections: projections.clone(),
+        directory: directory.clone(),
+        people: people.clone(),
+        vault: vault.clone(),
+        planner: Planner::new(targets.clone()),
+        discoverer: Discoverer { targets: targets.clone(), log: log.clone(), pool: pool.clone() },
+        engine: Engine::new(pool.clone(), targets.clone(), engine_options),
+        targets,
+        gateway: None,
+        guest: None,
+        metrics: Metrics::new(),
+        throttle: Throttle::default(),
+    })
+}
+
+/// Serves the API and the dashboard until `stop`.
+async fn answer(listener: TcpListener, app: App, stop: CancellationToken) {
+    let service = api::router(&app).merge(web::router());
+    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the API stopped");
+    }
+}
+
+/// Serves a replay until `until` is done. `ready` is told the address, and the link for the guest.
+pub async fn replay(
+    replay: &Replay,
+    listen: SocketAddr,
+    log_key: Option<String>,
+    ready: impl FnOnce(&str, &str) -> anyhow::Result<()>,
+    until: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let (listener, address) = bind(listen).await?;
+    let opened = &replay.opened;
+    let (guest, password) = Guest::invite(replay.moment.clone());
+    let head = opened.log.head().await?;
+    let seals = Seals::new(opened.pool.clone(), head.incarnation);
+    let projections = &replay.projections;
+    let app = App::new(Parts {
+        people: opened.people.with_guest(guest.id),
+        guest: Some(guest),
+        ..parts(opened, projections, Arc::new(NoHosts), seals, log_key, REPLAY_LEASE).await?
+    });
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    tasks.spawn(answer(listener, app, stop.clone()));
+    let api = format!("http://{address}");
+    ready(&api, &Guest::link(&api, &password))?;
+    until.await?;
+    stop.cancel();
+    drain(&tasks).await;
+    Ok(())
+}
+
+/// In a replay there is nobody who could be given an order.
+struct NoHosts;
+
+#[async_trait]
+impl HostJobs for NoHosts {
+    async fn run(
+        &self,
+        _: HostId,
+        _: Order,
+        _: Duration,
+        _: &str,
+    ) -> Result<SignedOutcome, ConnectorError> {
+        Err(ConnectorError::new(ErrorKind::Unreachable, Advice::Never, "a replay has no agents"))
+    }
+}
+
+/// Open WebSockets and slow downloads do not hold up a stop for long.
+async fn drain(tasks: &TaskTracker) {
+    tasks.close();
+    let _ = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
 }
 
 /// A one-time link for the first admin, while there is nobody.
@@ -176,9 +256,7 @@ impl Running {
         if let Some(gateway) = &self.app.gateway {
             gateway.shutdown().await;
         }
-        self.tasks.close();
-        // Open WebSockets and slow downloads do not hold up the stop for long.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), self.tasks.wait()).await;
+        drain(&self.tasks).await;
         self.app.projections.stop().await;
         self.opened.close().await
     }

@@ -49,6 +49,19 @@ pub struct Me {
     pub roles: Vec<Role>,
     /// Signed in with an API token of kind `machine`.
     pub machine: bool,
+    /// Of which moment this is a replay; absent when it is the present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayView>,
+}
+
+/// The moment that is replayed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ReplayView {
+    /// Of the last event that is shown.
+    pub position: u64,
+    /// When it was recorded.
+    pub at: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use super::icon::{Glyph, Icon, Mark};
 use super::inbox::use_inbox;
 use super::link::Link;
 use super::palette::Palette;
+use super::time::Time;
 use crate::live::{Live, Status};
 use crate::route::Route;
 use crate::session::{has, use_me, use_session};
@@ -106,6 +107,7 @@ pub fn Shell(props: &ShellProps) -> Html {
                     on_help={show(Open::Help)} />
             </aside>
             <div class="content">
+                <ReplayBanner />
                 <LineBanner />
                 <main id="main" tabindex="-1">{ props.children.clone() }</main>
             </div>
@@ -304,6 +306,21 @@ fn LineBanner() -> Html {
             <Icon glyph={Glyph::Warning} />
             <p>{ "The line to the server is lost. What you see may be old. It is tried again by itself." }</p>
             <button type="button" class="button small" {onclick}>{ "Try now" }</button>
+        </div>
+    }
+}
+
+/// That this is the past, while it is.
+#[component]
+fn ReplayBanner() -> Html {
+    let Some(replay) = use_me().and_then(|me| me.replay.clone()) else { return html! {} };
+    html! {
+        <div class="banner" role="status" data-testid="replay-banner">
+            <Icon glyph={Glyph::Audit} />
+            <p>
+                { "A replay: everything is as it was on " }<Time at={replay.at} exact=true />
+                { format!(", after event {}. Nothing here can be changed.", replay.position) }
+            </p>
         </div>
     }
 }

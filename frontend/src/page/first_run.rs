@@ -11,7 +11,7 @@ use crate::component::input::TextInput;
 use crate::component::problem::ProblemNote;
 use crate::resource::use_mutation;
 use crate::route::Route;
-use crate::session::{Session, use_session};
+use crate::session::{Session, take_fragment, use_session};
 use crate::words::Tone;
 
 /// What the server accepts too; said before the form is sent.
@@ -103,11 +103,6 @@ pub fn FirstRun() -> Html {
 /// The token is after the `#`, which browsers never send. It leaves the address bar at once, so that
 /// nobody copies it from there.
 fn take_token() -> Option<String> {
-    let window = web_sys::window()?;
-    let hash = window.location().hash().ok()?;
-    let token = hash.strip_prefix("#token=")?.to_owned();
-    let history = window.history().ok()?;
-    // Failing only leaves the address as it was.
-    let _ = history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some("/first-run"));
+    let token = take_fragment("/first-run")?.strip_prefix("token=")?.to_owned();
     Some(token).filter(|token| !token.is_empty())
 }

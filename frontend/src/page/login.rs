@@ -11,11 +11,17 @@ use crate::component::icon::Mark;
 use crate::component::input::TextInput;
 use crate::component::problem::ProblemNote;
 use crate::resource::use_mutation;
-use crate::session::{Session, safe_next, use_session};
+use crate::session::{Session, safe_next, take_fragment, use_session};
 
 #[derive(Deserialize)]
 struct Next {
     next: Option<String>,
+}
+
+/// The link of a replay signs its guest in.
+fn invitation(fragment: &str) -> Option<LoginRequest> {
+    let (email, password) = fragment.strip_prefix("email=")?.split_once("&password=")?;
+    Some(LoginRequest { email: email.to_owned(), password: password.to_owned() })
 }
 
 #[component]
@@ -35,18 +41,29 @@ pub fn Login() -> Html {
             }
         });
     }
-    let onsubmit = {
-        let (login, email, password) = (login.clone(), email.clone(), password.clone());
-        let refresh = session.refresh.clone();
-        Callback::from(move |event: SubmitEvent| {
-            event.prevent_default();
-            let request =
-                LoginRequest { email: email.trim().to_owned(), password: (*password).clone() };
+    let sign_in = {
+        let (login, refresh) = (login.clone(), session.refresh.clone());
+        move |request: LoginRequest| {
             let refresh = refresh.clone();
             login.start(
                 async move { api::post::<LoginResponse>("/auth/login", &request).await },
                 move |_| refresh.emit(()),
             );
+        }
+    };
+    {
+        let sign_in = sign_in.clone();
+        use_effect_with((), move |()| {
+            if let Some(request) = take_fragment("/login").as_deref().and_then(invitation) {
+                sign_in(request);
+            }
+        });
+    }
+    let onsubmit = {
+        let (email, password) = (email.clone(), password.clone());
+        Callback::from(move |event: SubmitEvent| {
+            event.prevent_default();
+            sign_in(LoginRequest { email: email.trim().to_owned(), password: (*password).clone() });
         })
     };
     let setter = |state: &UseStateHandle<String>| {

@@ -93,6 +93,12 @@ async fn admit(
     }
 
     same_origin(&parts, caller.as_ref())?;
+    // Signing in and out is all that one can do in a replay.
+    if let Some(guest) = &app.guest
+        && !is_about_signing_in(parts.uri.path())
+    {
+        return Err(guest.read_only());
+    }
     let body = to_bytes(body, MAX_BODY).await.map_err(|_| {
         ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -133,6 +139,10 @@ async fn admit(
             keep(app, &caller, &key, response).await
         }
     }
+}
+
+fn is_about_signing_in(path: &str) -> bool {
+    path.strip_prefix("/api/v1").unwrap_or(path).starts_with("/auth/")
 }
 
 /// A browser sends its cookie with requests that other sites make it send; they come with another
@@ -502,7 +512,7 @@ pub async fn renew_cookie(
     {
         claims.iat = stream::now().as_micros() / 1_000_000;
         claims.exp = claims.iat + auth::TOKEN_TTL_S;
-        let cookie = auth::cookie(&app.people.jwt().sign(&claims), secure);
+        let cookie = app.people.cookie(&app.people.jwt().sign(&claims), secure);
         if let Ok(value) = HeaderValue::try_from(cookie) {
             response.headers_mut().insert(header::SET_COOKIE, value);
         }

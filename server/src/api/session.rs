@@ -9,6 +9,7 @@ use nexplane_core::aggregate::Principal;
 use nexplane_core::api::{FirstRunRequest, LoginRequest, LoginResponse, Me};
 use nexplane_core::id::PersonId;
 use nexplane_core::person::{Person, PersonCommand};
+use nexplane_core::time::Timestamp;
 use uuid::Uuid;
 
 use super::guard::{JsonBody, is_secure};
@@ -26,6 +27,17 @@ pub async fn login(
 ) -> ApiResult<Response> {
     let email = body.email.trim().to_lowercase();
     app.throttle.check(&email)?;
+    if let Some(guest) = &app.guest {
+        if !guest.is(&body) {
+            app.throttle.failed(&email);
+            return Err(ApiError::unauthenticated(
+                "auth.invalid",
+                "This is a replay: open the link that it printed when it started.",
+            ));
+        }
+        let claims = claims(guest.id, Uuid::now_v7(), stream::now());
+        return Ok(token(&app, &claims, Some(is_secure(&headers))));
+    }
     let known = app.directory.by_email(&email).await?;
     let (entry, hash) = match known {
         Some((entry, hash)) => (Some(entry), hash),
@@ -54,16 +66,19 @@ async fn open(app: &App, person: PersonId, secure: bool) -> ApiResult<Response> 
     let request = Request::once(Principal::SYSTEM, now);
     stream::execute::<Person>(&app.log, person.into(), &request, command).await?;
     app.directory.open_session(session, person, now, now.plus_seconds(SESSION_TTL_S)).await?;
+    Ok(token(app, &claims(person, session, now), Some(secure)))
+}
+
+fn claims(sub: PersonId, sid: Uuid, now: Timestamp) -> Claims {
     let iat = now.as_micros() / 1_000_000;
-    let claims = Claims { sub: person, sid: session, iat, exp: iat + TOKEN_TTL_S };
-    Ok(token(app, &claims, Some(secure)))
+    Claims { sub, sid, iat, exp: iat + TOKEN_TTL_S }
 }
 
 /// The answer with a token; also as a cookie when `cookie` says whether it is a secure one.
 fn token(app: &App, claims: &Claims, cookie: Option<bool>) -> Response {
     let access_token = app.people.jwt().sign(claims);
-    let set_cookie =
-        cookie.and_then(|secure| HeaderValue::try_from(auth::cookie(&access_token, secure)).ok());
+    let set_cookie = cookie
+        .and_then(|secure| HeaderValue::try_from(app.people.cookie(&access_token, secure)).ok());
     let body = LoginResponse {
         access_token,
         token_type: "bearer".to_owned(),
@@ -92,19 +107,25 @@ pub async fn logout(State(app): State<App>, caller: Caller) -> ApiResult<Respons
             "An API token is not a session. Revoke it with DELETE /api/v1/tokens/{id}.",
         ));
     };
-    app.directory.end_session(claims.sid).await?;
-    let command = PersonCommand::SignOut { person: caller.person, session: claims.sid };
-    let request = Request::once(Principal::SYSTEM, stream::now());
-    stream::execute::<Person>(&app.log, caller.person.into(), &request, command).await?;
+    // A guest has no session to end.
+    if app.guest.is_none() {
+        app.directory.end_session(claims.sid).await?;
+        let command = PersonCommand::SignOut { person: caller.person, session: claims.sid };
+        let request = Request::once(Principal::SYSTEM, stream::now());
+        stream::execute::<Person>(&app.log, caller.person.into(), &request, command).await?;
+    }
     let mut response = StatusCode::NO_CONTENT.into_response();
-    response
-        .headers_mut()
-        .extend(HeaderValue::try_from(auth::clear_cookie()).ok().map(|v| (header::SET_COOKIE, v)));
+    response.headers_mut().extend(
+        HeaderValue::try_from(app.people.clear_cookie()).ok().map(|v| (header::SET_COOKIE, v)),
+    );
     Ok(response)
 }
 
 /// `GET /auth/me`
 pub async fn me(State(app): State<App>, caller: Caller) -> ApiResult<Json<Me>> {
+    if let Some(guest) = &app.guest {
+        return Ok(Json(guest.me()));
+    }
     let entry = app.directory.by_id(caller.person).await?;
     let entry = entry.ok_or_else(|| ApiError::not_found("person"))?;
     Ok(Json(Me {
@@ -113,6 +134,7 @@ pub async fn me(State(app): State<App>, caller: Caller) -> ApiResult<Json<Me>> {
         name: entry.name,
         machine: caller.is_machine(),
         roles: caller.principal.roles,
+        replay: None,
     }))
 }
 

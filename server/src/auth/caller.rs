@@ -15,10 +15,14 @@ use uuid::Uuid;
 use super::jwt::{Claims, JwtError, JwtKey};
 use crate::directory::Directory;
 use crate::problem::{ApiError, ApiResult};
+use crate::replay;
 use crate::stream::{self, LoadError, Loaded};
 
 /// Name of the cookie with the session token.
 const COOKIE: &str = "nexplane_session";
+/// The same in a replay: browsers give cookies to all ports of a host, and a look at the past must
+/// not sign anybody out of the present.
+const REPLAY_COOKIE: &str = "nexplane_replay";
 
 /// Somebody who is asking, with proof.
 #[derive(Clone, Debug)]
@@ -60,6 +64,8 @@ pub struct People {
     jwt: Arc<JwtKey>,
     /// Folded streams. Each look-up reads only what came since: one indexed query.
     known: Arc<Mutex<HashMap<PersonId, Loaded<Person>>>>,
+    /// In a replay: who may look at it, without being anybody in it.
+    guest: Option<PersonId>,
 }
 
 /// The most people whose folded streams are kept.
@@ -67,7 +73,13 @@ const KNOWN_LIMIT: usize = 10_000;
 
 impl People {
     pub fn new(log: Log, directory: Directory, jwt: Arc<JwtKey>) -> Self {
-        Self { log, directory, jwt, known: Arc::default() }
+        Self { log, directory, jwt, known: Arc::default(), guest: None }
+    }
+
+    /// The same people, and a guest who is in no log and has no session.
+    #[must_use]
+    pub fn with_guest(&self, guest: PersonId) -> Self {
+        Self { guest: Some(guest), ..self.clone() }
     }
 
     pub fn jwt(&self) -> &JwtKey {
@@ -115,7 +127,7 @@ impl People {
                 self.by_session(secret, false, now).await
             };
         }
-        match cookie_value(headers) {
+        match cookie_value(headers, self.cookie_name()) {
             Some(token) => self.by_session(token, true, now).await,
             None => Err(ApiError::unauthenticated(
                 "auth.invalid",
@@ -149,6 +161,16 @@ impl People {
 
     /// The caller of a token whose signature is checked and whose session still lives.
     pub async fn live_session(&self, claims: Claims, cookie: bool) -> ApiResult<Caller> {
+        if self.guest == Some(claims.sub) {
+            let principal =
+                Principal { actor: Actor::user(claims.sub), roles: replay::ROLES.to_vec() };
+            let person = claims.sub;
+            return Ok(Caller {
+                principal,
+                person,
+                credential: Credential::Session { claims, cookie },
+            });
+        }
         let session = self.directory.session(claims.sid).await?;
         if session.is_none_or(|session| session.person != claims.sub) {
             return Err(ApiError::unauthenticated(
@@ -164,7 +186,7 @@ impl People {
 
     /// Where a token for renewal is in these headers.
     pub fn renewable(&self, headers: &HeaderMap) -> ApiResult<(Claims, bool)> {
-        let (token, cookie) = match (bearer(headers), cookie_value(headers)) {
+        let (token, cookie) = match (bearer(headers), cookie_value(headers, self.cookie_name())) {
             (Some(token), _) => (token, false),
             (None, Some(token)) => (token, true),
             (None, None) => {
@@ -200,6 +222,22 @@ impl People {
         })
     }
 
+    fn cookie_name(&self) -> &'static str {
+        if self.guest.is_some() { REPLAY_COOKIE } else { COOKIE }
+    }
+
+    /// The `Set-Cookie` value for a session token. `secure` when the browser came over HTTPS.
+    pub fn cookie(&self, token: &str, secure: bool) -> String {
+        let (name, max_age) = (self.cookie_name(), super::SESSION_TTL_S);
+        let secure = if secure { "; Secure" } else { "" };
+        format!("{name}={token}; Path=/api; HttpOnly; SameSite=Strict; Max-Age={max_age}{secure}")
+    }
+
+    /// The `Set-Cookie` value that takes the cookie away.
+    pub fn clear_cookie(&self) -> String {
+        format!("{}=; Path=/api; HttpOnly; SameSite=Strict; Max-Age=0", self.cookie_name())
+    }
+
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<PersonId, Loaded<Person>>> {
         self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -215,24 +253,12 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn cookie_value(headers: &HeaderMap) -> Option<&str> {
+fn cookie_value<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find_map(|(name, value)| (name == COOKIE).then_some(value))
-}
-
-/// The `Set-Cookie` value for a session token. `secure` when the browser came over HTTPS.
-pub fn cookie(token: &str, secure: bool) -> String {
-    let secure = if secure { "; Secure" } else { "" };
-    let max_age = super::SESSION_TTL_S;
-    format!("{COOKIE}={token}; Path=/api; HttpOnly; SameSite=Strict; Max-Age={max_age}{secure}")
-}
-
-/// The `Set-Cookie` value that takes the cookie away.
-pub fn clear_cookie() -> String {
-    format!("{COOKIE}=; Path=/api; HttpOnly; SameSite=Strict; Max-Age=0")
+        .find_map(|(name, value)| (name == wanted).then_some(value))
 }

@@ -130,8 +130,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 }
 
 fn pins(key: &Path, policy: Option<&Path>, kept: &[PathBuf]) -> anyhow::Result<Pins> {
-    let pinned = VerifierKey::from_str(read(key)?.trim())
-        .with_context(|| format!("{} is not a public key of a log", key.display()))?;
+    let pinned = read_key(key)?;
     let witnesses = policy
         .map(|path| {
             WitnessPolicy::from_str(&read(path)?)
@@ -140,6 +139,12 @@ fn pins(key: &Path, policy: Option<&Path>, kept: &[PathBuf]) -> anyhow::Result<P
         .transpose()?;
     let kept = kept.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?;
     Ok(Pins { key: pinned, witnesses, kept })
+}
+
+/// The public key of a log in a file, as 'nexplane keys show log' prints it.
+pub fn read_key(path: &Path) -> anyhow::Result<VerifierKey> {
+    VerifierKey::from_str(read(path)?.trim())
+        .with_context(|| format!("{} is not a public key of a log", path.display()))
 }
 
 fn target(dsn: &str) -> anyhow::Result<PgConnectOptions> {

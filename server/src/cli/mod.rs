@@ -7,6 +7,7 @@ mod demo;
 mod keys;
 mod log;
 mod projections;
+mod replay;
 mod up;
 mod user;
 mod witness;
@@ -62,6 +63,8 @@ Without DATABASE_URL a private PostgreSQL runs in the data directory and stops w
     Log(log::Args),
     /// Show read models, or make one again from the log.
     Projections(projections::Args),
+    /// Build all read models as of an earlier moment, and show the dashboard of that day.
+    Replay(replay::Args),
     /// Add people, or set a new password.
     User(user::UserArgs),
     /// Make API tokens.
@@ -100,6 +103,7 @@ pub async fn run() -> ExitCode {
         Command::Keys(args) => keys::run(args).await,
         Command::Log(args) => log::run(args).await,
         Command::Projections(args) => projections::run(args).await,
+        Command::Replay(args) => replay::run(args).await,
         Command::User(args) => user::run(args).await,
         Command::Token(args) => user::token(args).await,
         Command::Witness(args) => witness::run(args).await,

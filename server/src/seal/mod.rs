@@ -14,6 +14,7 @@
 //! witnesses. A server that has lost its memory does not begin a new one; a person has to decide that
 //! (`nexplane log fork`).
 
+mod growing;
 mod key;
 mod memory;
 pub mod proof;
@@ -31,6 +32,7 @@ use crate::open::Opened;
 use crate::problem::chain;
 use crate::witness::Witnesses;
 
+pub(crate) use growing::Growing;
 pub use key::{KeyError, LogKey};
 pub use memory::{Memory, MemoryError};
 pub use sealer::{Sealer, SealerError, Signed};

@@ -27,5 +27,6 @@ mod harness;
 mod journey_host;
 mod journey_postgres;
 mod repeated;
+mod replay;
 mod seal;
 mod witness;

@@ -3,10 +3,11 @@
 //! Everything is read in one snapshot, over whatever connection the verifier brings. Nothing is
 //! assumed to be contiguous or to agree with anything else; that is for the verifier to find.
 
+use nexplane_core::time::Timestamp;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use super::protection;
+use super::{protection, read};
 
 /// Disagreements of one kind that are named; more are not looked for.
 const NAMED: i64 = 20;
@@ -154,4 +155,13 @@ pub async fn disagreements(connection: &mut PgConnection) -> Result<Vec<String>,
     }
     found.extend(protection::findings(&mut *connection).await?);
     Ok(found)
+}
+
+/// The event that was recorded last, of those recorded at or before a moment: as
+/// [`Log::position_at`](super::Log::position_at), in this snapshot.
+pub async fn position_at(
+    connection: &mut PgConnection,
+    at: Timestamp,
+) -> Result<Option<u64>, sqlx::Error> {
+    read::position_at(connection, at).await
 }

@@ -35,6 +35,7 @@
 mod append;
 mod appender;
 mod batch;
+pub mod copy;
 pub mod evidence;
 mod poll;
 pub(crate) mod protection;
@@ -289,7 +290,7 @@ impl Log {
     /// Moments are those of the servers that recorded: as far as their clocks disagree, events
     /// beside the answer may lie on the other side of the moment.
     pub async fn position_at(&self, at: Timestamp) -> Result<Option<u64>, ReadError> {
-        read::position_at(&self.0.pool, at).await
+        Ok(read::position_at(&self.0.pool, at).await?)
     }
 
     /// Delivers every event from the cursor on, in order, each once, waiting for new ones.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nexplane_core::id::{CommandId, StreamId};
 use nexplane_core::record::{self, BadRecord, LeafHash, Record};
 use nexplane_core::time::Timestamp;
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::Head;
@@ -216,16 +216,19 @@ pub(super) async fn command(
     .transpose()
 }
 
-pub(super) async fn position_at(pool: &PgPool, at: Timestamp) -> Result<Option<u64>, ReadError> {
+pub(super) async fn position_at(
+    database: impl PgExecutor<'_>,
+    at: Timestamp,
+) -> Result<Option<u64>, sqlx::Error> {
     let position: Option<i64> = sqlx::query_scalar(
         "SELECT position FROM nexplane.log_events WHERE recorded_at <= $1::timestamptz \
          ORDER BY recorded_at DESC, position DESC LIMIT 1",
     )
     .bind(at.to_string())
     .persistent(false)
-    .fetch_optional(pool)
+    .fetch_optional(database)
     .await?;
-    Ok(position.map(unsigned).transpose()?)
+    position.map(unsigned).transpose()
 }
 
 fn stored(position: i64, record: String, leaf_hash: Vec<u8>) -> Result<Stored, ReadError> {
