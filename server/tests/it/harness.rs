@@ -122,8 +122,8 @@ impl Server {
 
     /// SIGTERM; the server has to say that all went well.
     pub async fn stop(&mut self) {
+        let pid = i32::try_from(self.pid()).unwrap();
         let mut child = self.child.take().unwrap();
-        let pid = i32::try_from(child.id().unwrap()).unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
