@@ -21,6 +21,8 @@ use crate::config::Options;
 use crate::directory::Directory;
 use crate::vault::{Kind, Vault};
 
+/// Of a server's pool.
+const CONNECTIONS: u32 = 32;
 /// Name of the private database.
 const DATABASE: &str = "nexplane";
 /// Who owns the installation's own keys in the secret table.
@@ -47,13 +49,23 @@ struct Beside {
     database_url: String,
 }
 
-/// Opens everything, and brings the schema up to date.
+/// Opens everything, for one command.
 pub async fn open(options: &Options) -> anyhow::Result<Opened> {
+    open_with(options, false).await
+}
+
+/// The same for a server, with all connections at once.
+pub async fn open_for_load(options: &Options) -> anyhow::Result<Opened> {
+    open_with(options, true).await
+}
+
+async fn open_with(options: &Options, at_once: bool) -> anyhow::Result<Opened> {
     let data_dir = options.data_dir()?;
     std::fs::create_dir_all(&data_dir)
         .with_context(|| format!("cannot make the data directory {}", data_dir.display()))?;
     let (target, cluster) = database(options, &data_dir).await?;
-    let database_options = DatabaseOptions { max_connections: 32, ..DatabaseOptions::default() };
+    let database_options =
+        DatabaseOptions { max_connections: CONNECTIONS, at_once, ..DatabaseOptions::default() };
     let database = Database::open(target.clone(), &database_options)
         .await
         .context("cannot open the database")?;

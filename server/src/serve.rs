@@ -65,7 +65,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let (listener, address) = bind(listen).await?;
     let public_url = options.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
 
-    let opened = open::open(&options.base).await?;
+    let opened = open::open_for_load(&options.base).await?;
     let Opened { pool, log, .. } = &opened;
     if opened.cluster.is_some() {
         // A private database has one server: whoever had a lease is gone.

@@ -78,6 +78,11 @@ pub async fn fork_log(
 pub struct DatabaseOptions {
     /// The pool opens at most this many connections.
     pub max_connections: u32,
+    /// It opens all of them at the start, and keeps them. A connection that is opened while the
+    /// process has much to do takes long: the proof that one knows the password (SCRAM) waits for
+    /// its turn 800 times (sqlx-postgres 0.9, connection/sasl.rs), and whoever asked for it gives up
+    /// before it is done.
+    pub at_once: bool,
     /// How long a task waits for one of them before it fails.
     pub acquire_within: Duration,
     /// Shown in `pg_stat_activity`.
@@ -88,6 +93,7 @@ impl Default for DatabaseOptions {
     fn default() -> Self {
         Self {
             max_connections: 16,
+            at_once: false,
             acquire_within: Duration::from_secs(10),
             application_name: "nexplane".to_owned(),
         }
@@ -138,7 +144,7 @@ impl Database {
         target: PgConnectOptions,
         options: &DatabaseOptions,
     ) -> Result<Self, DatabaseError> {
-        let few = DatabaseOptions { max_connections: 1, ..options.clone() };
+        let few = DatabaseOptions { max_connections: 1, at_once: false, ..options.clone() };
         let owner = Self::connect_with(target.clone(), &few).await?;
         let prepared = async {
             owner.migrate().await?;
@@ -160,16 +166,21 @@ impl Database {
     }
 
     /// Connects, and refuses a server older than [`MINIMUM_MAJOR`]. One connection is open on
-    /// return.
+    /// return, or all of them.
     pub async fn connect_with(
         target: PgConnectOptions,
         options: &DatabaseOptions,
     ) -> Result<Self, DatabaseError> {
         let place = place_of(&target);
         let failed = |source| DatabaseError::Connect { place: place.clone(), source };
-        let pool = PgPoolOptions::new()
+        let mut pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
-            .acquire_timeout(options.acquire_within)
+            .acquire_timeout(options.acquire_within);
+        if options.at_once {
+            pool =
+                pool.min_connections(options.max_connections).idle_timeout(None).max_lifetime(None);
+        }
+        let pool = pool
             .connect_with(target.application_name(&options.application_name))
             .await
             .map_err(failed)?;

@@ -33,6 +33,16 @@ struct Installation {
     child: Option<Child>,
 }
 
+impl Drop for Installation {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<_> = log.lines().rev().take(80).collect();
+            eprintln!("--- the end of the server's log, newest first\n{}", tail.join("\n"));
+        }
+    }
+}
+
 impl Installation {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nexplane"));
@@ -183,9 +193,12 @@ async fn no_crash_loses_doubles_or_forks_anything() {
         let enough = acknowledged.lock().unwrap().len() + CLIENTS;
         // Some of the time the sealer comes to show a checkpoint, which later ones have to continue.
         let seen = notes.lock().unwrap().len() + usize::from(crash % 3 == 0);
-        eventually("work goes on", async || {
-            let worked = acknowledged.lock().unwrap().len() >= enough;
-            (worked && notes.lock().unwrap().len() >= seen).then_some(())
+        eventually(&format!("work goes on after {crash} crashes"), async || {
+            (acknowledged.lock().unwrap().len() >= enough).then_some(())
+        })
+        .await;
+        eventually(&format!("a checkpoint after {crash} crashes"), async || {
+            (notes.lock().unwrap().len() >= seen).then_some(())
         })
         .await;
         tokio::time::sleep(Duration::from_millis(crash * 37 % 200)).await;
