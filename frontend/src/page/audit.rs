@@ -5,10 +5,8 @@ use serde::{Deserialize, Serialize};
 use yew::prelude::*;
 use yew_router::prelude::*;
 
-use crate::component::copy::CopyButton;
-use crate::component::dialog::{Dialog, Shape};
 use crate::component::empty::Empty;
-use crate::component::event_list::{Actor, name};
+use crate::component::event_list::Actor;
 use crate::component::head::Head;
 use crate::component::icon::Glyph;
 use crate::component::input::{FilterSelect, SearchInput};
@@ -99,7 +97,6 @@ pub fn Audit() -> Html {
         use_list::<EventView>(Some(query::with(&filter.path("/audit"), &[("limit", "100")])));
     // Without the right to see people the filter by person stays empty, and nothing else changes.
     let people = use_resource::<Page<UserView>>(Some("/users?limit=200".to_owned()));
-    let shown = use_state(|| None::<EventView>);
 
     let change_filter = {
         let filter = filter.clone();
@@ -168,13 +165,7 @@ pub fn Audit() -> Html {
                                 <th scope="col">{ "What happened" }</th>
                                 <th scope="col">{ "Type" }</th>
                             </tr></thead>
-                            <tbody>{ for rows.iter().map(|event| {
-                                let (shown, opened) = (shown.setter(), event.clone());
-                                html! {
-                                    <Row key={event.position.to_string()} event={event.clone()}
-                                        on_open={move |()| shown.set(Some(opened.clone()))} />
-                                }
-                            }) }</tbody>
+                            <tbody>{ for rows.iter().map(row) }</tbody>
                         </table>
                     </div>
                     <p class="faint small" data-testid="audit-count">
@@ -190,9 +181,6 @@ pub fn Audit() -> Html {
                 }
             } else if list.error.is_none() {
                 <Skeleton lines={14} />
-            }
-            if let Some(event) = &*shown {
-                <Detail event={event.clone()} on_close={let shown = shown.setter(); move |()| shown.set(None)} />
             }
         </>
     }
@@ -222,61 +210,20 @@ fn FilterText(props: &FilterTextProps) -> Html {
     }
 }
 
-#[derive(Properties, PartialEq)]
-struct RowProps {
-    event: EventView,
-    on_open: Callback<()>,
-}
-
-#[component]
-fn Row(props: &RowProps) -> Html {
-    let event = &props.event;
-    let onclick = props.on_open.reform(|_: MouseEvent| ());
+fn row(event: &EventView) -> Html {
+    let position = event.position;
     html! {
-        <tr data-testid="audit-row" data-type={event.kind.clone()} data-position={event.position.to_string()}>
-            <td class="col-number">{ event.position }</td>
+        <tr key={position.to_string()} data-testid="audit-row" data-type={event.kind.clone()}
+            data-position={position.to_string()}>
+            <td class="col-number">{ position }</td>
             <td class="col-at"><Time at={event.at} exact=true /></td>
             <td><Actor event={event.clone()} /></td>
             <td class="col-main">
-                <button type="button" class="row-link" {onclick} data-row="" data-testid="audit-open">
+                <Link to={Route::Event { position }} class="row-link" row=true testid="audit-open">
                     { format::readable(&event.summary) }
-                </button>
+                </Link>
             </td>
             <td><code class="small">{ &event.kind }</code></td>
         </tr>
-    }
-}
-
-#[derive(Properties, PartialEq)]
-struct DetailProps {
-    event: EventView,
-    on_close: Callback<()>,
-}
-
-#[component]
-fn Detail(props: &DetailProps) -> Html {
-    let event = &props.event;
-    let text = format::pretty(&event.data);
-    html! {
-        <Dialog title={format::readable(&event.summary)} shape={Shape::Drawer} on_close={props.on_close.clone()} testid="audit-detail">
-            <dl class="facts">
-                <div><dt>{ "Position" }</dt><dd>{ format::number(event.position) }</dd></div>
-                <div><dt>{ "Time" }</dt><dd><Time at={event.at} exact=true /><p class="faint small">{ format::utc(event.at) }</p></dd></div>
-                <div><dt>{ "Actor" }</dt><dd>{ name(event) }<p class="small"><code class="wrap-any">{ event.actor.id.to_string() }</code></p></dd></div>
-                <div><dt>{ "Type" }</dt><dd><code>{ &event.kind }</code></dd></div>
-                <div><dt>{ "Stream" }</dt><dd><code class="wrap-any">{ &event.stream }</code>{ format!(" version {}", event.version) }</dd></div>
-                if let Some(id) = event.change_request_id {
-                    <div><dt>{ "Change" }</dt><dd><Link to={Route::Change { id }}>{ format::short_id(id.0) }</Link></dd></div>
-                }
-                <div><dt>{ "Event" }</dt><dd><code class="wrap-any">{ event.id.to_string() }</code></dd></div>
-            </dl>
-            <div class="panel-head"><h3>{ "Payload" }</h3><CopyButton text={text.clone()} what="the payload" /></div>
-            <pre class="payload" data-testid="audit-payload">{ text }</pre>
-            <p class="small">
-                <a href={format!("/api/v1/audit/events/{}/proof", event.position)} data-testid="audit-proof">
-                    { "Proof that it is in the log" }
-                </a>
-            </p>
-        </Dialog>
     }
 }

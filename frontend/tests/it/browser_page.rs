@@ -101,7 +101,13 @@ async fn an_auditor_finds_and_opens_events(server: &Sandbox) {
     audrey.script_says(rows, "1").await;
     audrey.click("audit-open").await;
     audrey.reads("audit-payload", "Lock it first").await;
+    audrey.see_with("proof", "data-state", "verified").await;
     audrey.pictures("audit-event").await;
+    // From the event to its change, and from there to another event.
+    audrey.click_css("[data-testid='event-about'] a").await;
+    audrey.see_with("change-state", "data-state", "rejected").await;
+    audrey.click("event-link").await;
+    audrey.see_with("event-page", "data-type", "change.drafted").await;
     audrey.end().await;
 }
 
