@@ -5,11 +5,13 @@ mod proof;
 
 use std::rc::Rc;
 
+use nexplane_core::actor::Actor as CoreActor;
 use nexplane_core::api::{EventDetail, Positions};
 use nexplane_core::id::{AssetId, Category, StreamId};
 use nexplane_core::record::{self, Header, Record};
 use yew::prelude::*;
 
+use super::audit::SYSTEM;
 use crate::component::badge::Callout;
 use crate::component::copy::CopyButton;
 use crate::component::event_list::Actor;
@@ -168,6 +170,8 @@ fn text(record: &str) -> Html {
 fn facts(detail: &EventDetail, header: Option<&Header>) -> Html {
     let event = &detail.event;
     let position = event.position;
+    let by_system = event.actor == CoreActor::SYSTEM;
+    let actor = if by_system { SYSTEM.to_owned() } else { event.actor.id.to_string() };
     html! {
         <section class="panel order-3" aria-labelledby="facts-title" data-testid="event-facts">
             <h2 id="facts-title">{ "Event" }</h2>
@@ -183,11 +187,11 @@ fn facts(detail: &EventDetail, header: Option<&Header>) -> Html {
                     <p class="faint small"><code>{ event.at.to_string() }</code></p>
                 </dd></div>
                 <div><dt>{ "By" }</dt><dd>
-                    <Link to={Route::Audit} query={vec![("actor", event.actor.id.to_string())]}
+                    <Link to={Route::Audit} query={vec![("actor", actor)]}
                         title="All events by this actor" testid="event-actor">
                         <Actor event={event.clone()} />
                     </Link>
-                    if event.actor != nexplane_core::actor::Actor::SYSTEM {
+                    if !by_system {
                         <p class="faint small"><code>{ event.actor.id.to_string() }</code></p>
                     }
                 </dd></div>

@@ -7,7 +7,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use nexplane_core::api::{EventDetail, EventView, Page, Positions};
-use nexplane_core::id::{Category, ChangeId, StreamId};
+use nexplane_core::id::{Category, StreamId};
 use nexplane_core::record::{self, Record};
 use nexplane_core::time::Timestamp;
 use nexplane_projections::audit::{self, AuditFilter, AuditOrder};
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::guard::Query;
-use super::names;
+use super::{changes, names};
 use crate::app::App;
 use crate::problem::{ApiError, ApiResult};
 
@@ -31,7 +31,8 @@ pub struct AuditQuery {
     #[serde(rename = "type")]
     kind: Option<String>,
     resource: Option<String>,
-    change_request_id: Option<ChangeId>,
+    /// An id, or a number as people say it.
+    change_request_id: Option<String>,
     q: Option<String>,
     cursor: Option<String>,
     limit: Option<u32>,
@@ -146,13 +147,17 @@ async fn filter(app: &App, query: &AuditQuery) -> ApiResult<AuditFilter> {
         })
         .transpose()
         .map_err(|_| ApiError::invalid_field("", "resource: give an id"))?;
+    let change = match query.change_request_id.as_deref().filter(|text| !text.is_empty()) {
+        Some(text) => Some(changes::change_id(app, text).await?),
+        None => None,
+    };
     Ok(AuditFilter {
         from: query.from,
         to: query.to,
         actor,
         kind: query.kind.clone(),
         resource,
-        change: query.change_request_id,
+        change,
         q: query.q.clone(),
     })
 }

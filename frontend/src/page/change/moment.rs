@@ -114,7 +114,7 @@ pub fn Moments(props: &MomentsProps) -> Html {
                         { ", " }{ &count }
                     </b>
                     if let Some(event) = here {
-                        <span class="moments-what">{ " " }{ format::readable(&event.summary) }</span>
+                        <span class="moments-what">{ ": " }{ format::readable(&event.summary) }</span>
                     }</span>
                     <Link to={Route::Change { id }} class="moments-now" testid="moment-now">{ "Back to now" }</Link>
                 } else {
