@@ -79,6 +79,10 @@ async fn an_event_is_verified_from_the_record_on_the_screen(
     let record: Value = serde_json::from_str(&records[position]).unwrap();
     ada.reads("event-facts", record["command"].as_str().unwrap()).await;
     ada.reads("event-facts", record["id"].as_str().unwrap()).await;
+    ada.script("document.querySelectorAll('article details').forEach((one) => (one.open = true));")
+        .await;
+    ada.see("audit-proof").await;
+    ada.pictures("event-explained").await;
     if position + 1 < records.len() {
         ada.click("event-next").await;
         ada.see_with("event-page", "data-position", &(position + 1).to_string()).await;
