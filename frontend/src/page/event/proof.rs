@@ -254,7 +254,7 @@ fn meaning() -> Html {
             <summary>{ "What this proves, and what it does not" }</summary>
             <ul class="bullets">
                 <li>{ "It proves that these bytes are the event at this position of the tree whose root was signed. \
-                       Nobody without the key can change, move or remove it unnoticed." }</li>
+                       Nobody without the key can change or move them without this failing." }</li>
                 <li>{ "It does not prove that the key is the right one. It came from this server; so did this page. \
                        Pin the key that you keep, or verify the saved proof on a machine that you trust." }</li>
                 <li>{ "It does not prove that everybody is shown the same log. Checkpoints that you kept, and \
