@@ -100,6 +100,12 @@ pub async fn get_at<T: DeserializeOwned>(path: &str, position: Option<u64>) -> R
     read(response).await
 }
 
+/// Reads what is plain text.
+pub async fn text(path: &str) -> Result<String, ApiError> {
+    let response = send(Method::GET, path, &[], None).await?;
+    response.text().await.map_err(|_| ApiError::Unreachable)
+}
+
 pub async fn post<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Result<T, ApiError> {
     Ok(mutate(Method::POST, path, Some(body), None).await?.body)
 }

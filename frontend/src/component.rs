@@ -8,6 +8,7 @@ pub mod dialog;
 pub mod diff;
 pub mod empty;
 pub mod event_list;
+pub mod fields;
 pub mod head;
 pub mod icon;
 pub mod inbox;

@@ -47,6 +47,13 @@ pub fn local_exact(at: Timestamp, now: Timestamp, offset_minutes: i32) -> String
     format!("{}:{seconds:02}", local(at, now, offset_minutes))
 }
 
+/// What a `datetime-local` input holds for the moment.
+pub fn local_input(at: Timestamp, offset_minutes: i32) -> String {
+    let at = wall_clock(at, offset_minutes);
+    let (day, hour) = (at.date(), at.time());
+    format!("{day}T{:02}:{:02}", hour.hour(), hour.minute())
+}
+
 /// The same moment in UTC, in full: `2026-11-23 15:08:01 UTC`.
 pub fn utc(at: Timestamp) -> String {
     let text = at.to_string();
@@ -232,6 +239,7 @@ mod tests {
         assert_eq!(local(at("2026-03-02T09:05:00Z"), now, -300), "2 Mar, 04:05");
         assert_eq!(local(at("2025-03-02T09:05:00Z"), now, 0), "2 Mar 2025, 09:05");
         assert_eq!(local_exact(at("2026-11-23T09:05:07Z"), now, 0), "09:05:07");
+        assert_eq!(local_input(at("2026-11-23T09:05:07Z"), -600), "2026-11-22T23:05");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! What is decided is decided by the server: whether a button works is what the row's `allowed` says,
 //! and every sentence about a state comes with the row. Deliberately absent: a copy of any rule of
-//! `nexplane-core`, and state that outlives the page (except the chosen theme).
+//! `nexplane-core`, and state that outlives the page (except the
+//! chosen theme and the pinned key of the log).
 
 mod api;
 mod clock;
@@ -12,6 +13,7 @@ mod diff;
 mod format;
 mod live;
 mod page;
+mod proof;
 mod query;
 mod resource;
 mod route;
@@ -19,6 +21,7 @@ mod schema;
 mod search;
 mod session;
 mod shortcut;
+mod storage;
 mod theme;
 mod timeline;
 mod words;
@@ -98,6 +101,9 @@ fn page(route: Route) -> Html {
         Route::Connections => html! { <page::connections::Connections /> },
         Route::Hosts => html! { <page::hosts::Hosts /> },
         Route::Audit => html! { <page::audit::Audit /> },
+        Route::Event { position } => {
+            html! { <page::event::Event key={position.to_string()} {position} /> }
+        }
         Route::Risk => html! { <page::risk::Risk /> },
         Route::People => html! { <page::people::People /> },
         Route::Operations => html! { <page::operations::Operations /> },

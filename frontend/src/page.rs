@@ -10,6 +10,7 @@ pub mod connection_form;
 pub mod connections;
 pub mod draft_form;
 pub mod edit_change;
+pub mod event;
 pub mod first_run;
 pub mod hosts;
 pub mod login;

@@ -25,6 +25,8 @@ pub enum Route {
     Hosts,
     #[at("/audit")]
     Audit,
+    #[at("/audit/:position")]
+    Event { position: u64 },
     #[at("/risk")]
     Risk,
     #[at("/people")]
@@ -54,6 +56,7 @@ impl Route {
             Self::Connections => "Connections",
             Self::Hosts => "Hosts",
             Self::Audit => "Audit",
+            Self::Event { .. } => "Event",
             Self::Risk => "Risk",
             Self::People => "People and tokens",
             Self::Operations => "Operations",
@@ -70,10 +73,10 @@ impl Route {
                 Self::Changes
             }
             Self::Assets | Self::Asset { .. } => Self::Assets,
+            Self::Audit | Self::Event { .. } => Self::Audit,
             Self::Approvals
             | Self::Connections
             | Self::Hosts
-            | Self::Audit
             | Self::Risk
             | Self::People
             | Self::Operations
@@ -94,5 +97,12 @@ mod tests {
         let id: ChangeId = "0199b0c2-7d00-7a31-8f00-1234deadbeef".parse().unwrap();
         assert_eq!(Route::recognize(&format!("/changes/{id}")), Some(Route::Change { id }));
         assert_eq!(Route::recognize("/changes/other"), Some(Route::NotFound));
+    }
+
+    #[test]
+    fn an_event_has_its_position_as_its_address() {
+        assert_eq!(Route::recognize("/audit"), Some(Route::Audit));
+        assert_eq!(Route::recognize("/audit/0"), Some(Route::Event { position: 0 }));
+        assert_eq!(Route::recognize("/audit/-1"), Some(Route::NotFound));
     }
 }

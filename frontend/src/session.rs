@@ -102,6 +102,13 @@ pub fn has(me: Option<&Me>, role: Role) -> bool {
     me.is_some_and(|me| me.roles.contains(&role))
 }
 
+/// Whether the person may read the audit log, and so an event by itself.
+#[hook]
+pub fn use_may_audit() -> bool {
+    let me = use_me();
+    has(me.as_deref(), Role::Auditor) || has(me.as_deref(), Role::Admin)
+}
+
 /// Where to go after signing in: a path of this dashboard, never another site.
 pub fn safe_next(next: Option<&str>) -> &str {
     match next {

@@ -1,6 +1,8 @@
 //! Light, dark, or as the system has it; remembered in this browser.
 
-use web_sys::{Storage, window};
+use web_sys::window;
+
+use crate::storage;
 
 /// Also read by `static/theme.js`, before the first paint.
 const KEY: &str = "nexplane.theme";
@@ -38,20 +40,15 @@ impl Theme {
     }
 }
 
-fn storage() -> Option<Storage> {
-    window()?.local_storage().ok()?
-}
-
 pub fn remembered() -> Theme {
-    let word = storage().and_then(|storage| storage.get_item(KEY).ok()?);
-    match word.as_deref() {
+    match storage::read(KEY).as_deref() {
         Some("light") => Theme::Light,
         Some("dark") => Theme::Dark,
         _ => Theme::System,
     }
 }
 
-/// Shows the theme and remembers it. A browser that forbids storage forgets it with the page.
+/// Shows the theme and remembers it.
 pub fn apply(theme: Theme) {
     let root = window().and_then(|window| window.document()?.document_element());
     if let Some(root) = root {
@@ -60,10 +57,5 @@ pub fn apply(theme: Theme) {
             None => root.remove_attribute("data-theme"),
         };
     }
-    if let Some(storage) = storage() {
-        let _ = match theme.attribute() {
-            Some(word) => storage.set_item(KEY, word),
-            None => storage.remove_item(KEY),
-        };
-    }
+    storage::write(KEY, theme.attribute());
 }

@@ -16,7 +16,7 @@ pub enum Tone {
     Active,
     /// Amber: waits.
     Waiting,
-    /// Green: read back from the target and found as intended.
+    /// Green: read back from the target and found as intended, or proven.
     Verified,
     /// Red.
     Failed,

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::projection::{ApplyError, Projection};
 use crate::table::{self, Generation, Table, column, optional};
 
-pub use query::{AuditFilter, AuditOrder, at_positions, find, list, of_change};
+pub use query::{AuditFilter, AuditOrder, at_positions, before, find, list, of_change};
 pub use summary::summary;
 
 const AUDIT: Table = Table {

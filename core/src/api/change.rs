@@ -374,6 +374,35 @@ pub struct EventView {
     pub data: Value,
 }
 
+/// One event with its record and what is around it: `GET /audit/events/{position}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct EventDetail {
+    #[serde(flatten)]
+    pub event: EventView,
+    /// The record's text as it is stored, byte for byte.
+    pub record: String,
+    /// Name of what the stream is about, when it has one.
+    pub stream_name: Option<String>,
+    /// Position of the next event of the log, when there is one.
+    pub next: Option<u64>,
+    pub previous_in_stream: Option<u64>,
+    pub next_in_stream: Option<u64>,
+    /// Where the events of the command are, of the first command of the chain, and of the cause.
+    /// `None` when the log knows no such command, or the cause is an event far away.
+    pub command_at: Option<Positions>,
+    pub correlation_at: Option<Positions>,
+    pub causation_at: Option<Positions>,
+}
+
+/// Events that follow each other in the log, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Positions {
+    pub first: u64,
+    pub last: u64,
+}
+
 /// Everything that is needed to check that a record is in the log, but the log's public key: that has
 /// to come from somewhere else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | [`bundle`] | the records of a tile, as a file | C2SP tlog-tiles, "Log entries", with one difference that it explains |
 //! | `checkpoint` | what a log signs: origin, size and root | C2SP tlog-checkpoint |
+//! | `event` | that one record is in the log, step by step | RFC 9162 §2.1.3 and the two above and below |
 //! | `note` | text with signatures, keys as text | C2SP signed-note and tlog-cosignature |
 //! | [`tile`] | the tree as files that never change | C2SP tlog-tiles, "Merkle Tree" |
 //! | [`tree`] | roots, inclusion and consistency | RFC 9162 §2.1 |
@@ -28,6 +29,8 @@
 pub mod bundle;
 #[cfg(feature = "proof")]
 pub mod checkpoint;
+#[cfg(feature = "proof")]
+pub mod event;
 #[cfg(feature = "proof")]
 pub mod note;
 pub mod tile;

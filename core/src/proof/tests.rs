@@ -4,6 +4,8 @@ mod bundle;
 #[cfg(feature = "proof")]
 mod checkpoint;
 #[cfg(feature = "proof")]
+mod event;
+#[cfg(feature = "proof")]
 mod note;
 mod tile;
 mod tree;

@@ -5,37 +5,64 @@ use nexplane_core::api::EventView;
 use yew::prelude::*;
 
 use super::icon::{Glyph, Icon};
+use super::link::Link;
 use super::time::Time;
 use crate::format;
+use crate::route::Route;
+use crate::session::use_may_audit;
 
 #[derive(Properties, PartialEq)]
 pub struct EventListProps {
     pub events: Vec<EventView>,
+    /// So many of them had happened at the moment that is shown; nothing is now.
+    #[prop_or_default]
+    pub happened: Option<usize>,
 }
 
 #[component]
 pub fn EventList(props: &EventListProps) -> Html {
+    let opens = use_may_audit();
     html! {
-        <ol class="events" data-testid="events">{ for props.events.iter().map(event) }</ol>
+        <ol class="events" data-testid="events">
+            { for props.events.iter().enumerate().map(|(index, one)| {
+                event(one, opens, props.happened.is_some_and(|happened| index >= happened))
+            }) }
+        </ol>
     }
 }
 
-fn event(event: &EventView) -> Html {
+/// The time of an event leads to its page, for those who may open it.
+fn event(event: &EventView, opens: bool, later: bool) -> Html {
+    let position = event.position;
+    let time = html! { <Time at={event.at} exact=true /> };
     html! {
-        <li class="event" key={event.position.to_string()} data-testid="event" data-type={event.kind.clone()}>
+        <li class={classes!("event", later.then_some("later"))} key={position.to_string()} data-testid="event"
+            data-type={event.kind.clone()} data-later={later.then_some("true")}>
             <span class="event-mark" aria-hidden="true"></span>
             <div class="event-text">
                 <p>
                     <Actor event={event.clone()} />
                     { " " }
                     <span>{ format::readable(&event.summary) }</span>
+                    if later {
+                        <span class="visually-hidden">{ " (later)" }</span>
+                    }
                 </p>
                 <details>
                     <summary><code>{ &event.kind }</code></summary>
                     <pre class="payload">{ format::pretty(&event.data) }</pre>
                 </details>
             </div>
-            <span class="event-time"><Time at={event.at} exact=true /></span>
+            <span class="event-time">
+                if opens {
+                    <Link to={Route::Event { position }} testid="event-link"
+                        title={format!("Event {}, with its proof", format::number(position))}>
+                        { time }
+                    </Link>
+                } else {
+                    { time }
+                }
+            </span>
         </li>
     }
 }

@@ -7,6 +7,8 @@ pub enum Glyph {
     Approvals,
     Assets,
     Audit,
+    /// To the one before.
+    Back,
     Blocked,
     Calendar,
     Changes,
@@ -56,6 +58,7 @@ impl Glyph {
             Self::Audit => {
                 "M3.25 1.75h7l2.5 2.5v10h-9.5ZM5.75 6.25h4.5M5.75 8.75h4.5M5.75 11.25h2.5"
             }
+            Self::Back => "M10 3.5 5.5 8 10 12.5",
             Self::Blocked => {
                 "M8 1.75a6.25 6.25 0 1 1 0 12.5 6.25 6.25 0 0 1 0-12.5ZM3.6 3.6l8.8 8.8"
             }

@@ -1,12 +1,13 @@
 //! The audit log: who did what, when, to what.
 
+use nexplane_core::actor::ActorKind;
 use nexplane_core::api::{EventView, Page, UserView};
+use nexplane_core::event::KINDS;
+use nexplane_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use yew::prelude::*;
 use yew_router::prelude::*;
 
-use crate::component::copy::CopyButton;
-use crate::component::dialog::{Dialog, Shape};
 use crate::component::empty::Empty;
 use crate::component::event_list::{Actor, name};
 use crate::component::head::Head;
@@ -33,7 +34,7 @@ struct Filter {
     resource: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     change_request_id: String,
-    /// As the input has it: a day and hour of the viewer.
+    /// In UTC, so that an address means the same to whoever it is sent to.
     #[serde(skip_serializing_if = "String::is_empty")]
     from: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -41,54 +42,71 @@ struct Filter {
 }
 
 impl Filter {
-    fn pairs(&self) -> [(&'static str, String); 7] {
-        let utc = |text: &str| clock::from_local_input(text).map(|at| at.to_string());
-        [
-            ("q", self.q.clone()),
-            ("actor", self.actor.clone()),
-            ("type", self.kind.clone()),
-            ("resource", self.resource.clone()),
-            ("change_request_id", self.change_request_id.clone()),
-            ("from", utc(&self.from).unwrap_or_default()),
-            ("to", utc(&self.to).unwrap_or_default()),
-        ]
-    }
-
     fn path(&self, path: &str) -> String {
-        let pairs = self.pairs();
-        let pairs: Vec<(&str, &str)> =
-            pairs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let pairs = [
+            ("q", self.q.as_str()),
+            ("actor", &self.actor),
+            ("type", &self.kind),
+            ("resource", &self.resource),
+            ("change_request_id", &self.change_request_id),
+            ("from", &self.from),
+            ("to", &self.to),
+        ];
         query::with(path, &pairs)
     }
 }
 
-/// What an event can be about; a type of event begins with it.
-const TYPES: [(&str, &str); 24] = [
-    ("", "Any type"),
-    ("change.drafted", "Change drafted"),
-    ("change.edited", "Change edited"),
-    ("change.planned", "Change planned"),
-    ("change.submitted", "Change submitted"),
-    ("change.approval_given", "Approval given"),
-    ("change.approved", "Change approved"),
-    ("change.rejected", "Change rejected"),
-    ("change.withdrawn", "Change withdrawn"),
-    ("change.cancelled", "Change cancelled"),
-    ("change.expired", "Approvals expired"),
-    ("change.execution_started", "Execution started"),
-    ("change.completed", "Change completed"),
-    ("change.failed", "Change failed"),
-    ("change.outcome_unknown", "Outcome unknown"),
-    ("change.rolled_back", "Change rolled back"),
-    ("change.rollback_partial", "Rollback partial"),
-    ("change.rollback_blocked", "Rollback blocked"),
-    ("change.secret_revealed", "Secret revealed"),
-    ("run.step_intended", "Step intended"),
-    ("run.step_verified", "Step verified"),
-    ("run.step_failed", "Step failed"),
-    ("connection.credentials_opened", "Credentials opened"),
-    ("asset.drifted", "Drift found"),
-];
+/// A moment as its input has it: a day and hour of the viewer.
+fn to_input(utc: &str) -> String {
+    utc.parse().map_or_else(
+        |_| String::new(),
+        |at: Timestamp| format::local_input(at, clock::offset_minutes(at)),
+    )
+}
+
+fn from_input(text: &str) -> String {
+    clock::from_local_input(text).map(|at| at.to_string()).unwrap_or_default()
+}
+
+type Choices = Vec<(AttrValue, AttrValue)>;
+
+/// Every type of event, after all of its category.
+fn types() -> Choices {
+    let mut types: Choices = vec![("".into(), "Any type".into())];
+    let mut category = "";
+    for kind in KINDS {
+        let of = kind.split('.').next().unwrap_or(kind);
+        if of != category {
+            category = of;
+            types.push((of.into(), format!("{}: all", format::humanise(of)).into()));
+        }
+        types.push((kind.into(), format::humanise(kind).into()));
+    }
+    types
+}
+
+/// People, as far as they may be listed, and whoever else acted in the events on the screen.
+fn actors(people: Option<&Page<UserView>>, events: &[EventView], chosen: &str) -> Choices {
+    let mut actors: Choices =
+        vec![("".into(), "Anybody".into()), (SYSTEM.into(), "Nexplane itself".into())];
+    let people = people.into_iter().flat_map(|page| &page.items);
+    actors.extend(people.map(|one| (one.id.to_string().into(), one.name.clone().into())));
+    for event in events.iter().filter(|event| event.actor.kind != ActorKind::System) {
+        let id = event.actor.id.to_string();
+        if actors.iter().all(|(known, _)| *known != id) {
+            // Of a token, what counts here is whose it is.
+            let name = event.actor_name.clone().unwrap_or_else(|| name(event));
+            actors.push((id.into(), name.into()));
+        }
+    }
+    if actors.iter().all(|(id, _)| id != chosen) {
+        actors.push((chosen.to_owned().into(), "Chosen actor".into()));
+    }
+    actors
+}
+
+/// What the API calls the actor that is nobody.
+pub const SYSTEM: &str = "system";
 
 #[component]
 pub fn Audit() -> Html {
@@ -99,7 +117,6 @@ pub fn Audit() -> Html {
         use_list::<EventView>(Some(query::with(&filter.path("/audit"), &[("limit", "100")])));
     // Without the right to see people the filter by person stays empty, and nothing else changes.
     let people = use_resource::<Page<UserView>>(Some("/users?limit=200".to_owned()));
-    let shown = use_state(|| None::<EventView>);
 
     let change_filter = {
         let filter = filter.clone();
@@ -113,38 +130,39 @@ pub fn Audit() -> Html {
             })
         }
     };
-    let mut actors: Vec<(AttrValue, AttrValue)> = vec![("".into(), "Anybody".into())];
-    actors.extend(
-        people
-            .value
-            .iter()
-            .flat_map(|page| &page.items)
-            .map(|person| (person.id.to_string().into(), person.name.clone().into())),
+    let actors = actors(
+        people.value.as_deref(),
+        list.items.as_deref().map_or(&[][..], Vec::as_slice),
+        &filter.actor,
     );
-    if !filter.actor.is_empty() && actors.iter().all(|(id, _)| *id != filter.actor) {
-        actors.push((filter.actor.clone().into(), "Chosen actor".into()));
-    }
-    let types = TYPES.map(|(kind, word)| (kind.into(), word.into())).to_vec();
-    let export = format!("/api/v1{}", filter.path("/audit/export"));
+    let types = use_memo((), |()| types());
+    let export = |format| {
+        format!("/api/v1{}", query::with(&filter.path("/audit/export"), &[("format", format)]))
+    };
     let empty = filter == Filter::default();
     html! {
         <>
             <Head title="Audit" lead="Every event of the log. Nothing is ever edited or removed.">
-                <a class="button" href={export} data-testid="audit-export">{ "Export" }</a>
+                <a class="button" href={export("csv")} download="" data-testid="audit-export-csv">{ "Export CSV" }</a>
+                <a class="button" href={export("jsonl")} download="" data-testid="audit-export">{ "Export JSON Lines" }</a>
             </Head>
             <div class="filters" role="search">
                 <SearchInput value={filter.q.clone()} placeholder="Search what happened"
                     on_search={change_filter(|filter, text| filter.q = text)} testid="audit-search" />
                 <FilterSelect label="Actor" value={filter.actor.clone()} options={actors} testid="audit-actor"
                     on_change={change_filter(|filter, id| filter.actor = id)} />
-                <FilterSelect label="Type" value={filter.kind.clone()} options={types} testid="audit-type"
+                <FilterSelect label="Type" value={filter.kind.clone()} options={(*types).clone()} testid="audit-type"
                     on_change={change_filter(|filter, kind| filter.kind = kind)} />
                 <FilterText label="Resource" value={filter.resource.clone()} kind="search" testid="audit-resource"
+                    placeholder="Id or stream"
                     on_change={change_filter(|filter, text| text.trim().clone_into(&mut filter.resource))} />
-                <FilterText label="From" value={filter.from.clone()} kind="datetime-local" testid="audit-from"
-                    on_change={change_filter(|filter, text| filter.from = text)} />
-                <FilterText label="To" value={filter.to.clone()} kind="datetime-local" testid="audit-to"
-                    on_change={change_filter(|filter, text| filter.to = text)} />
+                <FilterText label="Change" value={filter.change_request_id.clone()} kind="search" testid="audit-change"
+                    placeholder="Number or id"
+                    on_change={change_filter(|filter, text| text.trim().clone_into(&mut filter.change_request_id))} />
+                <FilterText label="From" value={to_input(&filter.from)} kind="datetime-local" testid="audit-from"
+                    on_change={change_filter(|filter, text| filter.from = from_input(&text))} />
+                <FilterText label="Before" value={to_input(&filter.to)} kind="datetime-local" testid="audit-to"
+                    on_change={change_filter(|filter, text| filter.to = from_input(&text))} />
                 if !empty {
                     <Link to={Route::Audit} class="button quiet" testid="audit-reset">{ "Reset" }</Link>
                 }
@@ -168,13 +186,7 @@ pub fn Audit() -> Html {
                                 <th scope="col">{ "What happened" }</th>
                                 <th scope="col">{ "Type" }</th>
                             </tr></thead>
-                            <tbody>{ for rows.iter().map(|event| {
-                                let (shown, opened) = (shown.setter(), event.clone());
-                                html! {
-                                    <Row key={event.position.to_string()} event={event.clone()}
-                                        on_open={move |()| shown.set(Some(opened.clone()))} />
-                                }
-                            }) }</tbody>
+                            <tbody>{ for rows.iter().map(row) }</tbody>
                         </table>
                     </div>
                     <p class="faint small" data-testid="audit-count">
@@ -191,9 +203,6 @@ pub fn Audit() -> Html {
             } else if list.error.is_none() {
                 <Skeleton lines={14} />
             }
-            if let Some(event) = &*shown {
-                <Detail event={event.clone()} on_close={let shown = shown.setter(); move |()| shown.set(None)} />
-            }
         </>
     }
 }
@@ -203,6 +212,8 @@ struct FilterTextProps {
     label: AttrValue,
     value: AttrValue,
     kind: AttrValue,
+    #[prop_or_default]
+    placeholder: Option<AttrValue>,
     on_change: Callback<String>,
     testid: AttrValue,
 }
@@ -217,66 +228,47 @@ fn FilterText(props: &FilterTextProps) -> Html {
         <label class="filter-text">
             <span>{ &props.label }</span>
             <input type={props.kind.clone()} class="input filter" value={props.value.clone()} {onchange}
-                data-testid={props.testid.clone()} autocomplete="off" />
+                placeholder={props.placeholder.clone()} data-testid={props.testid.clone()} autocomplete="off" />
         </label>
     }
 }
 
-#[derive(Properties, PartialEq)]
-struct RowProps {
-    event: EventView,
-    on_open: Callback<()>,
-}
-
-#[component]
-fn Row(props: &RowProps) -> Html {
-    let event = &props.event;
-    let onclick = props.on_open.reform(|_: MouseEvent| ());
+fn row(event: &EventView) -> Html {
+    let position = event.position;
     html! {
-        <tr data-testid="audit-row" data-type={event.kind.clone()} data-position={event.position.to_string()}>
-            <td class="col-number">{ event.position }</td>
+        <tr key={position.to_string()} data-testid="audit-row" data-type={event.kind.clone()}
+            data-position={position.to_string()}>
+            <td class="col-number">{ position }</td>
             <td class="col-at"><Time at={event.at} exact=true /></td>
             <td><Actor event={event.clone()} /></td>
             <td class="col-main">
-                <button type="button" class="row-link" {onclick} data-row="" data-testid="audit-open">
+                <Link to={Route::Event { position }} class="row-link" row=true testid="audit-open">
                     { format::readable(&event.summary) }
-                </button>
+                </Link>
             </td>
             <td><code class="small">{ &event.kind }</code></td>
         </tr>
     }
 }
 
-#[derive(Properties, PartialEq)]
-struct DetailProps {
-    event: EventView,
-    on_close: Callback<()>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[component]
-fn Detail(props: &DetailProps) -> Html {
-    let event = &props.event;
-    let text = format::pretty(&event.data);
-    html! {
-        <Dialog title={format::readable(&event.summary)} shape={Shape::Drawer} on_close={props.on_close.clone()} testid="audit-detail">
-            <dl class="facts">
-                <div><dt>{ "Position" }</dt><dd>{ format::number(event.position) }</dd></div>
-                <div><dt>{ "Time" }</dt><dd><Time at={event.at} exact=true /><p class="faint small">{ format::utc(event.at) }</p></dd></div>
-                <div><dt>{ "Actor" }</dt><dd>{ name(event) }<p class="small"><code class="wrap-any">{ event.actor.id.to_string() }</code></p></dd></div>
-                <div><dt>{ "Type" }</dt><dd><code>{ &event.kind }</code></dd></div>
-                <div><dt>{ "Stream" }</dt><dd><code class="wrap-any">{ &event.stream }</code>{ format!(" version {}", event.version) }</dd></div>
-                if let Some(id) = event.change_request_id {
-                    <div><dt>{ "Change" }</dt><dd><Link to={Route::Change { id }}>{ format::short_id(id.0) }</Link></dd></div>
-                }
-                <div><dt>{ "Event" }</dt><dd><code class="wrap-any">{ event.id.to_string() }</code></dd></div>
-            </dl>
-            <div class="panel-head"><h3>{ "Payload" }</h3><CopyButton text={text.clone()} what="the payload" /></div>
-            <pre class="payload" data-testid="audit-payload">{ text }</pre>
-            <p class="small">
-                <a href={format!("/api/v1/audit/events/{}/proof", event.position)} data-testid="audit-proof">
-                    { "Proof that it is in the log" }
-                </a>
-            </p>
-        </Dialog>
+    #[test]
+    fn every_type_can_be_chosen_and_reads_as_words() {
+        let types = types();
+        assert!(types.contains(&("change".into(), "Change: all".into())));
+        assert!(types.contains(&("change.rejected".into(), "Change rejected".into())));
+        assert!(KINDS.iter().all(|kind| types.iter().any(|(value, _)| value == kind)));
+        let words: std::collections::BTreeSet<_> = types.iter().map(|(_, text)| text).collect();
+        assert_eq!(words.len(), types.len());
+    }
+
+    #[test]
+    fn a_chosen_actor_is_among_the_choices_also_when_nobody_may_be_listed() {
+        let choices = actors(None, &[], "somebody");
+        assert_eq!(choices.last(), Some(&("somebody".into(), "Chosen actor".into())));
+        assert_eq!(actors(None, &[], "").len(), 2);
     }
 }

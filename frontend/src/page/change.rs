@@ -3,6 +3,7 @@
 mod action;
 mod approval;
 mod fact;
+mod moment;
 mod plan;
 mod secret;
 mod station;
@@ -12,7 +13,7 @@ pub use plan::check_line;
 
 use std::rc::Rc;
 
-use nexplane_core::api::{ChangeState, ChangeView, EventView, Page};
+use nexplane_core::api::{ChangeState, ChangeView, EventView};
 use nexplane_core::id::ChangeId;
 use yew::prelude::*;
 use yew_router::prelude::*;
@@ -28,7 +29,8 @@ use crate::component::risk::RiskPanel;
 use crate::component::shell::set_title;
 use crate::component::skeleton::Skeleton;
 use crate::live::use_live;
-use crate::resource::{Mutation, use_mutation, use_resource};
+use crate::query;
+use crate::resource::{Mutation, use_list, use_mutation, use_resource};
 use crate::route::Route;
 use crate::words::{self, Tone};
 
@@ -45,8 +47,20 @@ pub struct ChangeProps {
 pub fn Change(props: &ChangeProps) -> Html {
     let id = props.id;
     let change = use_resource::<ChangeView>(Some(format!("/change-requests/{id}")));
-    let events =
-        use_resource::<Page<EventView>>(Some(format!("/change-requests/{id}/events?limit=200")));
+    let events = use_list::<EventView>(Some(format!("/change-requests/{id}/events?limit=200")));
+    {
+        // Every event is a stop of the slider; a change that has more than a page of them is rare.
+        let events = events.clone();
+        use_effect_with((events.more, events.loading), move |(more, loading)| {
+            if *more && !*loading {
+                events.load_more();
+            }
+        });
+    }
+    let at = moment::use_at();
+    let past = use_resource::<ChangeView>(
+        at.as_ref().map(|at| query::with(&format!("/change-requests/{id}"), &[("at", at)])),
+    );
     {
         let (change, events) = (change.clone(), events.clone());
         use_live(
@@ -74,27 +88,62 @@ pub fn Change(props: &ChangeProps) -> Html {
     let planning = use_mutation();
     use_plan_now(id, &planning, &on_changed);
 
-    let Some(view) = change.value.clone() else {
-        return match change.error.clone() {
-            Some(error) => html! {
-                <ProblemNote {error} retry={move |()| change.reload()} />
-            },
-            None => html! { <Skeleton lines={14} /> },
+    let events = events.items.clone();
+    let happened = at
+        .as_ref()
+        .map(|at| moment::happened(events.as_deref().map_or(&[][..], Vec::as_slice), at));
+    let moments = html! {
+        <moment::Moments {id} events={events.clone()} at={at.clone().map(AttrValue::from)} />
+    };
+    // What is shown is now, or as it once was; now is kept current behind it. What was shown stays
+    // until the other is there.
+    let asked = if at.is_some() { &past } else { &change };
+    let problem = asked.error.clone().map(|error| {
+        let asked = asked.clone();
+        html! { <ProblemNote {error} retry={move |()| asked.reload()} /> }
+    });
+    let view = match (&at, asked.value.clone().or_else(|| change.value.clone())) {
+        // It is not shown as what it was not.
+        (Some(_), Some(_)) if problem.is_some() => None,
+        (Some(_), Some(view)) => Some(without_acts(view)),
+        (None, view) => view,
+        (Some(_), None) => None,
+    };
+    let Some(view) = view else {
+        return html! {
+            <>
+                if at.is_some() { { moments } }
+                if let Some(problem) = problem { { problem } } else { <Skeleton lines={14} /> }
+            </>
         };
     };
-    let events = events.value.clone();
     html! {
         <article class="change" data-testid="change" data-id={id.to_string()}
-            data-state={view.state.as_str()} data-version={view.version.to_string()}>
+            data-state={view.state.as_str()} data-version={view.version.to_string()}
+            data-past={at.is_some().to_string()}
+            aria-busy={(at.is_some() && past.loading).to_string()}>
             { head(&view) }
+            { moments }
             <action::Actions change={view.clone()} planning={planning.clone()} on_changed={on_changed.clone()} />
-            if let Some(error) = change.error.clone() {
-                <ProblemNote {error} retry={let change = change.clone(); move |()| change.reload()} />
-            }
-            <station::Stations change={view.clone()} events={events.clone()} />
-            { body(&view, &planning, &on_changed, events) }
+            { for problem }
+            <station::Stations change={view.clone()} events={until(events.as_ref(), happened)} />
+            { body(&view, &planning, &on_changed, events, happened) }
         </article>
     }
+}
+
+/// Nothing can be done to the past.
+fn without_acts(view: Rc<ChangeView>) -> Rc<ChangeView> {
+    if view.allowed.is_empty() {
+        return view;
+    }
+    Rc::new(ChangeView { allowed: Vec::new(), ..(*view).clone() })
+}
+
+/// The events that had happened; all of them now.
+fn until(events: Option<&Rc<Vec<EventView>>>, happened: Option<usize>) -> Vec<EventView> {
+    let events = events.map_or(&[][..], |events| events.as_slice());
+    events.iter().take(happened.unwrap_or(usize::MAX)).cloned().collect()
 }
 
 /// Plans a draft that was just made, once.
@@ -159,7 +208,8 @@ fn body(
     change: &Rc<ChangeView>,
     planning: &Mutation,
     on_changed: &Callback<ChangeView>,
-    events: Option<Rc<Page<EventView>>>,
+    events: Option<Rc<Vec<EventView>>>,
+    happened: Option<usize>,
 ) -> Html {
     html! {
         <div class="split">
@@ -171,8 +221,8 @@ fn body(
                            somebody, or a read of the target, has settled what happened." }</p>
                     </Callout>
                 }
-                <secret::Secrets change={Rc::clone(change)} on_changed={on_changed.clone()} />
-                <plan::Plan change={Rc::clone(change)} busy={planning.busy()} />
+                <secret::Secrets change={Rc::clone(change)} past={happened.is_some()} on_changed={on_changed.clone()} />
+                <plan::Plan change={Rc::clone(change)} busy={planning.busy() && happened.is_none()} />
                 if change.plan.is_some() || change.run.is_some() {
                     <step::Steps change={Rc::clone(change)} />
                 }
@@ -185,7 +235,7 @@ fn body(
                         </Link>
                     </div>
                     if let Some(events) = events {
-                        <EventList events={events.items.clone()} />
+                        <EventList events={(*events).clone()} {happened} />
                     } else {
                         <Skeleton lines={4} />
                     }

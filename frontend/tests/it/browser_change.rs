@@ -11,6 +11,7 @@ async fn the_life_of_changes() {
     let server = Sandbox::demo().await;
     a_change_is_planned_approved_executed_and_undone(&server).await;
     a_rejection_reaches_the_requester_with_its_reason(&server).await;
+    a_change_is_shown_as_it_was(&server).await;
     a_produced_password_is_shown_once_to_its_requester(&server).await;
     an_approved_change_on_a_host_is_executed_by_its_agent(&server).await;
     what_is_missing_in_the_form_is_said_where_it_is_missing(&server).await;
@@ -151,6 +152,68 @@ async fn a_rejection_reaches_the_requester_with_its_reason(server: &Sandbox) {
     olivia.pictures("change-rejected").await;
     olivia.end().await;
     arun.end().await;
+}
+
+async fn a_change_is_shown_as_it_was(server: &Sandbox) {
+    let olivia = signed_in(server, "olivia").await;
+    olivia.choose("changes-state", "Submitted").await;
+    olivia.click_css("[data-testid='change-row'][data-state='submitted'] a").await;
+    olivia.see_with("change-state", "data-state", "submitted").await;
+    olivia.see("action-withdraw").await;
+    let address = olivia.path().await;
+    olivia.see_with("moments", "data-past", "false").await;
+    olivia.see("event").await;
+    let all = olivia.all("event").await.len();
+
+    // With the keyboard alone: to the beginning, where it was a draft without a plan.
+    olivia.script("document.querySelector('[data-testid=\"moment\"]').focus();").await;
+    olivia.press("\u{e011}").await; // Home
+    olivia.see_with("moments", "data-stop", "1").await;
+    olivia.see_with("change-state", "data-state", "draft").await;
+    olivia.see("plan-empty").await;
+    olivia.reads("moment-text", &format!("event 1 of {all}")).await;
+    assert!(olivia.path().await.starts_with(&format!("{address}?at=")));
+    let actions = "return document.querySelectorAll('[data-testid^=\"action-\"]').length;";
+    assert_eq!(olivia.script(actions).await, "0", "nothing can be done to the past");
+    let later = "return document.querySelectorAll('[data-later]').length;";
+    assert_eq!(olivia.script(later).await, (all - 1).to_string());
+    // Event by event to where it was planned; opening the credentials is an event, too.
+    olivia.press("\u{e014}\u{e014}").await; // right, right
+    olivia.see_with("moments", "data-stop", "3").await;
+    olivia.see("diff").await;
+    olivia.pictures("change-past").await;
+
+    // The address leads there; what happens now does not disturb it, and is there afterwards.
+    let then = olivia.path().await;
+    olivia.goto(&then).await;
+    olivia.see_with("change-state", "data-state", "draft").await;
+    let arun = signed_in(server, "arun").await;
+    arun.goto(&address).await;
+    arun.click("action-reject").await;
+    arun.fill("confirm-reason", "Not before the inventory.").await;
+    arun.click("confirm-reject").await;
+    arun.see_with("change-state", "data-state", "rejected").await;
+    arun.end().await;
+    olivia.reads("moment-text", &format!("event 3 of {}", all + 1)).await;
+    assert_eq!(olivia.attribute("change-state", "data-state").await.unwrap(), "draft");
+    olivia.click("moment-now").await;
+    olivia.see_with("change-state", "data-state", "rejected").await;
+    assert_eq!(olivia.path().await, address);
+
+    // One event at a time, to the last, which is now.
+    olivia.click("moment-earlier").await;
+    olivia.see_with("change-state", "data-state", "submitted").await;
+    olivia.click("moment-later").await;
+    olivia.see_with("moments", "data-past", "false").await;
+    olivia.see_with("change-state", "data-state", "rejected").await;
+    assert_eq!(olivia.path().await, address);
+
+    // Before it existed there is nothing to be seen, and a way out.
+    olivia.goto(&format!("{address}?at=0")).await;
+    olivia.see("problem").await;
+    olivia.click("moment-now").await;
+    olivia.see_with("change-state", "data-state", "rejected").await;
+    olivia.end().await;
 }
 
 async fn a_produced_password_is_shown_once_to_its_requester(server: &Sandbox) {

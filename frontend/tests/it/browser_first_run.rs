@@ -6,14 +6,9 @@ use crate::sandbox::Sandbox;
 #[tokio::test]
 async fn the_first_administrator_is_made_with_the_one_time_link() {
     let server = Sandbox::empty().await;
-    let link = server.first_run.clone().expect("a new server prints a first-run link");
+    let link = link(&server);
     let browser = Browser::open(&server.base).await;
-
-    browser.goto(&link).await;
-    browser.fill("first-run-name", "Ada Lovelace").await;
-    browser.fill("first-run-email", "ada@example.org").await;
-    browser.fill("first-run-password", "correct horse battery").await;
-    browser.click("first-run-submit").await;
+    first_run(&browser, &link).await;
 
     assert_eq!(browser.text("account-name").await, "Ada Lovelace");
     assert_eq!(browser.path().await, "/");
@@ -43,4 +38,18 @@ async fn the_first_administrator_is_made_with_the_one_time_link() {
     assert_eq!(second.text("problem-code").await, "auth.invalid");
     second.see("problem-trace").await;
     second.end().await;
+}
+
+pub fn link(server: &Sandbox) -> String {
+    server.first_run.clone().expect("a new server prints a first-run link")
+}
+
+/// Makes the first administrator, who is signed in by that.
+pub async fn first_run(browser: &Browser, link: &str) {
+    browser.goto(link).await;
+    browser.fill("first-run-name", "Ada Lovelace").await;
+    browser.fill("first-run-email", "ada@example.org").await;
+    browser.fill("first-run-password", "correct horse battery").await;
+    browser.click("first-run-submit").await;
+    browser.see("account-name").await;
 }

@@ -5,7 +5,7 @@ use crate::browser_session;
 use crate::sandbox::Sandbox;
 
 /// Address of a page and what can be seen there once it has been read.
-pub const PAGES: [(&str, &str); 10] = [
+pub const PAGES: [(&str, &str); 11] = [
     ("/", "change-list"),
     ("/changes/new", "action-list"),
     ("/approvals", "inbox-mine"),
@@ -13,6 +13,7 @@ pub const PAGES: [(&str, &str); 10] = [
     ("/connections", "connection-list"),
     ("/hosts", "host-list"),
     ("/audit", "audit-list"),
+    ("/audit/0", "proof-verdict"),
     ("/risk", "risk-counts"),
     ("/people", "person-list"),
     ("/operations", "projection-list"),
@@ -26,6 +27,7 @@ async fn the_pages() {
     every_page_opens_without_errors_on_any_screen(&server).await;
     an_asset_says_what_it_is_and_keeps_what_operators_say_of_it(&server).await;
     an_auditor_finds_and_opens_events(&server).await;
+    the_filters_of_the_audit_page_are_its_address(&server).await;
     keys_are_enough(&server).await;
     the_theme_is_remembered(&server).await;
     browser_session::pages_follow_notices_and_ask_nothing_by_themselves(&server).await;
@@ -101,7 +103,63 @@ async fn an_auditor_finds_and_opens_events(server: &Sandbox) {
     audrey.script_says(rows, "1").await;
     audrey.click("audit-open").await;
     audrey.reads("audit-payload", "Lock it first").await;
+    audrey.see_with("proof", "data-state", "verified").await;
     audrey.pictures("audit-event").await;
+    // From the event to its change, and from there to another event.
+    audrey.click_css("[data-testid='event-about'] a").await;
+    audrey.see_with("change-state", "data-state", "rejected").await;
+    audrey.click("event-link").await;
+    audrey.see_with("event-page", "data-type", "change.drafted").await;
+    audrey.end().await;
+}
+
+async fn the_filters_of_the_audit_page_are_its_address(server: &Sandbox) {
+    let audrey = signed_in(server, "audrey").await;
+    let rows = "return document.querySelectorAll('[data-testid=\"audit-row\"]').length;";
+    let value = |testid: &str| {
+        format!("return document.querySelector('[data-testid=\"{testid}\"]').value;")
+    };
+
+    // An address that somebody sent.
+    audrey.goto("/audit?type=change&actor=system&from=2020-01-01T00:00:00Z").await;
+    audrey.see("audit-list").await;
+    audrey.script_says(&value("audit-type"), "\"change\"").await;
+    audrey.script_says(&value("audit-actor"), "\"system\"").await;
+    assert!(audrey.script(&value("audit-from")).await.contains("T"), "the viewer's own hour");
+    let others = "return [...document.querySelectorAll('[data-testid=\"audit-row\"]')]\
+                  .filter((row) => !row.dataset.type.startsWith('change.')).length;";
+    assert_eq!(audrey.script(others).await, "0");
+    audrey.click("audit-reset").await;
+    audrey.script_says(rows, "100").await;
+
+    // Page by page, with rows for the keyboard.
+    audrey.click("load-more").await;
+    audrey.script_says(&format!("{} > 100;", rows.trim_end_matches(';')), "true").await;
+    audrey.script("document.activeElement.blur();").await;
+    audrey.press("jj").await;
+    let row = "return document.activeElement.closest('tr').rowIndex;";
+    assert_eq!(audrey.script(row).await, "2");
+
+    // A change by the number that people say; the exports have the same filters.
+    audrey.fill("audit-change", "1").await;
+    audrey.press("\u{e007}").await; // Enter
+    audrey.script_says("return location.search;", "\"?change_request_id=1\"").await;
+    audrey.script_says(&format!("{} < 100;", rows.trim_end_matches(';')), "true").await;
+    let exported = |testid: &str| {
+        format!(
+            "return fetch(document.querySelector('[data-testid=\"{testid}\"]').href)\
+             .then((answer) => answer.text()).then((text) => text.trim().split('\\n').length);"
+        )
+    };
+    let shown: usize = audrey.script(rows).await.parse().unwrap();
+    assert_eq!(audrey.script(&exported("audit-export")).await, shown.to_string());
+    assert_eq!(audrey.script(&exported("audit-export-csv")).await, (shown + 1).to_string());
+    audrey.pictures("audit-filtered").await;
+
+    // Nothing, and the way back to everything.
+    audrey.goto("/audit?from=2100-01-01T00:00:00Z").await;
+    audrey.see("audit-none").await;
+    audrey.pictures("audit-none").await;
     audrey.end().await;
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nexplane_store::testing::TestDatabase;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -15,6 +16,8 @@ use tokio::process::{Child, Command};
 /// Two PostgreSQL clusters are made and a host is enrolled.
 const START: Duration = Duration::from_secs(180);
 const STOP: Duration = Duration::from_secs(30);
+
+const UP: [&str; 5] = ["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"];
 
 pub struct Sandbox {
     child: Child,
@@ -28,15 +31,20 @@ pub struct Sandbox {
 impl Sandbox {
     /// People, a database, a host and changes in several states.
     pub async fn demo() -> Self {
-        Self::start(&["demo", "--listen", "127.0.0.1:0"]).await
+        Self::start(&["demo", "--listen", "127.0.0.1:0"], None).await
     }
 
     /// A new installation, without anybody.
     pub async fn empty() -> Self {
-        Self::start(&["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"]).await
+        Self::start(&UP, None).await
     }
 
-    async fn start(arguments: &[&str]) -> Self {
+    /// The same in a database that the test can get at, too.
+    pub async fn on(database: &TestDatabase) -> Self {
+        Self::start(&UP, Some(database.url())).await
+    }
+
+    async fn start(arguments: &[&str], database_url: Option<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // PostgreSQL runs as a user of its own, who has to get through.
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
@@ -48,6 +56,7 @@ impl Sandbox {
             .arg(dir.path().join("data"))
             .env("NO_COLOR", "1")
             .env_remove("DATABASE_URL")
+            .envs(database_url.map(|url| ("DATABASE_URL", url)))
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap())
             .kill_on_drop(true)

@@ -243,6 +243,22 @@ pub async fn find(pool: &PgPool, position: u64) -> Result<Option<EventView>, Que
     Ok(at_positions(pool, &[position]).await?.pop())
 }
 
+/// The position of the event with this id, if it is at most [`NEAR`] events before another one: what
+/// causes something does so soon, and ids have no index.
+pub async fn before(pool: &PgPool, position: u64, id: Uuid) -> Result<Option<u64>, QueryError> {
+    let last = signed(position);
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT position FROM nexplane.rm_audit WHERE position >= $1 AND position < $2 AND id = $3",
+    )
+    .bind(last.saturating_sub(NEAR))
+    .bind(last)
+    .bind(id)
+    .persistent(false)
+    .fetch_optional(pool)
+    .await?;
+    Ok(found.map(i64::unsigned_abs))
+}
+
 /// The events at these positions, newest first.
 pub async fn at_positions(pool: &PgPool, positions: &[u64]) -> Result<Vec<EventView>, QueryError> {
     let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(format!(

@@ -6,15 +6,16 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use nexplane_core::api::{EventView, Page};
-use nexplane_core::id::{Category, ChangeId};
+use nexplane_core::api::{EventDetail, EventView, Page, Positions};
+use nexplane_core::id::{Category, StreamId};
+use nexplane_core::record::{self, Record};
 use nexplane_core::time::Timestamp;
 use nexplane_projections::audit::{self, AuditFilter, AuditOrder};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::guard::Query;
-use super::names;
+use super::{changes, names};
 use crate::app::App;
 use crate::problem::{ApiError, ApiResult};
 
@@ -30,7 +31,8 @@ pub struct AuditQuery {
     #[serde(rename = "type")]
     kind: Option<String>,
     resource: Option<String>,
-    change_request_id: Option<ChangeId>,
+    /// An id, or a number as people say it.
+    change_request_id: Option<String>,
     q: Option<String>,
     cursor: Option<String>,
     limit: Option<u32>,
@@ -73,15 +75,51 @@ pub async fn page(
     Ok(Json(page))
 }
 
-/// `GET /audit/events/{position}`: one event.
+/// `GET /audit/events/{position}`: one event, its record, and what is around it. The event is as the
+/// audit view has it, also when somebody has changed the record since.
 pub async fn event(
     State(app): State<App>,
     Path(position): Path<u64>,
-) -> ApiResult<Json<EventView>> {
-    let mut view =
-        audit::find(&app.pool, position).await?.ok_or_else(|| ApiError::not_found("event"))?;
-    names::of_events(&app, std::iter::once(&mut view)).await?;
-    Ok(Json(view))
+) -> ApiResult<Json<EventDetail>> {
+    let nothing = || ApiError::not_found("event");
+    let mut event = audit::find(&app.pool, position).await?.ok_or_else(nothing)?;
+    names::of_events(&app, std::iter::once(&mut event)).await?;
+    let stored = app.log.read(position, 2).await.map_err(ApiError::unavailable)?;
+    let record = stored.first().ok_or_else(nothing)?.record.to_string();
+    let next = stored.get(1).map(|next| next.position);
+
+    let stream: StreamId = event.stream.parse().map_err(ApiError::internal)?;
+    let (before, after) = (event.version.saturating_sub(1), event.version.saturating_add(1));
+    let beside =
+        app.log.positions(stream, &[before, after]).await.map_err(ApiError::unavailable)?;
+    let [command_at, correlation_at, causation_at] = causes(&app, position, &record).await?;
+    Ok(Json(EventDetail {
+        stream_name: names::of_stream(&app, stream).await?,
+        record,
+        next,
+        previous_in_stream: beside.get(&before).copied(),
+        next_in_stream: beside.get(&after).copied(),
+        command_at,
+        correlation_at,
+        causation_at,
+        event,
+    }))
+}
+
+/// Where command, correlation and causation of a record are in the log. A record that cannot be read
+/// names none.
+async fn causes(app: &App, position: u64, record: &str) -> ApiResult<[Option<Positions>; 3]> {
+    let Ok(Record { header, .. }) = record::decode(record) else { return Ok([None; 3]) };
+    let ids = [header.command, header.correlation, header.causation];
+    let known = app.log.spans(&ids).await.map_err(ApiError::unavailable)?;
+    let mut places =
+        ids.map(|id| known.get(&id).map(|(first, last)| Positions { first: *first, last: *last }));
+    if let [.., causation @ None] = &mut places {
+        // What is no command is an event.
+        let cause = audit::before(&app.pool, position, header.causation).await?;
+        *causation = cause.map(|at| Positions { first: at, last: at });
+    }
+    Ok(places)
 }
 
 async fn filter(app: &App, query: &AuditQuery) -> ApiResult<AuditFilter> {
@@ -109,13 +147,17 @@ async fn filter(app: &App, query: &AuditQuery) -> ApiResult<AuditFilter> {
         })
         .transpose()
         .map_err(|_| ApiError::invalid_field("", "resource: give an id"))?;
+    let change = match query.change_request_id.as_deref().filter(|text| !text.is_empty()) {
+        Some(text) => Some(changes::change_id(app, text).await?),
+        None => None,
+    };
     Ok(AuditFilter {
         from: query.from,
         to: query.to,
         actor,
         kind: query.kind.clone(),
         resource,
-        change: query.change_request_id,
+        change,
         q: query.q.clone(),
     })
 }

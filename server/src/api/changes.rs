@@ -519,7 +519,7 @@ fn allowed(state: &ChangeState, caller: &Caller) -> Vec<Allowed> {
 }
 
 /// A change by id, or by the number that people see.
-async fn change_id(app: &App, text: &str) -> ApiResult<ChangeId> {
+pub async fn change_id(app: &App, text: &str) -> ApiResult<ChangeId> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }

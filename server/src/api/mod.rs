@@ -112,8 +112,13 @@ pub fn routes() -> Vec<Route> {
             .answers::<api::Page<api::EventView>>(),
         get("/audit", AUDITORS, audit::list, "Every event, newest first")
             .answers::<api::Page<api::EventView>>(),
-        get("/audit/events/{position}", AUDITORS, audit::event, "One event")
-            .answers::<api::EventView>(),
+        get(
+            "/audit/events/{position}",
+            AUDITORS,
+            audit::event,
+            "One event, its record, and what is around it",
+        )
+        .answers::<api::EventDetail>(),
         get(
             "/audit/events/{position}/proof",
             AUDITORS,

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use nexplane_core::api::{ChangeView, EventView};
-use nexplane_projections::upkeep;
+use nexplane_core::id::{Category, ChangeId, StreamId};
+use nexplane_projections::{changes, upkeep};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -56,4 +57,19 @@ pub async fn of_events<'a>(
         }
     }
     Ok(())
+}
+
+/// The name of what a stream is about; nothing for what has none, or has none any more.
+pub async fn of_stream(app: &App, stream: StreamId) -> ApiResult<Option<String>> {
+    Ok(match stream.category {
+        Category::Change => {
+            let change = changes::find(&app.pool, ChangeId(stream.id)).await?;
+            change.map(|change| format!("#{} {}", change.number, change.title))
+        }
+        Category::Asset | Category::Connection => {
+            upkeep::names(&app.pool, &[stream.id]).await?.remove(&stream.id)
+        }
+        Category::Person => app.directory.names(&[stream.id]).await?.remove(&stream.id),
+        Category::Calendar | Category::Host | Category::Run => None,
+    })
 }

@@ -8,11 +8,9 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use nexplane_core::api::EventProof;
-use nexplane_core::proof::checkpoint;
-use nexplane_core::proof::note::{Note, VerifierKey};
-use nexplane_core::proof::tree;
+use nexplane_core::proof::event;
+use nexplane_core::proof::note::VerifierKey;
 use nexplane_core::proof::witness::WitnessPolicy;
-use nexplane_core::record;
 use nexplane_store::database::{Database, DatabaseOptions, Role};
 use nexplane_store::log::seal::Seals;
 use nexplane_store::log::{Log, LogOptions};
@@ -287,7 +285,8 @@ async fn proof(dsn: &str, position: u64) -> anyhow::Result<ExitCode> {
 fn proven(path: &Path, pins: &Pins, json: bool) -> anyhow::Result<ExitCode> {
     let proof: EventProof = serde_json::from_str(&read(path)?)
         .with_context(|| format!("{} is neither a folder nor a proof", path.display()))?;
-    let checked = check(&proof, &pins.key);
+    let checked = event::check(&proof, Some(&pins.key));
+    let checked = checked.verdict().map_err(ToString::to_string);
     let verdict = if checked.is_ok() { Verdict::Verified } else { Verdict::Tampering };
     if json {
         let finding = checked.as_ref().err();
@@ -307,19 +306,4 @@ fn proven(path: &Path, pins: &Pins, json: bool) -> anyhow::Result<ExitCode> {
         Err(why) => say(&format!("TAMPERING: {why}")),
     }
     Ok(ExitCode::from(verdict.exit_code()))
-}
-
-/// From the record's own bytes to the pinned key.
-fn check(proof: &EventProof, key: &VerifierKey) -> Result<(), String> {
-    let note = Note::parse(proof.checkpoint.as_bytes()).map_err(|error| error.to_string())?;
-    let checkpoint = checkpoint::verify(&note, key).map_err(|error| error.to_string())?;
-    let path: Option<Vec<tree::Hash>> =
-        proof.path.iter().map(|hash| hex::decode(hash).ok()?.try_into().ok()).collect();
-    let path = path.ok_or("the path does not consist of hashes")?;
-    if checkpoint.size() != proof.size {
-        return Err("the checkpoint is of another size".to_owned());
-    }
-    let leaf = record::leaf_hash(&proof.record);
-    tree::verify_inclusion(proof.position, proof.size, &leaf, &path, checkpoint.root())
-        .map_err(|error| error.to_string())
 }

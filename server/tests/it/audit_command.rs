@@ -15,6 +15,7 @@ use nexplane_server::seal::Sealer;
 use nexplane_store::database::Role;
 use nexplane_store::log::seal::Seals;
 use nexplane_store::log::{Append, Log, LogOptions, NewEvent};
+use nexplane_store::testing::event_records;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -133,6 +134,7 @@ async fn an_auditor_exports_verifies_and_proves() {
     assert_eq!(nexplane(&prove).await.0, 0);
     stage.server.admin.get("/audit/events/999999/proof").await.refused(404, "not_found");
 
+    an_event_comes_with_what_is_around_it(&stage).await;
     everything_can_be_had_as_a_file(&stage).await;
 
     // Damage, missing evidence, and wrong usage have codes of their own.
@@ -150,6 +152,52 @@ async fn an_auditor_exports_verifies_and_proves() {
     assert_eq!(nexplane(&["audit", "verify", folder, "--key", folder]).await.0, 3);
 
     a_witness_cosigns(&mut stage).await;
+}
+
+/// Record, neighbours and causes of every event, compared with the records themselves.
+async fn an_event_comes_with_what_is_around_it(stage: &Stage) {
+    let records = event_records(stage.server.database().pool()).await.unwrap();
+    let records: Vec<Value> =
+        records.iter().map(|record| serde_json::from_str(record).unwrap()).collect();
+    let at = |place: &Value| place.as_u64().map(|at| &records[usize::try_from(at).unwrap()]);
+    let mut caused_by_events = 0;
+    for (position, record) in records.iter().enumerate() {
+        let event = stage.server.admin.get(&format!("/audit/events/{position}")).await.is(200);
+        let text: Value = serde_json::from_str(event["record"].as_str().unwrap()).unwrap();
+        assert_eq!((&text, &event["type"]), (record, &record["type"]));
+        assert_eq!(event["next"].is_null(), position + 1 == records.len());
+
+        let version = record["version"].as_u64().unwrap();
+        assert_eq!(event["previous_in_stream"].is_null(), version == 1);
+        for (place, version) in
+            [("previous_in_stream", version - 1), ("next_in_stream", version + 1)]
+        {
+            if let Some(beside) = at(&event[place]) {
+                assert_eq!(
+                    (&beside["stream"], &beside["version"]),
+                    (&record["stream"], &version.into())
+                );
+            }
+        }
+
+        let (first, last) = (&event["command_at"]["first"], &event["command_at"]["last"]);
+        for end in [first, last] {
+            assert_eq!(at(end).unwrap()["command"], record["command"]);
+        }
+        let Some(cause) = at(&event["causation_at"]["first"]) else { continue };
+        if cause["id"] == record["causation"] {
+            caused_by_events += 1;
+        } else {
+            assert_eq!(cause["command"], record["causation"]);
+        }
+    }
+    assert!(caused_by_events > 0, "what a process manager did was caused by an event");
+    stage.server.admin.get("/audit/events/999999").await.refused(404, "not_found");
+    // A change is found by the number that people say, too.
+    let by_number = stage.server.admin.get("/audit?change_request_id=1&limit=200").await.is(200);
+    let by_id = format!("/audit?change_request_id={}&limit=200", stage.change);
+    assert_eq!(by_number, stage.server.admin.get(&by_id).await.is(200));
+    stage.server.admin.get("/audit?change_request_id=x").await.refused(404, "not_found");
 }
 
 async fn everything_can_be_had_as_a_file(stage: &Stage) {

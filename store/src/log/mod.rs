@@ -43,6 +43,7 @@ mod read;
 pub mod seal;
 mod subscription;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -277,6 +278,21 @@ impl Log {
         until_position: Option<u64>,
     ) -> Result<Vec<Stored>, ReadError> {
         read::stream(&self.0.pool, stream, from_version, until_position).await
+    }
+
+    /// Where these versions of a stream are in the log. What does not exist is left out.
+    pub async fn positions(
+        &self,
+        stream: StreamId,
+        versions: &[u64],
+    ) -> Result<HashMap<u64, u64>, ReadError> {
+        read::positions(&self.0.pool, stream, versions).await
+    }
+
+    /// Where the events of these commands are: first and last position. Ids that no command has are
+    /// left out.
+    pub async fn spans(&self, commands: &[Uuid]) -> Result<HashMap<Uuid, (u64, u64)>, ReadError> {
+        read::spans(&self.0.pool, commands).await
     }
 
     /// The version of the last event of a stream; 0 when it has none.

@@ -1,5 +1,6 @@
 //! Reading: pages of the log and of streams, always contiguous or an error.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use nexplane_core::id::{CommandId, StreamId};
@@ -182,6 +183,41 @@ pub(super) async fn stream(
         return Err(ReadError::StreamHole { stream, version: next });
     }
     Ok(events)
+}
+
+pub(super) async fn positions(
+    pool: &PgPool,
+    stream: StreamId,
+    versions: &[u64],
+) -> Result<HashMap<u64, u64>, ReadError> {
+    let versions: Vec<i64> = versions.iter().filter_map(|v| i64::try_from(*v).ok()).collect();
+    let rows: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT version, position FROM nexplane.log_events \
+         WHERE stream_id = $1 AND version = ANY($2)",
+    )
+    .bind(stream.to_string())
+    .bind(versions)
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter().map(|(version, at)| Ok((unsigned(version)?, unsigned(at)?))).collect()
+}
+
+pub(super) async fn spans(
+    pool: &PgPool,
+    commands: &[Uuid],
+) -> Result<HashMap<Uuid, (u64, u64)>, ReadError> {
+    let rows: Vec<(Uuid, i64, i64)> = sqlx::query_as(
+        "SELECT command_id, first_position, last_position \
+         FROM nexplane.log_commands WHERE command_id = ANY($1)",
+    )
+    .bind(commands)
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter()
+        .map(|(id, first, last)| Ok((id, (unsigned(first)?, unsigned(last)?))))
+        .collect()
 }
 
 pub(super) async fn version(pool: &PgPool, stream: StreamId) -> Result<u64, ReadError> {

@@ -2,6 +2,7 @@
 
 use nexplane_store::log::{READ_LIMIT, ReadError};
 use nexplane_store::testing::tamper;
+use uuid::Uuid;
 
 use crate::log_fixture::{Fixture, append, at, records, stream};
 
@@ -55,6 +56,20 @@ async fn a_stream_is_read_from_a_version_and_as_of_a_position() {
     assert_eq!(versions(1, 2, Some(u64::MAX)).await, [2, 3, 4, 5]);
     assert_eq!(fixture.log.version(stream(2)).await.unwrap(), 5);
     assert_eq!(fixture.log.version(stream(3)).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_and_commands_have_positions() {
+    let fixture = Fixture::new().await;
+    let first = append(stream(1), 0, 3);
+    let command = first.command.0;
+    fixture.log.append(first).await.unwrap();
+    fixture.log.append(append(stream(2), 0, 1)).await.unwrap();
+    fixture.log.append(append(stream(1), 3, 1)).await.unwrap();
+    let positions = fixture.log.positions(stream(1), &[0, 2, 4, 5, u64::MAX]).await.unwrap();
+    assert_eq!(positions, [(2, 1), (4, 4)].into());
+    let spans = fixture.log.spans(&[command, Uuid::nil()]).await.unwrap();
+    assert_eq!(spans, [(command, (0, 2))].into());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,14 +3,14 @@
 use std::rc::Rc;
 
 use nexplane_core::api::ChangeView;
-use serde_json::Value;
 use yew::prelude::*;
 
 use crate::component::change_table::name;
+use crate::component::fields::Fields;
 use crate::component::link::Link;
 use crate::component::time::Time;
 use crate::route::Route;
-use crate::{format, words};
+use crate::words;
 
 #[derive(Properties, PartialEq)]
 pub struct FactsProps {
@@ -45,7 +45,7 @@ pub fn Facts(props: &FactsProps) -> Html {
                     </ul>
                 </dd></div>
                 <div><dt>{ "Connection" }</dt><dd>{ name(change, change.connection_id.0) }</dd></div>
-                { for parameters(&change.parameters) }
+                <Fields value={change.parameters.clone()} />
                 <div><dt>{ "Requested by" }</dt><dd>{ name(change, change.requester.0) }</dd></div>
                 if !editors.is_empty() {
                     <div><dt>{ "Edited by" }</dt><dd>{ editors.join(", ") }</dd></div>
@@ -61,34 +61,6 @@ pub fn Facts(props: &FactsProps) -> Html {
             </dl>
         </section>
     }
-}
-
-fn parameters(parameters: &Value) -> Vec<Html> {
-    let Some(object) = parameters.as_object() else { return Vec::new() };
-    object
-        .iter()
-        .map(|(name, value)| {
-            let text = format::json(value);
-            let long = text.contains('\n') || text.len() > 80;
-            html! {
-                <div>
-                    <dt title={name.clone()}>{ format::humanise(name) }</dt>
-                    <dd>
-                        if long {
-                            <details>
-                                <summary>{ format::count(
-                                    u64::try_from(text.lines().count()).unwrap_or(u64::MAX), "line", "lines") }
-                                </summary>
-                                <pre class="payload">{ text }</pre>
-                            </details>
-                        } else {
-                            <code>{ text }</code>
-                        }
-                    </dd>
-                </div>
-            }
-        })
-        .collect()
 }
 
 /// A web address becomes a link; nothing else does, so that no other scheme can be clicked.

@@ -18,6 +18,8 @@ use crate::words::Tone;
 #[derive(Properties, PartialEq)]
 pub struct SecretsProps {
     pub change: Rc<ChangeView>,
+    /// It is shown as it once was; nothing can be revealed then.
+    pub past: bool,
     pub on_changed: Callback<ChangeView>,
 }
 
@@ -42,6 +44,8 @@ pub fn Secrets(props: &SecretsProps) -> Html {
                 <span><b>{ &secret.name }</b></span>
                 if secret.revealed {
                     <span class="faint">{ "Was shown once and cannot be shown again." }</span>
+                } else if props.past {
+                    <span class="faint">{ "Was not revealed by then." }</span>
                 } else if mine {
                     <button type="button" class="button" {onclick} data-testid="reveal-secret">
                         { "Reveal once" }

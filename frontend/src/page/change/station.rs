@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use nexplane_core::api::{ChangeView, EventView, Page};
+use nexplane_core::api::{ChangeView, EventView};
 use yew::prelude::*;
 
 use crate::component::icon::{Glyph, Icon};
@@ -12,15 +12,15 @@ use crate::timeline::{self, Progress, Station};
 #[derive(Properties, PartialEq)]
 pub struct StationsProps {
     pub change: Rc<ChangeView>,
-    pub events: Option<Rc<Page<EventView>>>,
+    /// Those that had happened when the change was so.
+    pub events: Vec<EventView>,
 }
 
 #[component]
 pub fn Stations(props: &StationsProps) -> Html {
-    let events = props.events.as_ref().map_or(&[][..], |page| &page.items);
     html! {
         <ol class="stations" aria-label="Where it is" data-testid="timeline">
-            { for timeline::stations(&props.change, events).iter().map(station) }
+            { for timeline::stations(&props.change, &props.events).iter().map(station) }
         </ol>
     }
 }
