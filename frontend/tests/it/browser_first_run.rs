@@ -41,7 +41,7 @@ async fn the_first_administrator_is_made_with_the_one_time_link() {
 }
 
 pub fn link(server: &Sandbox) -> String {
-    server.first_run.clone().expect("a new server prints a first-run link")
+    server.link.clone().expect("a new server prints a first-run link")
 }
 
 /// Makes the first administrator, who is signed in by that.

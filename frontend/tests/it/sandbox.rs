@@ -22,8 +22,8 @@ const UP: [&str; 5] = ["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127
 pub struct Sandbox {
     child: Child,
     pub base: String,
-    /// `/first-run#token=…`, of an empty server.
-    pub first_run: Option<String>,
+    /// `/first-run#token=…` of an empty server, `/login#…` of a replay.
+    pub link: Option<String>,
     people: Vec<Value>,
     dir: tempfile::TempDir,
 }
@@ -42,6 +42,13 @@ impl Sandbox {
     /// The same in a database that the test can get at, too.
     pub async fn on(database: &TestDatabase) -> Self {
         Self::start(&UP, Some(database.url())).await
+    }
+
+    /// What was in the database of another one up to an event.
+    pub async fn replay(database: &TestDatabase, until: u64) -> Self {
+        let until = until.to_string();
+        let arguments = ["replay", "--until", &until, "--serve", "--listen", "127.0.0.1:0"];
+        Self::start(&arguments, Some(database.url())).await
     }
 
     async fn start(arguments: &[&str], database_url: Option<String>) -> Self {
@@ -81,8 +88,9 @@ impl Sandbox {
         Self {
             child,
             base: text(&ready["api"]).unwrap(),
-            first_run: text(&ready["first_run"])
-                .and_then(|link| Some(format!("/first-run{}", &link[link.find('#')?..]))),
+            link: text(&ready["first_run"])
+                .map(|link| format!("/first-run{}", &link[link.find('#').unwrap()..]))
+                .or_else(|| Some(text(&ready["link"])?.replace(ready["api"].as_str()?, ""))),
             people: ready["people"].as_array().cloned().unwrap_or_default(),
             dir,
         }

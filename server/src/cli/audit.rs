@@ -12,6 +12,7 @@ use nexplane_core::proof::event;
 use nexplane_core::proof::note::VerifierKey;
 use nexplane_core::proof::witness::WitnessPolicy;
 use nexplane_store::database::{Database, DatabaseOptions, Role};
+use nexplane_store::embedded::Cluster;
 use nexplane_store::log::seal::Seals;
 use nexplane_store::log::{Log, LogOptions};
 use sqlx::ConnectOptions as _;
@@ -21,6 +22,8 @@ use super::{complain, note, say};
 use crate::audit::{
     self, DatabaseEvidence, Evidence, EvidenceError, Folder, Pins, Report, Verdict,
 };
+use crate::config::Options;
+use crate::open;
 
 /// Wrong usage, and evidence that is not there at all.
 pub const USAGE: u8 = 3;
@@ -35,14 +38,15 @@ pub struct Args {
 enum Command {
     /// Write records, tiles and signed checkpoints into a folder that can be verified anywhere.
     #[command(after_help = "Example:
+  nexplane audit export --out evidence
   nexplane audit export --dsn postgresql://auditor@db.example.org/nexplane --out evidence
 
+Without --dsn it is the private database in the data directory, beside a running server or without one.
 The login needs the role nexplane_read. --from is rounded down to a multiple of 256, --to up to the
 next signed checkpoint, so that the folder proves itself.")]
     Export {
-        /// The database of the log.
-        #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-        dsn: String,
+        #[command(flatten)]
+        place: Place,
         /// A folder that does not exist or is empty.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
@@ -87,20 +91,30 @@ Exit codes: 0 verified, 1 tampering, 2 incomplete evidence, 3 usage.")]
     },
     /// Prove one event: its record, the path to a signed root, and the signature, as JSON.
     #[command(after_help = "Example:
-  nexplane audit proof 4711 --dsn postgresql://auditor@db.example.org/nexplane > proof.json
+  nexplane audit proof 4711 > proof.json
   nexplane audit verify proof.json --key log.vkey")]
     Proof {
         /// Of the event in the log.
         position: u64,
-        /// The database of the log.
-        #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-        dsn: String,
+        #[command(flatten)]
+        place: Place,
     },
+}
+
+/// Where a log is.
+#[derive(clap::Args, Debug)]
+struct Place {
+    /// The database of the log.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    dsn: Option<String>,
+    /// The data directory of an installation with a private database [default: as of 'nexplane up'].
+    #[arg(long, env = "NEXPLANE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 pub async fn run(args: Args) -> ExitCode {
     let result = match args.command {
-        Command::Export { dsn, out, from, to } => export(&dsn, &out, (from, to)).await,
+        Command::Export { place, out, from, to } => export(place, &out, (from, to)).await,
         Command::Verify { evidence, dsn, key, witness_policy, checkpoint, json } => {
             let pins = pins(&key, witness_policy.as_deref(), &checkpoint);
             match (pins, evidence, dsn) {
@@ -111,7 +125,7 @@ pub async fn run(args: Args) -> ExitCode {
                 (Ok(_), None, None) => bail_usage(),
             }
         }
-        Command::Proof { position, dsn } => proof(&dsn, position).await,
+        Command::Proof { position, place } => proof(place, position).await,
     };
     result.unwrap_or_else(|error| {
         complain(&format!("{error:#}"));
@@ -150,16 +164,47 @@ fn target(dsn: &str) -> anyhow::Result<PgConnectOptions> {
         .map_err(|_| anyhow::anyhow!("this is no database URL (postgresql://user@host/database)"))
 }
 
-/// The log and its seals with the rights of an auditor.
-async fn open(dsn: &str) -> anyhow::Result<(Log, Seals)> {
-    let target = Role::Read.at(target(dsn)?);
+/// A log and its seals, with the rights of an auditor.
+struct Opened {
+    log: Log,
+    seals: Seals,
+    /// The private database that was started for this, and where it is.
+    started: Option<(Cluster, PathBuf)>,
+}
+
+impl Opened {
+    async fn close(self) -> anyhow::Result<()> {
+        self.log.close().await;
+        match self.started {
+            Some((cluster, data_dir)) => open::stop(cluster, &data_dir).await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn open(place: Place) -> anyhow::Result<Opened> {
+    let (target, started) = match &place.dsn {
+        Some(dsn) => (target(dsn)?, None),
+        None => {
+            let options = Options { data_dir: place.data_dir, ..Options::default() };
+            let data_dir = options.data_dir()?;
+            anyhow::ensure!(
+                data_dir.join("postgres").exists(),
+                "there is no private database in {}; say where the log is with --dsn or --data-dir",
+                data_dir.display()
+            );
+            let (target, cluster) = open::database(&options, &data_dir).await?;
+            (target, cluster.map(|cluster| (cluster, data_dir)))
+        }
+    };
+    let target = Role::Read.at(target);
     let options = DatabaseOptions { max_connections: 4, ..DatabaseOptions::default() };
     let database = Database::connect_with(target.clone(), &options)
         .await
         .context("cannot open the database; the login has to be a member of nexplane_read")?;
     let log = Log::open(database.pool().clone(), target, LogOptions::default()).await?;
     let incarnation = log.head().await?.incarnation;
-    Ok((log, Seals::new(database.pool().clone(), incarnation)))
+    Ok(Opened { seals: Seals::new(database.pool().clone(), incarnation), log, started })
 }
 
 fn bar(what: &'static str) -> anyhow::Result<ProgressBar> {
@@ -171,19 +216,19 @@ fn bar(what: &'static str) -> anyhow::Result<ProgressBar> {
 }
 
 async fn export(
-    dsn: &str,
+    place: Place,
     out: &Path,
     range: (Option<u64>, Option<u64>),
 ) -> anyhow::Result<ExitCode> {
-    let (log, seals) = open(dsn).await?;
+    let opened = open(place).await?;
     let bar = bar("exporting")?;
-    let exported = audit::export(&log, &seals, out, range, |done, total| {
+    let exported = audit::export(&opened.log, &opened.seals, out, range, |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     })
     .await;
     bar.finish_and_clear();
-    log.close().await;
+    opened.close().await?;
     let audit::Exported { from, to, checkpoints } = exported?;
     note(&format!(
         "{} holds the records {from} to {} with {checkpoints} checkpoints.",
@@ -270,10 +315,10 @@ fn tell(report: &Report) {
     }
 }
 
-async fn proof(dsn: &str, position: u64) -> anyhow::Result<ExitCode> {
-    let (log, seals) = open(dsn).await?;
-    let proof = crate::seal::proof::of(&log, &seals, position).await;
-    log.close().await;
+async fn proof(place: Place, position: u64) -> anyhow::Result<ExitCode> {
+    let opened = open(place).await?;
+    let proof = crate::seal::proof::of(&opened.log, &opened.seals, position).await;
+    opened.close().await?;
     let proof = proof?.with_context(|| {
         format!("no signed checkpoint covers position {position}; is there such an event?")
     })?;

@@ -91,7 +91,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
 async fn show(replay: &Replay, args: &Args, key: Option<String>) -> anyhow::Result<()> {
     let Moment { position, at, sealed } = replay.moment;
-    let mut ready = json!({ "position": position, "at": at, "sealed": sealed });
+    let mut ready = json!({ "ready": true, "position": position, "at": at, "sealed": sealed });
     note(&format!("All read models are built from the events 0 to {position}, of {at}."));
     note(&match (sealed, &key) {
         (0, _) => "None of them is under a signed checkpoint yet.".to_owned(),

@@ -85,7 +85,7 @@ async fn starts_stops_and_keeps_its_data_to_itself() {
     .fetch_one(&mut connection)
     .await
     .unwrap();
-    assert_eq!((listen.as_str(), fsync.as_str(), method.as_str()), ("", "on", "scram-sha-256"));
+    assert_eq!((listen.as_str(), fsync.as_str(), method.as_str()), ("", "on", "password"));
     let wrong = cluster.connect_options("kept").password("wrong").connect().await;
     assert!(wrong.is_err(), "the password is asked for");
 
