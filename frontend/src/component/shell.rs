@@ -318,7 +318,7 @@ fn ReplayBanner() -> Html {
         <div class="banner" role="status" data-testid="replay-banner">
             <Icon glyph={Glyph::Audit} />
             <p>
-                { "A replay: everything is as it was on " }<Time at={replay.at} exact=true />
+                { "A replay: everything is as it was at " }<Time at={replay.at} exact=true />
                 { format!(", after event {}. Nothing here can be changed.", replay.position) }
             </p>
         </div>

@@ -32,6 +32,9 @@ async fn a_replay_shows_the_past_and_says_so() {
     auditor.pictures("replay-audit").await;
     auditor.goto(&format!("/audit/{last}")).await;
     auditor.see("replay-banner").await;
+    auditor.see_with("proof", "data-state", "sealed-later").await;
+    auditor.see_with("live-state", "data-state", "live").await;
+    auditor.gone("offline-banner").await;
     auditor.pictures("replay-event").await;
 
     // The present is where it was, also in the same browser: cookies know no ports.

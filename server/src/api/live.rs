@@ -131,17 +131,16 @@ async fn serve(app: &App, caller: Caller, mut socket: WebSocket) -> anyhow::Resu
 
 /// Whether the person is still who they said: the session lives and they are not disabled.
 async fn is_still(app: &App, caller: &Caller) -> bool {
-    let proof = match &caller.credential {
-        Credential::Session { claims, .. } => {
-            app.directory.session(claims.sid).await.map(|session| session.is_some())
+    match &caller.credential {
+        Credential::Session { claims, cookie } => {
+            app.people.live_session(claims.clone(), *cookie).await.is_ok()
         }
-        Credential::Token { id, .. } => app
-            .directory
-            .tokens(Some(caller.person))
-            .await
-            .map(|tokens| tokens.iter().any(|token| token.id == *id)),
-    };
-    matches!(proof, Ok(true)) && matches!(app.people.roles(caller.person).await, Ok(Some(_)))
+        Credential::Token { id, .. } => {
+            let tokens = app.directory.tokens(Some(caller.person)).await;
+            tokens.is_ok_and(|tokens| tokens.iter().any(|token| token.id == *id))
+                && matches!(app.people.roles(caller.person).await, Ok(Some(_)))
+        }
+    }
 }
 
 /// Takes a subscription and says what has to be said about it.

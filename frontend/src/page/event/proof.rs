@@ -14,6 +14,7 @@ use crate::component::icon::{Glyph, Icon};
 use crate::component::problem::ProblemNote;
 use crate::proof::{Found, Judgement, STEPS, Step, Verdict, judge};
 use crate::resource::use_resource;
+use crate::session::use_me;
 use crate::words::{Label, Tone};
 
 /// Between looks for a checkpoint: at first as long as one usually takes, then longer.
@@ -30,9 +31,11 @@ pub fn Proof(props: &ProofProps) -> Html {
     let position = props.detail.event.position;
     let proof = use_resource::<EventProof>(Some(format!("/audit/events/{position}/proof")));
     let unsealed = proof.error.as_ref().and_then(ApiError::code) == Some("log.not_sealed");
+    // Nothing is sealed in a replay.
+    let is_replay = use_me().is_some_and(|me| me.replay.is_some());
     {
         let (proof, pause_ms) = (proof.clone(), use_mut_ref(|| FIRST_PAUSE_MS));
-        use_effect_with(unsealed && !proof.loading, move |again| {
+        use_effect_with(unsealed && !is_replay && !proof.loading, move |again| {
             let timer = again.then(|| {
                 let mut pause_ms = pause_ms.borrow_mut();
                 let timer = Timeout::new(*pause_ms, move || proof.reload());
@@ -60,6 +63,7 @@ pub fn Proof(props: &ProofProps) -> Html {
     };
     let state = match &*judged {
         Some(judged) => State::Judged(judged.verdict),
+        None if unsealed && is_replay => State::SealedLater,
         None if unsealed => State::Unsealed,
         None => State::Checking,
     };
@@ -111,6 +115,8 @@ fn use_log_key(attempt: u32) -> Option<Result<Option<String>, ApiError>> {
 enum State {
     Checking,
     Unsealed,
+    /// In a replay, which ends before its checkpoint.
+    SealedLater,
     Judged(Verdict),
 }
 
@@ -119,6 +125,7 @@ impl State {
         match self {
             Self::Checking => "checking",
             Self::Unsealed => "unsealed",
+            Self::SealedLater => "sealed-later",
             Self::Judged(Verdict::VerifiedWithPinned | Verdict::Verified) => "verified",
             Self::Judged(Verdict::NoKey) => "no-key",
             Self::Judged(Verdict::OtherKey) => "other-key",
@@ -132,6 +139,7 @@ impl State {
         let (text, tone, glyph) = match self {
             Self::Checking => ("Being checked", Tone::Neutral, Glyph::Hourglass),
             Self::Unsealed => ("Not sealed yet", Tone::Waiting, Glyph::Clock),
+            Self::SealedLater => ("Not sealed by then", Tone::Waiting, Glyph::Clock),
             Self::Judged(Verdict::VerifiedWithPinned | Verdict::Verified) => {
                 ("Verified", Tone::Verified, Glyph::Check)
             }
@@ -156,6 +164,10 @@ impl State {
             Self::Unsealed => {
                 "A signed checkpoint comes within a second or so of an event. This page looks again \
                  by itself."
+            }
+            Self::SealedLater => {
+                "The first signed checkpoint over this event is also over later ones, which are not in \
+                 this replay. Look at the event in the running installation."
             }
             Self::Judged(Verdict::VerifiedWithPinned) => {
                 "Exactly this record is in the log whose key you pinned."
@@ -192,7 +204,8 @@ impl State {
             ) => true,
             Self::Judged(Verdict::VerifiedWithPinned | Verdict::Verified | Verdict::NoKey)
             | Self::Checking
-            | Self::Unsealed => false,
+            | Self::Unsealed
+            | Self::SealedLater => false,
         }
     }
 }
