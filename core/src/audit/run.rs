@@ -204,6 +204,7 @@ impl Auditor {
 
     fn intended(&mut self, seen: Seen, open: &mut Open, no: u32, epoch: u32, attempt: u32) {
         self.still_executing(seen, open.change);
+        self.intended_of(seen, open.change, no);
         if epoch == 0 || epoch != open.epoch {
             let sentence = format!("Epoch {epoch} intends step {no}; the claim is {}.", open.epoch);
             self.accuse(seen, Rule::IntentUnclaimed, sentence);

@@ -47,8 +47,12 @@ fn lives_reach_every_phase() {
         "access.denied",
         "change.approval_expired",
         "change.exists",
+        "change.frozen",
+        "change.no_review_due",
         "change.not_in_state",
         "change.own_approval",
+        "change.own_override",
+        "change.own_review",
         "change.plan_missing",
         "change.plan_not_ready",
         "change.plan_outdated",
@@ -221,6 +225,7 @@ proptest! {
                 | E::Cancelled { .. }
                 | E::Expired {}
                 | E::FreezeOverridden { .. }
+                | E::Reviewed { .. }
                 | E::RollbackStarted { .. }
                 | E::RolledBack { .. }
                 | E::RollbackPartial { .. }
@@ -256,6 +261,7 @@ proptest! {
             match moment.command {
                 C::Edit { .. }
                 | C::Approve { .. }
+                | C::OverrideFreeze { .. }
                 | C::Expire
                 | C::RecordOutcome { .. }
                 | C::StartRollback { .. }
@@ -267,6 +273,7 @@ proptest! {
                 | C::Withdraw
                 | C::Cancel { .. }
                 | C::StartExecution { .. }
+                | C::Review { .. }
                 | C::RevealSecret { .. } => prop_assert!(again.is_err()),
             }
         }

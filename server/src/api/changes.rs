@@ -259,7 +259,11 @@ pub async fn approve(
     Id(id): Id<ChangeId>,
     JsonBody(body): JsonBody<ApproveRequest>,
 ) -> ApiResult<Response> {
-    let command = ChangeCommand::Approve { digest: body.plan_digest, comment: body.comment };
+    let command = ChangeCommand::Approve {
+        digest: body.plan_digest,
+        comment: body.comment,
+        frozen: Vec::new(),
+    };
     tell(&app, &caller, &request, id, command).await
 }
 
@@ -318,7 +322,8 @@ pub async fn execute(
         }
     }
     let run = RunId(Uuid::now_v7());
-    tell(&app, &caller, &request, id, ChangeCommand::StartExecution { run }).await
+    tell(&app, &caller, &request, id, ChangeCommand::StartExecution { run, frozen: Vec::new() })
+        .await
 }
 
 /// `POST …/rollback`: drafts, plans and submits a change that undoes this one.
@@ -407,8 +412,11 @@ pub async fn inbox(
         let state = load(&app, change.id).await?.state;
         // The row may be a moment behind.
         let ChangeState::Submitted(submission) = &state else { continue };
-        let command =
-            ChangeCommand::Approve { digest: submission.plan.digest.clone(), comment: None };
+        let command = ChangeCommand::Approve {
+            digest: submission.plan.digest.clone(),
+            comment: None,
+            frozen: Vec::new(),
+        };
         let asked = Asked { by: caller.principal.clone(), at: stream::now(), command };
         let given = submission.approvals.iter().any(|given| given.by == caller.person);
         let (code, why_not) = match Change::decide(&state, asked) {
@@ -498,11 +506,11 @@ fn allowed(state: &ChangeState, caller: &Caller) -> Vec<Allowed> {
         ("edit", may_edit(state, by).map(|_| true)),
         ("plan", may_plan(state, by).map(|_| true)),
         ("submit", ask(C::Submit { environment: Environment::Dev, risk })),
-        ("approve", ask(C::Approve { digest, comment: None })),
+        ("approve", ask(C::Approve { digest, comment: None, frozen: Vec::new() })),
         ("reject", ask(C::Reject { reason: reason() })),
         ("withdraw", ask(C::Withdraw)),
         ("cancel", ask(C::Cancel { reason: reason() })),
-        ("execute", ask(C::StartExecution { run: RunId(Uuid::nil()) })),
+        ("execute", ask(C::StartExecution { run: RunId(Uuid::nil()), frozen: Vec::new() })),
         ("rollback", may_roll_back(state, by, &[]).map(|_| true)),
     ];
     questions

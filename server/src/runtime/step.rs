@@ -165,6 +165,7 @@ impl At<'_> {
             epoch: self.hold.epoch,
             key: key.clone(),
             before: captured,
+            frozen: Vec::new(),
         };
         self.hold.intend(intend).await?;
 

@@ -12,11 +12,11 @@ use crate::actor::{Actor, Role};
 use crate::aggregate::Principal;
 use crate::asset::event::AssetEvent;
 use crate::calendar::event::Scope;
-use crate::calendar::{Calendar, CalendarCommand};
+use crate::calendar::{CALENDAR, Calendar, CalendarCommand};
 use crate::change::event::{ChangeEvent as E, Draft, Window};
 use crate::change::{Change, ChangeCommand as C};
 use crate::event::{Event, Recorded};
-use crate::id::{CalendarId, PersonId};
+use crate::id::{FreezeId, PersonId};
 use crate::plan::Plan;
 use crate::risk::{Environment, RiskLevel};
 use crate::run::RunCommand as R;
@@ -186,7 +186,11 @@ fn an_admin_has_to_be_asked_for_only_where_policy_says_so() {
     let approver = Principal { actor: who(FIRST), roles: vec![Role::Approver] };
     let log = Log::drafted().submitted(CHANGE, Environment::Prod, 5);
     let digest = log.digest(CHANGE);
-    let log = log.tell::<Change>(CHANGE, &approver, C::Approve { digest, comment: None });
+    let log = log.tell::<Change>(
+        CHANGE,
+        &approver,
+        C::Approve { digest, comment: None, frozen: Vec::new() },
+    );
     assert_eq!(codes(&log.executing().events), SILENT);
 }
 
@@ -348,8 +352,9 @@ fn executed_outside_its_window() {
 
 fn declared(log: Log, scope: Scope, start: i64, end: i64) -> Log {
     let reason = "closing of the year".to_owned();
-    let command = CalendarCommand::DeclareFreeze { scope, start: at(start), end: at(end), reason };
-    log.tell::<Calendar>(FREEZE, &person(AUTHOR), command)
+    let (freeze, start, end) = (FREEZE, at(start), at(end));
+    let command = CalendarCommand::DeclareFreeze { freeze, scope, start, end, reason };
+    log.tell::<Calendar>(CALENDAR, &person(AUTHOR), command)
 }
 
 fn tagged(log: Log, tags: &[&str]) -> Log {
@@ -393,9 +398,9 @@ fn executed_before_or_after_a_freeze() {
     assert_eq!(at_second(100), ["audit.frozen"]);
     assert_eq!(at_second(199), ["audit.frozen"]);
     assert_eq!(at_second(200), SILENT);
-    let ended = CalendarCommand::EndFreeze { reason: "done early".to_owned() };
+    let ended = CalendarCommand::EndFreeze { freeze: FREEZE, reason: "done early".to_owned() };
     let log = declared(free(), Scope::All, 0, 100);
-    let log = log.tell::<Calendar>(FREEZE, &person(AUTHOR), ended).executing();
+    let log = log.tell::<Calendar>(CALENDAR, &person(AUTHOR), ended).executing();
     assert_eq!(codes(&log.events), SILENT);
 }
 
@@ -413,7 +418,7 @@ fn an_override_is_of_one_freeze_by_a_person_and_comes_first() {
         declared(free(), Scope::All, 0, 100).plant(CHANGE, actor, event)
     };
     assert_eq!(codes(&by(who(FIRST), FREEZE).executing().events), SILENT);
-    let other = CalendarId(Uuid::from_u128(31));
+    let other = FreezeId(Uuid::from_u128(31));
     assert_eq!(codes(&by(who(FIRST), other).executing().events), ["audit.frozen"]);
     let nobody = by(Actor::SYSTEM, FREEZE).executing();
     assert_eq!(codes(&nobody.events), ["audit.not_a_person", "audit.frozen"]);
@@ -424,6 +429,50 @@ fn an_override_is_of_one_freeze_by_a_person_and_comes_first() {
         E::FreezeOverridden { freeze: FREEZE, justification },
     );
     assert_eq!(codes(&late.events), ["audit.frozen", "audit.out_of_order"]);
+}
+
+#[test]
+fn nobody_overrides_a_freeze_for_a_change_of_their_own() {
+    let justification = "the database is down".to_owned();
+    let event = E::FreezeOverridden { freeze: FREEZE, justification };
+    let log = declared(free(), Scope::All, 0, 100).plant(CHANGE, who(AUTHOR), event).executing();
+    assert_eq!(codes(&log.events), ["audit.self_override", "audit.frozen"]);
+}
+
+#[test]
+fn an_override_is_of_the_plan_that_was_in_review() {
+    let justification = "the database is down".to_owned();
+    let event = E::FreezeOverridden { freeze: FREEZE, justification };
+    let log = declared(free(), Scope::All, 0, 1000).plant(CHANGE, who(FIRST), event);
+    let edited = Draft { reason: "It is too old".to_owned(), ..draft(None) };
+    let log = log.change(CHANGE, EDITOR, C::Edit { draft: edited });
+    let log = log.submitted(CHANGE, Environment::Dev, 2).executing();
+    assert_eq!(codes(&log.events), ["audit.frozen"]);
+}
+
+#[test]
+fn intended_inside_a_freeze() {
+    let begun = || free().executing().started(CHANGE, RUN, None).claimed(0).done(0, 1);
+    let scope = || Scope::Environment { environment: Environment::Dev };
+    assert_eq!(codes(&begun().intended(1, 1).events), SILENT);
+    let log = declared(begun(), scope(), 0, 100).intended(1, 1);
+    assert_eq!(codes(&log.events), ["audit.frozen"]);
+    let ended = CalendarCommand::EndFreeze { freeze: FREEZE, reason: "done early".to_owned() };
+    let log = declared(begun(), scope(), 0, 100).tell::<Calendar>(CALENDAR, &person(FIRST), ended);
+    assert_eq!(codes(&log.intended(1, 1).events), SILENT);
+    // What stops instead is in order.
+    let log = declared(begun(), scope(), 0, 100).run(super::log::block(1)).finished(1);
+    assert_eq!(codes(&log.events), SILENT);
+}
+
+#[test]
+fn a_review_follows_the_end() {
+    let reviewed = || E::Reviewed { comment: "it had to be".to_owned() };
+    assert_eq!(codes(&Log::complete().plant(CHANGE, who(FIRST), reviewed()).events), SILENT);
+    let cancelled = Log::drafted().change(CHANGE, AUTHOR, C::Cancel { reason: "no".to_owned() });
+    assert_eq!(codes(&cancelled.plant(CHANGE, who(FIRST), reviewed()).events), SILENT);
+    let early = Log::approved().plant(CHANGE, who(9), reviewed());
+    assert_eq!(codes(&early.events), ["audit.out_of_order"]);
 }
 
 #[test]
@@ -533,7 +582,7 @@ fn a_rollback_that_does_not_name_the_change() {
     let unnamed = Log::complete()
         .change(BACK, AUTHOR, C::Draft { draft: draft(None), rollback_of: None })
         .submitted(BACK, Environment::Dev, 2)
-        .change(BACK, AUTHOR, C::StartExecution { run: BACK_RUN });
+        .change(BACK, AUTHOR, C::StartExecution { run: BACK_RUN, frozen: Vec::new() });
     let event = E::RollbackStarted { rollback: BACK, run: BACK_RUN };
     let unnamed = unnamed.plant(CHANGE, Actor::SYSTEM, event);
     assert_eq!(codes(&unnamed.events), ["audit.rollback_unnamed"]);
