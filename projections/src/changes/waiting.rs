@@ -160,7 +160,7 @@ fn down(at: Timestamp) -> String {
 }
 
 /// To the minute, never earlier than it is.
-fn up(at: Timestamp) -> String {
+pub fn up(at: Timestamp) -> String {
     minute(-(-at.as_micros()).div_euclid(MINUTE))
 }
 

@@ -92,7 +92,7 @@ fn wish() -> impl Strategy<Value = Wish> {
     prop_oneof![
         3 => draft().prop_map(|draft| Wish::Draft { draft }),
         1 => draft().prop_map(|draft| Wish::Edit { draft }),
-        3 => (0..3, unlikely(), unlikely())
+        4 => (0..3, prop::bool::weighted(0.4), unlikely())
             .prop_map(|(found, failed, stale)| Wish::Plan { found: json!(found), ready: !failed, stale }),
         3 => Just(Wish::Submit),
         6 => unlikely().prop_map(|stale| Wish::Approve { stale }),
@@ -101,7 +101,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => Just(Wish::Cancel),
         1 => Just(Wish::Expire),
         3 => run().prop_map(|run| Wish::Execute { run }),
-        2 => id().prop_map(|id| Wish::Override { freeze: FreezeId(id) }),
+        1 => id().prop_map(|id| Wish::Override { freeze: FreezeId(id) }),
         1 => Just(Wish::Review),
         3 => one().prop_map(|run| Wish::RecordOutcome { run }),
         1 => run().prop_map(|run| Wish::StartRollback { run }),
@@ -167,7 +167,7 @@ pub fn wishes() -> impl Strategy<Value = Vec<Wished>> {
         prop_oneof![Just(Complete), prop::sample::select(bad)]
     };
     let wish = prop_oneof![1 => Just(None), 1 => wish().prop_map(Some)];
-    let about = (level, environment, outcome, any::<bool>(), prop::bool::weighted(0.05));
+    let about = (level, environment, outcome, any::<bool>(), prop::bool::weighted(0.03));
     let wished = (wish, somebody(), presumes, pause, about).prop_map(
         |(wish, by, presumes, pause, (level, environment, outcome, rollback, frozen))| Wished {
             wish,
