@@ -4,7 +4,7 @@
 //! `NEXPLANE_RACE_ROUNDS` says how often (24 when absent).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexplane_core::asset::event::AssetEvent;
 use nexplane_core::audit::Auditor;
@@ -23,7 +23,7 @@ use crate::harness::{Client, Server, Shop, id, text};
 /// must not get in the way of the others.
 const LANES: usize = 4;
 /// Targets of a change: steps of its run.
-const TARGETS: usize = 2;
+const TARGETS: usize = 3;
 
 fn rounds() -> usize {
     let asked = std::env::var("NEXPLANE_RACE_ROUNDS").ok();
@@ -43,7 +43,7 @@ async fn of_a_freeze_and_an_execution_and_every_intent_one_comes_first() {
     let shop = Shop::connect(&server, "dev").await;
     let operator = server.operator().await;
     let approvers = [server.approver().await, server.person("amos", &["approver"]).await];
-    let names: Vec<_> = (0..LANES * TARGETS).map(|no| format!("app{no}")).collect();
+    let names: Vec<_> = (0..LANES * TARGETS).map(|no| format!("app{no:02}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let roles = shop.roles(&server, &names).await;
     let per_lane = rounds().div_ceil(LANES);
@@ -64,10 +64,11 @@ async fn of_a_freeze_and_an_execution_and_every_intent_one_comes_first() {
         operator.patch(&path, json!({ "tags": [lane.tag] })).await.is(200);
         lanes.push(async move {
             let mut count = Count::default();
+            let mut longest = Duration::from_secs(1);
             for round in 0..per_lane {
-                // From together to well into the run.
-                let wait = Duration::from_millis((round * 37 % 400) as u64);
-                lane.round(wait, &mut count).await;
+                // From together with the request to after the end of the run, however busy the machine.
+                let wait = longest.mul_f64((round as f64 * 0.37).fract() * 1.2);
+                longest = longest.max(lane.round(wait, &mut count).await);
             }
             count
         });
@@ -109,8 +110,9 @@ struct Lane {
 }
 
 impl Lane {
-    /// One change, and one freeze that is declared a while after its execution is asked for.
-    async fn round(&self, wait: Duration, count: &mut Count) {
+    /// One change, and one freeze that is declared a while after its execution is asked for. How long
+    /// the change took.
+    async fn round(&self, wait: Duration, count: &mut Count) -> Duration {
         let request = json!({
             "title": "Rotate the passwords",
             "reason": "They are old.",
@@ -139,21 +141,27 @@ impl Lane {
             });
             id(&self.admin.post("/freeze-windows", body).await.is(201))
         };
-        let (executed, freeze) = tokio::join!(self.operator.act(&change, "execute"), freeze);
-        match executed.status {
-            200 => {
-                let ended = self.operator.settled(&change).await;
-                match ended["state"].as_str().unwrap() {
-                    "complete" => count.complete += 1,
-                    "failed" => {
-                        assert!(text(&ended["closing_reason"]).contains("closing"), "{ended:#}");
-                        count.stopped += 1;
-                    }
-                    other => panic!("{other}: {ended:#}"),
+        let begun = Instant::now();
+        let execute = async {
+            let executed = self.operator.act(&change, "execute").await;
+            let ended = match executed.status {
+                200 => Some(self.operator.settled(&change).await),
+                _ => None,
+            };
+            (executed, ended, begun.elapsed())
+        };
+        let ((executed, ended, took), freeze) = tokio::join!(execute, freeze);
+        match ended {
+            Some(ended) => match ended["state"].as_str().unwrap() {
+                "complete" => count.complete += 1,
+                "failed" => {
+                    assert!(text(&ended["closing_reason"]).contains("closing"), "{ended:#}");
+                    count.stopped += 1;
                 }
-            }
+                other => panic!("{other}: {ended:#}"),
+            },
             // Never a conflict: that the calendar moved is not the caller's to know.
-            _ => {
+            None => {
                 executed.refused(423, "change.frozen");
                 count.refused += 1;
                 let path = format!("/change-requests/{change}/cancel");
@@ -163,6 +171,7 @@ impl Lane {
         let path = format!("/freeze-windows/{freeze}/end");
         let reason: Value = json!({ "reason": "over" });
         self.admin.post(&path, reason).await.is(200);
+        took
     }
 }
 
