@@ -156,11 +156,11 @@ where
 {
     async fn prepare(&self, state: &ChangeState) -> Result<Prepared<ChangeCommand>, LoadError> {
         let Some(about) = About::of(state) else {
-            let (command, at) = ((self.command)(Vec::new()), stream::now());
-            return Ok(Prepared { command, at, guards: Vec::new() });
+            let command = (self.command)(Vec::new());
+            return Ok(Prepared { command, at: None, guards: Vec::new() });
         };
         let Looked { at, frozen, guards } = look(self.log, &about).await?;
-        Ok(Prepared { command: (self.command)(frozen), at, guards })
+        Ok(Prepared { command: (self.command)(frozen), at: Some(at), guards })
     }
 
     fn is_decided_again(&self, _moved: StreamId) -> bool {

@@ -139,8 +139,8 @@ pub enum LoadError {
 #[derive(Clone, Debug)]
 pub struct Prepared<C> {
     pub command: C,
-    /// The moment that it is asked at.
-    pub at: Timestamp,
+    /// The moment that it is asked at, when that is not the request's.
+    pub at: Option<Timestamp>,
     /// While these hold, it is the same command.
     pub guards: Vec<Guard>,
 }
@@ -227,7 +227,7 @@ pub async fn execute<D: Decider>(
 where
     D::Command: Clone + Sync,
 {
-    let prepared = Prepared { command, at: request.at, guards: Vec::new() };
+    let prepared = Prepared { command, at: None, guards: Vec::new() };
     execute_prepared(log, stream, request, &Plain(prepared)).await
 }
 
@@ -253,12 +253,11 @@ pub async fn execute_prepared<D: Decider>(
                 Err(StreamError::Stale { expected, actual: version })
             }
             Some(_) | None => {
-                let command;
-                Prepared { command, at: asked_at, guards } =
-                    prepare.prepare(&state).await.map_err(unreadable)?;
-                let by = request.by.clone();
-                D::decide(&state, Asked { by, at: asked_at, command })
-                    .map_err(StreamError::Rejected)
+                let prepared = prepare.prepare(&state).await.map_err(unreadable)?;
+                guards = prepared.guards;
+                asked_at = prepared.at.unwrap_or(asked_at);
+                let (by, at, command) = (request.by.clone(), asked_at, prepared.command);
+                D::decide(&state, Asked { by, at, command }).map_err(StreamError::Rejected)
             }
         };
         let events = match decided {

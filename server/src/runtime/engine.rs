@@ -288,7 +288,7 @@ struct Order(RunCommand);
 
 impl Prepare<Run> for Order {
     async fn prepare(&self, _: &RunState) -> Result<Prepared<RunCommand>, LoadError> {
-        Ok(Prepared { command: self.0.clone(), at: stream::now(), guards: Vec::new() })
+        Ok(Prepared { command: self.0.clone(), at: None, guards: Vec::new() })
     }
 
     fn is_decided_again(&self, _: StreamId) -> bool {
@@ -308,7 +308,7 @@ where
     async fn prepare(&self, _: &RunState) -> Result<Prepared<RunCommand>, LoadError> {
         let Looked { at, frozen, mut guards } = self.hold.look().await?;
         guards.push(self.hold.change_guard());
-        Ok(Prepared { command: (self.command)(frozen), at, guards })
+        Ok(Prepared { command: (self.command)(frozen), at: Some(at), guards })
     }
 
     /// The change is what was approved, or the run is left alone.
