@@ -3,10 +3,12 @@
 //! Field names are a contract with clients. Requests refuse unknown fields; answers may gain fields.
 
 mod change;
+mod freeze;
 mod inventory;
 mod problem;
 
 pub use change::*;
+pub use freeze::*;
 pub use inventory::*;
 pub use problem::*;
 

@@ -69,7 +69,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 64] = [
+pub const KINDS: [&str; 65] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -90,6 +90,7 @@ pub const KINDS: [&str; 64] = [
     "change.outcome_unknown",
     "change.planned",
     "change.rejected",
+    "change.reviewed",
     "change.rollback_blocked",
     "change.rollback_partial",
     "change.rollback_started",

@@ -51,8 +51,10 @@ ids! {
     HostId;
     /// One person.
     PersonId;
-    /// One freeze.
+    /// The calendar of an installation; there is one.
     CalendarId;
+    /// One freeze, an entry of the calendar.
+    FreezeId;
     /// One entry of the encrypted secret table; written `secret:<uuid>` in text.
     SecretId;
     /// One order to an agent.

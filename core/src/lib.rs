@@ -18,6 +18,7 @@
 //! | [`event`] | every event of every aggregate, as one type |
 //! | `change`, `run`, `connection`, `asset`, `host`, `person`, `calendar` | the aggregates |
 //! | `policy`, `risk` | who must approve, and how dangerous it is |
+//! | `freeze` | what a freeze and a change have to know of each other |
 //! | `audit` | whether a log says only what can have happened |
 //! | `process` | what follows from an event in another stream |
 
@@ -34,6 +35,8 @@ pub mod catalog;
 pub mod change;
 pub mod connection;
 pub mod event;
+#[cfg(feature = "decide")]
+pub mod freeze;
 pub mod host;
 pub mod id;
 pub mod job;

@@ -191,6 +191,7 @@ fn fold(
         }
         E::Drafted { .. }
         | E::FreezeOverridden { .. }
+        | E::Reviewed { .. }
         | E::ExecutionStarted { .. }
         | E::Completed { .. }
         | E::Failed { .. }

@@ -29,7 +29,7 @@ pub use query::{
     ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, inbox,
     later_applied, list, runs,
 };
-pub use waiting::waiting_for;
+pub use waiting::{up as minute, waiting_for};
 
 const CHANGES: Table = Table {
     name: "rm_changes",

@@ -153,6 +153,7 @@ fn change(row: &mut Row, event: &ChangeEvent) {
         | E::Cancelled { .. }
         | E::Expired {}
         | E::FreezeOverridden { .. }
+        | E::Reviewed { .. }
         | E::ExecutionStarted { .. }
         | E::RollbackStarted { .. }
         | E::RollbackPartial { .. }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use nexplane_core::time::Timestamp;
 use nexplane_projections::Projections;
 use nexplane_store::log::Log;
 use nexplane_store::log::seal::{SealError, Seals};
@@ -57,6 +58,11 @@ impl std::ops::Deref for App {
 impl App {
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// The moment that is shown, when it is not the present.
+    pub fn moment(&self) -> Option<Timestamp> {
+        self.guest.as_ref().map(Guest::moment)
     }
 }
 

@@ -11,6 +11,7 @@ use nexplane_connectors::sdk::{ConnectorError, ErrorKind};
 use nexplane_core::aggregate::Reject;
 use nexplane_core::api::{FieldError, Problem};
 use nexplane_core::change::ChangeRejection;
+use nexplane_core::id::{ChangeId, FreezeId};
 use nexplane_store::log::AppendError;
 use uuid::Uuid;
 
@@ -23,9 +24,16 @@ pub struct ApiError {
     code: &'static str,
     detail: String,
     errors: Vec<FieldError>,
-    blocking: Vec<Uuid>,
+    blocking: Vec<Blocking>,
     retry_after_s: Option<u32>,
     cause: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What stands in the way.
+#[derive(Clone, Copy, Debug)]
+enum Blocking {
+    Change(ChangeId),
+    Freeze(FreezeId),
 }
 
 pub type ApiResult<T> = Result<T, ApiError>;
@@ -148,7 +156,9 @@ impl ApiError {
 /// The status of a domain rejection, by its code.
 fn status_of(code: &str) -> StatusCode {
     match code {
-        "access.denied" | "change.own_approval" => StatusCode::FORBIDDEN,
+        "access.denied" | "change.own_approval" | "change.own_override" | "change.own_review" => {
+            StatusCode::FORBIDDEN
+        }
         "not_found" => StatusCode::NOT_FOUND,
         "validation.failed" | "change.plan_not_ready" | "change.one_way" => {
             StatusCode::UNPROCESSABLE_ENTITY
@@ -169,7 +179,11 @@ impl From<ChangeRejection> for ApiError {
         let mut problem = rejected(&rejection);
         match rejection {
             ChangeRejection::OutOfOrderRollback { blocking } => {
-                problem.blocking = blocking.into_iter().map(|change| change.0).collect();
+                problem.blocking = blocking.into_iter().map(Blocking::Change).collect();
+            }
+            ChangeRejection::Frozen { frozen } => {
+                let freezes = frozen.into_iter().map(|frozen| Blocking::Freeze(frozen.freeze));
+                problem.blocking = freezes.collect();
             }
             ChangeRejection::Invalid { field, problem: reason } => {
                 problem.errors = vec![FieldError::new(format!("/{field}"), reason)];
@@ -188,6 +202,10 @@ impl From<ChangeRejection> for ApiError {
             | ChangeRejection::ApprovalExpired { .. }
             | ChangeRejection::TooEarly { .. }
             | ChangeRejection::WindowOver { .. }
+            | ChangeRejection::NotCovered
+            | ChangeRejection::OwnOverride
+            | ChangeRejection::NoReviewDue
+            | ChangeRejection::OwnReview
             | ChangeRejection::OneWay { .. }
             | ChangeRejection::NoSuchSecret
             | ChangeRejection::AlreadyRevealed => {}
@@ -240,6 +258,7 @@ macro_rules! plain_rejections {
 
 plain_rejections!(
     nexplane_core::asset::AssetRejection,
+    nexplane_core::calendar::CalendarRejection,
     nexplane_core::connection::ConnectionRejection,
     nexplane_core::host::HostRejection,
     nexplane_core::person::PersonRejection,
@@ -328,6 +347,13 @@ impl IntoResponse for ApiError {
                 tracing::info!(%trace_id, code = self.code, cause = %chain, "request refused");
             }
         }
+        let (mut blocking, mut freezes) = (Vec::new(), Vec::new());
+        for what in self.blocking {
+            match what {
+                Blocking::Change(change) => blocking.push(change.0),
+                Blocking::Freeze(freeze) => freezes.push(freeze.0),
+            }
+        }
         let problem = Problem {
             kind: "about:blank".to_owned(),
             title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
@@ -338,7 +364,8 @@ impl IntoResponse for ApiError {
             instance: String::new(),
             trace_id,
             errors: self.errors,
-            blocking: self.blocking,
+            blocking,
+            freezes,
         };
         let mut response = (self.status, axum::Json(&problem)).into_response();
         let headers = response.headers_mut();

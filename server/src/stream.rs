@@ -135,6 +135,44 @@ pub enum LoadError {
     Event(#[from] UnreadableEvent),
 }
 
+/// A command together with what it was decided on in other streams.
+#[derive(Clone, Debug)]
+pub struct Prepared<C> {
+    pub command: C,
+    /// The moment that it is asked at, when that is not the request's.
+    pub at: Option<Timestamp>,
+    /// While these hold, it is the same command.
+    pub guards: Vec<Guard>,
+}
+
+/// Makes a command of what its own stream is, and of what other streams say.
+pub trait Prepare<D: Decider>: Sync {
+    /// Asked for every attempt anew.
+    fn prepare(
+        &self,
+        state: &D::State,
+    ) -> impl Future<Output = Result<Prepared<D::Command>, LoadError>> + Send;
+
+    /// Whether to prepare and decide again when this guarded stream has moved.
+    fn is_decided_again(&self, moved: StreamId) -> bool;
+}
+
+/// A command that depends on nothing else.
+struct Plain<C>(Prepared<C>);
+
+impl<D: Decider> Prepare<D> for Plain<D::Command>
+where
+    D::Command: Clone + Sync,
+{
+    async fn prepare(&self, _: &D::State) -> Result<Prepared<D::Command>, LoadError> {
+        Ok(self.0.clone())
+    }
+
+    fn is_decided_again(&self, _: StreamId) -> bool {
+        false
+    }
+}
+
 pub type Outcome<D> = Result<Done<D>, StreamError<<D as Decider>::Rejection>>;
 
 /// Reads stored events as events.
@@ -187,22 +225,20 @@ pub async fn execute<D: Decider>(
     command: D::Command,
 ) -> Outcome<D>
 where
-    D::Command: Clone,
+    D::Command: Clone + Sync,
 {
-    execute_guarded::<D>(log, stream, request, command, Vec::new()).await
+    let prepared = Prepared { command, at: None, guards: Vec::new() };
+    execute_prepared(log, stream, request, &Plain(prepared)).await
 }
 
-/// The same, only while other streams are at the versions that the caller saw.
-pub async fn execute_guarded<D: Decider>(
+/// The same with a command that depends on other streams: appended only while they are as they were
+/// when it was decided, and decided again when they are not.
+pub async fn execute_prepared<D: Decider>(
     log: &Log,
     stream: StreamId,
     request: &Request,
-    command: D::Command,
-    guards: Vec<Guard>,
-) -> Outcome<D>
-where
-    D::Command: Clone,
-{
+    prepare: &impl Prepare<D>,
+) -> Outcome<D> {
     let _turn = turn(stream).await;
     let unreadable = |source| StreamError::Read { stream, source };
     let mut loaded = load::<D>(log, stream).await.map_err(unreadable)?;
@@ -210,12 +246,17 @@ where
     loop {
         attempt += 1;
         let Loaded { state, version } = loaded;
+        let mut asked_at = request.at;
+        let mut guards = Vec::new();
         let decided = match request.if_match {
             Some(expected) if expected != version => {
                 Err(StreamError::Stale { expected, actual: version })
             }
             Some(_) | None => {
-                let (by, at, command) = (request.by.clone(), request.at, command.clone());
+                let prepared = prepare.prepare(&state).await.map_err(unreadable)?;
+                guards = prepared.guards;
+                asked_at = prepared.at.unwrap_or(asked_at);
+                let (by, at, command) = (request.by.clone(), asked_at, prepared.command);
                 D::decide(&state, Asked { by, at, command }).map_err(StreamError::Rejected)
             }
         };
@@ -236,10 +277,10 @@ where
             request_hash: request.hash,
             stream,
             expected_version: version,
-            guards: guards.clone(),
+            guards,
             events: events.iter().map(|event| new_event(event.clone().into())).collect(),
             actor: request.by.actor,
-            at: request.at,
+            at: asked_at,
             correlation: request.correlation,
             causation: request.causation,
         };
@@ -254,13 +295,20 @@ where
             Ok(appended) => {
                 let version = version + events.len() as u64;
                 let state = events.iter().fold(state, |state, event| {
-                    D::evolve(state, event, request.by.actor, request.at)
+                    D::evolve(state, event, request.by.actor, asked_at)
                 });
                 let position = Some(appended.last_position);
                 return Ok(Done { state, version, position, events });
             }
             Err(AppendError::Conflict { .. })
                 if attempt < ATTEMPTS && request.if_match.is_none() =>
+            {
+                tokio::time::sleep(Duration::from_millis(u64::from(attempt))).await;
+                let now = catch_up::<D>(log, stream, Loaded { state, version }).await;
+                loaded = now.map_err(unreadable)?;
+            }
+            Err(AppendError::GuardFailed { stream: moved, .. })
+                if attempt < ATTEMPTS && prepare.is_decided_again(moved) =>
             {
                 tokio::time::sleep(Duration::from_millis(u64::from(attempt))).await;
                 let now = catch_up::<D>(log, stream, Loaded { state, version }).await;

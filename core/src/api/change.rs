@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::catalog::{EffectClass, Reversibility};
-use crate::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId, SecretId};
+use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, SecretId};
 use crate::plan::{Check, DiffLine, Field, Step};
 use crate::risk::Risk;
 use crate::time::Timestamp;
@@ -139,6 +139,15 @@ pub struct ChangeView {
     pub rolled_back_by: Option<ChangeId>,
     #[serde(default)]
     pub secrets: Vec<SecretView>,
+    /// Freezes that responders let it pass.
+    #[serde(default)]
+    pub overrides: Vec<OverrideView>,
+    /// A freeze was overridden, and nobody who had no part in it has looked at that yet.
+    #[serde(default)]
+    pub review_required: bool,
+    /// Of the overrides, after it had ended.
+    #[serde(default)]
+    pub review: Option<ReviewView>,
     /// Stream version: the `ETag`.
     pub version: u64,
     /// Position of the last event that is in this row.
@@ -157,7 +166,8 @@ pub struct ChangeView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Allowed {
-    /// `plan`, `submit`, `approve`, `reject`, `withdraw`, `cancel`, `execute`, `rollback`, `edit`.
+    /// `plan`, `submit`, `approve`, `reject`, `withdraw`, `cancel`, `execute`, `rollback`, `edit`,
+    /// `override_freeze` while a freeze is in the way, `review` while one is due.
     pub action: String,
     pub ok: bool,
     /// Code and sentence of the refusal.
@@ -192,6 +202,27 @@ pub struct ApprovalView {
     /// A later plan made it void; kept for the history.
     #[serde(default)]
     pub superseded: bool,
+}
+
+/// A freeze that does not hold up the plan that was in review then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct OverrideView {
+    pub freeze: FreezeId,
+    pub by: PersonId,
+    pub at: Timestamp,
+    pub justification: String,
+    /// The review was reopened since; kept for the history.
+    #[serde(default)]
+    pub superseded: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ReviewView {
+    pub by: PersonId,
+    pub at: Timestamp,
+    pub comment: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

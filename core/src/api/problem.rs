@@ -23,6 +23,9 @@ pub struct Problem {
     /// Changes that stand in the way (`change.out_of_order_rollback`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocking: Vec<Uuid>,
+    /// Freezes that stand in the way (`change.frozen`), those that end last first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freezes: Vec<Uuid>,
 }
 
 /// What is wrong with one field of a request.

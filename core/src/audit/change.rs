@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Auditor, Rule, Seen, run};
+use super::outcome::Settled;
+use super::{Auditor, Rule, Seen};
 use crate::actor::ActorKind;
 use crate::change::event::{ChangeEvent, Draft, Quorum, Window};
-use crate::id::{AssetId, CalendarId, ChangeId, ConnectionId, PersonId, RunId, StreamId};
+use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, StreamId};
 use crate::plan::{Plan, PlanDigest, PlanHeader};
 use crate::policy;
 use crate::risk::{Environment, Risk, RiskLevel};
@@ -34,7 +35,8 @@ pub(super) struct Open {
     request: Request,
     /// Digest of the newest plan, as recorded.
     plan: Option<PlanDigest>,
-    overridden: BTreeSet<CalendarId>,
+    /// For the plan that is in review, or executes.
+    overridden: BTreeSet<FreezeId>,
     pub phase: Phase,
 }
 
@@ -102,22 +104,8 @@ pub(super) struct Approval {
 pub(super) struct Executing {
     pub run: RunId,
     pub digest: PlanDigest,
+    environment: Option<Environment>,
     pub approvers: BTreeSet<PersonId>,
-}
-
-/// After its execution.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settled {
-    pub run: Option<RunId>,
-    how: How,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
-    Known,
-    Unknown,
-    RollingBack { rollback: ChangeId, run: RunId },
-    RolledBack,
 }
 
 impl Auditor {
@@ -128,6 +116,7 @@ impl Auditor {
             Some(Track::Unknown) => Track::Unknown,
             Some(Track::Open(open)) => self.proceed(seen, open, event),
             Some(Track::Settled(settled)) => Track::Settled(self.settled(seen, settled, event)),
+            Some(Track::Closed) if matches!(event, ChangeEvent::Reviewed { .. }) => Track::Closed,
             Some(Track::Closed) => {
                 self.accuse(seen, Rule::AfterTheEnd, "The change was closed.");
                 Track::Closed
@@ -161,12 +150,12 @@ impl Auditor {
                 open.editors.extend(seen.by.person());
                 open.request = Request::of(draft);
                 open.plan = None;
-                open.phase = Phase::Draft;
+                open.reopen();
             }
             E::Planned { plan } if !is_executing => {
                 self.planned(seen, &open, plan);
                 open.plan = Some(plan.digest.clone());
-                open.phase = Phase::Draft;
+                open.reopen();
             }
             E::Submitted { digest, environment, risk, quorum }
                 if matches!(open.phase, Phase::Draft) =>
@@ -180,21 +169,17 @@ impl Auditor {
             E::Approved { digest, not_before, until } => {
                 self.approved(seen, &mut open, digest, *not_before, *until);
             }
-            E::Withdrawn {} if in_review => open.phase = Phase::Draft,
+            E::Withdrawn {} if in_review => open.reopen(),
             E::Rejected { .. } if in_review => return Track::Closed,
             E::Cancelled { .. } if !is_executing => return Track::Closed,
             E::Expired {} if has_run_out(&open.phase, seen.at) => return Track::Closed,
-            E::FreezeOverridden { freeze, justification: _ } if !is_executing => {
-                if seen.by.kind == ActorKind::User {
-                    open.overridden.insert(*freeze);
-                } else {
-                    self.accuse(seen, Rule::NotAPerson, "No person overrode the freeze.");
-                }
+            E::FreezeOverridden { freeze, justification: _ } if in_review => {
+                self.overridden(seen, &mut open, *freeze);
             }
             E::ExecutionStarted { run, digest } if !is_executing => {
-                let approvers = self.execution_started(seen, &open, digest);
-                let digest = digest.clone();
-                open.phase = Phase::Executing(Executing { run: *run, digest, approvers });
+                let (environment, approvers) = self.execution_started(seen, &open, digest);
+                let (run, digest) = (*run, digest.clone());
+                open.phase = Phase::Executing(Executing { run, digest, environment, approvers });
             }
             E::Completed { run, .. } if is_executing => {
                 return self.ended(seen, &open, *run, RunOutcome::Complete);
@@ -237,6 +222,7 @@ impl Auditor {
             | E::RolledBack { .. }
             | E::RollbackPartial { .. }
             | E::RollbackBlocked { .. }
+            | E::Reviewed { .. }
             | E::SecretRevealed { .. } => self.out_of_order(seen, &open.phase),
         }
         Track::Open(open)
@@ -381,13 +367,13 @@ impl Auditor {
         }
     }
 
-    /// Judges the start and says who approved it.
+    /// Judges the start and says for what environment it is, and who approved it.
     fn execution_started(
         &mut self,
         seen: Seen,
         open: &Open,
         digest: &PlanDigest,
-    ) -> BTreeSet<PersonId> {
+    ) -> (Option<Environment>, BTreeSet<PersonId>) {
         let submission = match &open.phase {
             Phase::Approved(approval) => {
                 if approval.digest != *digest {
@@ -419,15 +405,39 @@ impl Auditor {
             let sentence = format!("It started at {}, its window is {start} to {end}.", seen.at);
             self.accuse(seen, Rule::OutsideWindow, sentence);
         }
-        self.frozen(seen, open, submission.map(|submission| submission.environment));
+        let environment = submission.map(|submission| submission.environment);
+        self.frozen(seen, open, environment, "It started");
         let approvals = submission.map_or(&[][..], |submission| &submission.approvals);
-        approvals.iter().map(|given| given.by).collect()
+        (environment, approvals.iter().map(|given| given.by).collect())
     }
 
-    fn frozen(&mut self, seen: Seen, open: &Open, environment: Option<Environment>) {
+    fn overridden(&mut self, seen: Seen, open: &mut Open, freeze: FreezeId) {
+        if seen.by.kind != ActorKind::User {
+            return self.accuse(seen, Rule::NotAPerson, "No person overrode the freeze.");
+        }
+        if let Some(person) = seen.by.person().filter(|person| open.is_own(*person)) {
+            let sentence = format!("Person {person} wrote or edited the change.");
+            return self.accuse(seen, Rule::SelfOverride, sentence);
+        }
+        open.overridden.insert(freeze);
+    }
+
+    /// An intent of the run of an executing change.
+    pub(super) fn intended_of(&mut self, seen: Seen, id: ChangeId, step: u32) {
+        // Out of the map for a moment: the report is written while it is read.
+        let Some(track) = self.changes.remove(&id.0) else { return };
+        if let Track::Open(open) = &track
+            && let Phase::Executing(executing) = &open.phase
+        {
+            self.frozen(seen, open, executing.environment, &format!("Step {step} was intended"));
+        }
+        self.changes.insert(id.0, track);
+    }
+
+    fn frozen(&mut self, seen: Seen, open: &Open, environment: Option<Environment>, what: &str) {
         for freeze in self.freezes.covering(seen.at, environment, &open.request.targets) {
             if !open.overridden.contains(&freeze) {
-                let sentence = format!("It started at {}, inside the freeze {freeze}.", seen.at);
+                let sentence = format!("{what} at {}, inside the freeze {freeze}.", seen.at);
                 self.accuse(seen, Rule::Frozen, sentence);
             }
         }
@@ -438,126 +448,15 @@ impl Auditor {
             self.miss(seen.position, seen.stream, sentence.to_owned());
         }
     }
-
-    /// The end of an execution, held against that of its run.
-    fn ended(&mut self, seen: Seen, open: &Open, run: RunId, outcome: RunOutcome) -> Track {
-        let own = match &open.phase {
-            Phase::Executing(executing) => Some(executing.run),
-            Phase::Draft | Phase::Submitted(_) | Phase::Approved(_) => None,
-        };
-        // A rollback that the change to be undone refuses fails without a run.
-        let refused = open.rollback_of.is_some()
-            && outcome == RunOutcome::Failed
-            && !self.runs.contains_key(&run.0);
-        if own == Some(run) {
-            if !refused {
-                self.agrees(seen, run, &[outcome], Rule::ChangeOutcome);
-            }
-        } else {
-            let sentence = format!("Run {run} is not the run of this change.");
-            self.accuse(seen, Rule::ChangeOutcome, sentence);
-        }
-        let how = match outcome {
-            RunOutcome::OutcomeUnknown => How::Unknown,
-            RunOutcome::Complete
-            | RunOutcome::Failed
-            | RunOutcome::RollbackPartial
-            | RunOutcome::RollbackBlocked => How::Known,
-        };
-        Track::Settled(Settled { run: own, how })
-    }
-
-    fn agrees(&mut self, seen: Seen, run: RunId, outcomes: &[RunOutcome], rule: Rule) {
-        let ended = match self.runs.get(&run.0) {
-            Some(run::Track::Unknown) => return,
-            Some(run::Track::Finished(outcome)) if outcomes.contains(outcome) => return,
-            Some(run::Track::Finished(outcome)) => outcome.as_str(),
-            Some(run::Track::Open(_)) => "not over",
-            None => "not begun",
-        };
-        self.accuse(seen, rule, format!("Its run {run} says: {ended}."));
-    }
-
-    fn settled(&mut self, seen: Seen, mut settled: Settled, event: &ChangeEvent) -> Settled {
-        use ChangeEvent as E;
-        use RunOutcome as O;
-        let (how, rollback, run, outcomes): (How, ChangeId, RunId, &[O]) = match event {
-            E::RollbackStarted { rollback, run } => {
-                self.rollback_started(seen, settled.how, *rollback, *run);
-                settled.how = How::RollingBack { rollback: *rollback, run: *run };
-                return settled;
-            }
-            E::SecretRevealed { .. } => return settled,
-            E::RolledBack { rollback, run } => (How::RolledBack, *rollback, *run, &[O::Complete]),
-            E::RollbackPartial { rollback, run, .. } => {
-                let outcomes = &[O::Failed, O::OutcomeUnknown, O::RollbackPartial];
-                (How::Known, *rollback, *run, outcomes)
-            }
-            E::RollbackBlocked { rollback, run, .. } => {
-                (How::Known, *rollback, *run, &[O::RollbackBlocked])
-            }
-            E::Drafted { .. }
-            | E::Edited { .. }
-            | E::Planned { .. }
-            | E::Submitted { .. }
-            | E::ApprovalGiven { .. }
-            | E::Approved { .. }
-            | E::Rejected { .. }
-            | E::Withdrawn {}
-            | E::Cancelled { .. }
-            | E::Expired {}
-            | E::FreezeOverridden { .. }
-            | E::ExecutionStarted { .. }
-            | E::Completed { .. }
-            | E::Failed { .. }
-            | E::OutcomeUnknown { .. } => {
-                self.accuse(seen, Rule::AfterTheEnd, "The change had been executed.");
-                return settled;
-            }
-        };
-        if settled.how == (How::RollingBack { rollback, run }) {
-            self.agrees(seen, run, outcomes, Rule::RollbackOutcome);
-        } else {
-            let sentence = format!("Change {rollback} was not rolling this one back by run {run}.");
-            self.accuse(seen, Rule::RollbackOutcome, sentence);
-        }
-        settled.how = how;
-        settled
-    }
-
-    fn rollback_started(&mut self, seen: Seen, how: How, rollback: ChangeId, run: RunId) {
-        match how {
-            How::Known => {}
-            How::Unknown => self.accuse(
-                seen,
-                Rule::RollbackOfUnknown,
-                "What became of the change is unknown, and a rollback of it starts.",
-            ),
-            How::RollingBack { .. } => {
-                self.accuse(seen, Rule::OutOfOrder, "A rollback was under way already.");
-            }
-            How::RolledBack => {
-                self.accuse(seen, Rule::OutOfOrder, "The change was rolled back already.");
-            }
-        }
-        let named = match self.changes.get(&rollback.0) {
-            Some(Track::Unknown) => true,
-            None => self.is_partial(),
-            Some(Track::Open(open)) => {
-                open.rollback_of == Some(ChangeId(seen.stream.id))
-                    && matches!(&open.phase, Phase::Executing(executing) if executing.run == run)
-            }
-            Some(Track::Settled(_) | Track::Closed) => false,
-        };
-        if !named {
-            let sentence =
-                format!("Change {rollback} is not a rollback of this one that runs {run}.");
-            self.accuse(seen, Rule::RollbackUnnamed, sentence);
-        }
-    }
 }
 
 impl Open {
+    /// Back to draft: what was let pass was the plan that was in review.
+    fn reopen(&mut self) {
+        self.overridden.clear();
+        self.phase = Phase::Draft;
+    }
+
     fn is_own(&self, person: PersonId) -> bool {
         self.author == person || self.editors.contains(&person)
     }

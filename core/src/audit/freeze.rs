@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use super::{CLOCK_SKEW_S, Seen};
 use crate::asset::event::AssetEvent;
 use crate::calendar::event::{CalendarEvent, Scope};
-use crate::id::{AssetId, CalendarId};
+use crate::id::{AssetId, FreezeId};
 use crate::risk::Environment;
 use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
 pub(super) struct Freezes {
-    declared: BTreeMap<CalendarId, Declared>,
+    declared: BTreeMap<FreezeId, Declared>,
     /// Of assets that have any.
     tags: BTreeMap<AssetId, Vec<String>>,
     /// Whether the report says that earlier freezes are not known.
@@ -27,17 +27,16 @@ struct Declared {
 
 impl Freezes {
     pub fn calendar(&mut self, seen: Seen, event: &CalendarEvent) {
-        let id = CalendarId(seen.stream.id);
         match event {
-            CalendarEvent::FreezeDeclared { scope, start, end, reason: _ } => {
+            CalendarEvent::FreezeDeclared { freeze, scope, start, end, reason: _ } => {
                 let over = seen.at.plus_seconds(-CLOCK_SKEW_S);
                 self.declared.retain(|_, declared| declared.end > over);
                 let declared = Declared { scope: scope.clone(), start: *start, end: *end };
                 // A second declaration of one freeze changes nothing: not to narrow it either.
-                self.declared.entry(id).or_insert(declared);
+                self.declared.entry(*freeze).or_insert(declared);
             }
-            CalendarEvent::FreezeEnded { reason: _ } => {
-                self.declared.remove(&id);
+            CalendarEvent::FreezeEnded { freeze, reason: _ } => {
+                self.declared.remove(freeze);
             }
         }
     }
@@ -64,7 +63,7 @@ impl Freezes {
         at: Timestamp,
         environment: Option<Environment>,
         targets: &[AssetId],
-    ) -> Vec<CalendarId> {
+    ) -> Vec<FreezeId> {
         let is_tagged = |tag: &String| {
             targets.iter().any(|target| self.tags.get(target).is_some_and(|t| t.contains(tag)))
         };

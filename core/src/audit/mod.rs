@@ -12,10 +12,12 @@
 //!
 //! Deliberately absent: leaf hashes, checkpoints and consistency proofs; what people were allowed to
 //! do at the time (roles change beside the streams that they act on, so a role is no proof either
-//! way); whether approvals were given inside a freeze; whether a risk was scored rightly.
+//! way); whether approvals were given inside a freeze; whether overrides were reviewed, and by whom;
+//! whether a risk was scored rightly.
 
 mod change;
 mod freeze;
+mod outcome;
 mod rule;
 mod run;
 #[cfg(test)]

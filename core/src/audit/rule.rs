@@ -46,7 +46,7 @@ rules! {
     ForeignType "audit.foreign_type"
         "The type of an event belongs to the category of its stream.";
     Frozen "audit.frozen"
-        "No execution starts inside a freeze that covers it, unless the change's own stream overrides that freeze first.";
+        "No execution starts and no step is intended inside a freeze that covers it, unless the change's own stream overrides that freeze first, for the same plan.";
     IntentOutOfOrder "audit.intent_out_of_order"
         "Steps are intended in the order of the plan, each after the one before it is verified, and again only when the last attempt is known to have had no effect.";
     IntentUnclaimed "audit.intent_unclaimed"
@@ -85,6 +85,8 @@ rules! {
         "A run belongs to a change that is executing it, and carries the approvals of that change.";
     SelfApproval "audit.self_approval"
         "Author and editors of a change never approve it.";
+    SelfOverride "audit.self_override"
+        "Author and editors of a change never override a freeze for it.";
     StepOutOfOrder "audit.step_out_of_order"
         "What is said of a step can follow what was said of it before.";
     TimeReversed "audit.time_reversed"

@@ -204,6 +204,7 @@ impl Auditor {
 
     fn intended(&mut self, seen: Seen, open: &mut Open, no: u32, epoch: u32, attempt: u32) {
         self.still_executing(seen, open.change);
+        self.intended_of(seen, open.change, no);
         if epoch == 0 || epoch != open.epoch {
             let sentence = format!("Epoch {epoch} intends step {no}; the claim is {}.", open.epoch);
             self.accuse(seen, Rule::IntentUnclaimed, sentence);
@@ -299,12 +300,12 @@ fn end(open: &Open) -> Option<RunOutcome> {
     }
     let partly = if open.back && done > 0 { Some(RunOutcome::RollbackPartial) } else { None };
     open.steps.iter().find_map(|step| match step.now {
-        Now::Planned
-        | Now::Intended { .. }
-        | Now::Succeeded
-        | Now::Applied
-        | Now::NotApplied
-        | Now::Verified => None,
+        Now::Planned | Now::Intended { .. } | Now::Succeeded | Now::Applied | Now::Verified => None,
+        // What protects itself is tried again; anything else is not.
+        Now::NotApplied if step.class == EffectClass::Unprotected => {
+            Some(partly.unwrap_or(RunOutcome::Failed))
+        }
+        Now::NotApplied => None,
         Now::Unknown | Now::Conflict => Some(RunOutcome::OutcomeUnknown),
         Now::Failed => Some(partly.unwrap_or(RunOutcome::Failed)),
         Now::Unverified if open.back => Some(RunOutcome::RollbackPartial),

@@ -1,11 +1,13 @@
-//! What can be asked of a freeze. All of it is an admin's, signed in.
+//! What can be asked of the calendar. All of it is an admin's, signed in.
 
 use crate::calendar::event::Scope;
+use crate::id::FreezeId;
 use crate::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CalendarCommand {
     DeclareFreeze {
+        freeze: FreezeId,
         /// A tag has 1–40 characters, like the tags of assets.
         scope: Scope,
         /// May have passed: then it begins when it is declared.
@@ -17,6 +19,7 @@ pub enum CalendarCommand {
     },
     /// Early. Nothing happens when it was ended already.
     EndFreeze {
+        freeze: FreezeId,
         /// 1–500 characters.
         reason: String,
     },

@@ -8,7 +8,7 @@ use crate::calendar::evolve::evolve;
 use crate::calendar::rejection::CalendarRejection as No;
 use crate::calendar::state::{CalendarState, Freeze};
 use crate::event::Event;
-use crate::id::Category;
+use crate::id::{Category, FreezeId};
 use crate::time::Timestamp;
 
 /// The longest freeze, in seconds: a year. What is longer is a typing error or a policy.
@@ -38,10 +38,10 @@ impl Decider for Calendar {
         let Asked { by, at, command } = asked;
         permitted(&by)?;
         match command {
-            CalendarCommand::DeclareFreeze { scope, start, end, reason } => {
-                declare(state, at, Freeze { scope, start, end, reason })
+            CalendarCommand::DeclareFreeze { freeze, scope, start, end, reason } => {
+                declare(state, at, freeze, Freeze { scope, start, end, reason, ended: None })
             }
-            CalendarCommand::EndFreeze { reason } => end(state, at, &reason),
+            CalendarCommand::EndFreeze { freeze, reason } => end(state, at, freeze, &reason),
         }
     }
 
@@ -73,12 +73,16 @@ fn permitted(by: &Principal) -> Result<(), No> {
     Err(No::Denied { needed: ADMIN })
 }
 
-fn declare(state: &CalendarState, at: Timestamp, freeze: Freeze) -> Result<Vec<CalendarEvent>, No> {
-    match state {
-        CalendarState::Absent => {}
-        CalendarState::Declared(_) | CalendarState::Ended(_) => return Err(No::Exists),
+fn declare(
+    state: &CalendarState,
+    at: Timestamp,
+    id: FreezeId,
+    freeze: Freeze,
+) -> Result<Vec<CalendarEvent>, No> {
+    if state.freezes.contains_key(&id) {
+        return Err(No::Exists);
     }
-    let Freeze { scope, start, end, reason } = freeze;
+    let Freeze { scope, start, end, reason, ended: _ } = freeze;
     let invalid = |problem: &str| Err(No::Invalid { field: "end", problem: problem.to_owned() });
     if end <= start {
         return invalid("it has to end after it starts");
@@ -95,17 +99,24 @@ fn declare(state: &CalendarState, at: Timestamp, freeze: Freeze) -> Result<Vec<C
         Scope::Tag { tag } => Scope::Tag { tag: checked_text("scope", &tag, MAX_TAG)? },
     };
     let reason = checked_text("reason", &reason, MAX_REASON)?;
-    Ok(vec![CalendarEvent::FreezeDeclared { scope, start, end, reason }])
+    Ok(vec![CalendarEvent::FreezeDeclared { freeze: id, scope, start, end, reason }])
 }
 
-fn end(state: &CalendarState, at: Timestamp, reason: &str) -> Result<Vec<CalendarEvent>, No> {
+fn end(
+    state: &CalendarState,
+    at: Timestamp,
+    id: FreezeId,
+    reason: &str,
+) -> Result<Vec<CalendarEvent>, No> {
     let reason = checked_text("reason", reason, MAX_REASON)?;
-    match state {
-        CalendarState::Absent => Err(No::NotFound),
-        CalendarState::Declared(freeze) if freeze.end <= at => Err(No::Over { end: freeze.end }),
-        CalendarState::Declared(_) => Ok(vec![CalendarEvent::FreezeEnded { reason }]),
-        CalendarState::Ended(_) => Ok(Vec::new()),
+    let freeze = state.freezes.get(&id).ok_or(No::NotFound)?;
+    if freeze.ended.is_some() {
+        return Ok(Vec::new());
     }
+    if freeze.end <= at {
+        return Err(No::Over { end: freeze.end });
+    }
+    Ok(vec![CalendarEvent::FreezeEnded { freeze: id, reason }])
 }
 
 fn checked_text(field: &'static str, text: &str, limit: usize) -> Result<String, No> {

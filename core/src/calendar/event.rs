@@ -1,7 +1,8 @@
-//! What can happen to a freeze.
+//! What can happen in the calendar.
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::FreezeId;
 use crate::risk::Environment;
 use crate::time::Timestamp;
 
@@ -27,8 +28,14 @@ pub enum Scope {
 pub enum CalendarEvent {
     /// From `start`, but not before this event, and until just before `end`.
     #[serde(rename = "calendar.freeze_declared")]
-    FreezeDeclared { scope: Scope, start: Timestamp, end: Timestamp, reason: String },
+    FreezeDeclared {
+        freeze: FreezeId,
+        scope: Scope,
+        start: Timestamp,
+        end: Timestamp,
+        reason: String,
+    },
     /// Before its time was over.
     #[serde(rename = "calendar.freeze_ended")]
-    FreezeEnded { reason: String },
+    FreezeEnded { freeze: FreezeId, reason: String },
 }

@@ -4,21 +4,31 @@ use crate::calendar::event::CalendarEvent;
 use crate::calendar::state::{CalendarState, Ended, Freeze};
 use crate::time::Timestamp;
 
-/// Total. What no decision could have produced, such as a second `freeze_declared`, changes nothing.
-pub fn evolve(state: CalendarState, event: &CalendarEvent, at: Timestamp) -> CalendarState {
-    use CalendarEvent as E;
-    use CalendarState as S;
+/// How long a freeze that is over is remembered, in seconds: a day, so that servers whose clocks
+/// differ agree on it while it matters.
+const REMEMBERED_S: i64 = 86_400;
 
-    match (state, event) {
-        (S::Absent, E::FreezeDeclared { scope, start, end, reason }) => S::Declared(Freeze {
-            scope: scope.clone(),
-            start: *start,
-            end: *end,
-            reason: reason.clone(),
-        }),
-        (S::Declared(freeze), E::FreezeEnded { reason }) => {
-            S::Ended(Ended { freeze, at, reason: reason.clone() })
+/// Total. What no decision could have produced, such as a second declaration of one freeze, changes
+/// nothing.
+pub fn evolve(mut state: CalendarState, event: &CalendarEvent, at: Timestamp) -> CalendarState {
+    use CalendarEvent as E;
+
+    match event {
+        E::FreezeDeclared { freeze, scope, start, end, reason } => {
+            state.freezes.retain(|_, known| at < known.end.plus_seconds(REMEMBERED_S));
+            state.freezes.entry(*freeze).or_insert_with(|| Freeze {
+                scope: scope.clone(),
+                start: *start,
+                end: *end,
+                reason: reason.clone(),
+                ended: None,
+            });
         }
-        (state, E::FreezeDeclared { .. } | E::FreezeEnded { .. }) => state,
+        E::FreezeEnded { freeze, reason } => {
+            if let Some(known) = state.freezes.get_mut(freeze) {
+                known.ended.get_or_insert(Ended { at, reason: reason.clone() });
+            }
+        }
     }
+    state
 }

@@ -1,16 +1,20 @@
-//! A freeze: a time in which nothing may be approved or executed.
+//! The calendar: times in which nothing may be approved or executed.
 //!
 //! ```text
-//! absent ──declare──→ declared ──end──→ ended
+//! each freeze: absent ──declare──→ declared ──end──→ ended
 //! ```
+//!
+//! An installation has one calendar, in one stream with a fixed id, [`CALENDAR`]: whoever decides
+//! something that a freeze would forbid guards the version of that stream, so that of a freeze and an
+//! approval, an execution or an intent exactly one comes first.
 //!
 //! This stream guarantees: a freeze is declared once, by an admin, with a reason, for a bounded time
 //! that is not over yet; what it covers and how long never changes afterwards but for an early end;
 //! an end stays an end. That its time is over is not an event: it follows from the clock.
 //!
 //! Deliberately absent: maintenance windows (slots in which alone changes may run; they will be
-//! streams of this category of their own) and the override of a freeze for one change, which is an
-//! event of that change (`change.freeze_overridden`).
+//! events of this stream) and the override of a freeze for one change, which is an event of that
+//! change (`change.freeze_overridden`).
 
 #[cfg(feature = "decide")]
 mod command;
@@ -25,6 +29,14 @@ mod rejection;
 mod state;
 #[cfg(all(test, feature = "decide"))]
 mod tests;
+
+use uuid::Uuid;
+
+use crate::id::CalendarId;
+
+/// The calendar of this installation: version 5 of `calendar` in the nil namespace.
+pub const CALENDAR: CalendarId =
+    CalendarId(Uuid::from_u128(0x7f6a_1039_0c48_5600_9132_cbc9_ba07_5aca));
 
 #[cfg(feature = "decide")]
 pub use self::{

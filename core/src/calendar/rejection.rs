@@ -1,4 +1,4 @@
-//! Every "no" of a freeze.
+//! Every "no" of the calendar.
 
 use crate::aggregate::Reject;
 use crate::time::Timestamp;
@@ -7,13 +7,13 @@ use crate::time::Timestamp;
 pub enum CalendarRejection {
     #[error("This freeze was declared already. Declare another one under a new id.")]
     Exists,
-    #[error("There is no such freeze.")]
+    #[error("There is no such freeze, or it was over long ago.")]
     NotFound,
     #[error("This needs {needed}. Ask an admin for the role, or somebody who has it to do it.")]
     Denied { needed: &'static str },
     #[error("{field}: {problem}")]
     Invalid { field: &'static str, problem: String },
-    #[error("The freeze was over at {end} and holds nothing up; there is nothing left to end.")]
+    #[error("The freeze was over at {end} and holds nothing up any more.")]
     Over { end: Timestamp },
 }
 

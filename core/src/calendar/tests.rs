@@ -1,20 +1,32 @@
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use super::event::{CalendarEvent as E, Scope};
-use super::{Calendar, CalendarCommand as C, CalendarRejection as No, CalendarState, MAX_FREEZE_S};
+use super::{
+    CALENDAR, Calendar, CalendarCommand as C, CalendarRejection as No, CalendarState, MAX_FREEZE_S,
+};
 use crate::actor::{Actor, Role};
 use crate::aggregate::{Asked, Decider, Principal, Reject};
-use crate::id::{HostId, PersonId};
+use crate::freeze::Reach;
+use crate::id::{FreezeId, HostId, PersonId};
 use crate::risk::Environment;
 use crate::time::Timestamp;
+
+const FREEZE: FreezeId = FreezeId(Uuid::from_u128(30));
+const OTHER: FreezeId = FreezeId(Uuid::from_u128(31));
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(1_800_000_000_000_000).plus_seconds(second)
 }
 
 fn given(events: &[E]) -> CalendarState {
-    events.iter().fold(CalendarState::default(), |state, event| {
-        Calendar::evolve(state, event, admin().actor, at(0))
+    given_at(&events.iter().map(|event| (0, event.clone())).collect::<Vec<_>>())
+}
+
+fn given_at(events: &[(i64, E)]) -> CalendarState {
+    events.iter().fold(CalendarState::default(), |state, (second, event)| {
+        Calendar::evolve(state, event, admin().actor, at(*second))
     })
 }
 
@@ -31,32 +43,54 @@ fn admin() -> Principal {
 }
 
 fn declare_with(scope: Scope, start: i64, end: i64, reason: &str) -> C {
-    C::DeclareFreeze { scope, start: at(start), end: at(end), reason: reason.to_owned() }
+    let (start, end) = (at(start), at(end));
+    C::DeclareFreeze { freeze: FREEZE, scope, start, end, reason: reason.to_owned() }
 }
 
 fn declare() -> C {
     declare_with(Scope::All, 10, 100, "closing of the year")
 }
 
+fn declared_with(freeze: FreezeId, scope: Scope, start: i64, end: i64) -> E {
+    let reason = "closing of the year".to_owned();
+    E::FreezeDeclared { freeze, scope, start: at(start), end: at(end), reason }
+}
+
 fn declared() -> E {
-    E::FreezeDeclared {
-        scope: Scope::All,
-        start: at(10),
-        end: at(100),
-        reason: "closing of the year".to_owned(),
-    }
+    declared_with(FREEZE, Scope::All, 10, 100)
 }
 
 fn end(reason: &str) -> C {
-    C::EndFreeze { reason: reason.to_owned() }
+    C::EndFreeze { freeze: FREEZE, reason: reason.to_owned() }
 }
 
 fn ended() -> E {
-    E::FreezeEnded { reason: "done early".to_owned() }
+    E::FreezeEnded { freeze: FREEZE, reason: "done early".to_owned() }
+}
+
+fn tag(tag: &str) -> Scope {
+    Scope::Tag { tag: tag.to_owned() }
 }
 
 fn is_invalid(result: &Result<Vec<E>, No>, expected: &str) -> bool {
     matches!(result, Err(No::Invalid { field, .. }) if *field == expected)
+}
+
+/// A change in staging with a target tagged `billing`.
+fn reach() -> Reach {
+    Reach { environments: vec![Environment::Staging], tags: BTreeSet::from(["billing".to_owned()]) }
+}
+
+/// What is in the way of that change.
+fn in_the_way(events: &[E], second: i64, overridden: &[FreezeId]) -> Vec<FreezeId> {
+    let overridden = overridden.iter().copied().collect();
+    let frozen = given(events).in_the_way(at(second), &reach(), &overridden);
+    frozen.into_iter().map(|frozen| frozen.freeze).collect()
+}
+
+#[test]
+fn there_is_one_calendar() {
+    assert_eq!(CALENDAR.0, Uuid::new_v5(&Uuid::nil(), b"calendar"));
 }
 
 #[test]
@@ -65,6 +99,8 @@ fn an_admin_declares_a_freeze_once() {
     for events in [vec![declared()], vec![declared(), ended()]] {
         assert_eq!(when(&events, admin(), 0, declare()).unwrap_err().code(), "calendar.exists");
     }
+    let other = declared_with(OTHER, Scope::All, 10, 100);
+    assert_eq!(when(&[other], admin(), 0, declare()), Ok(vec![declared()]));
 }
 
 #[test]
@@ -72,6 +108,8 @@ fn an_admin_ends_it_early_and_only_once() {
     assert_eq!(when(&[declared()], admin(), 50, end(" done early ")), Ok(vec![ended()]));
     assert_eq!(when(&[declared(), ended()], admin(), 50, end("again")), Ok(Vec::new()));
     assert_eq!(when(&[], admin(), 0, end("done early")).unwrap_err().code(), "not_found");
+    let other = declared_with(OTHER, Scope::All, 10, 100);
+    assert_eq!(when(&[other], admin(), 0, end("done early")).unwrap_err().code(), "not_found");
 }
 
 #[test]
@@ -117,7 +155,6 @@ fn its_time_is_bounded_and_not_over_yet() {
 
 #[test]
 fn texts_are_short_and_plain() {
-    let tag = |tag: &str| Scope::Tag { tag: tag.to_owned() };
     let with = |scope, reason: &str| when(&[], admin(), 0, declare_with(scope, 0, 10, reason));
     for bad in ["", " ", "a\nb", "a\0", &"x".repeat(41)] {
         assert!(is_invalid(&with(tag(bad), "x"), "scope"), "{bad:?}");
@@ -128,6 +165,7 @@ fn texts_are_short_and_plain() {
     }
     let trimmed = with(tag(" billing "), " x ").unwrap();
     let expected = E::FreezeDeclared {
+        freeze: FREEZE,
         scope: tag("billing"),
         start: at(0),
         end: at(10),
@@ -137,29 +175,59 @@ fn texts_are_short_and_plain() {
 }
 
 #[test]
-fn every_scope_is_kept() {
-    let environment = Scope::Environment { environment: Environment::Prod };
-    for scope in [Scope::All, environment, Scope::Tag { tag: "billing".to_owned() }] {
-        let events = when(&[], admin(), 0, declare_with(scope.clone(), 0, 10, "x")).unwrap();
-        let CalendarState::Declared(freeze) = given(&events) else { panic!("not declared") };
-        assert_eq!(freeze.scope, scope);
+fn it_is_in_the_way_from_its_start_until_just_before_its_end() {
+    for (second, expected) in [(9, false), (10, true), (99, true), (100, false)] {
+        assert_eq!(!in_the_way(&[declared()], second, &[]).is_empty(), expected, "{second}");
     }
 }
 
 #[test]
-fn it_is_in_force_from_its_start_until_just_before_its_end() {
-    let state = given(&[declared()]);
-    for (second, expected) in [(9, false), (10, true), (99, true), (100, false)] {
-        assert_eq!(state.is_in_force(at(second)), expected, "{second}");
+fn an_early_end_ends_it_at_once_and_no_other() {
+    let other = declared_with(OTHER, Scope::All, 10, 100);
+    assert_eq!(in_the_way(&[declared(), ended()], 50, &[]), []);
+    assert_eq!(in_the_way(&[declared(), other, ended()], 50, &[]), [OTHER]);
+}
+
+#[test]
+fn it_covers_what_its_scope_says() {
+    let environment = |environment| Scope::Environment { environment };
+    for (scope, expected) in [
+        (Scope::All, true),
+        (environment(Environment::Staging), true),
+        (environment(Environment::Prod), false),
+        (environment(Environment::Dev), false),
+        (tag("billing"), true),
+        (tag("Billing"), false),
+        (tag("bill"), false),
+    ] {
+        let events = [declared_with(FREEZE, scope.clone(), 10, 100)];
+        assert_eq!(!in_the_way(&events, 50, &[]).is_empty(), expected, "{scope:?}");
     }
-    assert!(!given(&[declared(), ended()]).is_in_force(at(50)));
-    assert!(!CalendarState::Absent.is_in_force(at(50)));
+}
+
+#[test]
+fn each_freeze_is_overridden_by_itself() {
+    let both = [declared(), declared_with(OTHER, tag("billing"), 0, 200)];
+    assert_eq!(in_the_way(&both, 50, &[]), [OTHER, FREEZE], "what ends last comes first");
+    assert_eq!(in_the_way(&both, 50, &[OTHER]), [FREEZE]);
+    assert_eq!(in_the_way(&both, 50, &[FREEZE]), [OTHER]);
+    assert_eq!(in_the_way(&both, 50, &[FREEZE, OTHER]), []);
 }
 
 #[test]
 fn nothing_that_happens_later_brings_an_ended_freeze_back() {
     let events = [declared(), ended()];
-    let again = [declared(), ended(), declared(), E::FreezeEnded { reason: "again".to_owned() }];
-    assert_eq!(given(&again), given(&events));
-    assert_eq!(given(&[ended()]), CalendarState::Absent);
+    let again = E::FreezeEnded { freeze: FREEZE, reason: "again".to_owned() };
+    let more = [declared(), ended(), declared(), again];
+    assert_eq!(given(&more), given(&events));
+    assert_eq!(given(&[ended()]), CalendarState::default());
+}
+
+#[test]
+fn what_is_long_over_is_forgotten_and_nothing_else() {
+    let other = declared_with(OTHER, Scope::All, 200_000, 300_000);
+    let kept = given_at(&[(0, declared()), (86_499, other.clone())]);
+    assert_eq!(kept.freezes.keys().copied().collect::<Vec<_>>(), [FREEZE, OTHER]);
+    let forgotten = given_at(&[(0, declared()), (86_500, other)]);
+    assert_eq!(forgotten.freezes.keys().copied().collect::<Vec<_>>(), [OTHER]);
 }

@@ -1,7 +1,8 @@
 //! What can be asked of a change.
 
 use crate::change::event::{Draft, Produced};
-use crate::id::{ChangeId, RunId, SecretId};
+use crate::freeze::Frozen;
+use crate::id::{ChangeId, FreezeId, RunId, SecretId};
 use crate::plan::{Plan, PlanDigest};
 use crate::risk::{Environment, Risk};
 use crate::run::event::RunOutcome;
@@ -29,6 +30,8 @@ pub enum ChangeCommand {
     Approve {
         digest: PlanDigest,
         comment: Option<String>,
+        /// What the calendar says is in the way.
+        frozen: Vec<Frozen>,
     },
     Reject {
         reason: String,
@@ -40,9 +43,19 @@ pub enum ChangeCommand {
     },
     /// By the timer, once the approvals have run out.
     Expire,
+    /// By a responder, of the plan in review.
+    OverrideFreeze {
+        freeze: FreezeId,
+        /// Whether the freeze covers the change at all, as the calendar says.
+        covers: bool,
+        /// 1–2,000 characters.
+        justification: String,
+    },
     /// By an operator.
     StartExecution {
         run: RunId,
+        /// What the calendar says is in the way.
+        frozen: Vec<Frozen>,
     },
     /// By the runtime, when the run has finished.
     RecordOutcome {
@@ -63,6 +76,11 @@ pub enum ChangeCommand {
         run: RunId,
         outcome: RunOutcome,
         reason: String,
+    },
+    /// Looks back at an override, after the change has ended.
+    Review {
+        /// 1–2,000 characters.
+        comment: String,
     },
     /// By the requester, once per secret.
     RevealSecret {

@@ -2,15 +2,17 @@
 
 use crate::actor::{Actor, ActorKind, Role};
 use crate::aggregate::{Asked, Decider, Principal};
-use crate::catalog::Reversibility;
 use crate::change::command::ChangeCommand;
 use crate::change::event::{ChangeEvent, Draft};
 use crate::change::evolve::evolve;
+use crate::change::freeze::{override_freeze, review, unfrozen};
 use crate::change::rejection::ChangeRejection as No;
+use crate::change::rollback::start_rollback;
 use crate::change::state::{
-    Approval, ChangeState, Drafting, Execution, Finish, Given, Outcome, Subject, Submission,
+    Approval, ChangeState, Drafting, Finish, Given, Outcome, Subject, Submission,
 };
 use crate::event::Event;
+use crate::freeze::Frozen;
 use crate::id::{Category, ChangeId, PersonId};
 use crate::policy;
 use crate::run::event::RunOutcome;
@@ -23,7 +25,8 @@ pub const MAX_TARGETS: usize = 100;
 
 const OPERATOR: &str = "the operator role";
 const APPROVER: &str = "the approver role";
-const A_PERSON: &str = "a person who is signed in; API tokens of machines only draft and plan";
+pub(super) const A_PERSON: &str =
+    "a person who is signed in; API tokens of machines only draft and plan";
 const THE_SYSTEM: &str = "Nexplane itself";
 const ITS_AUTHOR: &str = "its author or an editor";
 const ITS_REQUESTER: &str = "the person who requested the change";
@@ -66,13 +69,17 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
         C::Edit { draft } => edit(state, &by, draft),
         C::RecordPlan { plan } => record_plan(state, &by, plan),
         C::Submit { environment, risk } => submit(state, &by, at, environment, risk),
-        C::Approve { digest, comment } => approve(state, &by, at, digest, comment),
+        C::Approve { digest, comment, frozen } => approve(state, &by, at, digest, comment, frozen),
         C::Reject { reason } => reject(state, &by, reason),
         C::Withdraw => withdraw(state, &by),
         C::Cancel { reason } => cancel(state, &by, reason),
         C::Expire => expire(state, &by, at),
-        C::StartExecution { run } => {
+        C::OverrideFreeze { freeze, covers, justification } => {
+            override_freeze(state, &by, freeze, covers, justification)
+        }
+        C::StartExecution { run, frozen } => {
             let approval = may_execute(state, &by, at)?;
+            unfrozen(frozen)?;
             let digest = approval.submission.plan.digest.clone();
             Ok(vec![ChangeEvent::ExecutionStarted { run, digest }])
         }
@@ -135,6 +142,7 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
                 }
             }
         }
+        C::Review { comment } => review(state, &by, comment),
         C::RevealSecret { secret } => {
             let ChangeState::Finished(finish) = state else {
                 return Err(if matches!(state, ChangeState::Absent) {
@@ -307,6 +315,7 @@ fn approve(
     at: Timestamp,
     digest: String,
     comment: Option<String>,
+    frozen: Vec<Frozen>,
 ) -> Result<Vec<ChangeEvent>, No> {
     let submission = may_approve(state, by)?;
     if submission.plan.digest != digest {
@@ -324,6 +333,7 @@ fn approve(
     if matches!(state, ChangeState::Approved(_)) {
         return Err(wrong_state(state, "its quorum is complete, it needs no more approvals"));
     }
+    unfrozen(frozen)?;
     let as_admin = by.has(Role::Admin);
     let mut after = submission.clone();
     after.add(Given { by: approver, at, as_admin });
@@ -449,89 +459,6 @@ pub fn may_execute<'a>(
     Ok(approval)
 }
 
-/// Why this change may not be rolled back, or the execution that would be undone.
-///
-/// `later` are changes that were applied to one of its targets afterwards and still stand.
-pub fn may_roll_back<'a>(
-    state: &'a ChangeState,
-    by: &Principal,
-    later: &[ChangeId],
-) -> Result<&'a Execution, No> {
-    let finish = match state {
-        ChangeState::Finished(finish) => finish,
-        ChangeState::Absent => return Err(No::NotFound),
-        ChangeState::Draft(_)
-        | ChangeState::Submitted(_)
-        | ChangeState::Approved(_)
-        | ChangeState::Executing(_)
-        | ChangeState::Closed(_) => {
-            return Err(wrong_state(state, "only an executed change can be rolled back"));
-        }
-    };
-    proposer(by)?;
-    match finish.how {
-        Outcome::Complete
-        | Outcome::Failed
-        | Outcome::RollbackPartial
-        | Outcome::RollbackBlocked => {}
-        Outcome::Unknown => {
-            return Err(wrong_state(
-                state,
-                "what is unknown has to be settled before it is undone",
-            ));
-        }
-        Outcome::RollingBack { .. } => {
-            return Err(wrong_state(state, "a rollback of it is running already"));
-        }
-        Outcome::RolledBack => return Err(wrong_state(state, "there is nothing left to undo")),
-    }
-    if finish.execution.subject.rollback_of.is_some() {
-        return Err(No::NotInState {
-            state: "a rollback",
-            wanted: "to go forward again, make a new change",
-        });
-    }
-    for step in &finish.execution.plan.steps {
-        match &step.reversibility {
-            Reversibility::OneWay { why } => return Err(No::OneWay { why: why.clone() }),
-            Reversibility::Reversible | Reversibility::CompensateOnly { .. } => {}
-        }
-    }
-    if !later.is_empty() {
-        return Err(No::OutOfOrderRollback { blocking: later.to_vec() });
-    }
-    Ok(&finish.execution)
-}
-
-fn start_rollback(
-    state: &ChangeState,
-    by: &Principal,
-    rollback: ChangeId,
-    run: crate::id::RunId,
-) -> Result<Vec<ChangeEvent>, No> {
-    system(by)?;
-    match state {
-        ChangeState::Finished(finish) => match finish.how {
-            Outcome::Complete
-            | Outcome::Failed
-            | Outcome::RollbackPartial
-            | Outcome::RollbackBlocked => Ok(vec![ChangeEvent::RollbackStarted { rollback, run }]),
-            Outcome::RollingBack { run: running, .. } if running == run => Ok(Vec::new()),
-            Outcome::Unknown | Outcome::RollingBack { .. } | Outcome::RolledBack => {
-                Err(wrong_state(state, "it cannot be rolled back now"))
-            }
-        },
-        ChangeState::Absent => Err(No::NotFound),
-        ChangeState::Draft(_)
-        | ChangeState::Submitted(_)
-        | ChangeState::Approved(_)
-        | ChangeState::Executing(_)
-        | ChangeState::Closed(_) => {
-            Err(wrong_state(state, "only an executed change can be rolled back"))
-        }
-    }
-}
-
 /// The subject of a change that has not begun to execute.
 fn reviewable<'a>(state: &'a ChangeState, wanted: &'static str) -> Result<&'a Subject, No> {
     match state {
@@ -545,14 +472,14 @@ fn reviewable<'a>(state: &'a ChangeState, wanted: &'static str) -> Result<&'a Su
     }
 }
 
-fn wrong_state(state: &ChangeState, wanted: &'static str) -> No {
+pub(super) fn wrong_state(state: &ChangeState, wanted: &'static str) -> No {
     if matches!(state, ChangeState::Absent) {
         return No::NotFound;
     }
     No::NotInState { state: state.name(), wanted }
 }
 
-fn proposer(by: &Principal) -> Result<(), No> {
+pub(super) fn proposer(by: &Principal) -> Result<(), No> {
     if by.actor.person().is_none() {
         return Err(No::Denied { needed: A_PERSON });
     }
@@ -563,11 +490,11 @@ fn operator(by: &Principal) -> Result<(), No> {
     if by.has(Role::Operator) { Ok(()) } else { Err(No::Denied { needed: OPERATOR }) }
 }
 
-fn person(by: &Principal) -> Result<(), No> {
+pub(super) fn person(by: &Principal) -> Result<(), No> {
     if by.actor.kind == ActorKind::User { Ok(()) } else { Err(No::Denied { needed: A_PERSON }) }
 }
 
-fn system(by: &Principal) -> Result<(), No> {
+pub(super) fn system(by: &Principal) -> Result<(), No> {
     if by.actor.kind == ActorKind::System { Ok(()) } else { Err(No::Denied { needed: THE_SYSTEM }) }
 }
 
@@ -600,7 +527,7 @@ fn checked(mut draft: Draft) -> Result<Draft, No> {
     Ok(draft)
 }
 
-fn checked_text(field: &'static str, text: String, limit: usize) -> Result<String, No> {
+pub(super) fn checked_text(field: &'static str, text: String, limit: usize) -> Result<String, No> {
     let text = text.trim();
     if text.is_empty() {
         return Err(No::Invalid { field, problem: "must not be empty".to_owned() });

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{AssetId, CalendarId, ChangeId, ConnectionId, RunId, SecretId};
+use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId};
 use crate::plan::{Plan, PlanDigest};
 use crate::risk::{Environment, Risk};
 use crate::time::Timestamp;
@@ -87,9 +87,9 @@ pub enum ChangeEvent {
     Cancelled { reason: String },
     #[serde(rename = "change.expired")]
     Expired {},
-    /// A responder lets this change run in spite of a freeze.
+    /// A responder lets the plan in review pass a freeze. Void once the review is reopened.
     #[serde(rename = "change.freeze_overridden")]
-    FreezeOverridden { freeze: CalendarId, justification: String },
+    FreezeOverridden { freeze: FreezeId, justification: String },
     #[serde(rename = "change.execution_started")]
     ExecutionStarted { run: RunId, digest: PlanDigest },
     #[serde(rename = "change.completed")]
@@ -109,6 +109,9 @@ pub enum ChangeEvent {
     /// On the change and on its rollback: somebody moved the target, nothing was undone there.
     #[serde(rename = "change.rollback_blocked")]
     RollbackBlocked { rollback: ChangeId, run: RunId, reason: String },
+    /// Somebody who had no part in it looked at what was done in spite of a freeze.
+    #[serde(rename = "change.reviewed")]
+    Reviewed { comment: String },
     /// A produced secret was handed over.
     #[serde(rename = "change.secret_revealed")]
     SecretRevealed { secret: SecretId },

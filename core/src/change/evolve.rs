@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use crate::actor::Actor;
 use crate::change::event::ChangeEvent;
 use crate::change::state::{
-    Approval, ChangeState, Closed, Closing, Drafting, Execution, Finish, Given, Outcome, Subject,
-    Submission,
+    Approval, ChangeState, Closed, Closing, Drafting, Execution, Finish, Given, Outcome, Overrides,
+    Subject, Submission,
 };
-use crate::id::PersonId;
+use crate::id::{FreezeId, PersonId};
 use crate::time::Timestamp;
 
 pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp) -> ChangeState {
@@ -22,6 +22,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
                 editors: BTreeSet::new(),
                 draft: draft.clone(),
                 rollback_of: *rollback_of,
+                overrides: Overrides::default(),
             },
             plan: None,
         }),
@@ -29,22 +30,28 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             Ok(mut subject) => {
                 subject.draft = draft.clone();
                 subject.editors.extend(by.person());
+                subject.overrides.standing.clear();
                 S::Draft(Drafting { subject, plan: None })
             }
             Err(state) => *state,
         },
         (state, E::Planned { plan }) => match into_subject(state) {
-            Ok(subject) => S::Draft(Drafting { subject, plan: Some(plan.clone()) }),
+            Ok(mut subject) => {
+                subject.overrides.standing.clear();
+                S::Draft(Drafting { subject, plan: Some(plan.clone()) })
+            }
             Err(state) => *state,
         },
-        (S::Draft(Drafting { subject, plan: Some(plan) }), E::Submitted { quorum, .. }) => {
-            S::Submitted(Submission {
-                subject,
-                plan,
-                quorum: quorum.clone(),
-                approvals: Vec::new(),
-            })
-        }
+        (
+            S::Draft(Drafting { subject, plan: Some(plan) }),
+            E::Submitted { environment, quorum, .. },
+        ) => S::Submitted(Submission {
+            subject,
+            plan,
+            environment: *environment,
+            quorum: quorum.clone(),
+            approvals: Vec::new(),
+        }),
         (S::Submitted(mut submission), E::ApprovalGiven { as_admin, .. }) => {
             if let Some(by) = by.person() {
                 submission.add(Given { by, at, as_admin: *as_admin });
@@ -55,12 +62,29 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             S::Approved(Approval { submission, not_before: *not_before, until: *until })
         }
         (state, E::Withdrawn {}) => match state {
-            S::Submitted(Submission { subject, plan, .. })
-            | S::Approved(Approval { submission: Submission { subject, plan, .. }, .. }) => {
+            S::Submitted(Submission { mut subject, plan, .. })
+            | S::Approved(Approval { submission: Submission { mut subject, plan, .. }, .. }) => {
+                subject.overrides.standing.clear();
                 S::Draft(Drafting { subject, plan: Some(plan) })
             }
             S::Absent | S::Draft(_) | S::Executing(_) | S::Finished(_) | S::Closed(_) => state,
         },
+        (S::Submitted(mut submission), E::FreezeOverridden { freeze, .. }) => {
+            pass(&mut submission.subject, *freeze, by);
+            S::Submitted(submission)
+        }
+        (S::Approved(mut approval), E::FreezeOverridden { freeze, .. }) => {
+            pass(&mut approval.submission.subject, *freeze, by);
+            S::Approved(approval)
+        }
+        (S::Finished(mut finish), E::Reviewed { .. }) => {
+            finish.execution.subject.overrides.unreviewed.clear();
+            S::Finished(finish)
+        }
+        (S::Closed(mut closing), E::Reviewed { .. }) => {
+            closing.subject.overrides.unreviewed.clear();
+            S::Closed(closing)
+        }
         (state, E::Rejected { .. }) => close(state, Closed::Rejected),
         (state, E::Cancelled { .. }) => close(state, Closed::Cancelled),
         (state, E::Expired {}) => close(state, Closed::Expired),
@@ -68,6 +92,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             S::Executing(Execution {
                 subject: submission.subject,
                 plan: submission.plan,
+                environment: submission.environment,
                 approvers: submission.approvals.into_iter().map(|given| given.by).collect(),
                 run: *run,
             })
@@ -104,8 +129,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             finish.revealed.insert(*secret);
             S::Finished(finish)
         }
-        // What cannot follow changes nothing: decide never lets it happen, and evolve is total. An
-        // overridden freeze is on record and moves no phase.
+        // What cannot follow changes nothing: decide never lets it happen, and evolve is total.
         (
             state,
             E::Drafted { .. }
@@ -121,9 +145,15 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             | E::RolledBack { .. }
             | E::RollbackPartial { .. }
             | E::RollbackBlocked { .. }
+            | E::Reviewed { .. }
             | E::SecretRevealed { .. },
         ) => state,
     }
+}
+
+fn pass(subject: &mut Subject, freeze: FreezeId, by: Actor) {
+    subject.overrides.standing.insert(freeze);
+    subject.overrides.unreviewed.extend(by.person());
 }
 
 /// The subject of a change that has not begun to execute; any other state comes back.

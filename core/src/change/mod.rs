@@ -11,12 +11,12 @@
 //!
 //! This stream guarantees: what executes is the plan whose digest was approved; author and editors
 //! never count as approvers; a quorum is complete, unexpired and of one digest when execution
-//! starts; every settled state stays settled but for a rollback.
+//! starts; every settled state stays settled but for a rollback; nothing is approved or started that
+//! the caller says is frozen, unless a responder who did not write the change let this very plan pass
+//! that very freeze, and then somebody else has to review it.
 //!
 //! Deliberately absent: how a plan is executed (`run`), and whether the target still is as planned
-//! (the runtime reads it right before and the run refuses). No command overrides a freeze, because
-//! freezes have no API yet; `change.freeze_overridden` exists because whoever verifies a log has to
-//! know it.
+//! (the runtime reads it right before and the run refuses); which freezes there are (`calendar`).
 
 #[cfg(feature = "decide")]
 mod command;
@@ -26,7 +26,11 @@ pub mod event;
 #[cfg(feature = "decide")]
 mod evolve;
 #[cfg(feature = "decide")]
+mod freeze;
+#[cfg(feature = "decide")]
 mod rejection;
+#[cfg(feature = "decide")]
+mod rollback;
 #[cfg(feature = "decide")]
 mod state;
 #[cfg(all(test, feature = "decide"))]
@@ -35,7 +39,9 @@ mod tests;
 #[cfg(feature = "decide")]
 pub use self::{
     command::ChangeCommand,
-    decide::{Change, MAX_PLAN_AGE_S, MAX_TARGETS, may_edit, may_execute, may_plan, may_roll_back},
+    decide::{Change, MAX_PLAN_AGE_S, MAX_TARGETS, may_edit, may_execute, may_plan},
+    freeze::may_override,
     rejection::ChangeRejection,
+    rollback::may_roll_back,
     state::*,
 };

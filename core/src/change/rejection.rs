@@ -1,6 +1,7 @@
 //! Every "no" of a change.
 
 use crate::aggregate::Reject;
+use crate::freeze::{Frozen, phrase};
 use crate::id::ChangeId;
 use crate::time::Timestamp;
 
@@ -44,6 +45,23 @@ pub enum ChangeRejection {
     TooEarly { not_before: Timestamp, why: &'static str },
     #[error("Its window ended at {end}. Edit the window and have the change approved again.")]
     WindowOver { end: Timestamp },
+    #[error(
+        "It is frozen: {in_the_way} forbids to approve or execute it. Wait for the end, or ask a responder to override each freeze for this change.",
+        in_the_way = phrase(frozen)
+    )]
+    Frozen { frozen: Vec<Frozen> },
+    #[error("This freeze does not cover the change, so there is nothing to override.")]
+    NotCovered,
+    #[error(
+        "Author and editors of a change never override a freeze for it. Another responder has to."
+    )]
+    OwnOverride,
+    #[error("No override of this change waits for a review.")]
+    NoReviewDue,
+    #[error(
+        "Author and editors of a change, and whoever overrode a freeze for it, do not review it. Somebody else has to."
+    )]
+    OwnReview,
     #[error("Later changes to the same asset have to be rolled back first, newest first.")]
     OutOfOrderRollback { blocking: Vec<ChangeId> },
     #[error("This change cannot be undone: {why}.")]
@@ -72,6 +90,11 @@ impl Reject for ChangeRejection {
             Self::ApprovalExpired { .. } => "change.approval_expired",
             Self::TooEarly { .. } => "change.too_early",
             Self::WindowOver { .. } => "change.window_over",
+            Self::Frozen { .. } => "change.frozen",
+            Self::NotCovered => "change.not_covered",
+            Self::OwnOverride => "change.own_override",
+            Self::NoReviewDue => "change.no_review_due",
+            Self::OwnReview => "change.own_review",
             Self::OutOfOrderRollback { .. } => "change.out_of_order_rollback",
             Self::OneWay { .. } => "change.one_way",
             Self::AlreadyRevealed => "secret.already_revealed",

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::change::event::{Draft, Produced, Quorum};
-use crate::id::{ChangeId, PersonId, RunId, SecretId};
+use crate::id::{ChangeId, FreezeId, PersonId, RunId, SecretId};
 use crate::plan::{Plan, PlanHeader};
+use crate::risk::Environment;
 use crate::time::Timestamp;
 
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,16 @@ pub struct Subject {
     pub editors: BTreeSet<PersonId>,
     pub draft: Draft,
     pub rollback_of: Option<ChangeId>,
+    pub overrides: Overrides,
+}
+
+/// What responders did so that it may pass freezes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Freezes that the plan in review, or in execution, passes. A reopened review voids them.
+    pub standing: BTreeSet<FreezeId>,
+    /// Who ever overrode one, until somebody has reviewed it.
+    pub unreviewed: BTreeSet<PersonId>,
 }
 
 impl Subject {
@@ -58,6 +69,7 @@ pub struct Drafting {
 pub struct Submission {
     pub subject: Subject,
     pub plan: Box<Plan>,
+    pub environment: Environment,
     pub quorum: Quorum,
     /// In the order in which they were given; the oldest of them may have run out.
     pub approvals: Vec<Given>,
@@ -82,6 +94,7 @@ pub struct Approval {
 pub struct Execution {
     pub subject: Subject,
     pub plan: Box<Plan>,
+    pub environment: Environment,
     pub approvers: Vec<PersonId>,
     pub run: RunId,
 }
@@ -153,6 +166,17 @@ impl ChangeState {
             Self::Executing(phase) => Some(&phase.subject),
             Self::Finished(phase) => Some(&phase.execution.subject),
             Self::Closed(phase) => Some(&phase.subject),
+        }
+    }
+
+    /// The environment that it was submitted for, from then on.
+    pub const fn environment(&self) -> Option<Environment> {
+        match self {
+            Self::Absent | Self::Draft(_) | Self::Closed(_) => None,
+            Self::Submitted(phase) => Some(phase.environment),
+            Self::Approved(phase) => Some(phase.submission.environment),
+            Self::Executing(phase) => Some(phase.environment),
+            Self::Finished(phase) => Some(phase.execution.environment),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Decisions about changes: given events, when a command, then events or the exact rejection.
 
 mod execution;
+mod freeze;
 mod matrix;
 mod review;
 mod rollback;
@@ -13,7 +14,7 @@ use super::{Change, ChangeCommand as C, ChangeRejection as No, ChangeState};
 use crate::actor::{Actor, Role};
 use crate::aggregate::{Asked, Decider, Principal, Reject};
 use crate::catalog::{EffectClass, Reversibility};
-use crate::id::{AssetId, ChangeId, ConnectionId, HostId, PersonId, RunId, SecretId};
+use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, HostId, PersonId, RunId, SecretId};
 use crate::plan::{Check, Plan, PlanHeader, Step, TargetRef};
 use crate::policy;
 use crate::risk::{Environment, Risk, RiskLevel};
@@ -192,7 +193,7 @@ fn record(plan: &Plan) -> C {
 }
 
 fn approve(plan: &Plan) -> C {
-    C::Approve { digest: plan.digest.clone(), comment: None }
+    C::Approve { digest: plan.digest.clone(), comment: None, frozen: Vec::new() }
 }
 
 fn risk(level: RiskLevel) -> Risk {
@@ -330,6 +331,11 @@ fn record_rollback(run: RunId, outcome: RunOutcome) -> C {
     C::RecordRollback { rollback: ROLLBACK, run, outcome, reason: "It broke.".to_owned() }
 }
 
+fn override_freeze() -> C {
+    let freeze = FreezeId(Uuid::from_u128(30));
+    C::OverrideFreeze { freeze, covers: true, justification: reason() }
+}
+
 fn every_command() -> Vec<(&'static str, C)> {
     vec![
         ("draft", C::Draft { draft: draft(), rollback_of: None }),
@@ -341,10 +347,12 @@ fn every_command() -> Vec<(&'static str, C)> {
         ("withdraw", C::Withdraw),
         ("cancel", C::Cancel { reason: reason() }),
         ("expire", C::Expire),
-        ("execute", C::StartExecution { run: RUN }),
+        ("override freeze", override_freeze()),
+        ("execute", C::StartExecution { run: RUN, frozen: Vec::new() }),
         ("record outcome", record_outcome(RUN, RunOutcome::Complete)),
         ("start rollback", C::StartRollback { rollback: ROLLBACK, run: RUN_BACK }),
         ("record rollback", record_rollback(RUN_BACK, RunOutcome::Complete)),
+        ("review", C::Review { comment: "It had to be.".to_owned() }),
         ("reveal", C::RevealSecret { secret: SECRET }),
     ]
 }

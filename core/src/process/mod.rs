@@ -56,6 +56,7 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ChangeEvent::FreezeOverridden { .. }
             | ChangeEvent::RollbackStarted { .. }
             | ChangeEvent::RolledBack { .. }
+            | ChangeEvent::Reviewed { .. }
             | ChangeEvent::SecretRevealed { .. } => Vec::new(),
         },
         Event::Run(event) => match event {

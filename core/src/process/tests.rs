@@ -9,7 +9,7 @@ use crate::change::event::ChangeEvent;
 use crate::connection::event::ConnectionEvent;
 use crate::event::{Event, Recorded};
 use crate::host::event::{Certificate, HostEvent};
-use crate::id::{CalendarId, ChangeId, HostId, RunId, SecretId, StreamId};
+use crate::id::{ChangeId, FreezeId, HostId, RunId, SecretId, StreamId};
 use crate::person::event::PersonEvent;
 use crate::record::Header;
 use crate::run::event::{Reason, RunEvent, RunOutcome};
@@ -97,7 +97,8 @@ fn nothing_follows_from_the_rest() {
         ChangeEvent::Withdrawn {},
         ChangeEvent::Cancelled { reason: reason() },
         ChangeEvent::Expired {},
-        ChangeEvent::FreezeOverridden { freeze: CalendarId(HOST.0), justification: reason() },
+        ChangeEvent::FreezeOverridden { freeze: FreezeId(HOST.0), justification: reason() },
+        ChangeEvent::Reviewed { comment: reason() },
         ChangeEvent::RollbackStarted { rollback: OTHER, run: RUN },
         ChangeEvent::RolledBack { rollback: OTHER, run: RUN },
         ChangeEvent::SecretRevealed { secret: SecretId(Uuid::from_u128(5)) },

@@ -70,9 +70,12 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
             }
             Ok(vec![RunEvent::Claimed { epoch: run.epoch.saturating_add(1), worker }])
         }
-        C::Intend { step, epoch, key, before } => {
+        C::Intend { step, epoch, key, before, frozen } => {
             fenced(run, epoch)?;
             let attempt = next_attempt(run, step)?;
+            if !frozen.is_empty() {
+                return Err(No::Frozen { frozen });
+            }
             Ok(vec![RunEvent::StepIntended { step, epoch, attempt, key, before }])
         }
         C::Succeed { step, epoch, outcome, produced } => {

@@ -23,7 +23,7 @@ pub struct Captured {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reason {
-    /// Stable word: a connector's error kind, or `crash`, `unverified`, `moved`.
+    /// Stable word: a connector's error kind, or `crash`, `unverified`, `moved`, `precheck`, `frozen`.
     pub kind: String,
     /// For people; holds no secret.
     pub message: String,
@@ -106,7 +106,8 @@ pub enum RunEvent {
     /// The target was read and does not have it.
     #[serde(rename = "run.step_unverified")]
     StepUnverified { step: u32, observed: Vec<Field>, reason: Reason },
-    /// The target is not what the plan, or the step to be undone, left behind. Nothing was sent.
+    /// The target is not what the plan, or the step to be undone, left behind; or a freeze began.
+    /// Nothing was sent.
     #[serde(rename = "run.step_blocked")]
     StepBlocked {
         step: u32,

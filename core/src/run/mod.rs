@@ -9,7 +9,7 @@
 //!    │                └─→ unknown ─→ reconciled(applied)      → verified | unverified
 //!    │                          └──→ reconciled(not_applied)  → again, unless unprotected
 //!    │                          └──→ reconciled(conflict)     → a person
-//!    └─→ blocked      the target is not what the plan says; nothing was sent
+//!    └─→ blocked      the target is not what the plan says, or a freeze began; nothing was sent
 //!
 //! → finished(outcome), derived from the steps
 //! ```

@@ -1,6 +1,7 @@
 //! Every "no" of a run.
 
 use crate::aggregate::Reject;
+use crate::freeze::{Frozen, phrase};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunRejection {
@@ -20,6 +21,11 @@ pub enum RunRejection {
     StepNotInState { step: u32, state: &'static str, wanted: &'static str },
     #[error("Step {step} has to wait for step {before}.")]
     OutOfOrder { step: u32, before: u32 },
+    #[error(
+        "Stopped by {in_the_way}: this step was not started, and nothing was sent for it.",
+        in_the_way = phrase(frozen)
+    )]
+    Frozen { frozen: Vec<Frozen> },
     #[error("Its steps have not come to an end.")]
     NotOver,
 }
@@ -35,6 +41,7 @@ impl Reject for RunRejection {
             Self::NoSuchStep { .. } => "run.no_such_step",
             Self::StepNotInState { .. } => "run.step_not_in_state",
             Self::OutOfOrder { .. } => "run.out_of_order",
+            Self::Frozen { .. } => "run.frozen",
             Self::NotOver => "run.not_over",
         }
     }

@@ -196,7 +196,7 @@ fn claim(after: u32) -> C {
 }
 
 fn intend(step: u32, epoch: u32) -> C {
-    C::Intend { step, epoch, key: "key".to_owned(), before: before() }
+    C::Intend { step, epoch, key: "key".to_owned(), before: before(), frozen: Vec::new() }
 }
 
 fn succeed(step: u32, epoch: u32) -> C {

@@ -229,12 +229,16 @@ impl World {
             },
             Ask::Approve { right } => {
                 let digest = self.change.plan()?.digest.clone();
-                C::Approve { digest: if right { digest } else { String::new() }, comment: None }
+                C::Approve {
+                    digest: if right { digest } else { String::new() },
+                    comment: None,
+                    frozen: Vec::new(),
+                }
             }
             Ask::Withdraw => C::Withdraw,
             Ask::Cancel => C::Cancel { reason: "no".to_owned() },
             Ask::Expire => C::Expire,
-            Ask::Execute => C::StartExecution { run: RUN },
+            Ask::Execute => C::StartExecution { run: RUN, frozen: Vec::new() },
             Ask::Report => {
                 let RunState::Finished(finished) = &self.run else { return None };
                 let reason = finished.reason.clone().unwrap_or_default();
@@ -278,7 +282,7 @@ impl World {
         Some(match what {
             What::Intend => {
                 let before = Captured { fields: Vec::new(), fingerprint, sealed: None };
-                R::Intend { step, epoch, key: "k".to_owned(), before }
+                R::Intend { step, epoch, key: "k".to_owned(), before, frozen: Vec::new() }
             }
             What::Succeed => R::Succeed { step, epoch, outcome: json!({}), produced: Vec::new() },
             What::Fail => R::Fail { step, epoch, reason },

@@ -3,6 +3,7 @@ use nexplane_core::calendar::event::{CalendarEvent as E, Scope};
 use nexplane_core::calendar::{
     Calendar, CalendarCommand as C, CalendarState as S, Freeze, MAX_FREEZE_S,
 };
+use nexplane_core::id::FreezeId;
 use nexplane_core::risk::Environment;
 
 use crate::*;
@@ -21,39 +22,50 @@ fn time() -> impl Strategy<Value = Timestamp> {
     prop_oneof![9 => -5..40_i64, 1 => Just(MAX_FREEZE_S)].prop_map(moment)
 }
 
+fn freeze_id() -> impl Strategy<Value = FreezeId> {
+    id().prop_map(FreezeId)
+}
+
 fn command() -> impl Strategy<Value = C> {
     prop_oneof![
-        2 => (scope(), time(), time(), text()).prop_map(|(scope, start, end, reason)| {
-            C::DeclareFreeze { scope, start, end, reason }
-        }),
-        1 => text().prop_map(|reason| C::EndFreeze { reason }),
+        2 => (freeze_id(), scope(), time(), time(), text()).prop_map(
+            |(freeze, scope, start, end, reason)| {
+                C::DeclareFreeze { freeze, scope, start, end, reason }
+            }
+        ),
+        1 => (freeze_id(), text()).prop_map(|(freeze, reason)| C::EndFreeze { freeze, reason }),
     ]
 }
 
 fn event() -> impl Strategy<Value = E> {
     prop_oneof![
-        (scope(), time(), time(), text()).prop_map(|(scope, start, end, reason)| {
-            E::FreezeDeclared { scope, start, end, reason }
-        }),
-        text().prop_map(|reason| E::FreezeEnded { reason }),
+        (freeze_id(), scope(), time(), time(), text()).prop_map(
+            |(freeze, scope, start, end, reason)| {
+                E::FreezeDeclared { freeze, scope, start, end, reason }
+            }
+        ),
+        (freeze_id(), text()).prop_map(|(freeze, reason)| E::FreezeEnded { freeze, reason }),
     ]
 }
 
-fn freeze(state: &S) -> Option<&Freeze> {
-    match state {
-        S::Absent => None,
-        S::Declared(freeze) => Some(freeze),
-        S::Ended(ended) => Some(&ended.freeze),
-    }
+/// As declared, without what ended it.
+fn declared(freeze: &Freeze) -> Freeze {
+    Freeze { ended: None, ..freeze.clone() }
 }
 
 #[test]
 fn lives_reach_every_phase() {
     let moments: Vec<_> =
         sample(commands(command())).into_iter().flat_map(life::<Calendar>).collect();
-    assert!(moments.iter().any(|moment| moment.after.is_in_force(moment.at)));
-    assert!(moments.iter().any(|moment| matches!(moment.after, S::Ended(_))));
-    assert!(moments.iter().any(|moment| freeze(&moment.after).is_some_and(|f| f.end <= moment.at)));
+    let any = |wanted: fn(&Freeze, Timestamp) -> bool| {
+        moments
+            .iter()
+            .any(|moment| moment.after.freezes.values().any(|freeze| wanted(freeze, moment.at)))
+    };
+    assert!(any(Freeze::is_in_force));
+    assert!(any(|freeze, _| freeze.ended.is_some()));
+    assert!(any(|freeze, at| freeze.end <= at));
+    assert!(moments.iter().any(|moment| moment.after.freezes.len() == 3));
 }
 
 proptest! {
@@ -61,14 +73,15 @@ proptest! {
 
     #[test]
     fn any_history_can_be_read(events in prop::collection::vec(event(), 0..25)) {
-        fold::<Calendar>(S::Absent, &events);
+        fold::<Calendar>(S::default(), &events);
     }
 
     #[test]
     fn what_was_declared_never_changes(commands in commands(command())) {
         for moment in life::<Calendar>(commands) {
-            if let Some(before) = freeze(&moment.before) {
-                prop_assert_eq!(freeze(&moment.after), Some(before));
+            for (id, before) in &moment.before.freezes {
+                let after = moment.after.freezes.get(id).map(declared);
+                prop_assert_eq!(after, Some(declared(before)));
             }
         }
     }
@@ -78,10 +91,11 @@ proptest! {
         before in prop::collection::vec(event(), 0..10),
         after in prop::collection::vec(event(), 0..25),
     ) {
-        let state = fold::<Calendar>(S::Absent, &before);
-        if let S::Ended(_) = state {
-            prop_assert_eq!(&fold::<Calendar>(state.clone(), &after), &state);
-            prop_assert!((0..40).all(|second| !state.is_in_force(moment(second))));
+        let state = fold::<Calendar>(S::default(), &before);
+        let later = fold::<Calendar>(state.clone(), &after);
+        for (id, freeze) in state.freezes.iter().filter(|(_, freeze)| freeze.ended.is_some()) {
+            prop_assert_eq!(later.freezes.get(id), Some(freeze));
+            prop_assert!((0..40).all(|second| !freeze.is_in_force(moment(second))));
         }
     }
 

@@ -47,8 +47,12 @@ fn lives_reach_every_phase() {
         "access.denied",
         "change.approval_expired",
         "change.exists",
+        "change.frozen",
+        "change.no_review_due",
         "change.not_in_state",
         "change.own_approval",
+        "change.own_override",
+        "change.own_review",
         "change.plan_missing",
         "change.plan_not_ready",
         "change.plan_outdated",
@@ -100,8 +104,9 @@ proptest! {
             for wished in asked.iter().take(5) {
                 let command = express(&state, wished, moment.at);
                 let nothing = matches!(command, C::Expire);
+                let reviewed = matches!(command, C::Review { .. });
                 let answer = ask::<Change>(&state, &wished.by, moment.at, &command);
-                prop_assert!(answer.is_err() || (nothing && answer == Ok(Vec::new())));
+                prop_assert!(answer.is_err() || reviewed || (nothing && answer == Ok(Vec::new())));
             }
         }
     }
@@ -221,6 +226,7 @@ proptest! {
                 | E::Cancelled { .. }
                 | E::Expired {}
                 | E::FreezeOverridden { .. }
+                | E::Reviewed { .. }
                 | E::RollbackStarted { .. }
                 | E::RolledBack { .. }
                 | E::RollbackPartial { .. }
@@ -256,6 +262,7 @@ proptest! {
             match moment.command {
                 C::Edit { .. }
                 | C::Approve { .. }
+                | C::OverrideFreeze { .. }
                 | C::Expire
                 | C::RecordOutcome { .. }
                 | C::StartRollback { .. }
@@ -267,6 +274,7 @@ proptest! {
                 | C::Withdraw
                 | C::Cancel { .. }
                 | C::StartExecution { .. }
+                | C::Review { .. }
                 | C::RevealSecret { .. } => prop_assert!(again.is_err()),
             }
         }

@@ -96,7 +96,7 @@ fn moment(second: i64) -> Timestamp {
 /// What a fixed sample of lives contains, so that no property holds for want of cases.
 fn sample<S: Strategy>(strategy: S) -> Vec<S::Value> {
     let mut runner = TestRunner::deterministic();
-    (0..300)
+    (0..600)
         .map(|_| strategy.new_tree(&mut runner).expect("nothing is filtered out").current())
         .collect()
 }

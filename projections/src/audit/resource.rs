@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use nexplane_core::asset::event::AssetEvent;
+use nexplane_core::calendar::event::CalendarEvent;
 use nexplane_core::change::event::{ChangeEvent, Draft, Produced};
 use nexplane_core::connection::event::ConnectionEvent;
 use nexplane_core::event::Event;
@@ -18,10 +19,20 @@ pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
         Event::Asset(event) => asset(event, &mut ids),
         Event::Change(event) => change(event, &mut ids),
         Event::Connection(event) => connection(event, &mut ids),
-        Event::Calendar(_) | Event::Host(_) | Event::Person(_) => {}
+        Event::Calendar(event) => {
+            ids.insert(calendar(event));
+        }
+        Event::Host(_) | Event::Person(_) => {}
         Event::Run(event) => run(event, &mut ids),
     }
     ids
+}
+
+fn calendar(event: &CalendarEvent) -> Uuid {
+    match event {
+        CalendarEvent::FreezeDeclared { freeze, .. }
+        | CalendarEvent::FreezeEnded { freeze, .. } => freeze.0,
+    }
 }
 
 fn asset(event: &AssetEvent, ids: &mut BTreeSet<Uuid>) {
@@ -68,7 +79,8 @@ fn change(event: &ChangeEvent, ids: &mut BTreeSet<Uuid>) {
         | E::Rejected { .. }
         | E::Withdrawn {}
         | E::Cancelled { .. }
-        | E::Expired {} => {}
+        | E::Expired {}
+        | E::Reviewed { .. } => {}
     }
 }
 

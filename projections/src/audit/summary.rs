@@ -52,7 +52,7 @@ fn asset(event: &AssetEvent) -> String {
 fn calendar(event: &CalendarEvent) -> String {
     use CalendarEvent as E;
     match event {
-        E::FreezeDeclared { scope, start, end, reason: _ } => {
+        E::FreezeDeclared { freeze: _, scope, start, end, reason: _ } => {
             let what = match scope {
                 Scope::All => "every change".to_owned(),
                 Scope::Environment { environment } => {
@@ -62,7 +62,7 @@ fn calendar(event: &CalendarEvent) -> String {
             };
             format!("Declared a freeze of {what} from {start} until {end}.")
         }
-        E::FreezeEnded { reason: _ } => "Ended the freeze before its time.".to_owned(),
+        E::FreezeEnded { freeze: _, reason: _ } => "Ended a freeze before its time.".to_owned(),
     }
 }
 
@@ -109,8 +109,9 @@ fn change(event: &ChangeEvent) -> String {
         E::RolledBack { .. } => "The change is rolled back.".to_owned(),
         E::RollbackPartial { .. } => "Only a part was rolled back.".to_owned(),
         E::RollbackBlocked { .. } => {
-            "The rollback was blocked: the target had been moved.".to_owned()
+            "The rollback was blocked before anything was undone.".to_owned()
         }
+        E::Reviewed { .. } => "Reviewed what was done in spite of a freeze.".to_owned(),
         E::SecretRevealed { .. } => "Handed a produced secret over.".to_owned(),
     }
 }

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use nexplane_core::api::{
-    ApprovalView, ChangeState, ChangeView, PlanView, RunView, SecretView, StepState, StepView,
+    ApprovalView, ChangeState, ChangeView, OverrideView, PlanView, ReviewView, RunView, SecretView,
+    StepState, StepView,
 };
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::change::event::{ChangeEvent, Draft, Produced, Window};
@@ -134,6 +135,9 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         rollback_of: *rollback_of,
         rolled_back_by: None,
         secrets: Vec::new(),
+        overrides: Vec::new(),
+        review_required: false,
+        review: None,
         version: header.version,
         position: recorded.position,
         created_at: header.at,
@@ -175,7 +179,7 @@ pub fn next_state(now: ChangeState, event: &ChangeEvent) -> Option<ChangeState> 
         E::Withdrawn {} => (in_review, S::Draft),
         E::Cancelled { .. } => (unstarted, S::Cancelled),
         E::Expired {} => (unstarted, S::Expired),
-        E::FreezeOverridden { .. } => (unstarted, now),
+        E::FreezeOverridden { .. } => (in_review, now),
         E::ExecutionStarted { .. } => (matches!(now, S::Approved | S::Scheduled), S::Executing),
         E::Completed { .. } => (executing, S::Complete),
         E::Failed { .. } => (executing, S::Failed),
@@ -184,6 +188,9 @@ pub fn next_state(now: ChangeState, event: &ChangeEvent) -> Option<ChangeState> 
         E::RolledBack { .. } => (ended, S::RolledBack),
         E::RollbackPartial { .. } => (executing || ended, S::RollbackPartial),
         E::RollbackBlocked { .. } => (executing || ended, S::RollbackBlocked),
+        E::Reviewed { .. } => {
+            (ended || matches!(now, S::Rejected | S::Cancelled | S::Expired), now)
+        }
         E::SecretRevealed { .. } => (ended, now),
     };
     follows.then_some(next)
@@ -241,7 +248,16 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
         E::Expired {} => {
             view.closing_reason = Some("its approvals ran out before it was executed".to_owned());
         }
-        E::FreezeOverridden { .. } => {}
+        E::FreezeOverridden { freeze, justification } => {
+            view.overrides.push(OverrideView {
+                freeze: *freeze,
+                by: PersonId(recorded.header.actor.id),
+                at: recorded.header.at,
+                justification: justification.clone(),
+                superseded: false,
+            });
+            view.review_required = true;
+        }
         E::ExecutionStarted { run, digest: _ } => {
             hidden.executed = Some(recorded.position);
             // Two streams: the run's first events may stand before this one.
@@ -277,6 +293,14 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
         | E::RollbackBlocked { rollback: _, run: _, reason } => {
             view.closing_reason = Some(reason.clone());
         }
+        E::Reviewed { comment } => {
+            view.review_required = false;
+            view.review = Some(ReviewView {
+                by: PersonId(recorded.header.actor.id),
+                at: recorded.header.at,
+                comment: comment.clone(),
+            });
+        }
         E::SecretRevealed { secret } => {
             view.secrets.iter_mut().filter(|s| s.id == *secret).for_each(|s| s.revealed = true);
         }
@@ -297,10 +321,11 @@ fn set_draft(folded: &mut Folded, draft: &Draft) {
     hidden.window = *window;
 }
 
-/// Back to draft: approvals stay as history and count no more.
+/// Back to draft: approvals and overrides stay as history and count no more.
 fn reopen(folded: &mut Folded) {
     let Folded { view, hidden } = folded;
     view.approvals.iter_mut().for_each(|approval| approval.superseded = true);
+    view.overrides.iter_mut().for_each(|given| given.superseded = true);
     view.approvals_needed = 0;
     view.admin_needed = false;
     view.not_before = None;

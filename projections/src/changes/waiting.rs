@@ -28,8 +28,8 @@ pub fn waiting_for(folded: &Folded) -> Option<String> {
                 .to_owned(),
         ),
         ChangeState::RollbackBlocked => Some(
-            "Waits for an operator: its target was moved by somebody else, so nothing was undone; \
-             settle that, then roll it back again."
+            "Waits for an operator: the rollback was stopped before anything was undone; settle what \
+             stopped it, then roll it back again."
                 .to_owned(),
         ),
         ChangeState::Complete
@@ -160,7 +160,7 @@ fn down(at: Timestamp) -> String {
 }
 
 /// To the minute, never earlier than it is.
-fn up(at: Timestamp) -> String {
+pub fn up(at: Timestamp) -> String {
     minute(-(-at.as_micros()).div_euclid(MINUTE))
 }
 

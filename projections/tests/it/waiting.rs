@@ -370,8 +370,8 @@ fn afterwards() {
     started()
         .then(ChangeEvent::RollbackBlocked { rollback: ROLLBACK, run: RUN, reason: reason() })
         .waits(
-            "Waits for an operator: its target was moved by somebody else, so nothing was undone; \
-             settle that, then roll it back again.",
+            "Waits for an operator: the rollback was stopped before anything was undone; settle what \
+             stopped it, then roll it back again.",
         );
     // The rollback itself is at its end.
     Story::drafted(None, Some(ROLLBACK))

@@ -1,20 +1,20 @@
 //! `/change-requests` and what one can do with them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
 use nexplane_core::api::{
-    Allowed, ApproveRequest, ChangeState as State_, DraftRequest, EditRequest, EventView,
-    FieldError, InboxItem, Page, ReasonRequest,
+    Allowed, ApproveRequest, ChangeState as State_, EventView, InboxItem, Page, ReasonRequest,
 };
-use nexplane_core::change::event::{Draft, Window};
+use nexplane_core::change::event::Draft;
 use nexplane_core::change::{
-    Change, ChangeCommand, ChangeRejection, ChangeState, may_edit, may_execute, may_plan,
-    may_roll_back,
+    Change, ChangeCommand, ChangeRejection, ChangeState, may_edit, may_execute, may_override,
+    may_plan, may_roll_back,
 };
+use nexplane_core::freeze::Frozen;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
 use nexplane_core::plan::Plan;
 use nexplane_core::risk::{self, Dependant, Environment, Risk, RiskInputs};
@@ -23,11 +23,11 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
-use super::names;
+use super::{freezes, names};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::calendar::{About, Gated, Sheet};
 use crate::problem::{ApiError, ApiResult};
-use crate::runtime::OpenError;
 use crate::stream::{self, Done, Loaded, Request};
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,26 +67,9 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Api
     let order = changes::ChangeOrder::Number;
     let limit = super::limit(query.limit)?;
     let mut page = changes::list(&app.pool, &filter, order, query.cursor.as_deref(), limit).await?;
+    freezes::mark(&app, &mut page.items).await?;
     names::of_changes(&app, page.items.iter_mut()).await?;
     Ok(axum::Json(page).into_response())
-}
-
-/// `POST /change-requests`
-pub async fn draft(
-    State(app): State<App>,
-    caller: Caller,
-    request: Request,
-    JsonBody(body): JsonBody<DraftRequest>,
-) -> ApiResult<Response> {
-    let draft = resolve(&app, body).await?;
-    let change = ChangeId(request.command.0);
-    let command = ChangeCommand::Draft { draft, rollback_of: None };
-    let done = stream::execute::<Change>(&app.log, change.into(), &request, command).await?;
-    let mut response = show(&app, &caller, change, StatusCode::CREATED, done.position).await?;
-    if let Ok(location) = HeaderValue::try_from(format!("/api/v1/change-requests/{change}")) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -133,32 +116,6 @@ pub async fn show_one(
         .ok_or_else(|| ApiError::not_found("change request at that moment"))?;
     names::of_changes(&app, std::iter::once(&mut view)).await?;
     Ok(answer(StatusCode::OK, &view, view.version, Some(view.position)))
-}
-
-/// `PATCH /change-requests/{id}`
-pub async fn edit(
-    State(app): State<App>,
-    caller: Caller,
-    request: Request,
-    Id(id): Id<ChangeId>,
-    JsonBody(body): JsonBody<EditRequest>,
-) -> ApiResult<Response> {
-    let state = load(&app, id).await?.state;
-    let subject = state.subject().ok_or(ChangeRejection::NotFound)?;
-    let mut draft = subject.draft.clone();
-    let EditRequest { title, reason, ticket, targets, parameters, window } = body;
-    draft.title = title.unwrap_or(draft.title);
-    draft.reason = reason.unwrap_or(draft.reason);
-    draft.ticket = ticket.or(draft.ticket);
-    if let Some(targets) = targets {
-        draft.targets = resolve_targets(&app, &targets).await?;
-    }
-    if let Some(parameters) = parameters {
-        check_parameters(&app, &draft.change_type, &parameters)?;
-        draft.parameters = parameters;
-    }
-    draft.window = window.map(|w| Window { start: w.start, end: w.end }).or(draft.window);
-    tell(&app, &caller, &request, id, ChangeCommand::Edit { draft }).await
 }
 
 /// `POST …/plan`
@@ -259,8 +216,12 @@ pub async fn approve(
     Id(id): Id<ChangeId>,
     JsonBody(body): JsonBody<ApproveRequest>,
 ) -> ApiResult<Response> {
-    let command = ChangeCommand::Approve { digest: body.plan_digest, comment: body.comment };
-    tell(&app, &caller, &request, id, command).await
+    let ApproveRequest { plan_digest: digest, comment } = body;
+    let command = |frozen| {
+        let (digest, comment) = (digest.clone(), comment.clone());
+        ChangeCommand::Approve { digest, comment, frozen }
+    };
+    tell_gated(&app, &caller, &request, id, command).await
 }
 
 /// `POST …/reject`
@@ -308,6 +269,12 @@ pub async fn execute(
         Ok(approval) => approval,
         Err(no) => return unless_done(&app, &caller, &request, id, no.into()).await,
     };
+    // Asked again with the append; there is no need to read a target for nothing.
+    let frozen = freezes::in_the_way(&app, &state).await?;
+    if !frozen.is_empty() {
+        let no = ChangeRejection::Frozen { frozen };
+        return unless_done(&app, &caller, &request, id, no.into()).await;
+    }
     let plan = &approval.submission.plan;
     // A rollback compares with what its step left behind, right before it undoes it.
     if approval.submission.subject.rollback_of.is_none() {
@@ -318,7 +285,8 @@ pub async fn execute(
         }
     }
     let run = RunId(Uuid::now_v7());
-    tell(&app, &caller, &request, id, ChangeCommand::StartExecution { run }).await
+    let command = |frozen| ChangeCommand::StartExecution { run, frozen };
+    tell_gated(&app, &caller, &request, id, command).await
 }
 
 /// `POST …/rollback`: drafts, plans and submits a change that undoes this one.
@@ -402,13 +370,19 @@ pub async fn inbox(
 ) -> ApiResult<axum::Json<Page<InboxItem>>> {
     let limit = super::limit(query.limit)?;
     let page = changes::inbox(&app.pool, query.cursor.as_deref(), limit).await?;
+    let sheet = Sheet::read(&app.log, app.moment()).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for mut change in page.items {
         let state = load(&app, change.id).await?.state;
         // The row may be a moment behind.
         let ChangeState::Submitted(submission) = &state else { continue };
-        let command =
-            ChangeCommand::Approve { digest: submission.plan.digest.clone(), comment: None };
+        let frozen = match About::of(&state) {
+            Some(about) => sheet.look(&app.log, &about).await?.frozen,
+            None => Vec::new(),
+        };
+        freezes::wait(&mut change, &frozen);
+        let digest = submission.plan.digest.clone();
+        let command = ChangeCommand::Approve { digest, comment: None, frozen };
         let asked = Asked { by: caller.principal.clone(), at: stream::now(), command };
         let given = submission.approvals.iter().any(|given| given.by == caller.person);
         let (code, why_not) = match Change::decide(&state, asked) {
@@ -434,7 +408,7 @@ pub async fn load(app: &App, id: ChangeId) -> ApiResult<Loaded<Change>> {
 }
 
 /// Gives a command to a change and answers with the change.
-async fn tell(
+pub async fn tell(
     app: &App,
     caller: &Caller,
     request: &Request,
@@ -446,9 +420,22 @@ async fn tell(
     show(app, caller, id, StatusCode::OK, done.position).await
 }
 
+/// The same with a command that no freeze lets pass, made of what is in the way.
+async fn tell_gated(
+    app: &App,
+    caller: &Caller,
+    request: &Request,
+    id: ChangeId,
+    command: impl Fn(Vec<Frozen>) -> ChangeCommand + Send + Sync,
+) -> ApiResult<Response> {
+    let gated = Gated { log: &app.log, command };
+    let done = stream::execute_prepared(&app.log, id.into(), request, &gated).await?;
+    show(app, caller, id, StatusCode::OK, done.position).await
+}
+
 /// Answers a request that cannot be carried out: with the change when it is because the same request
 /// was carried out before, otherwise with the error.
-async fn unless_done(
+pub async fn unless_done(
     app: &App,
     caller: &Caller,
     request: &Request,
@@ -462,7 +449,7 @@ async fn unless_done(
 }
 
 /// The change as its read model says, once that contains `position`.
-async fn show(
+pub async fn show(
     app: &App,
     caller: &Caller,
     id: ChangeId,
@@ -476,14 +463,21 @@ async fn show(
     let mut view =
         changes::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("change request"))?;
     let state = load(app, id).await?.state;
-    view.allowed = allowed(&state, caller);
+    let frozen = freezes::in_the_way(app, &state).await?;
+    freezes::wait(&mut view, &frozen);
+    view.allowed = allowed(&state, caller, &frozen, view.review_required);
     names::of_changes(app, std::iter::once(&mut view)).await?;
     let position = position.unwrap_or(view.position).max(view.position);
     Ok(answer(status, &view, view.version, Some(position)))
 }
 
 /// What the caller may do now, asked of the decisions themselves.
-fn allowed(state: &ChangeState, caller: &Caller) -> Vec<Allowed> {
+fn allowed(
+    state: &ChangeState,
+    caller: &Caller,
+    frozen: &[Frozen],
+    review_required: bool,
+) -> Vec<Allowed> {
     use ChangeCommand as C;
     let (by, at) = (&caller.principal, stream::now());
     let digest = state.plan().map(|plan| plan.digest.clone()).unwrap_or_default();
@@ -494,17 +488,23 @@ fn allowed(state: &ChangeState, caller: &Caller) -> Vec<Allowed> {
             .map(|events| !events.is_empty())
     };
     let risk = Risk { score: 1, level: nexplane_core::risk::RiskLevel::Low, factors: Vec::new() };
-    let questions = [
+    let mut questions = vec![
         ("edit", may_edit(state, by).map(|_| true)),
         ("plan", may_plan(state, by).map(|_| true)),
         ("submit", ask(C::Submit { environment: Environment::Dev, risk })),
-        ("approve", ask(C::Approve { digest, comment: None })),
+        ("approve", ask(C::Approve { digest, comment: None, frozen: frozen.to_vec() })),
         ("reject", ask(C::Reject { reason: reason() })),
         ("withdraw", ask(C::Withdraw)),
         ("cancel", ask(C::Cancel { reason: reason() })),
-        ("execute", ask(C::StartExecution { run: RunId(Uuid::nil()) })),
+        ("execute", ask(C::StartExecution { run: RunId(Uuid::nil()), frozen: frozen.to_vec() })),
         ("rollback", may_roll_back(state, by, &[]).map(|_| true)),
     ];
+    if !frozen.is_empty() {
+        questions.push(("override_freeze", may_override(state, by).map(|_| true)));
+    }
+    if review_required {
+        questions.push(("review", ask(C::Review { comment: reason() })));
+    }
     questions
         .into_iter()
         .filter(|(_, asked)| !matches!(asked, Ok(false)))
@@ -528,105 +528,4 @@ pub async fn change_id(app: &App, text: &str) -> ApiResult<ChangeId> {
     changes::find_by_number(&app.pool, number)
         .await?
         .ok_or_else(|| ApiError::not_found("change request"))
-}
-
-/// From what a client sends to a draft: keys become ids, parameters are checked.
-async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
-    check_parameters(app, &body.change_type, &body.parameters)?;
-    let spec = app.targets.action(&body.change_type)?.spec();
-    let connection = match app.targets.connection(body.connection_id).await {
-        Ok(connection) => connection,
-        Err(OpenError::NoConnection) => {
-            return Err(ApiError::invalid_field(
-                "/connection_id",
-                "there is no such connection; GET /api/v1/connections lists them",
-            ));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if !spec.id.starts_with(&format!("{}.", connection.connector)) {
-        return Err(ApiError::invalid_field(
-            "/connection_id",
-            format!(
-                "'{}' is a {} connection, {} needs another",
-                connection.name, connection.connector, spec.id
-            ),
-        ));
-    }
-    let targets = resolve_targets(app, &body.targets).await?;
-    for (index, target) in targets.iter().enumerate() {
-        let pointer = format!("/targets/{index}");
-        let (found, located) = match app.targets.target(*target).await {
-            Ok(found) => found,
-            Err(OpenError::NoAsset(_)) => {
-                return Err(ApiError::invalid_field(
-                    &pointer,
-                    "there is no such asset in the inventory",
-                ));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if located.connection != body.connection_id {
-            let why = format!("'{}' belongs to another connection", found.name);
-            return Err(ApiError::invalid_field(&pointer, why));
-        }
-        if !spec.target_types.contains(&found.kind) {
-            let wanted = spec.target_types.join(" or ");
-            let why = format!("'{}' is a {}; {} needs a {wanted}", found.name, found.kind, spec.id);
-            return Err(ApiError::invalid_field(&pointer, why));
-        }
-    }
-    Ok(Draft {
-        title: body.title,
-        reason: body.reason,
-        ticket: body.ticket,
-        change_type: body.change_type,
-        connection: body.connection_id,
-        targets,
-        parameters: body.parameters,
-        window: body.window.map(|w| Window { start: w.start, end: w.end }),
-    })
-}
-
-fn check_parameters(app: &App, change_type: &str, parameters: &serde_json::Value) -> ApiResult<()> {
-    app.targets.action(change_type)?.validate(parameters).map_err(|errors| {
-        ApiError::invalid(
-            errors
-                .into_iter()
-                .map(|e| FieldError::new(format!("/parameters{}", e.pointer), e.reason))
-                .collect(),
-        )
-    })
-}
-
-/// Asset ids, or keys `<connection name>/<external key>`.
-async fn resolve_targets(app: &App, targets: &[String]) -> ApiResult<Vec<AssetId>> {
-    if targets.len() > nexplane_core::change::MAX_TARGETS {
-        let most = nexplane_core::change::MAX_TARGETS;
-        return Err(ApiError::invalid_field(
-            "/targets",
-            format!("at most {most} targets in one change"),
-        ));
-    }
-    let mut ids = Vec::with_capacity(targets.len());
-    let mut unknown = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (index, target) in targets.iter().enumerate() {
-        let id = match target.parse() {
-            Ok(id) => Some(id),
-            Err(_) => inventory::by_key(&app.pool, target).await?.map(|asset| asset.id),
-        };
-        match id {
-            Some(id) if seen.insert(id) => ids.push(id),
-            Some(_) => {
-                let error = FieldError::new(format!("/targets/{index}"), "named twice");
-                unknown.push(error);
-            }
-            None => unknown.push(FieldError::new(
-                format!("/targets/{index}"),
-                "there is no such asset; GET /api/v1/assets lists ids and keys",
-            )),
-        }
-    }
-    if unknown.is_empty() { Ok(ids) } else { Err(ApiError::invalid(unknown)) }
 }

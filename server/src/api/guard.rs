@@ -260,7 +260,12 @@ async fn remember(
         .ok()
         .and_then(|status| StatusCode::from_u16(status).ok())
         .unwrap_or(StatusCode::OK);
+    let problem = serde_json::from_str::<Problem>(&body).ok();
     let mut response = (status, body).into_response();
+    // Which path it is about was not known yet when it was kept.
+    if let Some(problem) = problem.filter(|_| status.is_client_error()) {
+        response.extensions_mut().insert(problem);
+    }
     if let Some(serde_json::Value::Object(kept)) = headers {
         for (name, value) in kept {
             let name = header::HeaderName::try_from(name);

@@ -5,6 +5,8 @@
 mod audit;
 mod changes;
 mod connections;
+mod drafts;
+mod freezes;
 pub mod guard;
 mod inventory;
 mod live;
@@ -151,7 +153,7 @@ pub fn routes() -> Vec<Route> {
             .answers::<catalog::Catalog>(),
         get("/change-requests", SignedIn, changes::list, "Change requests, newest first")
             .answers::<api::Page<api::ChangeView>>(),
-        post("/change-requests", SignedIn, changes::draft, "Draft a change")
+        post("/change-requests", SignedIn, drafts::draft, "Draft a change")
             .takes::<api::DraftRequest>()
             .answers::<api::ChangeView>()
             .status(201),
@@ -165,7 +167,7 @@ pub fn routes() -> Vec<Route> {
         patch(
             "/change-requests/{id}",
             SignedIn,
-            changes::edit,
+            drafts::edit,
             "Edit a draft, or reopen its review",
         )
         .takes::<api::EditRequest>()
@@ -191,6 +193,14 @@ pub fn routes() -> Vec<Route> {
         )
         .answers::<api::ChangeView>(),
         post(
+            "/change-requests/{id}/override-freeze",
+            SignedIn,
+            freezes::override_freeze,
+            "Let its plan pass a freeze, to be reviewed afterwards",
+        )
+        .takes::<api::OverrideFreezeRequest>()
+        .answers::<api::ChangeView>(),
+        post(
             "/change-requests/{id}/plan",
             SignedIn,
             changes::plan,
@@ -200,6 +210,14 @@ pub fn routes() -> Vec<Route> {
         post("/change-requests/{id}/reject", SignedIn, changes::reject, "Reject it")
             .takes::<api::ReasonRequest>()
             .answers::<api::ChangeView>(),
+        post(
+            "/change-requests/{id}/review",
+            SignedIn,
+            freezes::review,
+            "Look back at what was done in spite of a freeze",
+        )
+        .takes::<api::ReviewRequest>()
+        .answers::<api::ChangeView>(),
         post(
             "/change-requests/{id}/rollback",
             SignedIn,
@@ -259,6 +277,15 @@ pub fn routes() -> Vec<Route> {
             "Test it, a line per permission",
         )
         .answers::<api::TestResult>(),
+        get("/freeze-windows", SignedIn, freezes::list, "Freezes, newest first")
+            .answers::<api::Page<api::FreezeView>>(),
+        post("/freeze-windows", ADMIN, freezes::declare, "Declare a freeze")
+            .takes::<api::DeclareFreezeRequest>()
+            .answers::<api::FreezeView>()
+            .status(201),
+        post("/freeze-windows/{id}/end", ADMIN, freezes::end, "End a freeze before its time")
+            .takes::<api::ReasonRequest>()
+            .answers::<api::FreezeView>(),
         get("/hosts", SignedIn, inventory::hosts, "Hosts with an agent")
             .answers::<api::Page<api::HostView>>(),
         get("/hosts/{id}", SignedIn, inventory::host, "One host").answers::<api::HostView>(),

@@ -22,6 +22,8 @@ pub async fn of_changes<'a>(
         people.insert(change.requester.0);
         people.extend(change.editors.iter().map(|person| person.0));
         people.extend(change.approvals.iter().map(|approval| approval.by.0));
+        people.extend(change.overrides.iter().map(|given| given.by.0));
+        people.extend(change.review.iter().map(|review| review.by.0));
         things.extend(change.targets.iter().map(|asset| asset.0));
         things.insert(change.connection_id.0);
     }
@@ -33,6 +35,8 @@ pub async fn of_changes<'a>(
         let ids = std::iter::once(change.requester.0)
             .chain(change.editors.iter().map(|person| person.0))
             .chain(change.approvals.iter().map(|approval| approval.by.0))
+            .chain(change.overrides.iter().map(|given| given.by.0))
+            .chain(change.review.iter().map(|review| review.by.0))
             .chain(change.targets.iter().map(|asset| asset.0))
             .chain(std::iter::once(change.connection_id.0));
         change.names =

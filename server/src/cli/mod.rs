@@ -4,6 +4,7 @@ mod audit;
 mod change;
 mod client;
 mod demo;
+mod freeze;
 mod keys;
 mod log;
 mod projections;
@@ -57,6 +58,8 @@ Without DATABASE_URL a private PostgreSQL runs in the data directory and stops w
     Audit(audit::Args),
     /// Draft, plan, submit, approve, execute, roll back and watch changes, over the API.
     Change(change::Args),
+    /// List, declare and end freezes, over the API.
+    Freeze(freeze::Args),
     /// Show or renew the keys that encrypt stored secrets.
     Keys(keys::Args),
     /// Break the history of the event log off after a backup was restored.
@@ -100,6 +103,7 @@ pub async fn run() -> ExitCode {
         Command::Migrate(options) => up::migrate(options).await,
         Command::Audit(args) => return audit::run(args).await,
         Command::Change(args) => return change::run(args).await,
+        Command::Freeze(args) => return freeze::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Log(args) => log::run(args).await,
         Command::Projections(args) => projections::run(args).await,

@@ -3,6 +3,7 @@
 use nexplane_core::actor::Role;
 use nexplane_core::api::{LoginRequest, Me, ReplayView};
 use nexplane_core::id::PersonId;
+use nexplane_core::time::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -37,6 +38,11 @@ impl Guest {
     pub fn is(&self, login: &LoginRequest) -> bool {
         let hash: [u8; 32] = Sha256::digest(login.password.as_bytes()).into();
         login.email.trim().eq_ignore_ascii_case(EMAIL) && hash == self.password_hash
+    }
+
+    /// The moment that is replayed.
+    pub const fn moment(&self) -> Timestamp {
+        self.moment.at
     }
 
     pub fn me(&self) -> Me {

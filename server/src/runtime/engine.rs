@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nexplane_core::change::{Change, ChangeState};
-use nexplane_core::id::{ChangeId, RunId};
+use nexplane_core::change::{Change, ChangeState, Execution};
+use nexplane_core::freeze::Frozen;
+use nexplane_core::id::{ChangeId, RunId, StreamId};
 use nexplane_core::run::{Run, RunCommand, RunState, Running};
 use nexplane_store::log::{AppendError, Guard};
 use sqlx::PgPool;
@@ -20,8 +21,12 @@ use uuid::Uuid;
 use super::lease::{self, Lease};
 use super::step;
 use super::targets::Targets;
+use crate::calendar::{self, About, Looked};
 use crate::problem::chain;
-use crate::stream::{self, Outcome, Request, StreamError};
+use crate::stream::{self, LoadError, Outcome, Prepare, Prepared, Request, StreamError};
+
+/// How often a run that waits for the end of a freeze looks at the calendar.
+const THAW: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug)]
 pub struct EngineOptions {
@@ -71,7 +76,7 @@ pub(super) enum Left {
     #[error("the server is stopping")]
     Stopping,
     #[error("the log cannot be read")]
-    Load(#[from] stream::LoadError),
+    Load(#[from] LoadError),
     #[error("the run cannot be written")]
     Write(#[from] StreamError<nexplane_core::run::RunRejection>),
     #[error("the database cannot be reached")]
@@ -87,7 +92,8 @@ pub(super) struct Hold<'a> {
     pub run: RunId,
     pub change: ChangeId,
     /// The version of the change that is executing: every intent is guarded by it.
-    pub change_version: u64,
+    change_version: u64,
+    execution: Execution,
     pub epoch: u32,
     lease: Lease,
     stopping: &'a CancellationToken,
@@ -147,16 +153,26 @@ impl Engine {
             return Ok(());
         };
         let owner = stream::load::<Change>(&inner.targets.log, change.into()).await?;
-        if !matches!(&owner.state, ChangeState::Executing(execution) if execution.run == run) {
-            lease.release().await?;
-            return Ok(());
-        }
+        let execution = match owner.state {
+            ChangeState::Executing(execution) if execution.run == run => execution,
+            ChangeState::Absent
+            | ChangeState::Draft(_)
+            | ChangeState::Submitted(_)
+            | ChangeState::Approved(_)
+            | ChangeState::Executing(_)
+            | ChangeState::Finished(_)
+            | ChangeState::Closed(_) => {
+                lease.release().await?;
+                return Ok(());
+            }
+        };
         let mut hold = Hold {
             targets: &inner.targets,
             options: inner.options,
             run,
             change,
             change_version: owner.version,
+            execution,
             epoch: state.epoch,
             lease,
             stopping: &inner.stopping,
@@ -183,15 +199,36 @@ impl Engine {
 impl Hold<'_> {
     /// Gives the run a command of this epoch and returns the run as it then is.
     pub(super) async fn tell(&self, command: RunCommand) -> Result<Running, Left> {
-        running(self.append(command, Vec::new()).await)
+        running(self.append(&Order(command)).await)
     }
 
-    /// The intent: the same, only while the change is still the one that was approved and this
-    /// worker certainly has the lease.
-    pub(super) async fn intend(&self, command: RunCommand) -> Result<Running, Left> {
+    /// The intent: the same, only while the change is still the one that was approved, no freeze is
+    /// in its way, and this worker certainly has the lease. `command` makes it of what is in the way.
+    pub(super) async fn intend(
+        &self,
+        command: impl Fn(Vec<Frozen>) -> RunCommand + Send + Sync,
+    ) -> Result<Running, Left> {
         self.time_left()?;
-        let guard = Guard { stream: self.change.into(), version: self.change_version };
-        running(self.append(command, vec![guard]).await)
+        running(self.append(&Intent { hold: self, command }).await)
+    }
+
+    /// Waits for the end of what is in the way.
+    pub(super) async fn wait_for_thaw(&self) -> Result<(), Left> {
+        loop {
+            if self.look().await?.frozen.is_empty() {
+                return Ok(());
+            }
+            self.pause(THAW).await?;
+        }
+    }
+
+    /// What the calendar says of the change.
+    async fn look(&self) -> Result<Looked, LoadError> {
+        calendar::look(&self.targets.log, &About::execution(&self.execution)).await
+    }
+
+    fn change_guard(&self) -> Guard {
+        Guard { stream: self.change.into(), version: self.change_version }
     }
 
     /// How long the effect may take: as long as nobody else can have the run.
@@ -219,24 +256,18 @@ impl Hold<'_> {
     }
 
     async fn finish(&self) -> Result<(), Left> {
-        self.append(RunCommand::Finish { epoch: self.epoch }, Vec::new()).await?;
+        self.append(&Order(RunCommand::Finish { epoch: self.epoch })).await?;
         Ok(())
     }
 
     /// Appends; while the database is away it asks again with the same command id, so that an
     /// outcome is neither lost nor doubled.
-    async fn append(&self, command: RunCommand, guards: Vec<Guard>) -> Outcome<Run> {
+    async fn append(&self, prepare: &impl Prepare<Run>) -> Outcome<Run> {
         let request = self.request();
         let mut wait = Duration::from_millis(100);
         loop {
-            let answer = stream::execute_guarded::<Run>(
-                &self.targets.log,
-                self.run.into(),
-                &request,
-                command.clone(),
-                guards.clone(),
-            )
-            .await;
+            let log = &self.targets.log;
+            let answer = stream::execute_prepared(log, self.run.into(), &request, prepare).await;
             match &answer {
                 Err(StreamError::Append {
                     source: AppendError::Unavailable(_) | AppendError::Overloaded,
@@ -249,6 +280,40 @@ impl Hold<'_> {
                 Ok(_) | Err(_) => return answer,
             }
         }
+    }
+}
+
+/// A command that depends on the run alone.
+struct Order(RunCommand);
+
+impl Prepare<Run> for Order {
+    async fn prepare(&self, _: &RunState) -> Result<Prepared<RunCommand>, LoadError> {
+        Ok(Prepared { command: self.0.clone(), at: None, guards: Vec::new() })
+    }
+
+    fn is_decided_again(&self, _: StreamId) -> bool {
+        false
+    }
+}
+
+struct Intent<'a, F> {
+    hold: &'a Hold<'a>,
+    command: F,
+}
+
+impl<F> Prepare<Run> for Intent<'_, F>
+where
+    F: Fn(Vec<Frozen>) -> RunCommand + Send + Sync,
+{
+    async fn prepare(&self, _: &RunState) -> Result<Prepared<RunCommand>, LoadError> {
+        let Looked { at, frozen, mut guards } = self.hold.look().await?;
+        guards.push(self.hold.change_guard());
+        Ok(Prepared { command: (self.command)(frozen), at: Some(at), guards })
+    }
+
+    /// The change is what was approved, or the run is left alone.
+    fn is_decided_again(&self, moved: StreamId) -> bool {
+        moved != self.hold.change_guard().stream
     }
 }
 

@@ -12,11 +12,13 @@ use nexplane_core::connection::Purpose;
 use nexplane_core::id::JobId;
 use nexplane_core::plan::{Field, Step};
 use nexplane_core::run::event::{Captured, Finding, Reason};
-use nexplane_core::run::{Effect, Intent, Run, RunCommand, RunState, Running, StepPhase, Verified};
+use nexplane_core::run::{
+    Effect, Intent, Run, RunCommand, RunRejection, RunState, Running, StepPhase, Verified,
+};
 
 use super::engine::{Hold, Left};
 use super::targets::{OpenError, Opened, change_owner};
-use crate::stream;
+use crate::stream::{self, StreamError};
 use crate::vault::Kind;
 
 /// Whether a run that has stopped at something unknown can still be settled by reading the target.
@@ -61,16 +63,16 @@ pub(super) async fn advance(hold: &Hold<'_>, run: &Running) -> Result<Option<Run
 }
 
 /// A step, and who is at it.
-struct At<'a> {
-    hold: &'a Hold<'a>,
+pub(super) struct At<'a> {
+    pub(super) hold: &'a Hold<'a>,
     run: &'a Running,
-    step: &'a Step,
+    pub(super) step: &'a Step,
 }
 
 /// What a rollback step undoes.
-struct Undone {
-    verified: Verified,
-    before: Snapshot,
+pub(super) struct Undone {
+    pub(super) verified: Verified,
+    pub(super) before: Snapshot,
 }
 
 impl At<'_> {
@@ -160,13 +162,21 @@ impl At<'_> {
             sealed,
         };
         let key = self.key();
-        let intend = RunCommand::Intend {
-            step: self.step.no,
-            epoch: self.hold.epoch,
-            key: key.clone(),
-            before: captured,
+        let (step, epoch) = (self.step.no, self.hold.epoch);
+        let intend = |frozen| {
+            let (key, before) = (key.clone(), captured.clone());
+            RunCommand::Intend { step, epoch, key, before, frozen }
         };
-        self.hold.intend(intend).await?;
+        match self.hold.intend(intend).await {
+            Ok(_) => {}
+            Err(Left::Write(StreamError::Rejected(no @ RunRejection::Frozen { .. }))) => {
+                let why = Why::new("frozen", no.to_string());
+                return self
+                    .block(&why, self.planned(false), self.planned(true), before.fields)
+                    .await;
+            }
+            Err(left) => return Err(left),
+        }
 
         // From here on an effect may happen. The lease is looked at once more, right before.
         let deadline = match self.hold.time_left() {
@@ -217,144 +227,6 @@ impl At<'_> {
         let reason = Reason { kind: kind.to_owned(), message: message.to_owned() };
         let (step, epoch) = (self.step.no, self.hold.epoch);
         self.hold.tell(RunCommand::LoseSight { step, epoch, reason }).await
-    }
-
-    /// Settles an intent without an answer by reading the target; for targets that remember
-    /// idempotency keys, by asking again with the same one.
-    async fn settle(&self, intent: &Intent) -> Result<Option<Running>, Left> {
-        match self.step.effect_class {
-            EffectClass::Unprotected => return Ok(None),
-            EffectClass::Keyed | EffectClass::Fenced | EffectClass::Verifiable => {}
-        }
-        let undone = self.undone().await?;
-        let before = self.before_of(intent, undone.as_ref()).await?;
-        self.hold.pause(self.hold.options.settle).await?;
-
-        let mut waited = Duration::ZERO;
-        let mut wait = Duration::from_millis(500);
-        let found = loop {
-            match self.look(intent, &before, undone.as_ref()).await {
-                Ok(found) => break found,
-                Err(_) if waited < self.hold.options.patience => {
-                    self.hold.pause(wait).await?;
-                    waited += wait;
-                    wait = (wait * 2).min(Duration::from_secs(10));
-                }
-                // It stays unknown: a person has to settle it.
-                Err(_) => return Ok(None),
-            }
-        };
-        let produced = self.keep(found.secrets).await?;
-        let command = RunCommand::Reconcile {
-            step: self.step.no,
-            epoch: self.hold.epoch,
-            finding: found.finding,
-            evidence: found.evidence,
-            observed: found.observed,
-            produced,
-        };
-        self.hold.tell(command).await.map(Some)
-    }
-
-    async fn look(
-        &self,
-        intent: &Intent,
-        before: &Snapshot,
-        undone: Option<&Undone>,
-    ) -> Result<Found, Why> {
-        let (action, opened) = self.open().await?;
-        if self.step.effect_class == EffectClass::Keyed {
-            return self.ask_again(action, &opened, intent, before, undone).await;
-        }
-        let now = self.read(action, &opened).await?;
-        if now.fingerprint == before.fingerprint && undone.is_none() {
-            return Ok(Found::nothing(
-                "The target is as it was before: nothing was done.",
-                now.fields,
-            ));
-        }
-        match undone {
-            None => {
-                let verification = action
-                    .verify(
-                        &*opened.session,
-                        &self.step.target,
-                        &self.step.parameters,
-                        before,
-                        None,
-                    )
-                    .await?;
-                Ok(if verification.satisfied {
-                    Found {
-                        finding: Finding::Applied,
-                        evidence: "The target was read and has the intended state.".to_owned(),
-                        observed: verification.observed,
-                        secrets: verification.produced,
-                    }
-                } else {
-                    Found::conflict(verification.observed)
-                })
-            }
-            Some(undone) if now.fingerprint == undone.before.fingerprint => Ok(Found {
-                finding: Finding::Applied,
-                evidence: "The target was read and has the state before the change.".to_owned(),
-                observed: now.fields,
-                secrets: Vec::new(),
-            }),
-            Some(undone) if now.fingerprint == undone.verified.fingerprint => Ok(Found::nothing(
-                "The target is still as the change left it: nothing was undone.",
-                now.fields,
-            )),
-            Some(_) => Ok(Found::conflict(now.fields)),
-        }
-    }
-
-    /// The same key again is the same effect: the target answers what it answered the first time.
-    async fn ask_again(
-        &self,
-        action: &dyn AnyAction,
-        opened: &Opened,
-        intent: &Intent,
-        before: &Snapshot,
-        undone: Option<&Undone>,
-    ) -> Result<Found, Why> {
-        let deadline = self
-            .hold
-            .time_left()
-            .map_err(|_| Why::new("lease", "the lease may have run out".to_owned()))?
-            .min(self.hold.options.effect);
-        let cx = self.context(intent.key.clone(), deadline, undone);
-        let answer = match undone {
-            None => action.execute(&*opened.session, &cx, before).await.map(|done| done.produced),
-            Some(undone) => action
-                .rollback(
-                    &*opened.session,
-                    &cx,
-                    &undone.before,
-                    undone.verified.effect.outcome.as_ref(),
-                )
-                .await
-                .map(|_| Vec::new()),
-        };
-        match answer {
-            Ok(secrets) => Ok(Found {
-                finding: Finding::Applied,
-                evidence: "Asked again with the same key, the target answered that it is done."
-                    .to_owned(),
-                observed: Vec::new(),
-                secrets,
-            }),
-            Err(error) if error.is_outcome_unknown() => Err(error.into()),
-            Err(error) => Ok(Found {
-                finding: Finding::Conflict,
-                evidence: format!(
-                    "Asked again with the same key, the target answered: {}",
-                    error.message
-                ),
-                observed: Vec::new(),
-                secrets: Vec::new(),
-            }),
-        }
     }
 
     /// Reads the target: only what is found there counts as done.
@@ -451,7 +323,7 @@ impl At<'_> {
         self.hold.tell(command).await
     }
 
-    async fn open(&self) -> Result<(&dyn AnyAction, Opened), Why> {
+    pub(super) async fn open(&self) -> Result<(&dyn AnyAction, Opened), Why> {
         let action = self.hold.targets.action(&self.step.action)?;
         let opened = self
             .hold
@@ -466,7 +338,7 @@ impl At<'_> {
         Ok((action, opened))
     }
 
-    async fn read(
+    pub(super) async fn read(
         &self,
         action: &dyn AnyAction,
         opened: &Opened,
@@ -475,7 +347,7 @@ impl At<'_> {
     }
 
     /// On a rollback: the step of the earlier run, with the before-state that was sealed then.
-    async fn undone(&self) -> Result<Option<Undone>, Left> {
+    pub(super) async fn undone(&self) -> Result<Option<Undone>, Left> {
         let Some(undoes) = self.step.undoes else { return Ok(None) };
         let state = stream::load::<Run>(&self.hold.targets.log, undoes.run.into()).await?.state;
         let RunState::Finished(finished) = state else { return Err(Left::Taken) };
@@ -500,7 +372,11 @@ impl At<'_> {
     }
 
     /// The snapshot that was stored with an intent.
-    async fn before_of(&self, intent: &Intent, undone: Option<&Undone>) -> Result<Snapshot, Left> {
+    pub(super) async fn before_of(
+        &self,
+        intent: &Intent,
+        undone: Option<&Undone>,
+    ) -> Result<Snapshot, Left> {
         if let Some(undone) = undone {
             return Ok(undone.before.clone());
         }
@@ -524,7 +400,12 @@ impl At<'_> {
             || now.fingerprint == undone.before.fingerprint
     }
 
-    fn context(&self, key: String, deadline: Duration, undone: Option<&Undone>) -> StepContext {
+    pub(super) fn context(
+        &self,
+        key: String,
+        deadline: Duration,
+        undone: Option<&Undone>,
+    ) -> StepContext {
         StepContext {
             change: self.hold.change,
             run: self.hold.run,
@@ -544,7 +425,7 @@ impl At<'_> {
     }
 
     /// Stores what was produced, encrypted, and gives back the names to it.
-    async fn keep(&self, secrets: Vec<Secret>) -> Result<Vec<Produced>, Left> {
+    pub(super) async fn keep(&self, secrets: Vec<Secret>) -> Result<Vec<Produced>, Left> {
         let mut kept = Vec::with_capacity(secrets.len());
         for secret in secrets {
             let owner = change_owner(self.hold.change);
@@ -577,32 +458,12 @@ fn job_of(effect: &Effect) -> Option<JobId> {
     effect.outcome.as_ref()?.get("job")?.as_str()?.parse().ok()
 }
 
-/// What was found at a target whose outcome was unknown.
-struct Found {
-    finding: Finding,
-    evidence: String,
-    observed: Vec<Field>,
-    secrets: Vec<Secret>,
-}
-
-impl Found {
-    fn nothing(evidence: &str, observed: Vec<Field>) -> Self {
-        let evidence = evidence.to_owned();
-        Self { finding: Finding::NotApplied, evidence, observed, secrets: Vec::new() }
-    }
-
-    fn conflict(observed: Vec<Field>) -> Self {
-        let evidence = "The target is neither as it was before nor as intended.".to_owned();
-        Self { finding: Finding::Conflict, evidence, observed, secrets: Vec::new() }
-    }
-}
-
 /// Why a step did not go on, in words that may be shown.
 #[derive(Clone, Debug)]
-struct Why(Reason);
+pub(super) struct Why(Reason);
 
 impl Why {
-    fn new(kind: &str, message: String) -> Self {
+    pub(super) fn new(kind: &str, message: String) -> Self {
         Self(Reason { kind: kind.to_owned(), message })
     }
 }

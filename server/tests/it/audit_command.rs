@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use nexplane_core::actor::Actor;
+use nexplane_core::calendar::CALENDAR;
 use nexplane_core::calendar::event::{CalendarEvent, Scope};
 use nexplane_core::change::event::ChangeEvent;
 use nexplane_core::event::Event;
-use nexplane_core::id::{CalendarId, ChangeId, CommandId, PersonId, RunId, StreamId};
+use nexplane_core::id::{ChangeId, CommandId, FreezeId, PersonId, RunId, StreamId};
 use nexplane_core::plan::Plan;
 use nexplane_core::record;
 use nexplane_core::time::Timestamp;
@@ -348,8 +349,9 @@ async fn what_must_not_have_happened_is_named() {
         if case == "in a freeze" {
             let (start, end) = (now().plus_seconds(-60), now().plus_seconds(3600));
             let reason = "The books are closed.".to_owned();
-            let freeze = CalendarEvent::FreezeDeclared { scope: Scope::All, start, end, reason };
-            plant(&log, CalendarId(Uuid::now_v7()).into(), 0, author, freeze.into()).await;
+            let (freeze, scope) = (FreezeId(Uuid::now_v7()), Scope::All);
+            let declared = CalendarEvent::FreezeDeclared { freeze, scope, start, end, reason };
+            plant(&log, CALENDAR.into(), 0, author, declared.into()).await;
         }
         let change = ChangeId(Uuid::now_v7());
         for ((by, mut event), version) in

@@ -1,6 +1,8 @@
 //! Commands beside a running server.
 
-use crate::harness::{Server, Shop, eventually, id, items};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Server, Shop, eventually, id, items, text};
 
 impl Server {
     /// What a command says on stdout; it has to succeed.
@@ -28,6 +30,53 @@ async fn a_running_server_goes_on_with_a_new_key_encryption_key() {
     let request = shop.request(&operator, "postgres.lock_user", &role).await;
     let change = id(&operator.post("/change-requests", request).await.is(201));
     operator.act(&change, "plan").await.is(200);
+}
+
+/// Runs `nexplane freeze` as somebody; its exit code, and what it says on stdout and on stderr.
+async fn freeze(server: &Server, by: &Client, arguments: &[&str]) -> (i32, String, String) {
+    let base = server.base.lock().unwrap().clone();
+    let done = tokio::process::Command::new(env!("CARGO_BIN_EXE_nexplane"))
+        .arg("freeze")
+        .args(arguments)
+        .env("NEXPLANE_SERVER", base)
+        .env("NEXPLANE_TOKEN", by.token.as_deref().unwrap())
+        .env("NO_COLOR", "1")
+        .output()
+        .await
+        .unwrap();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (done.status.code().unwrap(), said(&done.stdout), said(&done.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_calendar_is_kept_from_the_shell() {
+    let server = Server::start().await;
+    let viewer = server.person("vera", &["viewer"]).await;
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2);
+    let end = format!("{end:.6}");
+    let declare = ["declare", "--tag", "billing", "--end", &end, "--reason", "Year-end close"];
+    let (code, _, why) = freeze(&server, &viewer, &declare).await;
+    assert_eq!(code, 1, "{why}");
+    assert!(why.contains("access.denied"), "{why}");
+    let json: Vec<_> = declare.into_iter().chain(["--json"]).collect();
+    let (code, said, why) = freeze(&server, &server.admin, &json).await;
+    assert_eq!(code, 0, "{why}");
+    let declared: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(declared["scope"], json!({ "kind": "tag", "tag": "billing" }));
+    let (code, said, _) = freeze(&server, &viewer, &["list"]).await;
+    assert_eq!(code, 0);
+    for word in ["in_force", "tag billing", "Year-end close", &id(&declared)] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let end = ["end", &id(&declared), "--reason", "The books are closed", "--json"];
+    let (code, said, why) = freeze(&server, &server.admin, &end).await;
+    assert_eq!(code, 0, "{why}");
+    let ended: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(text(&ended["state"]), "ended");
+    // One scope, and no guessing.
+    let (code, ..) =
+        freeze(&server, &server.admin, &["declare", "--reason", "x", "--end", "y"]).await;
+    assert_eq!(code, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,8 @@ mod command_line;
 mod crash;
 mod crash_log;
 mod evidence;
+mod freeze;
+mod freeze_race;
 mod gateway_enroll;
 mod gateway_job;
 mod gateway_presence;

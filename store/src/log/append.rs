@@ -12,8 +12,8 @@ use uuid::Uuid;
 /// Events of one command, at most.
 const MAX_EVENTS: usize = 1000;
 
-/// Guards of one command, at most.
-const MAX_GUARDS: usize = 64;
+/// Guards of one command, at most: as many as a change has targets, and some.
+const MAX_GUARDS: usize = 128;
 
 /// Bytes of one record, at most. Output of executions is stored elsewhere, by hash.
 const MAX_RECORD_BYTES: usize = 256 * 1024;
@@ -337,8 +337,8 @@ mod tests {
         assert!(matches!(refused(own), Bad::GuardOnOwnStream));
         let other = Guard { stream: ChangeId(Uuid::from_u128(9)).into(), version: 0 };
         let mut guarded = append("a.b", "{}");
-        guarded.guards = vec![other; 65];
-        assert!(matches!(refused(guarded), Bad::TooManyGuards(65)));
+        guarded.guards = vec![other; 129];
+        assert!(matches!(refused(guarded), Bad::TooManyGuards(129)));
         let mut guarded = append("a.b", "{}");
         guarded.guards = vec![Guard { version: u64::MAX, ..other }];
         assert!(matches!(refused(guarded), Bad::Version(u64::MAX)));

@@ -1,30 +1,26 @@
-//! Plans, approvals, executions, freezes and rollbacks.
+//! Plans, approvals, executions and rollbacks.
 
 use serde_json::json;
 use uuid::Uuid;
 
 use super::log::{
-    AUTHOR, BACK, BACK_RUN, CHANGE, EDITOR, FIRST, FREEZE, RUN, SECOND, TARGET, draft, person,
-    reason, risk,
+    AUTHOR, BACK, BACK_RUN, CHANGE, EDITOR, FIRST, RUN, SECOND, draft, person, reason, risk,
 };
 use super::*;
 use crate::actor::{Actor, Role};
 use crate::aggregate::Principal;
-use crate::asset::event::AssetEvent;
-use crate::calendar::event::Scope;
-use crate::calendar::{Calendar, CalendarCommand};
 use crate::change::event::{ChangeEvent as E, Draft, Window};
 use crate::change::{Change, ChangeCommand as C};
 use crate::event::{Event, Recorded};
-use crate::id::{CalendarId, PersonId};
+use crate::id::PersonId;
 use crate::plan::Plan;
 use crate::risk::{Environment, RiskLevel};
 use crate::run::RunCommand as R;
 use crate::run::event::{Finding, RunOutcome};
 
-const SILENT: [&str; 0] = [];
+pub const SILENT: [&str; 0] = [];
 
-fn who(no: u128) -> Actor {
+pub fn who(no: u128) -> Actor {
     person(no).actor
 }
 
@@ -34,7 +30,7 @@ fn change_of(recorded: &mut Recorded) -> &mut E {
 }
 
 /// Low risk outside production: approved by its submission.
-fn free() -> Log {
+pub fn free() -> Log {
     Log::drafted().submitted(CHANGE, Environment::Dev, 2)
 }
 
@@ -186,7 +182,11 @@ fn an_admin_has_to_be_asked_for_only_where_policy_says_so() {
     let approver = Principal { actor: who(FIRST), roles: vec![Role::Approver] };
     let log = Log::drafted().submitted(CHANGE, Environment::Prod, 5);
     let digest = log.digest(CHANGE);
-    let log = log.tell::<Change>(CHANGE, &approver, C::Approve { digest, comment: None });
+    let log = log.tell::<Change>(
+        CHANGE,
+        &approver,
+        C::Approve { digest, comment: None, frozen: Vec::new() },
+    );
     assert_eq!(codes(&log.executing().events), SILENT);
 }
 
@@ -346,84 +346,14 @@ fn executed_outside_its_window() {
     assert_eq!(at_second(200), ["audit.outside_window"]);
 }
 
-fn declared(log: Log, scope: Scope, start: i64, end: i64) -> Log {
-    let reason = "closing of the year".to_owned();
-    let command = CalendarCommand::DeclareFreeze { scope, start: at(start), end: at(end), reason };
-    log.tell::<Calendar>(FREEZE, &person(AUTHOR), command)
-}
-
-fn tagged(log: Log, tags: &[&str]) -> Log {
-    let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-    let event = AssetEvent::Annotated { owner: None, tags, critical: false, environment: None };
-    log.plant(TARGET, who(AUTHOR), event)
-}
-
-fn tag(tag: &str) -> Scope {
-    Scope::Tag { tag: tag.to_owned() }
-}
-
 #[test]
-fn executed_inside_a_freeze() {
-    let environment = |environment| Scope::Environment { environment };
-    let frozen = |scope| codes(&declared(free(), scope, 0, 100).executing().events);
-    assert_eq!(frozen(Scope::All), ["audit.frozen"]);
-    assert_eq!(frozen(environment(Environment::Dev)), ["audit.frozen"]);
-    assert_eq!(frozen(environment(Environment::Prod)), SILENT);
-    assert_eq!(frozen(tag("billing")), SILENT);
-}
-
-#[test]
-fn executed_on_a_target_whose_tag_is_frozen() {
-    let frozen = |tags: &[&str]| {
-        let log = declared(tagged(free(), &["old"]), tag("billing"), 0, 100);
-        codes(&tagged(log, tags).executing().events)
-    };
-    assert_eq!(frozen(&["accounts", "billing"]), ["audit.frozen"]);
-    assert_eq!(frozen(&["accounts"]), SILENT);
-    assert_eq!(frozen(&[]), SILENT);
-}
-
-#[test]
-fn executed_before_or_after_a_freeze() {
-    let at_second = |second| {
-        let log = declared(free(), Scope::All, 100, 200);
-        codes(&Log { second, ..log }.executing().events)
-    };
-    assert_eq!(at_second(99), SILENT);
-    assert_eq!(at_second(100), ["audit.frozen"]);
-    assert_eq!(at_second(199), ["audit.frozen"]);
-    assert_eq!(at_second(200), SILENT);
-    let ended = CalendarCommand::EndFreeze { reason: "done early".to_owned() };
-    let log = declared(free(), Scope::All, 0, 100);
-    let log = log.tell::<Calendar>(FREEZE, &person(AUTHOR), ended).executing();
-    assert_eq!(codes(&log.events), SILENT);
-}
-
-#[test]
-fn a_freeze_declared_after_the_start_froze_nothing() {
-    let log = declared(free().executing(), Scope::All, 0, 100);
-    assert_eq!(codes(&log.events), SILENT);
-}
-
-#[test]
-fn an_override_is_of_one_freeze_by_a_person_and_comes_first() {
-    let by = |actor, freeze| {
-        let justification = "the database is down".to_owned();
-        let event = E::FreezeOverridden { freeze, justification };
-        declared(free(), Scope::All, 0, 100).plant(CHANGE, actor, event)
-    };
-    assert_eq!(codes(&by(who(FIRST), FREEZE).executing().events), SILENT);
-    let other = CalendarId(Uuid::from_u128(31));
-    assert_eq!(codes(&by(who(FIRST), other).executing().events), ["audit.frozen"]);
-    let nobody = by(Actor::SYSTEM, FREEZE).executing();
-    assert_eq!(codes(&nobody.events), ["audit.not_a_person", "audit.frozen"]);
-    let justification = "too late".to_owned();
-    let late = declared(free(), Scope::All, 0, 100).executing().plant(
-        CHANGE,
-        who(FIRST),
-        E::FreezeOverridden { freeze: FREEZE, justification },
-    );
-    assert_eq!(codes(&late.events), ["audit.frozen", "audit.out_of_order"]);
+fn a_review_follows_the_end() {
+    let reviewed = || E::Reviewed { comment: "it had to be".to_owned() };
+    assert_eq!(codes(&Log::complete().plant(CHANGE, who(FIRST), reviewed()).events), SILENT);
+    let cancelled = Log::drafted().change(CHANGE, AUTHOR, C::Cancel { reason: "no".to_owned() });
+    assert_eq!(codes(&cancelled.plant(CHANGE, who(FIRST), reviewed()).events), SILENT);
+    let early = Log::approved().plant(CHANGE, who(9), reviewed());
+    assert_eq!(codes(&early.events), ["audit.out_of_order"]);
 }
 
 #[test]
@@ -533,7 +463,7 @@ fn a_rollback_that_does_not_name_the_change() {
     let unnamed = Log::complete()
         .change(BACK, AUTHOR, C::Draft { draft: draft(None), rollback_of: None })
         .submitted(BACK, Environment::Dev, 2)
-        .change(BACK, AUTHOR, C::StartExecution { run: BACK_RUN });
+        .change(BACK, AUTHOR, C::StartExecution { run: BACK_RUN, frozen: Vec::new() });
     let event = E::RollbackStarted { rollback: BACK, run: BACK_RUN };
     let unnamed = unnamed.plant(CHANGE, Actor::SYSTEM, event);
     assert_eq!(codes(&unnamed.events), ["audit.rollback_unnamed"]);

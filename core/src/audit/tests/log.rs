@@ -10,7 +10,7 @@ use crate::catalog::{EffectClass, Reversibility};
 use crate::change::event::{Draft, Window};
 use crate::change::{Change, ChangeCommand as C, ChangeState};
 use crate::event::{Event, Recorded};
-use crate::id::{AssetId, CalendarId, ChangeId, ConnectionId, PersonId, RunId, StreamId};
+use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, StreamId};
 use crate::plan::{Plan, PlanHeader, Step, TargetRef};
 use crate::policy;
 use crate::record::Header;
@@ -23,7 +23,7 @@ pub const CHANGE: ChangeId = ChangeId(Uuid::from_u128(10));
 pub const RUN: RunId = RunId(Uuid::from_u128(20));
 pub const BACK: ChangeId = ChangeId(Uuid::from_u128(11));
 pub const BACK_RUN: RunId = RunId(Uuid::from_u128(21));
-pub const FREEZE: CalendarId = CalendarId(Uuid::from_u128(30));
+pub const FREEZE: FreezeId = FreezeId(Uuid::from_u128(30));
 pub const TARGET: AssetId = AssetId(Uuid::from_u128(40));
 
 pub const AUTHOR: u128 = 1;
@@ -191,7 +191,7 @@ impl Log {
 
     pub fn approved_by(self, id: ChangeId, by: u128) -> Self {
         let digest = self.digest(id);
-        self.change(id, by, C::Approve { digest, comment: None })
+        self.change(id, by, C::Approve { digest, comment: None, frozen: Vec::new() })
     }
 
     /// High risk in production: edited once, approved by two.
@@ -205,7 +205,7 @@ impl Log {
     }
 
     pub fn executing(self) -> Self {
-        self.change(CHANGE, AUTHOR, C::StartExecution { run: RUN })
+        self.change(CHANGE, AUTHOR, C::StartExecution { run: RUN, frozen: Vec::new() })
     }
 
     pub fn started(self, change: ChangeId, run: RunId, undoes: Option<RunId>) -> Self {
@@ -276,7 +276,7 @@ impl Log {
         self.change(BACK, AUTHOR, C::Draft { draft: draft(None), rollback_of: Some(CHANGE) })
             .submitted(BACK, Environment::Prod, 7)
             .approved_by(BACK, FIRST)
-            .change(BACK, AUTHOR, C::StartExecution { run: BACK_RUN })
+            .change(BACK, AUTHOR, C::StartExecution { run: BACK_RUN, frozen: Vec::new() })
     }
 
     pub fn undoing(self) -> Self {
@@ -350,7 +350,7 @@ pub fn step(no: u32) -> Step {
 
 pub fn intend(step: u32, epoch: u32) -> R {
     let before = Captured { fields: Vec::new(), fingerprint: "f0".to_owned(), sealed: None };
-    R::Intend { step, epoch, key: "k".to_owned(), before }
+    R::Intend { step, epoch, key: "k".to_owned(), before, frozen: Vec::new() }
 }
 
 pub fn succeed(step: u32, epoch: u32) -> R {

@@ -3,6 +3,7 @@
 //! Legitimate histories are made by the deciders. What breaks a rule is planted in them afterwards.
 
 mod changes;
+mod freezes;
 mod log;
 mod order;
 mod runs;

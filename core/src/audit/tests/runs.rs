@@ -58,6 +58,13 @@ fn runs_with_every_kind_of_end_are_silent() {
             .done(1, 1)
             .finished(1),
         Log::running().intended(0, 1).unknown(0, 1).finished(1),
+        // Nothing repeats an unprotected effect.
+        Log::running()
+            .done(0, 1)
+            .intended(1, 1)
+            .unknown(1, 1)
+            .reconciled(1, 1, Finding::NotApplied)
+            .finished(1),
         Log::running().intended(0, 1).run(succeed(0, 1)).run(unverify).finished(1),
         Log::running().done(0, 1).run(block(1)).finished(1),
         Log::running()

@@ -3,7 +3,7 @@
 use super::*;
 
 fn start() -> C {
-    C::StartExecution { run: RUN }
+    C::StartExecution { run: RUN, frozen: Vec::new() }
 }
 
 fn started(plan: &Plan) -> E {

@@ -5,7 +5,7 @@ use super::*;
 /// What each command, given by somebody who may, leads to in each phase:
 ///
 /// `+` it happens, `=` it is so already, `x` exists, `?` not found, `!` not in this state,
-/// `p` no plan yet, `q` no quorum yet.
+/// `p` no plan yet, `q` no quorum yet, `n` no review due.
 const ANSWERS: &str = "
                   absent
                   | draft
@@ -32,16 +32,18 @@ reject            ? ! ! + + ! ! ! ! ! ! ! ! ! ! !
 withdraw          ? ! ! + + ! ! ! ! ! ! ! ! ! ! !
 cancel            ? + + + + ! ! ! ! ! ! ! ! ! ! !
 expire            ? = = = + = = = = = = = = = = =
+override freeze   ? ! ! + + ! ! ! ! ! ! ! ! ! ! !
 execute           ? ! ! q + ! ! ! ! ! ! ! ! ! ! !
 record outcome    ? ! ! ! ! + = = = = = = = ! ! !
 start rollback    ? ! ! ! ! ! + + ! = ! + + ! ! !
 record rollback   ? ! ! ! ! ! = = = + = = = ! ! !
+review            ? ! ! ! ! ! n n n n n n n n n n
 reveal            ? ? ? ? ? ? + + + + + + + ? ? ?
 ";
 
 /// Who may give each command where it is possible at all:
 ///
-/// `+` accepted, `d` access denied, `o` own approval. `operator` to `viewer` have that one role and
+/// `+` accepted, `d` access denied, `o` one's own. `operator` to `viewer` have that one role and
 /// nothing to do with the change; author and editor have every role, and so do machine tokens.
 const RIGHTS: &str = "
                   author
@@ -65,10 +67,12 @@ reject            o o d + d d d d d d d d
 withdraw          + + d d d d d d d d d d
 cancel            + + d d d d d d d d d d
 expire            d d d d d d d d d d d +
+override freeze   o o d d d + d d d d d d
 execute           + + + d d d d d d d d d
 record outcome    d d d d d d d d d d d +
 start rollback    d d d d d d d d d d d +
 record rollback   d d d d d d d d d d d +
+review            o o d + + d d d d d d d
 reveal            + d d d d d d d d d d d
 ";
 
@@ -80,7 +84,8 @@ fn sign(answer: &Result<Vec<E>, No>) -> char {
             "access.denied" => 'd',
             "change.exists" => 'x',
             "change.not_in_state" => '!',
-            "change.own_approval" => 'o',
+            "change.no_review_due" => 'n',
+            "change.own_approval" | "change.own_override" | "change.own_review" => 'o',
             "change.plan_missing" => 'p',
             "change.quorum_missing" => 'q',
             "not_found" => '?',
@@ -103,7 +108,8 @@ fn somebody_for(command: &C) -> Principal {
     match command {
         C::Draft { .. } | C::Edit { .. } | C::RecordPlan { .. } => machine(EVE),
         C::Submit { .. } | C::StartExecution { .. } => eve(),
-        C::Approve { .. } | C::Reject { .. } => cat(),
+        C::Approve { .. } | C::Reject { .. } | C::Review { .. } => cat(),
+        C::OverrideFreeze { .. } => user(EVE, &[Role::Responder]),
         C::Withdraw | C::Cancel { .. } | C::RevealSecret { .. } => ann(),
         C::Expire
         | C::RecordOutcome { .. }
@@ -145,7 +151,11 @@ fn every_command_has_its_people() {
             E::Edited { draft: Draft { title: "Lock".to_owned(), ..draft() } },
         ),
         C::Submit { .. } => by_dan.clone().then(&ann(), 16, planned_event(&plan)),
-        C::Approve { .. } | C::Reject { .. } | C::Withdraw | C::Cancel { .. } => {
+        C::Approve { .. }
+        | C::OverrideFreeze { .. }
+        | C::Reject { .. }
+        | C::Withdraw
+        | C::Cancel { .. } => {
             let quorum = policy::quorum(RiskLevel::Medium, Environment::Prod, false);
             let planned = by_dan.clone().then(&ann(), 16, planned_event(&plan));
             planned.then(&ann(), 20, submitted_event(&plan, quorum, RiskLevel::Medium))
@@ -154,6 +164,24 @@ fn every_command_has_its_people() {
         C::RecordOutcome { .. } => executing(),
         C::StartRollback { .. } | C::RevealSecret { .. } => complete(),
         C::RecordRollback { .. } => rolling_back(),
+        C::Review { .. } => {
+            let responder = user(PersonId(Uuid::from_u128(7)), &[Role::Responder]);
+            let freeze = FreezeId(Uuid::from_u128(30));
+            by_dan
+                .clone()
+                .then(&ann(), 16, planned_event(&plan))
+                .then(
+                    &ann(),
+                    20,
+                    submitted_event(
+                        &plan,
+                        policy::quorum(RiskLevel::Medium, Environment::Prod, false),
+                        RiskLevel::Medium,
+                    ),
+                )
+                .then(&responder, 21, E::FreezeOverridden { freeze, justification: reason() })
+                .then(&ann(), 22, E::Cancelled { reason: reason() })
+        }
     };
     let stranger = |role| user(PersonId(Uuid::from_u128(6)), &[role]);
     let everybody = [

@@ -114,7 +114,7 @@ fn an_edit_in_review_supersedes_the_approvals() {
             .then(&dan(), 40, edited.clone())
             .then(&ann(), 41, planned_event(&plan))
             .then(&ann(), 42, submitted_event(&plan, quorum, RiskLevel::High));
-        let refused = when(&past, eve(), C::StartExecution { run: RUN });
+        let refused = when(&past, eve(), C::StartExecution { run: RUN, frozen: Vec::new() });
         assert_eq!(refused, Err(No::QuorumMissing { given: 0, needed: 2, admin: "" }));
         // The earlier approver has to read the new plan and approve that.
         let stale = when(&past, bob(), approve(&super::plan()));
@@ -136,7 +136,7 @@ fn another_plan_in_review_supersedes_the_approvals() {
         assert_eq!(when(&past, eve(), submit(RiskLevel::Medium)), Ok(vec![again.clone()]));
         let past = past.then(&eve(), 42, again);
         assert_eq!(
-            code(&when(&past, eve(), C::StartExecution { run: RUN })),
+            code(&when(&past, eve(), C::StartExecution { run: RUN, frozen: Vec::new() })),
             "change.quorum_missing"
         );
     }
@@ -221,7 +221,11 @@ fn the_last_approval_completes_the_quorum() {
         comment: Some("Agreed.".to_owned()),
         as_admin: false,
     };
-    let approve = C::Approve { digest: plan().digest, comment: Some("Agreed.".to_owned()) };
+    let approve = C::Approve {
+        digest: plan().digest,
+        comment: Some("Agreed.".to_owned()),
+        frozen: Vec::new(),
+    };
     let both = Ok(vec![given.clone(), approved_event(&plan(), NOW, NOW + VALID)]);
     assert_eq!(when(&submitted(), bob(), approve.clone()), both);
     assert_eq!(when(&submitted_high(), bob(), approve), Ok(vec![given.clone()]));
@@ -238,7 +242,7 @@ fn two_approvals_are_two_peoples() {
     for by in [bob(), with_more_roles] {
         assert_eq!(when(&one_given, by, approve(&plan())), Ok(Vec::new()));
     }
-    let refused = when(&one_given, eve(), C::StartExecution { run: RUN });
+    let refused = when(&one_given, eve(), C::StartExecution { run: RUN, frozen: Vec::new() });
     assert_eq!(refused, Err(No::QuorumMissing { given: 1, needed: 2, admin: "" }));
 }
 
@@ -254,7 +258,7 @@ fn critical_changes_need_an_admin_among_the_approvers() {
     let two_given = submitted_as(RiskLevel::Critical)
         .then(&bob(), 28, approval_event(&plan(), false))
         .then(&other, 29, approval_event(&plan(), false));
-    let refused = when(&two_given, eve(), C::StartExecution { run: RUN });
+    let refused = when(&two_given, eve(), C::StartExecution { run: RUN, frozen: Vec::new() });
     let admin = ", one of which has to be an admin's";
     assert_eq!(refused, Err(No::QuorumMissing { given: 2, needed: 2, admin }));
     let third = user(PersonId(Uuid::from_u128(7)), &[Role::Approver]);
@@ -279,7 +283,8 @@ fn an_approval_runs_out_while_it_waits_for_another() {
     assert_eq!(in_time, Ok(both));
     let late = when_at(&one_given, over, cat(), approve(&plan()));
     assert_eq!(late, Ok(vec![approval_event(&plan(), true)]));
-    let missing = when_at(&one_given, over, eve(), C::StartExecution { run: RUN });
+    let missing =
+        when_at(&one_given, over, eve(), C::StartExecution { run: RUN, frozen: Vec::new() });
     assert_eq!(missing, Err(No::QuorumMissing { given: 0, needed: 2, admin: "" }));
     // It can be given again.
     let past = one_given.then(&cat(), over, approval_event(&plan(), true));
@@ -292,7 +297,8 @@ fn an_approval_runs_out_while_it_waits_for_another() {
 fn an_approval_names_the_submitted_plan() {
     for past in [submitted(), approved()] {
         for digest in [moved_plan().digest, String::new(), plan().digest.to_uppercase()] {
-            let refused = when(&past, bob(), C::Approve { digest, comment: None });
+            let refused =
+                when(&past, bob(), C::Approve { digest, comment: None, frozen: Vec::new() });
             assert_eq!((&refused, code(&refused)), (&Err(No::StaleDigest), "change.stale_digest"));
         }
     }
@@ -326,7 +332,8 @@ fn comments_and_reasons_are_bounded() {
     let digest = || plan().digest;
     for (length, ok) in [(2000, true), (2001, false)] {
         let text = "x".repeat(length);
-        let approve = C::Approve { digest: digest(), comment: Some(text.clone()) };
+        let approve =
+            C::Approve { digest: digest(), comment: Some(text.clone()), frozen: Vec::new() };
         let approved = when(&submitted(), bob(), approve);
         assert!(if ok { approved.is_ok() } else { is_invalid(&approved, "comment") });
         let rejected = when(&submitted(), bob(), C::Reject { reason: text.clone() });
@@ -362,7 +369,11 @@ fn a_withdrawn_change_keeps_its_plan_but_no_approval() {
         let quorum = policy::quorum(RiskLevel::Medium, Environment::Prod, false);
         let again = submitted_event(&plan(), quorum, RiskLevel::Medium);
         assert_eq!(when(&past, ann(), submit(RiskLevel::Medium)), Ok(vec![again.clone()]));
-        let refused = when(&past.then(&ann(), 42, again), eve(), C::StartExecution { run: RUN });
+        let refused = when(
+            &past.then(&ann(), 42, again),
+            eve(),
+            C::StartExecution { run: RUN, frozen: Vec::new() },
+        );
         assert_eq!(refused, Err(No::QuorumMissing { given: 0, needed: 1, admin: "" }));
     }
 }

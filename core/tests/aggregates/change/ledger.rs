@@ -69,6 +69,7 @@ impl Ledger {
                 self.review = None;
             }
             E::FreezeOverridden { .. }
+            | E::Reviewed { .. }
             | E::ExecutionStarted { .. }
             | E::Completed { .. }
             | E::Failed { .. }

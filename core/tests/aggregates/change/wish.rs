@@ -5,7 +5,8 @@ use nexplane_core::change::event::{ChangeEvent as E, Draft, Produced, Window};
 use nexplane_core::change::{
     Change, ChangeCommand as C, ChangeState as S, MAX_PLAN_AGE_S, Outcome, Subject,
 };
-use nexplane_core::id::{AssetId, CalendarId, ChangeId, ConnectionId, RunId, SecretId};
+use nexplane_core::freeze::Frozen;
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId};
 use nexplane_core::plan::{Check, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy;
 use nexplane_core::risk::{Environment, Risk, RiskLevel};
@@ -42,9 +43,13 @@ pub enum Wish {
     Withdraw,
     Cancel,
     Expire,
+    Override {
+        freeze: FreezeId,
+    },
     Execute {
         run: RunId,
     },
+    Review,
     /// Of the run that is going on, when none is named.
     RecordOutcome {
         run: Option<RunId>,
@@ -75,6 +80,8 @@ pub struct Wished {
     pub outcome: RunOutcome,
     /// Whether what is drafted is a rollback.
     pub rollback: bool,
+    /// Whether a freeze is in the way.
+    pub frozen: bool,
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -85,7 +92,7 @@ fn wish() -> impl Strategy<Value = Wish> {
     prop_oneof![
         3 => draft().prop_map(|draft| Wish::Draft { draft }),
         1 => draft().prop_map(|draft| Wish::Edit { draft }),
-        3 => (0..3, unlikely(), unlikely())
+        4 => (0..3, prop::bool::weighted(0.4), unlikely())
             .prop_map(|(found, failed, stale)| Wish::Plan { found: json!(found), ready: !failed, stale }),
         3 => Just(Wish::Submit),
         6 => unlikely().prop_map(|stale| Wish::Approve { stale }),
@@ -93,7 +100,9 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => Just(Wish::Withdraw),
         1 => Just(Wish::Cancel),
         1 => Just(Wish::Expire),
-        2 => run().prop_map(|run| Wish::Execute { run }),
+        3 => run().prop_map(|run| Wish::Execute { run }),
+        1 => id().prop_map(|id| Wish::Override { freeze: FreezeId(id) }),
+        1 => Just(Wish::Review),
         3 => one().prop_map(|run| Wish::RecordOutcome { run }),
         1 => run().prop_map(|run| Wish::StartRollback { run }),
         3 => one().prop_map(|run| Wish::RecordRollback { run }),
@@ -125,7 +134,7 @@ fn draft_of(title: String, value: u8, window: Option<Window>) -> Draft {
 /// Mostly people who could do everything, were it not for who they are.
 fn somebody() -> impl Strategy<Value = Principal> {
     let colleague = (1..6_u128, any::<bool>()).prop_map(|(n, admin)| {
-        let mut roles = vec![Role::Operator, Role::Approver];
+        let mut roles = vec![Role::Operator, Role::Approver, Role::Responder];
         roles.extend(admin.then_some(Role::Admin));
         Principal { actor: Actor::user(PersonId(Uuid::from_u128(n))), roles }
     });
@@ -158,9 +167,9 @@ pub fn wishes() -> impl Strategy<Value = Vec<Wished>> {
         prop_oneof![Just(Complete), prop::sample::select(bad)]
     };
     let wish = prop_oneof![1 => Just(None), 1 => wish().prop_map(Some)];
-    let about = (level, environment, outcome, any::<bool>());
+    let about = (level, environment, outcome, any::<bool>(), prop::bool::weighted(0.03));
     let wished = (wish, somebody(), presumes, pause, about).prop_map(
-        |(wish, by, presumes, pause, (level, environment, outcome, rollback))| Wished {
+        |(wish, by, presumes, pause, (level, environment, outcome, rollback, frozen))| Wished {
             wish,
             by,
             presumes,
@@ -169,6 +178,7 @@ pub fn wishes() -> impl Strategy<Value = Vec<Wished>> {
             environment,
             outcome,
             rollback,
+            frozen,
         },
     );
     prop::collection::vec(wished, 0..40)
@@ -202,10 +212,12 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
             | C::Withdraw
             | C::Cancel { .. }
             | C::Expire
+            | C::OverrideFreeze { .. }
             | C::StartExecution { .. }
             | C::RecordOutcome { .. }
             | C::StartRollback { .. }
             | C::RecordRollback { .. }
+            | C::Review { .. }
             | C::RevealSecret { .. } => wished.by,
         };
         Asked { by, at, command }
@@ -228,12 +240,16 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
         },
         Wish::Approve { stale } => {
             let digest = state.plan().map(|plan| plan.digest.clone()).filter(|_| !stale);
-            C::Approve { digest: digest.unwrap_or_default(), comment: None }
+            C::Approve { digest: digest.unwrap_or_default(), comment: None, frozen: frozen(wished) }
         }
         Wish::Reject => C::Reject { reason: reason() },
         Wish::Cancel => C::Cancel { reason: reason() },
         Wish::Expire => C::Expire,
-        Wish::Execute { run } => C::StartExecution { run },
+        Wish::Execute { run } => C::StartExecution { run, frozen: frozen(wished) },
+        Wish::Override { freeze } => {
+            C::OverrideFreeze { freeze, covers: true, justification: reason() }
+        }
+        Wish::Review => C::Review { comment: reason() },
         Wish::RecordOutcome { run } => {
             let secrets = (1..4)
                 .map(|n| Produced { id: SecretId(Uuid::from_u128(n)), name: "key".to_owned() })
@@ -248,6 +264,12 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
         }
         Wish::Reveal { secret } => C::RevealSecret { secret },
     }
+}
+
+fn frozen(wished: &Wished) -> Vec<Frozen> {
+    let freeze = FreezeId(Uuid::from_u128(1));
+    let frozen = Frozen { freeze, reason: "Closing.".to_owned(), end: moment(1) };
+    wished.frozen.then_some(frozen).into_iter().collect()
 }
 
 fn next(state: &S, presumes: bool, at: Timestamp) -> Wish {
@@ -280,6 +302,7 @@ fn next(state: &S, presumes: bool, at: Timestamp) -> Wish {
                 Wish::Reveal { secret: SecretId(Uuid::from_u128(1)) }
             }
         },
+        S::Closed(closing) if !closing.subject.overrides.unreviewed.is_empty() => Wish::Review,
         S::Closed(_) => Wish::Submit,
     }
 }
@@ -369,7 +392,7 @@ pub fn event() -> impl Strategy<Value = E> {
         1 => Just(E::Cancelled { reason: reason() }),
         1 => Just(E::Expired {}),
         1 => id().prop_map(move |id| E::FreezeOverridden {
-            freeze: CalendarId(id),
+            freeze: FreezeId(id),
             justification: reason(),
         }),
         4 => Just(E::ExecutionStarted { run, digest: digest() }),
@@ -380,6 +403,7 @@ pub fn event() -> impl Strategy<Value = E> {
         1 => Just(E::RolledBack { rollback: CHANGE, run }),
         1 => Just(E::RollbackPartial { rollback: CHANGE, run, reason: reason() }),
         1 => Just(E::RollbackBlocked { rollback: CHANGE, run, reason: reason() }),
+        1 => Just(E::Reviewed { comment: reason() }),
         1 => id().prop_map(|id| E::SecretRevealed { secret: SecretId(id) }),
     ]
 }

@@ -7,7 +7,7 @@ use nexplane_core::change::event::{ChangeEvent, Draft, Produced, Window};
 use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
-use nexplane_core::id::{AssetId, CalendarId, ChangeId, ConnectionId, RunId, SecretId};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId};
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy;
@@ -57,12 +57,13 @@ corpus! {
     }
     CalendarEvent {
         FreezeDeclared {
+            freeze: FreezeId(uuid(70)),
             scope: Scope::Tag { tag: "billing".to_owned() },
             start: moment(3600),
             end: moment(7200),
             reason: "Closing of the year".to_owned(),
         }
-        FreezeEnded { reason: "The books are closed".to_owned() }
+        FreezeEnded { freeze: FreezeId(uuid(70)), reason: "The books are closed".to_owned() }
     }
     ChangeEvent {
         Drafted { draft: draft(), rollback_of: Some(ChangeId(uuid(21))) }
@@ -89,7 +90,7 @@ corpus! {
         Cancelled { reason: "No longer needed".to_owned() }
         Expired {}
         FreezeOverridden {
-            freeze: CalendarId(uuid(70)),
+            freeze: FreezeId(uuid(70)),
             justification: "The password has leaked".to_owned(),
         }
         ExecutionStarted { run: run(), digest: plan().digest }
@@ -108,6 +109,7 @@ corpus! {
             run: run(),
             reason: "somebody changed it".to_owned(),
         }
+        Reviewed { comment: "It had to be; rotated within the hour".to_owned() }
         SecretRevealed { secret: SecretId(uuid(60)) }
     }
     ConnectionEvent {

@@ -129,7 +129,7 @@ pub fn order(wish: Wish, step: u32, epoch: u32, luck: Luck) -> C {
         Wish::Claim => C::Claim { worker: WORKER, after: epoch },
         Wish::Intend => {
             let before = Captured { fields: Vec::new(), fingerprint: "a".to_owned(), sealed: None };
-            C::Intend { step, epoch, key: "key".to_owned(), before }
+            C::Intend { step, epoch, key: "key".to_owned(), before, frozen: Vec::new() }
         }
         Wish::Succeed => C::Succeed { step, epoch, outcome: Value::Null, produced: Vec::new() },
         Wish::Fail => C::Fail { step, epoch, reason: reason() },

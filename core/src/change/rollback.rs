@@ -1,0 +1,92 @@
+//! What is decided about undoing a change, on the change itself.
+
+use crate::aggregate::Principal;
+use crate::catalog::Reversibility;
+use crate::change::decide::{proposer, system, wrong_state};
+use crate::change::event::ChangeEvent;
+use crate::change::rejection::ChangeRejection as No;
+use crate::change::state::{ChangeState, Execution, Outcome};
+use crate::id::{ChangeId, RunId};
+
+/// Why this change may not be rolled back, or the execution that would be undone.
+///
+/// `later` are changes that were applied to one of its targets afterwards and still stand.
+pub fn may_roll_back<'a>(
+    state: &'a ChangeState,
+    by: &Principal,
+    later: &[ChangeId],
+) -> Result<&'a Execution, No> {
+    let finish = match state {
+        ChangeState::Finished(finish) => finish,
+        ChangeState::Absent => return Err(No::NotFound),
+        ChangeState::Draft(_)
+        | ChangeState::Submitted(_)
+        | ChangeState::Approved(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Closed(_) => {
+            return Err(wrong_state(state, "only an executed change can be rolled back"));
+        }
+    };
+    proposer(by)?;
+    match finish.how {
+        Outcome::Complete
+        | Outcome::Failed
+        | Outcome::RollbackPartial
+        | Outcome::RollbackBlocked => {}
+        Outcome::Unknown => {
+            return Err(wrong_state(
+                state,
+                "what is unknown has to be settled before it is undone",
+            ));
+        }
+        Outcome::RollingBack { .. } => {
+            return Err(wrong_state(state, "a rollback of it is running already"));
+        }
+        Outcome::RolledBack => return Err(wrong_state(state, "there is nothing left to undo")),
+    }
+    if finish.execution.subject.rollback_of.is_some() {
+        return Err(No::NotInState {
+            state: "a rollback",
+            wanted: "to go forward again, make a new change",
+        });
+    }
+    for step in &finish.execution.plan.steps {
+        match &step.reversibility {
+            Reversibility::OneWay { why } => return Err(No::OneWay { why: why.clone() }),
+            Reversibility::Reversible | Reversibility::CompensateOnly { .. } => {}
+        }
+    }
+    if !later.is_empty() {
+        return Err(No::OutOfOrderRollback { blocking: later.to_vec() });
+    }
+    Ok(&finish.execution)
+}
+
+pub(super) fn start_rollback(
+    state: &ChangeState,
+    by: &Principal,
+    rollback: ChangeId,
+    run: RunId,
+) -> Result<Vec<ChangeEvent>, No> {
+    system(by)?;
+    match state {
+        ChangeState::Finished(finish) => match finish.how {
+            Outcome::Complete
+            | Outcome::Failed
+            | Outcome::RollbackPartial
+            | Outcome::RollbackBlocked => Ok(vec![ChangeEvent::RollbackStarted { rollback, run }]),
+            Outcome::RollingBack { run: running, .. } if running == run => Ok(Vec::new()),
+            Outcome::Unknown | Outcome::RollingBack { .. } | Outcome::RolledBack => {
+                Err(wrong_state(state, "it cannot be rolled back now"))
+            }
+        },
+        ChangeState::Absent => Err(No::NotFound),
+        ChangeState::Draft(_)
+        | ChangeState::Submitted(_)
+        | ChangeState::Approved(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Closed(_) => {
+            Err(wrong_state(state, "only an executed change can be rolled back"))
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a client writes of a change: new, and edited.
+
+use std::collections::BTreeSet;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use nexplane_core::api::{DraftRequest, EditRequest, FieldError};
+use nexplane_core::change::event::{Draft, Window};
+use nexplane_core::change::{Change, ChangeCommand, ChangeRejection};
+use nexplane_core::id::{AssetId, ChangeId};
+use nexplane_projections::inventory;
+
+use super::changes::{load, show, tell};
+use super::guard::{Id, JsonBody};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::problem::{ApiError, ApiResult};
+use crate::runtime::OpenError;
+use crate::stream::{self, Request};
+
+/// `POST /change-requests`
+pub async fn draft(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    JsonBody(body): JsonBody<DraftRequest>,
+) -> ApiResult<Response> {
+    let draft = resolve(&app, body).await?;
+    let change = ChangeId(request.command.0);
+    let command = ChangeCommand::Draft { draft, rollback_of: None };
+    let done = stream::execute::<Change>(&app.log, change.into(), &request, command).await?;
+    let mut response = show(&app, &caller, change, StatusCode::CREATED, done.position).await?;
+    if let Ok(location) = HeaderValue::try_from(format!("/api/v1/change-requests/{change}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// `PATCH /change-requests/{id}`
+pub async fn edit(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    Id(id): Id<ChangeId>,
+    JsonBody(body): JsonBody<EditRequest>,
+) -> ApiResult<Response> {
+    let state = load(&app, id).await?.state;
+    let subject = state.subject().ok_or(ChangeRejection::NotFound)?;
+    let mut draft = subject.draft.clone();
+    let EditRequest { title, reason, ticket, targets, parameters, window } = body;
+    draft.title = title.unwrap_or(draft.title);
+    draft.reason = reason.unwrap_or(draft.reason);
+    draft.ticket = ticket.or(draft.ticket);
+    if let Some(targets) = targets {
+        draft.targets = resolve_targets(&app, &targets).await?;
+    }
+    if let Some(parameters) = parameters {
+        check_parameters(&app, &draft.change_type, &parameters)?;
+        draft.parameters = parameters;
+    }
+    draft.window = window.map(|w| Window { start: w.start, end: w.end }).or(draft.window);
+    tell(&app, &caller, &request, id, ChangeCommand::Edit { draft }).await
+}
+
+/// From what a client sends to a draft: keys become ids, parameters are checked.
+async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
+    check_parameters(app, &body.change_type, &body.parameters)?;
+    let spec = app.targets.action(&body.change_type)?.spec();
+    let connection = match app.targets.connection(body.connection_id).await {
+        Ok(connection) => connection,
+        Err(OpenError::NoConnection) => {
+            return Err(ApiError::invalid_field(
+                "/connection_id",
+                "there is no such connection; GET /api/v1/connections lists them",
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if !spec.id.starts_with(&format!("{}.", connection.connector)) {
+        return Err(ApiError::invalid_field(
+            "/connection_id",
+            format!(
+                "'{}' is a {} connection, {} needs another",
+                connection.name, connection.connector, spec.id
+            ),
+        ));
+    }
+    let targets = resolve_targets(app, &body.targets).await?;
+    for (index, target) in targets.iter().enumerate() {
+        let pointer = format!("/targets/{index}");
+        let (found, located) = match app.targets.target(*target).await {
+            Ok(found) => found,
+            Err(OpenError::NoAsset(_)) => {
+                return Err(ApiError::invalid_field(
+                    &pointer,
+                    "there is no such asset in the inventory",
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if located.connection != body.connection_id {
+            let why = format!("'{}' belongs to another connection", found.name);
+            return Err(ApiError::invalid_field(&pointer, why));
+        }
+        if !spec.target_types.contains(&found.kind) {
+            let wanted = spec.target_types.join(" or ");
+            let why = format!("'{}' is a {}; {} needs a {wanted}", found.name, found.kind, spec.id);
+            return Err(ApiError::invalid_field(&pointer, why));
+        }
+    }
+    Ok(Draft {
+        title: body.title,
+        reason: body.reason,
+        ticket: body.ticket,
+        change_type: body.change_type,
+        connection: body.connection_id,
+        targets,
+        parameters: body.parameters,
+        window: body.window.map(|w| Window { start: w.start, end: w.end }),
+    })
+}
+
+fn check_parameters(app: &App, change_type: &str, parameters: &serde_json::Value) -> ApiResult<()> {
+    app.targets.action(change_type)?.validate(parameters).map_err(|errors| {
+        ApiError::invalid(
+            errors
+                .into_iter()
+                .map(|e| FieldError::new(format!("/parameters{}", e.pointer), e.reason))
+                .collect(),
+        )
+    })
+}
+
+/// Asset ids, or keys `<connection name>/<external key>`.
+async fn resolve_targets(app: &App, targets: &[String]) -> ApiResult<Vec<AssetId>> {
+    if targets.len() > nexplane_core::change::MAX_TARGETS {
+        let most = nexplane_core::change::MAX_TARGETS;
+        return Err(ApiError::invalid_field(
+            "/targets",
+            format!("at most {most} targets in one change"),
+        ));
+    }
+    let mut ids = Vec::with_capacity(targets.len());
+    let mut unknown = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (index, target) in targets.iter().enumerate() {
+        let id = match target.parse() {
+            Ok(id) => Some(id),
+            Err(_) => inventory::by_key(&app.pool, target).await?.map(|asset| asset.id),
+        };
+        match id {
+            Some(id) if seen.insert(id) => ids.push(id),
+            Some(_) => {
+                let error = FieldError::new(format!("/targets/{index}"), "named twice");
+                unknown.push(error);
+            }
+            None => unknown.push(FieldError::new(
+                format!("/targets/{index}"),
+                "there is no such asset; GET /api/v1/assets lists ids and keys",
+            )),
+        }
+    }
+    if unknown.is_empty() { Ok(ids) } else { Err(ApiError::invalid(unknown)) }
+}

@@ -1,0 +1,169 @@
+//! The gate that freezes are: what the calendar says of one change at one moment, with the guards
+//! that make an append fail when it no longer says so.
+//!
+//! Approvals, executions (of changes and of their rollbacks, which are changes) and every intent of a
+//! run come through [`look`]. The calendar is one stream, so one guard on its version decides which of
+//! a freeze and an append comes first. While a freeze of a tag is in force, the targets' streams are
+//! guarded as well: a tag that is given meanwhile counts.
+//!
+//! Deliberately absent: a guard on the connection, whose label freezes of an environment read too, but
+//! whose stream moves with every session that is opened. A change is frozen by the environment that it
+//! was submitted for, in any case.
+
+use std::collections::BTreeSet;
+
+use nexplane_core::asset::{Annotations, Asset, AssetState};
+use nexplane_core::calendar::event::Scope;
+use nexplane_core::calendar::{CALENDAR, Calendar, CalendarRejection, CalendarState, Freeze};
+use nexplane_core::change::event::Draft;
+use nexplane_core::change::{Change, ChangeCommand, ChangeState, Execution};
+use nexplane_core::connection::{Connection, ConnectionState};
+use nexplane_core::freeze::{Frozen, Reach};
+use nexplane_core::id::{FreezeId, StreamId};
+use nexplane_core::risk::Environment;
+use nexplane_core::time::Timestamp;
+use nexplane_store::log::{Guard, Log};
+
+use crate::stream::{self, LoadError, Loaded, Prepare, Prepared};
+
+/// What freezes ask of a change.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// The one that it was submitted for.
+    environment: Option<Environment>,
+    draft: &'a Draft,
+    overridden: &'a BTreeSet<FreezeId>,
+}
+
+impl<'a> About<'a> {
+    /// `None` when there is no such change.
+    pub fn of(state: &'a ChangeState) -> Option<Self> {
+        let subject = state.subject()?;
+        let (draft, overridden) = (&subject.draft, &subject.overrides.standing);
+        Some(Self { environment: state.environment(), draft, overridden })
+    }
+
+    pub const fn execution(execution: &'a Execution) -> Self {
+        let subject = &execution.subject;
+        Self {
+            environment: Some(execution.environment),
+            draft: &subject.draft,
+            overridden: &subject.overrides.standing,
+        }
+    }
+}
+
+/// What the calendar says of a change.
+#[derive(Debug)]
+pub struct Looked {
+    /// When it says so: after it was read, so that what was declared before began before.
+    pub at: Timestamp,
+    pub frozen: Vec<Frozen>,
+    /// While these hold, it says so still.
+    pub guards: Vec<Guard>,
+}
+
+/// The calendar as it is.
+#[derive(Debug)]
+pub struct Sheet {
+    calendar: Loaded<Calendar>,
+    at: Timestamp,
+}
+
+impl Sheet {
+    /// As of now, or of another moment when the log ends there.
+    pub async fn read(log: &Log, at: Option<Timestamp>) -> Result<Self, LoadError> {
+        let calendar = stream::load::<Calendar>(log, CALENDAR.into()).await?;
+        Ok(Self { calendar, at: at.unwrap_or_else(stream::now) })
+    }
+
+    /// Whether nothing is frozen at all.
+    pub fn is_free(&self) -> bool {
+        self.state().in_force(self.at).next().is_none()
+    }
+
+    /// A freeze that is not over.
+    pub fn open(&self, id: FreezeId) -> Result<&Freeze, CalendarRejection> {
+        let freeze = self.state().freezes.get(&id).ok_or(CalendarRejection::NotFound)?;
+        let end = freeze.ended.as_ref().map_or(freeze.end, |ended| ended.at);
+        if freeze.ended.is_some() || freeze.end <= self.at {
+            return Err(CalendarRejection::Over { end });
+        }
+        Ok(freeze)
+    }
+
+    pub async fn look(&self, log: &Log, about: &About<'_>) -> Result<Looked, LoadError> {
+        let (state, at) = (self.state(), self.at);
+        let mut guards = vec![Guard { stream: CALENDAR.into(), version: self.calendar.version }];
+        let mut reach = Reach::default();
+        let of = |wanted: fn(&Scope) -> bool| state.in_force(at).any(|f| wanted(&f.scope));
+        let tags = of(|scope| matches!(scope, Scope::Tag { .. }));
+        if tags || of(|scope| matches!(scope, Scope::Environment { .. })) {
+            let targets;
+            (reach, targets) = reach_of(log, about).await?;
+            if tags {
+                guards.extend(targets);
+            }
+        }
+        let frozen = state.in_the_way(at, &reach, about.overridden);
+        Ok(Looked { at, frozen, guards })
+    }
+
+    const fn state(&self) -> &CalendarState {
+        &self.calendar.state
+    }
+}
+
+/// What the calendar says of a change now.
+pub async fn look(log: &Log, about: &About<'_>) -> Result<Looked, LoadError> {
+    Sheet::read(log, None).await?.look(log, about).await
+}
+
+/// What a change touches now, and guards on what its targets are.
+pub async fn reach_of(log: &Log, about: &About<'_>) -> Result<(Reach, Vec<Guard>), LoadError> {
+    let mut reach = Reach::default();
+    let mut guards = Vec::with_capacity(about.draft.targets.len());
+    reach.environments.extend(about.environment);
+    let connection = stream::load::<Connection>(log, about.draft.connection.into()).await?;
+    match connection.state {
+        ConnectionState::Active(active) => reach.environments.push(active.environment),
+        ConnectionState::Absent | ConnectionState::Removed(_) => {}
+    }
+    for target in &about.draft.targets {
+        let Loaded { state, version } = stream::load::<Asset>(log, (*target).into()).await?;
+        guards.push(Guard { stream: (*target).into(), version });
+        let annotations = match state {
+            AssetState::Absent => Annotations::default(),
+            AssetState::Present(present) => present.annotations,
+            AssetState::Gone(gone) => gone.annotations,
+        };
+        reach.environments.extend(annotations.environment);
+        reach.tags.extend(annotations.tags);
+    }
+    Ok((reach, guards))
+}
+
+/// A command of a change that nothing but an override lets pass a freeze.
+pub struct Gated<'a, F> {
+    pub log: &'a Log,
+    /// The command, of what is in the way.
+    pub command: F,
+}
+
+impl<F> Prepare<Change> for Gated<'_, F>
+where
+    F: Fn(Vec<Frozen>) -> ChangeCommand + Send + Sync,
+{
+    async fn prepare(&self, state: &ChangeState) -> Result<Prepared<ChangeCommand>, LoadError> {
+        let Some(about) = About::of(state) else {
+            let command = (self.command)(Vec::new());
+            return Ok(Prepared { command, at: None, guards: Vec::new() });
+        };
+        let Looked { at, frozen, guards } = look(self.log, &about).await?;
+        Ok(Prepared { command: (self.command)(frozen), at: Some(at), guards })
+    }
+
+    fn is_decided_again(&self, _moved: StreamId) -> bool {
+        true
+    }
+}
