@@ -92,6 +92,21 @@ impl Server {
 
     /// Starts the process and waits until it is ready.
     pub async fn up(&mut self) {
+        let (child, ready) = self.spawn().await;
+        ready["api"].as_str().unwrap().clone_into(&mut self.base.lock().unwrap());
+        ready["gateway"].as_str().unwrap().clone_into(&mut self.gateway);
+        self.ca = PathBuf::from(ready["ca"].as_str().unwrap());
+        self.child = Some(child);
+    }
+
+    /// Another process on the same database and keys.
+    pub async fn replica(&self) -> Replica {
+        let (child, ready) = self.spawn().await;
+        Replica { _child: child, base: Arc::new(Mutex::new(text(&ready["api"]))) }
+    }
+
+    /// A process that is ready, and what it says of itself.
+    async fn spawn(&self) -> (Child, Value) {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
         let mut child = self
             .command(&["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"])
@@ -108,10 +123,7 @@ impl Server {
         };
         let ready: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(ready["ready"], true);
-        ready["api"].as_str().unwrap().clone_into(&mut self.base.lock().unwrap());
-        ready["gateway"].as_str().unwrap().clone_into(&mut self.gateway);
-        self.ca = PathBuf::from(ready["ca"].as_str().unwrap());
-        self.child = Some(child);
+        (child, ready)
     }
 
     /// As a power failure would, and no warning.
@@ -217,6 +229,12 @@ impl Drop for Server {
         let errors: Vec<_> = log.lines().filter(|line| line.contains(" ERROR ")).collect();
         assert!(errors.is_empty(), "the server logged errors:\n{}", errors.join("\n"));
     }
+}
+
+/// Killed when dropped.
+pub struct Replica {
+    _child: Child,
+    pub base: Base,
 }
 
 /// An agent as a process, on a root directory of its own.
@@ -412,6 +430,11 @@ impl Client {
 
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// The same person at another server.
+    pub fn at(&self, base: &Base) -> Self {
+        Self { base: base.clone(), ..self.clone() }
     }
 
     /// A request that is not sent yet.

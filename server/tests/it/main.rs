@@ -28,6 +28,7 @@ mod golden;
 mod harness;
 mod journey_host;
 mod journey_postgres;
+mod race;
 mod repeated;
 mod replay;
 mod seal;

@@ -1,0 +1,183 @@
+//! Two replicas on one database, and two people who want different things of one change at the same
+//! moment. Exactly one of them wins, both hear the truth, and nothing is stuck.
+//!
+//! `NEXPLANE_RACE_ROUNDS` says how many rounds of each, 20 when it is not set.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Client, Server, Shop, eventually, id, text};
+
+struct Stage {
+    shop: Shop,
+    role: String,
+    asset: String,
+    /// Each at a replica of their own.
+    operators: [Client; 2],
+    approvers: [Client; 2],
+    /// Keep the replicas running.
+    _servers: (Server, crate::harness::Replica),
+}
+
+impl Stage {
+    async fn new(environment: &str) -> Self {
+        let server = Server::start().await;
+        let replica = server.replica().await;
+        let shop = Shop::connect(&server, environment).await;
+        let role = shop.role(&server, "app").await;
+        let operator = server.operator().await;
+        let asset = id(&shop.asset(&operator, &role).await);
+        let other = operator.at(&replica.base);
+        let approvers =
+            [server.approver().await, server.person("arno", &["approver"]).await.at(&replica.base)];
+        let operators = [operator, other];
+        Self { shop, role, asset, operators, approvers, _servers: (server, replica) }
+    }
+
+    /// A submitted change that locks the role, which can log in.
+    async fn submitted(&self) -> (String, Value) {
+        self.shop.sql(&format!("ALTER ROLE {} LOGIN", self.role)).await;
+        let request = json!({
+            "title": "Lock it",
+            "reason": "Its owner has left the company.",
+            "change_type": "postgres.lock_user",
+            "connection_id": self.shop.connection,
+            "targets": [self.asset],
+            "parameters": {},
+        });
+        let submitted = self.operators[0].submitted(request).await;
+        (id(&submitted), submitted["plan"]["digest"].clone())
+    }
+
+    /// The same with as many approvals as it needs.
+    async fn approved(&self) -> String {
+        let (change, digest) = self.submitted().await;
+        for approver in &self.approvers {
+            if self.state(&change).await == "submitted" {
+                approver.approve(&change, &digest).await.is(200);
+            }
+        }
+        change
+    }
+
+    async fn state(&self, change: &str) -> String {
+        text(&self.operators[0].change(change).await["state"])
+    }
+
+    /// The types of its events, once there is one of this type: read models are a moment behind what
+    /// the other replica wrote.
+    async fn history_with(&self, change: &str, kind: &str) -> Vec<String> {
+        eventually(kind, async || {
+            let history = self.operators[0].history(change).await;
+            history.iter().any(|event| event == kind).then_some(history)
+        })
+        .await
+    }
+
+    async fn is_locked(&self) -> bool {
+        !self.shop.lets_in(&self.role, &self.role).await
+    }
+}
+
+fn rounds() -> usize {
+    std::env::var("NEXPLANE_RACE_ROUNDS").map_or(20, |count| count.parse().expect("a number"))
+}
+
+fn count(history: &[String], kind: &str) -> usize {
+    history.iter().filter(|event| *event == kind).count()
+}
+
+/// Whether it was done; a refusal has to be one of the domain's, never a lost race.
+fn won(answer: Answer) -> bool {
+    if answer.status == 200 {
+        return true;
+    }
+    answer.is_refused_with(&[409, 422]);
+    assert_ne!(answer.json["code"], "conflict.version", "{:#}", answer.json);
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_approvals_at_once_both_count() {
+    let stage = Stage::new("prod").await;
+    for _ in 0..rounds() {
+        let (change, digest) = stage.submitted().await;
+        let [first, second] = &stage.approvers;
+        let needed = stage.operators[0].change(&change).await["approvals_needed"].clone();
+        let (one, other) =
+            tokio::join!(first.approve(&change, &digest), second.approve(&change, &digest));
+        let given = usize::from(won(one)) + usize::from(won(other));
+        assert_eq!(json!(given.min(2)), needed, "as many as it takes, and no more");
+        let history = stage.history_with(&change, "change.approved").await;
+        assert_eq!(count(&history, "change.approved"), 1, "{history:?}");
+        assert_eq!(count(&history, "change.approval_given"), given, "{history:?}");
+        stage.operators[0]
+            .post(&format!("/change-requests/{change}/cancel"), json!({ "reason": "over" }))
+            .await
+            .is(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_never_outlives_a_withdrawal() {
+    let stage = Stage::new("staging").await;
+    for _ in 0..rounds() {
+        let (change, digest) = stage.submitted().await;
+        let (approved, withdrawn) = tokio::join!(
+            stage.approvers[1].approve(&change, &digest),
+            stage.operators[0].act(&change, "withdraw")
+        );
+        let approved = won(approved);
+        assert!(won(withdrawn), "nothing keeps an author from withdrawing what does not run");
+        let history = stage.history_with(&change, "change.withdrawn").await;
+        let at = |kind: &str| history.iter().position(|event| event == kind);
+        assert_eq!(at("change.approval_given").is_some(), approved);
+        assert!(at("change.approval_given") <= at("change.withdrawn"), "{history:?}");
+        stage.operators[0].act(&change, "execute").await.is_refused_with(&[409]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_cancel_and_execute_one_wins_and_the_target_agrees() {
+    let stage = Stage::new("staging").await;
+    let mut executions = 0;
+    for round in 0..rounds() {
+        let change = stage.approved().await;
+        let path = format!("/change-requests/{change}/cancel");
+        // Execution reads the target first: cancel sometimes comes at that moment, sometimes before.
+        let cancel = async {
+            tokio::time::sleep(std::time::Duration::from_millis(round as u64 % 20 * 3)).await;
+            stage.operators[1].post(&path, json!({ "reason": "not today" })).await
+        };
+        let (executed, cancelled) =
+            tokio::join!(stage.operators[0].act(&change, "execute"), cancel);
+        let (executed, cancelled) = (won(executed), won(cancelled));
+        assert!(executed != cancelled, "executed: {executed}, cancelled: {cancelled}");
+        let state = eventually("it has ended", async || {
+            let state = stage.state(&change).await;
+            ["complete", "cancelled"].contains(&state.as_str()).then_some(state)
+        })
+        .await;
+        assert_eq!(state, if executed { "complete" } else { "cancelled" });
+        assert_eq!(stage.is_locked().await, executed);
+        executions += usize::from(executed);
+    }
+    eprintln!("{executions} of {} were executed", rounds());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_executions_there_is_one_run() {
+    let stage = Stage::new("staging").await;
+    for _ in 0..rounds() {
+        let change = stage.approved().await;
+        let (one, other) = tokio::join!(
+            stage.operators[0].act(&change, "execute"),
+            stage.operators[1].act(&change, "execute")
+        );
+        assert!(won(one) != won(other), "exactly one of them started it");
+        let settled = stage.operators[0].settled(&change).await;
+        assert_eq!(settled["state"], "complete", "{settled:#}");
+        let history = stage.history_with(&change, "change.completed").await;
+        assert_eq!(count(&history, "change.execution_started"), 1, "{history:?}");
+        assert!(stage.is_locked().await);
+    }
+}
