@@ -110,6 +110,8 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
                 tracing::error!(cause = %chain(&error), "the log is no longer sealed");
             }
         });
+    } else if options.witness_policy.is_some() {
+        tracing::warn!("this server does not seal the log, so it shows nothing to witnesses");
     }
     let reactor = Reactor { pool: pool.clone(), log: log.clone(), engine, discoverer };
     tasks.spawn(reactor.run(stop.clone()));

@@ -22,6 +22,9 @@ const PARTITIONS_AHEAD: i32 = 2;
 /// The part of the last batch's time in which those whom it answered may join the next one.
 const GATHERING: u32 = 8;
 
+/// And no longer than this, however long the last batch took.
+const LONGEST_GATHERING: Duration = Duration::from_millis(1);
+
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -275,13 +278,14 @@ async fn gather(
     last: &Written,
 ) {
     let start = Instant::now();
+    let patience = (last.took / GATHERING).min(LONGEST_GATHERING);
     let mut all = None;
     loop {
         while let Ok(request) = queue.try_recv() {
             waiting.push_back(request);
         }
         let all = *all.get_or_insert(waiting.len() + last.commands.saturating_sub(1));
-        if waiting.len() >= all.min(BATCH_COMMANDS) || start.elapsed() > last.took / GATHERING {
+        if waiting.len() >= all.min(BATCH_COMMANDS) || start.elapsed() > patience {
             return;
         }
         tokio::task::yield_now().await;
