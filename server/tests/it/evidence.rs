@@ -2,8 +2,9 @@
 //! exported folder, changes history.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
 use nexplane_core::id::{CommandId, HostId};
@@ -192,6 +193,21 @@ async fn everything_that_a_superuser_does_to_the_log_is_found() {
                 .to_owned(),
             "log.leaf",
         ),
+        (
+            "puts something else in the place of a record",
+            format!(
+                "UPDATE {{events}} SET record = 'nothing to see' WHERE position = 99;
+                 UPDATE {{events}} SET {rehash} WHERE position = 99"
+            ),
+            "log.unreadable",
+        ),
+        (
+            "says that a command wrote what it did not write",
+            "UPDATE nexplane.log_commands SET first_position = first_position + 3,
+                 last_position = last_position + 3 WHERE first_position = 99"
+                .to_owned(),
+            "log.beside",
+        ),
         ("deletes", "DELETE FROM {events} WHERE position = 100".to_owned(), "log.gap"),
         (
             "inserts in the middle",
@@ -270,6 +286,25 @@ async fn everything_that_a_superuser_does_to_the_log_is_found() {
             stage.tamper(&format!("DELETE FROM {table}; INSERT INTO {table} TABLE {kept}")).await;
         }
     }
+}
+
+/// Joins of the log's tables that compare all with all pass every test of a few hundred events.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_without_statistics_is_verified_in_a_time_that_grows_with_its_length() {
+    const LONG: u64 = 30_000;
+    let stage = Stage::new().await;
+    futures_util::stream::iter(0..(LONG - EVENTS) / 3)
+        .for_each_concurrent(256, async |number| {
+            stage.log.append(host((7 << 32) | u128::from(number))).await.unwrap();
+        })
+        .await;
+    stage.seal(LONG).await;
+    let start = Instant::now();
+    let report = stage.verify_database(&stage.pins()).await;
+    let took = start.elapsed();
+    assert_eq!((report.verdict, report.size), (Verdict::Verified, LONG), "{report:#?}");
+    println!("{LONG} events verified in {took:?}");
+    assert!(took < PATIENCE, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

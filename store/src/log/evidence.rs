@@ -36,11 +36,15 @@ pub struct Record {
     pub leaf: Vec<u8>,
 }
 
-/// Begins a read-only snapshot, which lasts as long as the connection.
+/// Begins a read-only snapshot, which lasts as long as the connection. A statement of it does not
+/// outlive a verifier that has gone away.
 pub async fn begin(connection: &mut PgConnection) -> Result<Snapshot, sqlx::Error> {
-    sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        .execute(&mut *connection)
-        .await?;
+    sqlx::raw_sql(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+         SET LOCAL client_connection_check_interval = '2s'",
+    )
+    .execute(&mut *connection)
+    .await?;
     let (incarnation, next): (Uuid, i64) =
         sqlx::query_as("SELECT incarnation, next_position FROM nexplane.log_head")
             .fetch_one(&mut *connection)
@@ -128,31 +132,25 @@ pub async fn disagreements(connection: &mut PgConnection) -> Result<Vec<String>,
     found.extend(streams.into_iter().map(|(stream, says, is)| {
         format!("log_streams says that {stream} is at version {says:?}; its events end at {is:?}")
     }));
+    // The header stands before `data` and its strings have no bare quotes, so the first match is the
+    // header's own; what is no record has none, and is found by reading it.
     let commands: Vec<String> = sqlx::query_scalar(
-        "SELECT c.command_id::text FROM nexplane.log_commands c \
-         LEFT JOIN nexplane.log_events e ON e.position = c.first_position \
-         LEFT JOIN nexplane.log_events l ON l.position = c.last_position \
-         WHERE (e.record::json->>'command')::uuid IS DISTINCT FROM c.command_id \
-            OR (l.record::json->>'command')::uuid IS DISTINCT FROM c.command_id LIMIT $1",
+        "SELECT coalesce(c.command_id::text, e.command) FROM nexplane.log_commands c \
+         FULL JOIN (SELECT substring(record FROM '\"command\":\"([0-9a-f-]{36})\"') AS command, \
+                        min(position) AS first, max(position) AS last, count(*) AS count \
+                    FROM nexplane.log_events GROUP BY 1) e ON e.command = c.command_id::text \
+         WHERE (c.first_position IS DISTINCT FROM e.first \
+                OR c.last_position IS DISTINCT FROM e.last \
+                OR e.count <> e.last - e.first + 1) \
+           AND coalesce(c.command_id::text, e.command) IS NOT NULL LIMIT $1",
     )
     .bind(NAMED)
     .persistent(false)
     .fetch_all(&mut *connection)
     .await?;
-    found.extend(
-        commands
-            .into_iter()
-            .map(|command| format!("log_commands says that {command} wrote what it did not write")),
-    );
-    let covered: i64 = sqlx::query_scalar(
-        "SELECT coalesce(sum(last_position - first_position + 1), 0)::bigint \
-         FROM nexplane.log_commands",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    if covered != next {
-        found.push(format!("log_commands accounts for {covered} events of {next}"));
-    }
+    found.extend(commands.into_iter().map(|command| {
+        format!("log_commands and the events do not agree about what command {command} wrote")
+    }));
     found.extend(protection::findings(&mut *connection).await?);
     Ok(found)
 }
