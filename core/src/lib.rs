@@ -18,7 +18,8 @@
 //! | [`event`] | every event of every aggregate, as one type |
 //! | `change`, `run`, `connection`, `asset`, `host`, `person`, `calendar` | the aggregates |
 //! | `policy`, `risk` | who must approve, and how dangerous it is |
-//! | `freeze` | what a freeze and a change have to know of each other |
+//! | `freeze` | what the calendar and a change have to know of each other |
+//! | [`recurrence`] | times that come again, in a time zone |
 //! | `audit` | whether a log says only what can have happened |
 //! | `process` | what follows from an event in another stream |
 
@@ -48,6 +49,7 @@ pub mod policy;
 pub mod process;
 pub mod proof;
 pub mod record;
+pub mod recurrence;
 pub mod risk;
 pub mod run;
 pub mod time;
