@@ -69,7 +69,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 65] = [
+pub const KINDS: [&str; 70] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -77,6 +77,8 @@ pub const KINDS: [&str; 65] = [
     "asset.returned",
     "calendar.freeze_declared",
     "calendar.freeze_ended",
+    "calendar.window_defined",
+    "calendar.window_removed",
     "change.approval_given",
     "change.approved",
     "change.cancelled",
@@ -95,8 +97,11 @@ pub const KINDS: [&str; 65] = [
     "change.rollback_partial",
     "change.rollback_started",
     "change.rolled_back",
+    "change.scheduled",
     "change.secret_revealed",
     "change.submitted",
+    "change.unscheduled",
+    "change.window_overridden",
     "change.withdrawn",
     "connection.created",
     "connection.credentials_opened",

@@ -1,5 +1,5 @@
-//! What a freeze and a change have to know of each other. Pure facts, of no aggregate: the calendar
-//! says which freezes are in force, the change which of them it may pass.
+//! What the calendar and a change have to know of each other. Pure facts, of no aggregate: the calendar
+//! says which freezes are in force and whether a maintenance window is open, the change which of them it may pass.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -30,6 +30,34 @@ impl fmt::Display for Frozen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the freeze “{}” until {}", self.reason, self.end)
     }
+}
+
+/// No maintenance window is open that covers the change, and some do cover it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Name of the one that opens next.
+    pub window: String,
+    /// `None` when none of them ever opens again.
+    pub opens: Option<Timestamp>,
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { window, opens } = self;
+        match opens {
+            Some(opens) => write!(f, "the maintenance window “{window}” opens at {opens}"),
+            None => write!(f, "the maintenance window “{window}” never opens again"),
+        }
+    }
+}
+
+/// What is in the way of a change at one moment, and no responder let it pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InTheWay {
+    /// Forbids to approve and to execute.
+    pub frozen: Vec<Frozen>,
+    /// Forbids to execute.
+    pub closed: Option<Closed>,
 }
 
 /// All of them, in one phrase.

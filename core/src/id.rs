@@ -55,6 +55,8 @@ ids! {
     CalendarId;
     /// One freeze, an entry of the calendar.
     FreezeId;
+    /// One maintenance window, an entry of the calendar.
+    WindowId;
     /// One entry of the encrypted secret table; written `secret:<uuid>` in text.
     SecretId;
     /// One order to an agent.

@@ -33,8 +33,8 @@ pub use evaluation::{BadRecurrence, MAX_DURATION_S, MIN_DURATION_S, Slot};
 mod evaluation {
     use croner::Cron;
     use croner::parser::{CronParser, Seconds, Year};
-    use jiff::tz::{TimeZone, TimeZoneDatabase};
     use jiff::Zoned;
+    use jiff::tz::{TimeZone, TimeZoneDatabase};
 
     use super::Recurrence;
     use crate::time::Timestamp;
@@ -58,7 +58,9 @@ mod evaluation {
             "“{cron}” is no cron pattern of five fields (minute, hour, day of the month, month, day of the week): {why}"
         )]
         Cron { cron: String, why: String },
-        #[error("“{zone}” is no time zone that is known here; use an IANA name such as Europe/Vienna")]
+        #[error(
+            "“{zone}” is no time zone that is known here; use an IANA name such as Europe/Vienna"
+        )]
         Zone { zone: String },
         #[error("it has to last between {MIN_DURATION_S} seconds and a week")]
         Duration,

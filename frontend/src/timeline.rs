@@ -145,6 +145,7 @@ mod tests {
             admin_needed: false,
             not_before: None,
             approved_until: None,
+            scheduled: None,
             waiting_for: None,
             closing_reason: None,
             run: None,

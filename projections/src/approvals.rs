@@ -191,6 +191,9 @@ fn fold(
         }
         E::Drafted { .. }
         | E::FreezeOverridden { .. }
+        | E::WindowOverridden { .. }
+        | E::Scheduled { .. }
+        | E::Unscheduled { .. }
         | E::Reviewed { .. }
         | E::ExecutionStarted { .. }
         | E::Completed { .. }

@@ -153,6 +153,9 @@ fn change(row: &mut Row, event: &ChangeEvent) {
         | E::Cancelled { .. }
         | E::Expired {}
         | E::FreezeOverridden { .. }
+        | E::WindowOverridden { .. }
+        | E::Scheduled { .. }
+        | E::Unscheduled { .. }
         | E::Reviewed { .. }
         | E::ExecutionStarted { .. }
         | E::RollbackStarted { .. }

@@ -26,10 +26,31 @@ pub async fn open_runs(pool: &PgPool) -> Result<Vec<(ChangeId, RunId)>, QueryErr
         .collect())
 }
 
+/// Scheduled changes that may start at this moment or before, those that may first first; at most 1,000.
+/// All that are scheduled, without a moment.
+pub async fn scheduled(
+    pool: &PgPool,
+    until: Option<Timestamp>,
+) -> Result<Vec<(ChangeId, Timestamp)>, QueryError> {
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT id, view->'scheduled'->>'opens' FROM nexplane.rm_changes \
+         WHERE state = 'scheduled' AND view->'scheduled'->>'opens' <= coalesce($1, '9999-12-31') \
+         ORDER BY 2 LIMIT 1000",
+    )
+    .bind(until.map(|until| until.to_string()))
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(change, opens)| Some((ChangeId(change), opens.parse().ok()?)))
+        .collect())
+}
+
 /// Changes whose approvals have run out; at most 1,000.
 pub async fn expired_approvals(pool: &PgPool, now: Timestamp) -> Result<Vec<ChangeId>, QueryError> {
     let rows: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT id FROM nexplane.rm_changes WHERE state = 'approved' \
+        "SELECT id FROM nexplane.rm_changes WHERE state IN ('approved', 'scheduled') \
          AND (view->>'approved_until')::timestamptz <= $1::text::timestamptz LIMIT 1000",
     )
     .bind(now.to_string())

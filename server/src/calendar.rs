@@ -1,24 +1,22 @@
-//! The gate that freezes are: what the calendar says of one change at one moment, with the guards
+//! The gate that freezes and maintenance windows are: what the calendar says of one change at one moment, with the guards
 //! that make an append fail when it no longer says so.
 //!
 //! Approvals, executions (of changes and of their rollbacks, which are changes) and every intent of a
 //! run come through [`look`]. The calendar is one stream, so one guard on its version decides which of
-//! a freeze and an append comes first. While a freeze of a tag is in force, the targets' streams are
-//! guarded as well: a tag that is given meanwhile counts.
+//! a freeze and an append comes first. While a freeze of a tag is in force, or a maintenance window
+//! is of a tag, the targets' streams are guarded as well: a tag that is given meanwhile counts.
 //!
 //! Deliberately absent: a guard on the connection, whose label freezes of an environment read too, but
 //! whose stream moves with every session that is opened. A change is frozen by the environment that it
 //! was submitted for, in any case.
 
-use std::collections::BTreeSet;
-
 use nexplane_core::asset::{Annotations, Asset, AssetState};
 use nexplane_core::calendar::event::Scope;
 use nexplane_core::calendar::{CALENDAR, Calendar, CalendarRejection, CalendarState, Freeze};
 use nexplane_core::change::event::Draft;
-use nexplane_core::change::{Change, ChangeCommand, ChangeState, Execution};
+use nexplane_core::change::{Change, ChangeCommand, ChangeState, Execution, Overrides};
 use nexplane_core::connection::{Connection, ConnectionState};
-use nexplane_core::freeze::{Frozen, Reach};
+use nexplane_core::freeze::{Closed, InTheWay, Reach};
 use nexplane_core::id::{FreezeId, StreamId};
 use nexplane_core::risk::Environment;
 use nexplane_core::time::Timestamp;
@@ -32,15 +30,15 @@ pub struct About<'a> {
     /// The one that it was submitted for.
     environment: Option<Environment>,
     draft: &'a Draft,
-    overridden: &'a BTreeSet<FreezeId>,
+    overrides: &'a Overrides,
 }
 
 impl<'a> About<'a> {
     /// `None` when there is no such change.
     pub fn of(state: &'a ChangeState) -> Option<Self> {
         let subject = state.subject()?;
-        let (draft, overridden) = (&subject.draft, &subject.overrides.standing);
-        Some(Self { environment: state.environment(), draft, overridden })
+        let (draft, overrides) = (&subject.draft, &subject.overrides);
+        Some(Self { environment: state.environment(), draft, overrides })
     }
 
     pub const fn execution(execution: &'a Execution) -> Self {
@@ -48,7 +46,7 @@ impl<'a> About<'a> {
         Self {
             environment: Some(execution.environment),
             draft: &subject.draft,
-            overridden: &subject.overrides.standing,
+            overrides: &subject.overrides,
         }
     }
 }
@@ -58,9 +56,16 @@ impl<'a> About<'a> {
 pub struct Looked {
     /// When it says so: after it was read, so that what was declared before began before.
     pub at: Timestamp,
-    pub frozen: Vec<Frozen>,
+    pub in_the_way: InTheWay,
     /// While these hold, it says so still.
     pub guards: Vec<Guard>,
+}
+
+impl Looked {
+    /// Of what the calendar does not cover.
+    pub fn nothing() -> Self {
+        Self { at: stream::now(), in_the_way: InTheWay::default(), guards: Vec::new() }
+    }
 }
 
 /// The calendar as it is.
@@ -75,6 +80,11 @@ impl Sheet {
     pub async fn read(log: &Log, at: Option<Timestamp>) -> Result<Self, LoadError> {
         let calendar = stream::load::<Calendar>(log, CALENDAR.into()).await?;
         Ok(Self { calendar, at: at.unwrap_or_else(stream::now) })
+    }
+
+    /// The maintenance windows that hold a change up, whether a responder let it pass them or not.
+    pub async fn closed(&self, log: &Log, about: &About<'_>) -> Result<Option<Closed>, LoadError> {
+        Ok(self.state().closed(self.at, &reach_of(log, about).await?.0))
     }
 
     /// Whether nothing is frozen at all.
@@ -96,7 +106,11 @@ impl Sheet {
         let (state, at) = (self.state(), self.at);
         let mut guards = vec![Guard { stream: CALENDAR.into(), version: self.calendar.version }];
         let mut reach = Reach::default();
-        let of = |wanted: fn(&Scope) -> bool| state.in_force(at).any(|f| wanted(&f.scope));
+        let scopes = || {
+            let freezes = state.in_force(at).map(|freeze| &freeze.scope);
+            freezes.chain(state.standing().map(|window| &window.scope))
+        };
+        let of = |wanted: fn(&Scope) -> bool| scopes().any(wanted);
         let tags = of(|scope| matches!(scope, Scope::Tag { .. }));
         if tags || of(|scope| matches!(scope, Scope::Environment { .. })) {
             let targets;
@@ -105,8 +119,10 @@ impl Sheet {
                 guards.extend(targets);
             }
         }
-        let frozen = state.in_the_way(at, &reach, about.overridden);
-        Ok(Looked { at, frozen, guards })
+        let Overrides { standing, windows, unreviewed: _ } = about.overrides;
+        let frozen = state.in_the_way(at, &reach, standing);
+        let closed = if *windows { None } else { state.closed(at, &reach) };
+        Ok(Looked { at, in_the_way: InTheWay { frozen, closed }, guards })
     }
 
     const fn state(&self) -> &CalendarState {
@@ -143,7 +159,7 @@ pub async fn reach_of(log: &Log, about: &About<'_>) -> Result<(Reach, Vec<Guard>
     Ok((reach, guards))
 }
 
-/// A command of a change that nothing but an override lets pass a freeze.
+/// A command of a change that nothing but an override lets pass what is in the way.
 pub struct Gated<'a, F> {
     pub log: &'a Log,
     /// The command, of what is in the way.
@@ -152,15 +168,15 @@ pub struct Gated<'a, F> {
 
 impl<F> Prepare<Change> for Gated<'_, F>
 where
-    F: Fn(Vec<Frozen>) -> ChangeCommand + Send + Sync,
+    F: Fn(InTheWay) -> ChangeCommand + Send + Sync,
 {
     async fn prepare(&self, state: &ChangeState) -> Result<Prepared<ChangeCommand>, LoadError> {
         let Some(about) = About::of(state) else {
-            let command = (self.command)(Vec::new());
+            let command = (self.command)(InTheWay::default());
             return Ok(Prepared { command, at: None, guards: Vec::new() });
         };
-        let Looked { at, frozen, guards } = look(self.log, &about).await?;
-        Ok(Prepared { command: (self.command)(frozen), at: Some(at), guards })
+        let Looked { at, in_the_way, guards } = look(self.log, &about).await?;
+        Ok(Prepared { command: (self.command)(in_the_way), at: Some(at), guards })
     }
 
     fn is_decided_again(&self, _moved: StreamId) -> bool {

@@ -202,6 +202,9 @@ impl From<ChangeRejection> for ApiError {
             | ChangeRejection::ApprovalExpired { .. }
             | ChangeRejection::TooEarly { .. }
             | ChangeRejection::WindowOver { .. }
+            | ChangeRejection::NeverOpens { .. }
+            | ChangeRejection::OpensTooLate { .. }
+            | ChangeRejection::NoWindow
             | ChangeRejection::NotCovered
             | ChangeRejection::OwnOverride
             | ChangeRejection::NoReviewDue

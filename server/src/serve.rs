@@ -97,6 +97,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
         ..parts(&opened, &projections, hosts.jobs, seals, log_key, options.lease()).await?
     });
     let (engine, discoverer) = (app.engine.clone(), app.discoverer.clone());
+    let planner = app.planner.clone();
 
     let tasks = TaskTracker::new();
     if let Some(sealer) = sealer {
@@ -113,7 +114,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     } else if options.witness_policy.is_some() {
         tracing::warn!("this server does not seal the log, so it shows nothing to witnesses");
     }
-    let reactor = Reactor { pool: pool.clone(), log: log.clone(), engine, discoverer };
+    let reactor = Reactor { pool: pool.clone(), log: log.clone(), engine, discoverer, planner };
     tasks.spawn(reactor.run(stop.clone()));
     tasks.spawn(answer(listener, app.clone(), stop.clone()));
 

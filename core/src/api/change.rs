@@ -131,6 +131,9 @@ pub struct ChangeView {
     pub approved_until: Option<Timestamp>,
     /// One sentence: what it waits for, until when, who can move it. Null when it waits for nothing.
     pub waiting_for: Option<String>,
+    /// Somebody asked for its execution, which waits for a window.
+    #[serde(default)]
+    pub scheduled: Option<ScheduledView>,
     /// Why it was rejected, cancelled, or failed.
     #[serde(default)]
     pub closing_reason: Option<String>,
@@ -139,10 +142,10 @@ pub struct ChangeView {
     pub rolled_back_by: Option<ChangeId>,
     #[serde(default)]
     pub secrets: Vec<SecretView>,
-    /// Freezes that responders let it pass.
+    /// Freezes and maintenance windows that responders let it pass.
     #[serde(default)]
     pub overrides: Vec<OverrideView>,
-    /// A freeze was overridden, and nobody who had no part in it has looked at that yet.
+    /// Something was overridden, and nobody who had no part in it has looked at that yet.
     #[serde(default)]
     pub review_required: bool,
     /// Of the overrides, after it had ended.
@@ -167,7 +170,8 @@ pub struct ChangeView {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Allowed {
     /// `plan`, `submit`, `approve`, `reject`, `withdraw`, `cancel`, `execute`, `rollback`, `edit`,
-    /// `override_freeze` while a freeze is in the way, `review` while one is due.
+    /// `override_freeze` while a freeze is in the way, `override_window` outside of maintenance windows,
+    /// `review` while one is due.
     pub action: String,
     pub ok: bool,
     /// Code and sentence of the refusal.
@@ -204,11 +208,24 @@ pub struct ApprovalView {
     pub superseded: bool,
 }
 
-/// A freeze that does not hold up the plan that was in review then.
+/// When it is to start by itself, and who asked for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ScheduledView {
+    pub by: PersonId,
+    /// When they asked.
+    pub at: Timestamp,
+    /// When it may start, as far as is known; everything is checked again then.
+    pub opens: Timestamp,
+}
+
+/// A freeze that does not hold up the plan that was in review then, or maintenance windows that do not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OverrideView {
-    pub freeze: FreezeId,
+    /// Null for maintenance windows.
+    #[serde(default)]
+    pub freeze: Option<FreezeId>,
     pub by: PersonId,
     pub at: Timestamp,
     pub justification: String,

@@ -37,6 +37,7 @@ pub(super) struct Open {
     plan: Option<PlanDigest>,
     /// For the plan that is in review, or executes.
     overridden: BTreeSet<FreezeId>,
+    windows_overridden: bool,
     pub phase: Phase,
 }
 
@@ -137,6 +138,7 @@ impl Auditor {
             request: Request::of(draft),
             plan: None,
             overridden: BTreeSet::new(),
+            windows_overridden: false,
             phase: Phase::Draft,
         }))
     }
@@ -174,8 +176,13 @@ impl Auditor {
             E::Cancelled { .. } if !is_executing => return Track::Closed,
             E::Expired {} if has_run_out(&open.phase, seen.at) => return Track::Closed,
             E::FreezeOverridden { freeze, justification: _ } if in_review => {
-                self.overridden(seen, &mut open, *freeze);
+                self.overridden(seen, &mut open, Some(*freeze));
             }
+            E::WindowOverridden { justification: _ } if in_review => {
+                self.overridden(seen, &mut open, None);
+            }
+            E::Scheduled { .. } | E::Unscheduled { .. }
+                if matches!(open.phase, Phase::Approved(_)) => {}
             E::ExecutionStarted { run, digest } if !is_executing => {
                 let (environment, approvers) = self.execution_started(seen, &open, digest);
                 let (run, digest) = (*run, digest.clone());
@@ -215,6 +222,9 @@ impl Auditor {
             | E::Cancelled { .. }
             | E::Expired {}
             | E::FreezeOverridden { .. }
+            | E::WindowOverridden { .. }
+            | E::Scheduled { .. }
+            | E::Unscheduled { .. }
             | E::ExecutionStarted { .. }
             | E::Completed { .. }
             | E::Failed { .. }
@@ -411,15 +421,19 @@ impl Auditor {
         (environment, approvals.iter().map(|given| given.by).collect())
     }
 
-    fn overridden(&mut self, seen: Seen, open: &mut Open, freeze: FreezeId) {
+    /// A freeze, or maintenance windows.
+    fn overridden(&mut self, seen: Seen, open: &mut Open, freeze: Option<FreezeId>) {
         if seen.by.kind != ActorKind::User {
-            return self.accuse(seen, Rule::NotAPerson, "No person overrode the freeze.");
+            return self.accuse(seen, Rule::NotAPerson, "No person overrode it.");
         }
         if let Some(person) = seen.by.person().filter(|person| open.is_own(*person)) {
             let sentence = format!("Person {person} wrote or edited the change.");
             return self.accuse(seen, Rule::SelfOverride, sentence);
         }
-        open.overridden.insert(freeze);
+        match freeze {
+            Some(freeze) => drop(open.overridden.insert(freeze)),
+            None => open.windows_overridden = true,
+        }
     }
 
     /// An intent of the run of an executing change.
@@ -441,9 +455,16 @@ impl Auditor {
                 self.accuse(seen, Rule::Frozen, sentence);
             }
         }
+        if !open.windows_overridden
+            && let Some(window) = self.freezes.outside(seen.at, environment, &open.request.targets)
+        {
+            let sentence =
+                format!("{what} at {}, outside of the maintenance window “{window}”.", seen.at);
+            self.accuse(seen, Rule::OutsideMaintenance, sentence);
+        }
         if self.is_partial() && !self.freezes.told {
             self.freezes.told = true;
-            let sentence = "Freezes declared before the first event are not known, so from here on \
+            let sentence = "Freezes and maintenance windows from before the first event are not known, so from here on \
                             it is not provable that executions kept them.";
             self.miss(seen.position, seen.stream, sentence.to_owned());
         }
@@ -454,6 +475,7 @@ impl Open {
     /// Back to draft: what was let pass was the plan that was in review.
     fn reopen(&mut self) {
         self.overridden.clear();
+        self.windows_overridden = false;
         self.phase = Phase::Draft;
     }
 

@@ -1,17 +1,19 @@
-//! Which freezes were in force, and which assets they cover by a tag.
+//! Which freezes were in force, which maintenance windows there were, and which assets they cover by a tag.
 
 use std::collections::BTreeMap;
 
 use super::{CLOCK_SKEW_S, Seen};
 use crate::asset::event::AssetEvent;
 use crate::calendar::event::{CalendarEvent, Scope};
-use crate::id::{AssetId, FreezeId};
+use crate::id::{AssetId, FreezeId, WindowId};
+use crate::recurrence::Recurrence;
 use crate::risk::Environment;
 use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
 pub(super) struct Freezes {
     declared: BTreeMap<FreezeId, Declared>,
+    windows: BTreeMap<WindowId, Defined>,
     /// Of assets that have any.
     tags: BTreeMap<AssetId, Vec<String>>,
     /// Whether the report says that earlier freezes are not known.
@@ -23,6 +25,13 @@ struct Declared {
     scope: Scope,
     start: Timestamp,
     end: Timestamp,
+}
+
+#[derive(Debug)]
+struct Defined {
+    name: String,
+    scope: Scope,
+    slots: Recurrence,
 }
 
 impl Freezes {
@@ -37,6 +46,13 @@ impl Freezes {
             }
             CalendarEvent::FreezeEnded { freeze, reason: _ } => {
                 self.declared.remove(freeze);
+            }
+            CalendarEvent::WindowDefined { window, name, scope, slots } => {
+                let (name, scope, slots) = (name.clone(), scope.clone(), slots.clone());
+                self.windows.entry(*window).or_insert(Defined { name, scope, slots });
+            }
+            CalendarEvent::WindowRemoved { window, reason: _ } => {
+                self.windows.remove(window);
             }
         }
     }
@@ -64,18 +80,37 @@ impl Freezes {
         environment: Option<Environment>,
         targets: &[AssetId],
     ) -> Vec<FreezeId> {
-        let is_tagged = |tag: &String| {
-            targets.iter().any(|target| self.tags.get(target).is_some_and(|t| t.contains(tag)))
-        };
         self.declared
             .iter()
             .filter(|(_, declared)| declared.start <= at && at < declared.end)
-            .filter(|(_, declared)| match &declared.scope {
-                Scope::All => true,
-                Scope::Environment { environment: frozen } => environment == Some(*frozen),
-                Scope::Tag { tag } => is_tagged(tag),
-            })
+            .filter(|(_, declared)| self.covers(&declared.scope, environment, targets))
             .map(|(id, _)| *id)
             .collect()
+    }
+
+    /// A maintenance window that covers a change, when no window at all is open at this moment. What
+    /// covers a change by labels that are not in the log's records of it may be open: nobody is accused
+    /// for that.
+    pub fn outside(
+        &self,
+        at: Timestamp,
+        environment: Option<Environment>,
+        targets: &[AssetId],
+    ) -> Option<&str> {
+        let covering =
+            self.windows.values().find(|w| self.covers(&w.scope, environment, targets))?;
+        let is_open = self.windows.values().any(|window| window.slots.open(at).is_some());
+        (!is_open).then_some(&*covering.name)
+    }
+
+    fn covers(&self, scope: &Scope, environment: Option<Environment>, targets: &[AssetId]) -> bool {
+        match scope {
+            Scope::All => true,
+            Scope::Environment { environment: covered } => environment == Some(*covered),
+            Scope::Tag { tag } => {
+                let tags_of = |target| self.tags.get(target);
+                targets.iter().any(|target| tags_of(target).is_some_and(|t| t.contains(tag)))
+            }
+        }
     }
 }

@@ -101,6 +101,9 @@ impl Auditor {
             | E::Cancelled { .. }
             | E::Expired {}
             | E::FreezeOverridden { .. }
+            | E::WindowOverridden { .. }
+            | E::Scheduled { .. }
+            | E::Unscheduled { .. }
             | E::ExecutionStarted { .. }
             | E::Completed { .. }
             | E::Failed { .. }

@@ -52,7 +52,7 @@ rules! {
     IntentUnclaimed "audit.intent_unclaimed"
         "An intent is made under the newest claim of its run.";
     NotAPerson "audit.not_a_person"
-        "Approvals and overrides of freezes are given by people who are signed in.";
+        "Approvals and overrides of freezes and windows are given by people who are signed in.";
     NotApproved "audit.not_approved"
         "Only an approved change starts to execute.";
     OutOfOrder "audit.out_of_order"
@@ -61,6 +61,8 @@ rules! {
         "Every intent has one outcome, and every outcome an intent of the epoch that reports it.";
     OutsideApproval "audit.outside_approval"
         "An execution starts while its approvals are valid.";
+    OutsideMaintenance "audit.outside_maintenance"
+        "What a maintenance window covers starts, and intends each of its steps, while one is open, unless the change's own stream overrides the windows first, for the same plan.";
     OutsideWindow "audit.outside_window"
         "An execution starts inside the window of its change.";
     PlanAltered "audit.plan_altered"
@@ -86,7 +88,7 @@ rules! {
     SelfApproval "audit.self_approval"
         "Author and editors of a change never approve it.";
     SelfOverride "audit.self_override"
-        "Author and editors of a change never override a freeze for it.";
+        "Author and editors of a change never override a freeze or a window for it.";
     StepOutOfOrder "audit.step_out_of_order"
         "What is said of a step can follow what was said of it before.";
     TimeReversed "audit.time_reversed"

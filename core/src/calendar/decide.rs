@@ -6,15 +6,19 @@ use crate::calendar::command::CalendarCommand;
 use crate::calendar::event::{CalendarEvent, Scope};
 use crate::calendar::evolve::evolve;
 use crate::calendar::rejection::CalendarRejection as No;
-use crate::calendar::state::{CalendarState, Freeze};
+use crate::calendar::state::{CalendarState, Freeze, Window};
 use crate::event::Event;
-use crate::id::{Category, FreezeId};
+use crate::id::{Category, FreezeId, WindowId};
 use crate::time::Timestamp;
 
 /// The longest freeze, in seconds: a year. What is longer is a typing error or a policy.
 pub const MAX_FREEZE_S: i64 = 366 * 86_400;
 
+/// The most maintenance windows that stand at the same time: every gate evaluates all that cover it.
+pub const MAX_WINDOWS: usize = 100;
+
 const MAX_REASON: usize = 500;
+const MAX_NAME: usize = 100;
 /// As of the tags of assets.
 const MAX_TAG: usize = 40;
 
@@ -42,6 +46,10 @@ impl Decider for Calendar {
                 declare(state, at, freeze, Freeze { scope, start, end, reason, ended: None })
             }
             CalendarCommand::EndFreeze { freeze, reason } => end(state, at, freeze, &reason),
+            CalendarCommand::DefineWindow { window, name, scope, slots } => {
+                define(state, at, window, Window { name, scope, slots, removed: false })
+            }
+            CalendarCommand::RemoveWindow { window, reason } => remove(state, window, &reason),
         }
     }
 
@@ -93,11 +101,7 @@ fn declare(
     if end.seconds_since(start) > MAX_FREEZE_S {
         return invalid("at most 366 days after the start");
     }
-    let scope = match scope {
-        Scope::All => Scope::All,
-        Scope::Environment { environment } => Scope::Environment { environment },
-        Scope::Tag { tag } => Scope::Tag { tag: checked_text("scope", &tag, MAX_TAG)? },
-    };
+    let scope = checked_scope(scope)?;
     let reason = checked_text("reason", &reason, MAX_REASON)?;
     Ok(vec![CalendarEvent::FreezeDeclared { freeze: id, scope, start, end, reason }])
 }
@@ -117,6 +121,47 @@ fn end(
         return Err(No::Over { end: freeze.end });
     }
     Ok(vec![CalendarEvent::FreezeEnded { freeze: id, reason }])
+}
+
+fn define(
+    state: &CalendarState,
+    at: Timestamp,
+    id: WindowId,
+    window: Window,
+) -> Result<Vec<CalendarEvent>, No> {
+    if state.windows.contains_key(&id) {
+        return Err(No::Exists);
+    }
+    let Window { name, scope, slots, removed: _ } = window;
+    let name = checked_text("name", &name, MAX_NAME)?;
+    if state.standing().any(|known| known.name == name) {
+        return Err(No::NameTaken);
+    }
+    if state.standing().count() >= MAX_WINDOWS {
+        return Err(No::TooManyWindows);
+    }
+    let scope = checked_scope(scope)?;
+    if let Err(bad) = slots.check(at) {
+        return Err(No::Invalid { field: bad.field(), problem: bad.to_string() });
+    }
+    Ok(vec![CalendarEvent::WindowDefined { window: id, name, scope, slots }])
+}
+
+fn remove(state: &CalendarState, id: WindowId, reason: &str) -> Result<Vec<CalendarEvent>, No> {
+    let reason = checked_text("reason", reason, MAX_REASON)?;
+    let window = state.windows.get(&id).ok_or(No::NotFound)?;
+    if window.removed {
+        return Ok(Vec::new());
+    }
+    Ok(vec![CalendarEvent::WindowRemoved { window: id, reason }])
+}
+
+fn checked_scope(scope: Scope) -> Result<Scope, No> {
+    Ok(match scope {
+        Scope::All => Scope::All,
+        Scope::Environment { environment } => Scope::Environment { environment },
+        Scope::Tag { tag } => Scope::Tag { tag: checked_text("scope", &tag, MAX_TAG)? },
+    })
 }
 
 fn checked_text(field: &'static str, text: &str, limit: usize) -> Result<String, No> {

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::FreezeId;
+use crate::id::{FreezeId, WindowId};
+use crate::recurrence::Recurrence;
 use crate::risk::Environment;
 use crate::time::Timestamp;
 
-/// What a freeze covers.
+/// What a freeze or a maintenance window covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -38,4 +39,9 @@ pub enum CalendarEvent {
     /// Before its time was over.
     #[serde(rename = "calendar.freeze_ended")]
     FreezeEnded { freeze: FreezeId, reason: String },
+    /// From here on, what it covers runs in its slots alone, or in those of another that covers it.
+    #[serde(rename = "calendar.window_defined")]
+    WindowDefined { window: WindowId, name: String, scope: Scope, slots: Recurrence },
+    #[serde(rename = "calendar.window_removed")]
+    WindowRemoved { window: WindowId, reason: String },
 }

@@ -1,7 +1,7 @@
 //! State and event to state.
 
 use crate::calendar::event::CalendarEvent;
-use crate::calendar::state::{CalendarState, Ended, Freeze};
+use crate::calendar::state::{CalendarState, Ended, Freeze, Window};
 use crate::time::Timestamp;
 
 /// How long a freeze that is over is remembered, in seconds: a day, so that servers whose clocks
@@ -27,6 +27,19 @@ pub fn evolve(mut state: CalendarState, event: &CalendarEvent, at: Timestamp) ->
         E::FreezeEnded { freeze, reason } => {
             if let Some(known) = state.freezes.get_mut(freeze) {
                 known.ended.get_or_insert(Ended { at, reason: reason.clone() });
+            }
+        }
+        E::WindowDefined { window, name, scope, slots } => {
+            state.windows.entry(*window).or_insert_with(|| Window {
+                name: name.clone(),
+                scope: scope.clone(),
+                slots: slots.clone(),
+                removed: false,
+            });
+        }
+        E::WindowRemoved { window, .. } => {
+            if let Some(known) = state.windows.get_mut(window) {
+                known.removed = true;
             }
         }
     }

@@ -1,7 +1,8 @@
-//! The calendar: times in which nothing may be approved or executed.
+//! The calendar: times in which nothing may be approved or executed, and times in which alone it may.
 //!
 //! ```text
-//! each freeze: absent ──declare──→ declared ──end──→ ended
+//! each freeze:             absent ──declare──→ declared ──end──→ ended
+//! each maintenance window: absent ──define──→ defined ──remove──→ removed
 //! ```
 //!
 //! An installation has one calendar, in one stream with a fixed id, [`CALENDAR`]: whoever decides
@@ -10,11 +11,12 @@
 //!
 //! This stream guarantees: a freeze is declared once, by an admin, with a reason, for a bounded time
 //! that is not over yet; what it covers and how long never changes afterwards but for an early end;
-//! an end stays an end. That its time is over is not an event: it follows from the clock.
+//! an end stays an end. That its time is over is not an event: it follows from the clock. A maintenance
+//! window has slots that can be evaluated and come again; what it covers and when it opens never changes:
+//! it is removed, and another one defined.
 //!
-//! Deliberately absent: maintenance windows (slots in which alone changes may run; they will be
-//! events of this stream) and the override of a freeze for one change, which is an event of that
-//! change (`change.freeze_overridden`).
+//! Deliberately absent: overrides for one change, which are events of that change
+//! (`change.freeze_overridden`, `change.window_overridden`).
 
 #[cfg(feature = "decide")]
 mod command;
@@ -41,7 +43,7 @@ pub const CALENDAR: CalendarId =
 #[cfg(feature = "decide")]
 pub use self::{
     command::CalendarCommand,
-    decide::{Calendar, MAX_FREEZE_S},
+    decide::{Calendar, MAX_FREEZE_S, MAX_WINDOWS},
     rejection::CalendarRejection,
     state::*,
 };

@@ -1,16 +1,27 @@
-//! The freezes that still matter, and the one question that all of them answer.
+//! The freezes that still matter and the maintenance windows, and the one question that each kind answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calendar::event::Scope;
-use crate::freeze::{Frozen, Reach};
-use crate::id::FreezeId;
+use crate::freeze::{Closed, Frozen, Reach};
+use crate::id::{FreezeId, WindowId};
+use crate::recurrence::Recurrence;
 use crate::time::Timestamp;
 
 /// Freezes that are long over are forgotten when the next one is declared; the log keeps them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CalendarState {
     pub freezes: BTreeMap<FreezeId, Freeze>,
+    pub windows: BTreeMap<WindowId, Window>,
+}
+
+/// A maintenance window, as defined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub name: String,
+    pub scope: Scope,
+    pub slots: Recurrence,
+    pub removed: bool,
 }
 
 /// As declared.
@@ -56,6 +67,27 @@ impl CalendarState {
             .collect();
         frozen.sort_by_key(|frozen| std::cmp::Reverse(frozen.end));
         frozen
+    }
+
+    /// The maintenance windows that this moment is outside of, when a change has to be inside of one.
+    ///
+    /// A change that no window covers may run at any time; one that several cover, in the slots of each.
+    /// The only place that decides this, like [`Self::in_the_way`].
+    pub fn closed(&self, at: Timestamp, reach: &Reach) -> Option<Closed> {
+        let covering = || self.standing().filter(|window| window.scope.covers(reach));
+        let first = covering().next()?;
+        if covering().any(|window| window.slots.open(at).is_some()) {
+            return None;
+        }
+        let next =
+            covering().filter_map(|w| Some((w.slots.next_start(at)?, w))).min_by_key(|n| n.0);
+        let opens = next.map(|(start, _)| start);
+        Some(Closed { window: next.map_or(first, |(_, window)| window).name.clone(), opens })
+    }
+
+    /// Those that were not removed.
+    pub fn standing(&self) -> impl Iterator<Item = &Window> {
+        self.windows.values().filter(|window| !window.removed)
     }
 
     /// What is in force at this moment, whatever it covers.

@@ -1,7 +1,8 @@
 //! What can be asked of a change.
 
+use crate::aggregate::Principal;
 use crate::change::event::{Draft, Produced};
-use crate::freeze::Frozen;
+use crate::freeze::{Frozen, InTheWay};
 use crate::id::{ChangeId, FreezeId, RunId, SecretId};
 use crate::plan::{Plan, PlanDigest};
 use crate::risk::{Environment, Risk};
@@ -51,11 +52,28 @@ pub enum ChangeCommand {
         /// 1–2,000 characters.
         justification: String,
     },
-    /// By an operator.
+    /// By a responder, of the plan in review: it need not wait for a maintenance window.
+    OverrideWindow {
+        /// Whether a maintenance window holds it up at all, as the calendar says.
+        covers: bool,
+        /// 1–2,000 characters.
+        justification: String,
+    },
+    /// By an operator. It starts, or is scheduled for when its window opens.
     StartExecution {
         run: RunId,
-        /// What the calendar says is in the way.
-        frozen: Vec<Frozen>,
+        in_the_way: InTheWay,
+    },
+    /// By the timer, for the person who had asked.
+    StartScheduled {
+        run: RunId,
+        /// With the roles that they have now.
+        asker: Principal,
+        in_the_way: InTheWay,
+    },
+    /// By the runtime: somebody has to ask again.
+    Unschedule {
+        reason: String,
     },
     /// By the runtime, when the run has finished.
     RecordOutcome {

@@ -5,9 +5,10 @@ use crate::aggregate::{Asked, Decider, Principal};
 use crate::change::command::ChangeCommand;
 use crate::change::event::{ChangeEvent, Draft};
 use crate::change::evolve::evolve;
-use crate::change::freeze::{override_freeze, review, unfrozen};
+use crate::change::freeze::{override_freeze, override_window, review, unfrozen};
 use crate::change::rejection::ChangeRejection as No;
 use crate::change::rollback::start_rollback;
+use crate::change::schedule::{start, start_scheduled, unschedule};
 use crate::change::state::{
     Approval, ChangeState, Drafting, Finish, Given, Outcome, Subject, Submission,
 };
@@ -77,12 +78,14 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
         C::OverrideFreeze { freeze, covers, justification } => {
             override_freeze(state, &by, freeze, covers, justification)
         }
-        C::StartExecution { run, frozen } => {
-            let approval = may_execute(state, &by, at)?;
-            unfrozen(frozen)?;
-            let digest = approval.submission.plan.digest.clone();
-            Ok(vec![ChangeEvent::ExecutionStarted { run, digest }])
+        C::OverrideWindow { covers, justification } => {
+            override_window(state, &by, covers, justification)
         }
+        C::StartExecution { run, in_the_way } => start(state, &by, at, run, in_the_way),
+        C::StartScheduled { run, asker, in_the_way } => {
+            start_scheduled(state, &by, at, &asker, run, in_the_way)
+        }
+        C::Unschedule { reason } => unschedule(state, &by, reason),
         C::RecordOutcome { this, run, outcome, reason, secrets } => {
             system(&by)?;
             match state {
@@ -405,7 +408,8 @@ fn expire(state: &ChangeState, by: &Principal, at: Timestamp) -> Result<Vec<Chan
     }
 }
 
-/// Why this change may not be executed now by this person, or the approval that lets it.
+/// Why this person may not have the change executed, or the approval that lets them. It may have to wait
+/// for a window still.
 ///
 /// The runtime asks this before it reads the target; the same function decides the command.
 pub fn may_execute<'a>(
@@ -445,16 +449,10 @@ pub fn may_execute<'a>(
             why: "critical changes wait 15 minutes after the last approval",
         });
     }
-    if let Some(window) = approval.submission.subject.draft.window {
-        if at < window.start {
-            return Err(No::TooEarly {
-                not_before: window.start,
-                why: "that is when its window opens",
-            });
-        }
-        if at >= window.end {
-            return Err(No::WindowOver { end: window.end });
-        }
+    if let Some(window) = approval.submission.subject.draft.window
+        && at >= window.end
+    {
+        return Err(No::WindowOver { end: window.end });
     }
     Ok(approval)
 }

@@ -90,6 +90,17 @@ pub enum ChangeEvent {
     /// A responder lets the plan in review pass a freeze. Void once the review is reopened.
     #[serde(rename = "change.freeze_overridden")]
     FreezeOverridden { freeze: FreezeId, justification: String },
+    /// A responder lets the plan in review run outside of maintenance windows. Void once the review is
+    /// reopened.
+    #[serde(rename = "change.window_overridden")]
+    WindowOverridden { justification: String },
+    /// Somebody asked for its execution, which has to wait until `opens`; or the timer found then that it
+    /// has to wait longer.
+    #[serde(rename = "change.scheduled")]
+    Scheduled { opens: Timestamp },
+    /// It is approved still, and somebody has to ask again.
+    #[serde(rename = "change.unscheduled")]
+    Unscheduled { reason: String },
     #[serde(rename = "change.execution_started")]
     ExecutionStarted { run: RunId, digest: PlanDigest },
     #[serde(rename = "change.completed")]

@@ -6,7 +6,7 @@ use crate::actor::Actor;
 use crate::change::event::ChangeEvent;
 use crate::change::state::{
     Approval, ChangeState, Closed, Closing, Drafting, Execution, Finish, Given, Outcome, Overrides,
-    Subject, Submission,
+    Scheduled, Subject, Submission,
 };
 use crate::id::{FreezeId, PersonId};
 use crate::time::Timestamp;
@@ -30,14 +30,14 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             Ok(mut subject) => {
                 subject.draft = draft.clone();
                 subject.editors.extend(by.person());
-                subject.overrides.standing.clear();
+                subject.overrides.void();
                 S::Draft(Drafting { subject, plan: None })
             }
             Err(state) => *state,
         },
         (state, E::Planned { plan }) => match into_subject(state) {
             Ok(mut subject) => {
-                subject.overrides.standing.clear();
+                subject.overrides.void();
                 S::Draft(Drafting { subject, plan: Some(plan.clone()) })
             }
             Err(state) => *state,
@@ -59,12 +59,13 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             S::Submitted(submission)
         }
         (S::Submitted(submission), E::Approved { not_before, until, .. }) => {
-            S::Approved(Approval { submission, not_before: *not_before, until: *until })
+            let (not_before, until) = (*not_before, *until);
+            S::Approved(Approval { submission, not_before, until, scheduled: None })
         }
         (state, E::Withdrawn {}) => match state {
             S::Submitted(Submission { mut subject, plan, .. })
             | S::Approved(Approval { submission: Submission { mut subject, plan, .. }, .. }) => {
-                subject.overrides.standing.clear();
+                subject.overrides.void();
                 S::Draft(Drafting { subject, plan: Some(plan) })
             }
             S::Absent | S::Draft(_) | S::Executing(_) | S::Finished(_) | S::Closed(_) => state,
@@ -76,6 +77,22 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
         (S::Approved(mut approval), E::FreezeOverridden { freeze, .. }) => {
             pass(&mut approval.submission.subject, *freeze, by);
             S::Approved(approval)
+        }
+        (S::Submitted(mut submission), E::WindowOverridden { .. }) => {
+            pass_windows(&mut submission.subject, by);
+            S::Submitted(submission)
+        }
+        (S::Approved(mut approval), E::WindowOverridden { .. }) => {
+            pass_windows(&mut approval.submission.subject, by);
+            S::Approved(approval)
+        }
+        (S::Approved(mut approval), E::Scheduled { opens }) => {
+            let asked = approval.scheduled.map(|scheduled| scheduled.by);
+            approval.scheduled = by.person().or(asked).map(|by| Scheduled { by, opens: *opens });
+            S::Approved(approval)
+        }
+        (S::Approved(approval), E::Unscheduled { .. }) => {
+            S::Approved(Approval { scheduled: None, ..approval })
         }
         (S::Finished(mut finish), E::Reviewed { .. }) => {
             finish.execution.subject.overrides.unreviewed.clear();
@@ -137,6 +154,9 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             | E::ApprovalGiven { .. }
             | E::Approved { .. }
             | E::FreezeOverridden { .. }
+            | E::WindowOverridden { .. }
+            | E::Scheduled { .. }
+            | E::Unscheduled { .. }
             | E::ExecutionStarted { .. }
             | E::Completed { .. }
             | E::Failed { .. }
@@ -153,6 +173,11 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
 
 fn pass(subject: &mut Subject, freeze: FreezeId, by: Actor) {
     subject.overrides.standing.insert(freeze);
+    subject.overrides.unreviewed.extend(by.person());
+}
+
+fn pass_windows(subject: &mut Subject, by: Actor) {
+    subject.overrides.windows = true;
     subject.overrides.unreviewed.extend(by.person());
 }
 

@@ -1,5 +1,5 @@
-//! The emergency path: a responder lets one plan pass one freeze, and somebody else looks at it
-//! afterwards.
+//! The emergency path: a responder lets one plan pass one freeze, or run outside of maintenance windows,
+//! and somebody else looks at it afterwards.
 
 use crate::actor::Role;
 use crate::aggregate::Principal;
@@ -15,7 +15,7 @@ const MAX_TEXT: usize = 2000;
 const RESPONDER: &str = "the responder role";
 const REVIEWER: &str = "the approver or the admin role";
 
-/// Why somebody may not override a freeze for this change now, or what is in review.
+/// Why somebody may not override anything for this change now, or what is in review.
 ///
 /// As with approvals, the question whether it is their own comes first.
 pub fn may_override<'a>(state: &'a ChangeState, by: &Principal) -> Result<&'a Submission, No> {
@@ -27,7 +27,10 @@ pub fn may_override<'a>(state: &'a ChangeState, by: &Principal) -> Result<&'a Su
         | ChangeState::Executing(_)
         | ChangeState::Finished(_)
         | ChangeState::Closed(_) => {
-            return Err(wrong_state(state, "a freeze is overridden for a plan that is in review"));
+            return Err(wrong_state(
+                state,
+                "what is overridden is overridden for a plan that is in review",
+            ));
         }
     };
     person(by)?;
@@ -56,6 +59,23 @@ pub(super) fn override_freeze(
         return Err(No::NotCovered);
     }
     Ok(vec![ChangeEvent::FreezeOverridden { freeze, justification }])
+}
+
+pub(super) fn override_window(
+    state: &ChangeState,
+    by: &Principal,
+    covers: bool,
+    justification: String,
+) -> Result<Vec<ChangeEvent>, No> {
+    let submission = may_override(state, by)?;
+    let justification = checked_text("justification", justification, MAX_TEXT)?;
+    if submission.subject.overrides.windows {
+        return Ok(Vec::new());
+    }
+    if !covers {
+        return Err(No::NoWindow);
+    }
+    Ok(vec![ChangeEvent::WindowOverridden { justification }])
 }
 
 /// Once it has ended, one way or the other: before that there is nothing to look back at.

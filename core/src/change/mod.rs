@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! draft ─submit→ submitted ─quorum→ approved ─execute→ executing ─→ complete | failed | unknown
+//!   ↑ ↑             │ │                │ │ └─outside its window→ scheduled ─when it opens→ executing
 //!   ↑ ↑             │ │                │ └─expire→ expired            │        │
 //!   │ └──withdraw───┘ └─reject→ rejected                              └─rollback→ rolling back
 //!   └──edit, or a plan with another digest (approvals are superseded)        ├→ rolled back
@@ -13,7 +14,9 @@
 //! never count as approvers; a quorum is complete, unexpired and of one digest when execution
 //! starts; every settled state stays settled but for a rollback; nothing is approved or started that
 //! the caller says is frozen, unless a responder who did not write the change let this very plan pass
-//! that very freeze, and then somebody else has to review it.
+//! that very freeze, and then somebody else has to review it. It starts inside of its own window and of a
+//! maintenance window, if any covers it; what an operator asked for outside of them starts by itself when
+//! they open, if it still may and they still might ask for it.
 //!
 //! Deliberately absent: how a plan is executed (`run`), and whether the target still is as planned
 //! (the runtime reads it right before and the run refuses); which freezes there are (`calendar`).
@@ -31,6 +34,8 @@ mod freeze;
 mod rejection;
 #[cfg(feature = "decide")]
 mod rollback;
+#[cfg(feature = "decide")]
+mod schedule;
 #[cfg(feature = "decide")]
 mod state;
 #[cfg(all(test, feature = "decide"))]

@@ -50,16 +50,26 @@ pub enum ChangeRejection {
         in_the_way = phrase(frozen)
     )]
     Frozen { frozen: Vec<Frozen> },
+    #[error(
+        "The maintenance window “{window}” covers it and never opens again. Ask an admin to define another one, or a responder to override the windows for this change."
+    )]
+    NeverOpens { window: String },
+    #[error(
+        "Its window opens at {opens}, and by {end} it can no longer start: its own window ends then, or its approvals run out. Edit its window, or have it approved again closer to the time."
+    )]
+    OpensTooLate { opens: Timestamp, end: Timestamp },
+    #[error("No maintenance window holds the change up, so there is nothing to override.")]
+    NoWindow,
     #[error("This freeze does not cover the change, so there is nothing to override.")]
     NotCovered,
     #[error(
-        "Author and editors of a change never override a freeze for it. Another responder has to."
+        "Author and editors of a change never override a freeze or a window for it. Another responder has to."
     )]
     OwnOverride,
     #[error("No override of this change waits for a review.")]
     NoReviewDue,
     #[error(
-        "Author and editors of a change, and whoever overrode a freeze for it, do not review it. Somebody else has to."
+        "Author and editors of a change, and whoever overrode a freeze or a window for it, do not review it. Somebody else has to."
     )]
     OwnReview,
     #[error("Later changes to the same asset have to be rolled back first, newest first.")]
@@ -91,6 +101,9 @@ impl Reject for ChangeRejection {
             Self::TooEarly { .. } => "change.too_early",
             Self::WindowOver { .. } => "change.window_over",
             Self::Frozen { .. } => "change.frozen",
+            Self::NeverOpens { .. } => "change.never_opens",
+            Self::OpensTooLate { .. } => "change.opens_too_late",
+            Self::NoWindow => "change.no_window",
             Self::NotCovered => "change.not_covered",
             Self::OwnOverride => "change.own_override",
             Self::NoReviewDue => "change.no_review_due",

@@ -35,8 +35,18 @@ pub struct Subject {
 pub struct Overrides {
     /// Freezes that the plan in review, or in execution, passes. A reopened review voids them.
     pub standing: BTreeSet<FreezeId>,
-    /// Who ever overrode one, until somebody has reviewed it.
+    /// It need not wait for maintenance windows. A reopened review voids that, too.
+    pub windows: bool,
+    /// Who ever overrode something, until somebody has reviewed it.
     pub unreviewed: BTreeSet<PersonId>,
+}
+
+impl Overrides {
+    /// The plan in review is another one now.
+    pub(super) fn void(&mut self) {
+        self.standing.clear();
+        self.windows = false;
+    }
 }
 
 impl Subject {
@@ -88,6 +98,14 @@ pub struct Approval {
     pub submission: Submission,
     pub not_before: Timestamp,
     pub until: Timestamp,
+    pub scheduled: Option<Scheduled>,
+}
+
+/// Somebody asked for the execution, which waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scheduled {
+    pub by: PersonId,
+    pub opens: Timestamp,
 }
 
 #[derive(Clone, Debug)]
@@ -138,6 +156,7 @@ impl ChangeState {
             Self::Absent => "absent",
             Self::Draft(_) => "a draft",
             Self::Submitted(_) => "submitted",
+            Self::Approved(Approval { scheduled: Some(_), .. }) => "scheduled",
             Self::Approved(_) => "approved",
             Self::Executing(_) => "executing",
             Self::Finished(finish) => match finish.how {

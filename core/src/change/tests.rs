@@ -5,6 +5,7 @@ mod freeze;
 mod matrix;
 mod review;
 mod rollback;
+mod schedule;
 
 use serde_json::json;
 use uuid::Uuid;
@@ -14,6 +15,7 @@ use super::{Change, ChangeCommand as C, ChangeRejection as No, ChangeState};
 use crate::actor::{Actor, Role};
 use crate::aggregate::{Asked, Decider, Principal, Reject};
 use crate::catalog::{EffectClass, Reversibility};
+use crate::freeze::InTheWay;
 use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, HostId, PersonId, RunId, SecretId};
 use crate::plan::{Check, Plan, PlanHeader, Step, TargetRef};
 use crate::policy;
@@ -303,6 +305,7 @@ fn every_phase() -> Vec<(&'static str, Past)> {
         ("planned", planned()),
         ("submitted", submitted()),
         ("approved", approved()),
+        ("scheduled", approved().then(&eve(), 40, E::Scheduled { opens: second(200) })),
         ("executing", executing()),
         ("complete", complete()),
         ("failed", ended(E::Failed { run: RUN, reason: why(), secrets: secrets() })),
@@ -348,7 +351,13 @@ fn every_command() -> Vec<(&'static str, C)> {
         ("cancel", C::Cancel { reason: reason() }),
         ("expire", C::Expire),
         ("override freeze", override_freeze()),
-        ("execute", C::StartExecution { run: RUN, frozen: Vec::new() }),
+        ("override window", C::OverrideWindow { covers: true, justification: reason() }),
+        ("execute", C::StartExecution { run: RUN, in_the_way: InTheWay::default() }),
+        (
+            "start scheduled",
+            C::StartScheduled { run: RUN, asker: eve(), in_the_way: InTheWay::default() },
+        ),
+        ("unschedule", C::Unschedule { reason: reason() }),
         ("record outcome", record_outcome(RUN, RunOutcome::Complete)),
         ("start rollback", C::StartRollback { rollback: ROLLBACK, run: RUN_BACK }),
         ("record rollback", record_rollback(RUN_BACK, RunOutcome::Complete)),

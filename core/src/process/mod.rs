@@ -12,6 +12,7 @@ use crate::event::{Event, Recorded};
 use crate::host::event::HostEvent;
 use crate::id::{ChangeId, HostId, RunId};
 use crate::run::event::RunEvent;
+use crate::time::Timestamp;
 
 /// What has to be done outside the stream that the event is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub enum Effect {
     ReportOutcome { run: RunId },
     /// Tell the change that was undone how its rollback ended, if `change` is a rollback.
     ReportRollback { change: ChangeId },
+    /// Start a change that is scheduled, once this moment is there.
+    StartAt { change: ChangeId, opens: Timestamp },
+    /// Look at everything that is scheduled: the calendar is another one.
+    LookAtScheduled,
     /// Make the built-in connection of a host that enrolled.
     ConnectHost { host: HostId },
     /// Read the facts of a host that came online.
@@ -43,6 +48,9 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ChangeEvent::RollbackBlocked { .. } => {
                 vec![Effect::ReportRollback { change: ChangeId(id) }]
             }
+            ChangeEvent::Scheduled { opens } => {
+                vec![Effect::StartAt { change: ChangeId(id), opens: *opens }]
+            }
             ChangeEvent::Drafted { .. }
             | ChangeEvent::Edited { .. }
             | ChangeEvent::Planned { .. }
@@ -54,6 +62,8 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ChangeEvent::Cancelled { .. }
             | ChangeEvent::Expired {}
             | ChangeEvent::FreezeOverridden { .. }
+            | ChangeEvent::WindowOverridden { .. }
+            | ChangeEvent::Unscheduled { .. }
             | ChangeEvent::RollbackStarted { .. }
             | ChangeEvent::RolledBack { .. }
             | ChangeEvent::Reviewed { .. }
@@ -81,8 +91,7 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | HostEvent::Locked { .. }
             | HostEvent::Revoked { .. } => Vec::new(),
         },
-        Event::Asset(_) | Event::Calendar(_) | Event::Connection(_) | Event::Person(_) => {
-            Vec::new()
-        }
+        Event::Calendar(_) => vec![Effect::LookAtScheduled],
+        Event::Asset(_) | Event::Connection(_) | Event::Person(_) => Vec::new(),
     }
 }

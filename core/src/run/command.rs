@@ -4,7 +4,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::change::event::Produced;
-use crate::freeze::Frozen;
+use crate::freeze::InTheWay;
 use crate::id::{ChangeId, PersonId, RunId};
 use crate::plan::{Field, Fingerprint, Plan};
 use crate::run::event::{Captured, Finding, Reason};
@@ -28,8 +28,7 @@ pub enum RunCommand {
         epoch: u32,
         key: String,
         before: Captured,
-        /// What the calendar says is in the way, and no responder overrode.
-        frozen: Vec<Frozen>,
+        in_the_way: InTheWay,
     },
     Succeed {
         step: u32,

@@ -4,6 +4,7 @@ use crate::actor::{Actor, ActorKind};
 use crate::aggregate::{Asked, Decider};
 use crate::catalog::EffectClass;
 use crate::event::Event;
+use crate::freeze::InTheWay;
 use crate::id::Category;
 use crate::run::command::RunCommand;
 use crate::run::event::{Finding, RunEvent};
@@ -70,11 +71,14 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
             }
             Ok(vec![RunEvent::Claimed { epoch: run.epoch.saturating_add(1), worker }])
         }
-        C::Intend { step, epoch, key, before, frozen } => {
+        C::Intend { step, epoch, key, before, in_the_way: InTheWay { frozen, closed } } => {
             fenced(run, epoch)?;
             let attempt = next_attempt(run, step)?;
             if !frozen.is_empty() {
                 return Err(No::Frozen { frozen });
+            }
+            if let Some(closed) = closed {
+                return Err(No::WindowClosed { closed });
             }
             Ok(vec![RunEvent::StepIntended { step, epoch, attempt, key, before }])
         }

@@ -23,7 +23,8 @@ pub struct Captured {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reason {
-    /// Stable word: a connector's error kind, or `crash`, `unverified`, `moved`, `precheck`, `frozen`.
+    /// Stable word: a connector's error kind, or `crash`, `unverified`, `moved`, `precheck`, `frozen`,
+    /// `window_closed`.
     pub kind: String,
     /// For people; holds no secret.
     pub message: String,

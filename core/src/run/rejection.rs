@@ -1,7 +1,7 @@
 //! Every "no" of a run.
 
 use crate::aggregate::Reject;
-use crate::freeze::{Frozen, phrase};
+use crate::freeze::{Closed, Frozen, phrase};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunRejection {
@@ -26,6 +26,8 @@ pub enum RunRejection {
         in_the_way = phrase(frozen)
     )]
     Frozen { frozen: Vec<Frozen> },
+    #[error("Stopped because {closed}: this step was not started, and nothing was sent for it.")]
+    WindowClosed { closed: Closed },
     #[error("Its steps have not come to an end.")]
     NotOver,
 }
@@ -42,6 +44,7 @@ impl Reject for RunRejection {
             Self::StepNotInState { .. } => "run.step_not_in_state",
             Self::OutOfOrder { .. } => "run.out_of_order",
             Self::Frozen { .. } => "run.frozen",
+            Self::WindowClosed { .. } => "run.window_closed",
             Self::NotOver => "run.not_over",
         }
     }

@@ -13,6 +13,7 @@ use crate::actor::{Actor, Role};
 use crate::aggregate::{Asked, Decider, Principal, Reject};
 use crate::catalog::{EffectClass, Reversibility};
 use crate::change::event::Produced;
+use crate::freeze::InTheWay;
 use crate::id::{AssetId, ChangeId, ConnectionId, HostId, PersonId, RunId, SecretId};
 use crate::plan::{Field, Plan, PlanHeader, Step, TargetRef};
 use crate::policy;
@@ -196,7 +197,13 @@ fn claim(after: u32) -> C {
 }
 
 fn intend(step: u32, epoch: u32) -> C {
-    C::Intend { step, epoch, key: "key".to_owned(), before: before(), frozen: Vec::new() }
+    C::Intend {
+        step,
+        epoch,
+        key: "key".to_owned(),
+        before: before(),
+        in_the_way: InTheWay::default(),
+    }
 }
 
 fn succeed(step: u32, epoch: u32) -> C {

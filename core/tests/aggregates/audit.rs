@@ -5,6 +5,7 @@ use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::change::event::{Draft, Window};
 use nexplane_core::change::{Change, ChangeCommand, ChangeState};
 use nexplane_core::event::{Event, Recorded};
+use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, RunId, StreamId};
 use nexplane_core::plan::{Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy;
@@ -238,7 +239,7 @@ impl World {
             Ask::Withdraw => C::Withdraw,
             Ask::Cancel => C::Cancel { reason: "no".to_owned() },
             Ask::Expire => C::Expire,
-            Ask::Execute => C::StartExecution { run: RUN, frozen: Vec::new() },
+            Ask::Execute => C::StartExecution { run: RUN, in_the_way: InTheWay::default() },
             Ask::Report => {
                 let RunState::Finished(finished) = &self.run else { return None };
                 let reason = finished.reason.clone().unwrap_or_default();
@@ -282,7 +283,13 @@ impl World {
         Some(match what {
             What::Intend => {
                 let before = Captured { fields: Vec::new(), fingerprint, sealed: None };
-                R::Intend { step, epoch, key: "k".to_owned(), before, frozen: Vec::new() }
+                R::Intend {
+                    step,
+                    epoch,
+                    key: "k".to_owned(),
+                    before,
+                    in_the_way: InTheWay::default(),
+                }
             }
             What::Succeed => R::Succeed { step, epoch, outcome: json!({}), produced: Vec::new() },
             What::Fail => R::Fail { step, epoch, reason },

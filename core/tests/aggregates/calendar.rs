@@ -1,9 +1,11 @@
 use nexplane_core::actor::ActorKind;
 use nexplane_core::calendar::event::{CalendarEvent as E, Scope};
 use nexplane_core::calendar::{
-    Calendar, CalendarCommand as C, CalendarState as S, Freeze, MAX_FREEZE_S,
+    Calendar, CalendarCommand as C, CalendarState as S, Freeze, MAX_FREEZE_S, Window,
 };
-use nexplane_core::id::FreezeId;
+use nexplane_core::freeze::Reach;
+use nexplane_core::id::{FreezeId, WindowId};
+use nexplane_core::recurrence::Recurrence;
 use nexplane_core::risk::Environment;
 
 use crate::*;
@@ -26,6 +28,19 @@ fn freeze_id() -> impl Strategy<Value = FreezeId> {
     id().prop_map(FreezeId)
 }
 
+fn window_id() -> impl Strategy<Value = WindowId> {
+    id().prop_map(WindowId)
+}
+
+/// Some of them cannot be evaluated.
+fn slots() -> impl Strategy<Value = Recurrence> {
+    let cron = prop::sample::select(vec!["* * * * *", "0 22 * * 1-5", "0 0 30 2 *", "soon"]);
+    let zone = prop::sample::select(vec!["UTC", "Europe/Vienna", "Europe/Nowhere"]);
+    (cron, zone, prop::sample::select(vec![0, 60, 3600])).prop_map(|(cron, zone, duration_s)| {
+        Recurrence { cron: cron.to_owned(), zone: zone.to_owned(), duration_s }
+    })
+}
+
 fn command() -> impl Strategy<Value = C> {
     prop_oneof![
         2 => (freeze_id(), scope(), time(), time(), text()).prop_map(
@@ -34,6 +49,10 @@ fn command() -> impl Strategy<Value = C> {
             }
         ),
         1 => (freeze_id(), text()).prop_map(|(freeze, reason)| C::EndFreeze { freeze, reason }),
+        2 => (window_id(), text(), scope(), slots()).prop_map(
+            |(window, name, scope, slots)| C::DefineWindow { window, name, scope, slots }
+        ),
+        1 => (window_id(), text()).prop_map(|(window, reason)| C::RemoveWindow { window, reason }),
     ]
 }
 
@@ -45,6 +64,10 @@ fn event() -> impl Strategy<Value = E> {
             }
         ),
         (freeze_id(), text()).prop_map(|(freeze, reason)| E::FreezeEnded { freeze, reason }),
+        (window_id(), text(), scope(), slots()).prop_map(|(window, name, scope, slots)| {
+            E::WindowDefined { window, name, scope, slots }
+        }),
+        (window_id(), text()).prop_map(|(window, reason)| E::WindowRemoved { window, reason }),
     ]
 }
 
@@ -83,6 +106,41 @@ proptest! {
                 let after = moment.after.freezes.get(id).map(declared);
                 prop_assert_eq!(after, Some(declared(before)));
             }
+        }
+    }
+
+    #[test]
+    fn a_defined_window_opens_again_and_never_changes_but_for_its_removal(
+        commands in commands(command()),
+    ) {
+        for moment in life::<Calendar>(commands) {
+            for (id, before) in &moment.before.windows {
+                let after = moment.after.windows.get(id).cloned().expect("it stays");
+                prop_assert!(after.removed || !before.removed);
+                prop_assert_eq!(Window { removed: before.removed, ..after }, before.clone());
+                prop_assert!(before.slots.next_start(moment.at).is_some());
+            }
+        }
+    }
+
+    /// Outside of all that cover it, and of no other, a change has to wait.
+    #[test]
+    fn a_change_waits_while_none_is_open_that_covers_it(
+        events in prop::collection::vec(event(), 0..25),
+        second in 0..100_000_i64,
+        prod in any::<bool>(),
+    ) {
+        let state = fold::<Calendar>(S::default(), &events);
+        let environment = if prod { Environment::Prod } else { Environment::Dev };
+        let reach = Reach { environments: vec![environment], ..Reach::default() };
+        let at = moment(second);
+        let covering: Vec<_> = state.standing().filter(|w| w.scope.covers(&reach)).collect();
+        let open = covering.iter().any(|window| window.slots.open(at).is_some());
+        let closed = state.closed(at, &reach);
+        prop_assert_eq!(closed.is_some(), !covering.is_empty() && !open);
+        let next = covering.iter().filter_map(|window| window.slots.next_start(at)).min();
+        if let Some(closed) = closed {
+            prop_assert_eq!(closed.opens, next);
         }
     }
 
@@ -128,8 +186,8 @@ proptest! {
                 continue;
             }
             match moment.command {
-                C::DeclareFreeze { .. } => prop_assert!(again(&moment).is_err()),
-                C::EndFreeze { .. } => prop_assert_eq!(again(&moment), Ok(Vec::new())),
+                C::DeclareFreeze { .. } | C::DefineWindow { .. } => prop_assert!(again(&moment).is_err()),
+                C::EndFreeze { .. } | C::RemoveWindow { .. } => prop_assert_eq!(again(&moment), Ok(Vec::new())),
             }
         }
     }

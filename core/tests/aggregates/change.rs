@@ -7,6 +7,7 @@ use nexplane_core::actor::ActorKind;
 use nexplane_core::aggregate::Reject;
 use nexplane_core::change::event::ChangeEvent as E;
 use nexplane_core::change::{Change, ChangeCommand as C, ChangeState as S, Closed};
+use nexplane_core::freeze::InTheWay;
 
 use self::ledger::audited;
 use self::wish::{event, express, lived, wishes};
@@ -26,6 +27,7 @@ fn lives_reach_every_phase() {
         "a draft",
         "submitted",
         "approved",
+        "scheduled",
         "executing",
         "complete",
         "failed",
@@ -48,10 +50,12 @@ fn lives_reach_every_phase() {
         "change.approval_expired",
         "change.exists",
         "change.frozen",
+        "change.never_opens",
         "change.no_review_due",
         "change.not_in_state",
         "change.own_approval",
         "change.own_override",
+        "change.opens_too_late",
         "change.own_review",
         "change.plan_missing",
         "change.plan_not_ready",
@@ -70,6 +74,10 @@ fn lives_reach_every_phase() {
     let started = |event: &E| matches!(event, E::ExecutionStarted { .. });
     let executed = moments.iter().filter(|moment| moment.answer.iter().flatten().any(started));
     assert!(executed.count() >= 100);
+    let by_itself = moments.iter().filter(|moment| {
+        moment.before.name() == "scheduled" && moment.answer.iter().flatten().any(started)
+    });
+    assert!(by_itself.count() >= 10);
     let by_two = |state: &S| matches!(state, S::Executing(it) if it.approvers.len() >= 2);
     assert!(moments.iter().any(|moment| by_two(&moment.after)));
 }
@@ -193,8 +201,19 @@ proptest! {
             if let Some(window) = ledger.window {
                 prop_assert!((window.start..window.end).contains(&moment.at));
             }
-            prop_assert_eq!(moment.by.actor.kind, ActorKind::User);
-            prop_assert!(moment.by.has(Role::Operator));
+            let (by, in_the_way) = match (&moment.command, &moment.before) {
+                (C::StartExecution { in_the_way, .. }, _) => (&moment.by, in_the_way),
+                (C::StartScheduled { asker, in_the_way, .. }, S::Approved(approval)) => {
+                    let asked = approval.scheduled.map(|scheduled| scheduled.by);
+                    prop_assert_eq!(asker.actor.person(), asked);
+                    prop_assert_eq!(moment.by.actor.kind, ActorKind::System);
+                    (asker, in_the_way)
+                }
+                _ => return Err(TestCaseError::fail("started by another command")),
+            };
+            prop_assert_eq!(in_the_way, &InTheWay::default());
+            prop_assert_eq!(by.actor.kind, ActorKind::User);
+            prop_assert!(by.has(Role::Operator));
         }
     }
 
@@ -226,6 +245,9 @@ proptest! {
                 | E::Cancelled { .. }
                 | E::Expired {}
                 | E::FreezeOverridden { .. }
+                | E::WindowOverridden { .. }
+                | E::Scheduled { .. }
+                | E::Unscheduled { .. }
                 | E::Reviewed { .. }
                 | E::RollbackStarted { .. }
                 | E::RolledBack { .. }
@@ -263,17 +285,18 @@ proptest! {
                 C::Edit { .. }
                 | C::Approve { .. }
                 | C::OverrideFreeze { .. }
+                | C::OverrideWindow { .. }
+                | C::Unschedule { .. }
                 | C::Expire
                 | C::RecordOutcome { .. }
                 | C::StartRollback { .. }
                 | C::RecordRollback { .. } => prop_assert_eq!(again, Ok(Vec::new())),
                 C::RecordPlan { .. } => prop_assert_eq!(&again, &Ok(events.clone())),
-                C::Submit { .. } => prop_assert!(again.is_err() || again == Ok(Vec::new())),
+                C::Submit { .. } | C::StartExecution { .. } | C::StartScheduled { .. } => prop_assert!(again.is_err() || again == Ok(Vec::new())),
                 C::Draft { .. }
                 | C::Reject { .. }
                 | C::Withdraw
                 | C::Cancel { .. }
-                | C::StartExecution { .. }
                 | C::Review { .. }
                 | C::RevealSecret { .. } => prop_assert!(again.is_err()),
             }

@@ -11,7 +11,7 @@ use nexplane_core::plan::Plan;
 use nexplane_core::run::event::RunEvent;
 use uuid::Uuid;
 
-/// The ids of changes, runs, assets, connections, freezes, hosts and secrets that an event names.
+/// The ids of changes, runs, assets, connections, freezes, maintenance windows, hosts and secrets that an event names.
 /// People are not resources.
 pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
     let mut ids = BTreeSet::new();
@@ -32,6 +32,8 @@ fn calendar(event: &CalendarEvent) -> Uuid {
     match event {
         CalendarEvent::FreezeDeclared { freeze, .. }
         | CalendarEvent::FreezeEnded { freeze, .. } => freeze.0,
+        CalendarEvent::WindowDefined { window, .. }
+        | CalendarEvent::WindowRemoved { window, .. } => window.0,
     }
 }
 
@@ -80,6 +82,9 @@ fn change(event: &ChangeEvent, ids: &mut BTreeSet<Uuid>) {
         | E::Withdrawn {}
         | E::Cancelled { .. }
         | E::Expired {}
+        | E::WindowOverridden { .. }
+        | E::Scheduled { .. }
+        | E::Unscheduled { .. }
         | E::Reviewed { .. } => {}
     }
 }

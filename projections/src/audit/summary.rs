@@ -53,16 +53,25 @@ fn calendar(event: &CalendarEvent) -> String {
     use CalendarEvent as E;
     match event {
         E::FreezeDeclared { freeze: _, scope, start, end, reason: _ } => {
-            let what = match scope {
-                Scope::All => "every change".to_owned(),
-                Scope::Environment { environment } => {
-                    format!("changes in {}", environment.as_str())
-                }
-                Scope::Tag { tag } => format!("changes to assets tagged {tag}"),
-            };
-            format!("Declared a freeze of {what} from {start} until {end}.")
+            format!("Declared a freeze of {} from {start} until {end}.", covered(scope))
         }
         E::FreezeEnded { freeze: _, reason: _ } => "Ended a freeze before its time.".to_owned(),
+        E::WindowDefined { window: _, name, scope, slots } => format!(
+            "Defined the maintenance window “{name}” of {}: {} in {}, for {} minutes.",
+            covered(scope),
+            slots.cron,
+            slots.zone,
+            slots.duration_s / 60
+        ),
+        E::WindowRemoved { window: _, reason: _ } => "Removed a maintenance window.".to_owned(),
+    }
+}
+
+fn covered(scope: &Scope) -> String {
+    match scope {
+        Scope::All => "every change".to_owned(),
+        Scope::Environment { environment } => format!("changes in {}", environment.as_str()),
+        Scope::Tag { tag } => format!("changes to assets tagged {tag}"),
     }
 }
 
@@ -99,6 +108,11 @@ fn change(event: &ChangeEvent) -> String {
         E::Cancelled { .. } => "Cancelled the change.".to_owned(),
         E::Expired {} => "The approvals ran out.".to_owned(),
         E::FreezeOverridden { .. } => "Overrode a freeze for this change.".to_owned(),
+        E::WindowOverridden { .. } => {
+            "Let this change run outside of maintenance windows.".to_owned()
+        }
+        E::Scheduled { opens } => format!("Scheduled its execution for {opens}."),
+        E::Unscheduled { reason } => format!("Took its execution out of the schedule: {reason}"),
         E::ExecutionStarted { .. } => "Started the execution.".to_owned(),
         E::Completed { secrets, .. } => ended("The change is complete", secrets.len()),
         E::Failed { secrets, .. } => ended("The change failed", secrets.len()),

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use nexplane_core::api::{
-    ApprovalView, ChangeState, ChangeView, OverrideView, PlanView, ReviewView, RunView, SecretView,
-    StepState, StepView,
+    ApprovalView, ChangeState, ChangeView, OverrideView, PlanView, ReviewView, RunView,
+    ScheduledView, SecretView, StepState, StepView,
 };
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::change::event::{ChangeEvent, Draft, Produced, Window};
 use nexplane_core::event::{Event, Recorded};
-use nexplane_core::id::{AssetId, ChangeId, PersonId, RunId};
+use nexplane_core::id::{AssetId, ChangeId, FreezeId, PersonId, RunId};
 use nexplane_core::plan::{Plan, Step};
 use nexplane_core::run::event::{Finding, RunEvent};
 use nexplane_core::time::Timestamp;
@@ -36,6 +36,9 @@ pub struct Hidden {
     pub admin_given: bool,
     /// When the quorum was complete.
     pub approved_at: Option<Timestamp>,
+    /// Why it was not started when its window opened, until somebody asks again.
+    #[serde(default)]
+    pub unscheduled: Option<String>,
     /// Position of the event that started its execution.
     pub executed: Option<u64>,
     /// How its own execution ended; a later rollback does not change that.
@@ -130,6 +133,7 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         not_before: None,
         approved_until: None,
         waiting_for: None,
+        scheduled: None,
         closing_reason: None,
         run: None,
         rollback_of: *rollback_of,
@@ -179,7 +183,9 @@ pub fn next_state(now: ChangeState, event: &ChangeEvent) -> Option<ChangeState> 
         E::Withdrawn {} => (in_review, S::Draft),
         E::Cancelled { .. } => (unstarted, S::Cancelled),
         E::Expired {} => (unstarted, S::Expired),
-        E::FreezeOverridden { .. } => (in_review, now),
+        E::FreezeOverridden { .. } | E::WindowOverridden { .. } => (in_review, now),
+        E::Scheduled { .. } => (matches!(now, S::Approved | S::Scheduled), S::Scheduled),
+        E::Unscheduled { .. } => (now == S::Scheduled, S::Approved),
         E::ExecutionStarted { .. } => (matches!(now, S::Approved | S::Scheduled), S::Executing),
         E::Completed { .. } => (executing, S::Complete),
         E::Failed { .. } => (executing, S::Failed),
@@ -249,17 +255,27 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
             view.closing_reason = Some("its approvals ran out before it was executed".to_owned());
         }
         E::FreezeOverridden { freeze, justification } => {
-            view.overrides.push(OverrideView {
-                freeze: *freeze,
-                by: PersonId(recorded.header.actor.id),
-                at: recorded.header.at,
-                justification: justification.clone(),
-                superseded: false,
-            });
-            view.review_required = true;
+            add_override(view, recorded, Some(*freeze), justification);
+        }
+        E::WindowOverridden { justification } => add_override(view, recorded, None, justification),
+        E::Scheduled { opens } => {
+            hidden.unscheduled = None;
+            let (by, at) = match (recorded.header.actor.person(), view.scheduled) {
+                (None, Some(asked)) => (asked.by, asked.at),
+                (person, _) => {
+                    (person.unwrap_or(PersonId(recorded.header.actor.id)), recorded.header.at)
+                }
+            };
+            view.scheduled = Some(ScheduledView { by, at, opens: *opens });
+        }
+        E::Unscheduled { reason } => {
+            view.scheduled = None;
+            hidden.unscheduled = Some(reason.clone());
         }
         E::ExecutionStarted { run, digest: _ } => {
             hidden.executed = Some(recorded.position);
+            view.scheduled = None;
+            hidden.unscheduled = None;
             // Two streams: the run's first events may stand before this one.
             if view.run.as_ref().is_none_or(|known| known.id != *run) {
                 let plan = view.plan.as_ref();
@@ -307,6 +323,22 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
     }
 }
 
+fn add_override(
+    view: &mut ChangeView,
+    recorded: &Recorded,
+    freeze: Option<FreezeId>,
+    justification: &str,
+) {
+    view.overrides.push(OverrideView {
+        freeze,
+        by: PersonId(recorded.header.actor.id),
+        at: recorded.header.at,
+        justification: justification.to_owned(),
+        superseded: false,
+    });
+    view.review_required = true;
+}
+
 fn set_draft(folded: &mut Folded, draft: &Draft) {
     let Draft { title, reason, ticket, change_type, connection, targets, parameters, window } =
         draft;
@@ -330,6 +362,8 @@ fn reopen(folded: &mut Folded) {
     view.admin_needed = false;
     view.not_before = None;
     view.approved_until = None;
+    view.scheduled = None;
+    hidden.unscheduled = None;
     hidden.admin_given = false;
     hidden.approved_at = None;
 }

@@ -12,7 +12,8 @@ pub fn waiting_for(folded: &Folded) -> Option<String> {
     match view.state {
         ChangeState::Draft => Some(draft(view)),
         ChangeState::Submitted => Some(submitted(folded)),
-        ChangeState::Approved | ChangeState::Scheduled => Some(approved(folded)),
+        ChangeState::Approved => Some(approved(folded)),
+        ChangeState::Scheduled => Some(scheduled(folded)),
         ChangeState::Executing => Some(executing(view.run.as_ref())),
         ChangeState::RollingBack => Some("Waits for its rollback to finish.".to_owned()),
         ChangeState::OutcomeUnknown => Some(outcome_unknown(view.run.as_ref())),
@@ -86,6 +87,9 @@ fn submitted(folded: &Folded) -> String {
 
 fn approved(folded: &Folded) -> String {
     let (view, hidden) = (&folded.view, &folded.hidden);
+    if let Some(reason) = &hidden.unscheduled {
+        return format!("Was not started when its window opened: {reason} Waits for an operator.");
+    }
     let window = hidden.window;
     let from = [view.not_before, window.map(|w| w.start)].into_iter().flatten().max();
     let until = [view.approved_until, window.map(|w| w.end)].into_iter().flatten().min();
@@ -106,6 +110,16 @@ fn approved(folded: &Folded) -> String {
         }
         (Some(from), None) => format!("Waits for an operator to execute it, from {}.", up(from)),
         (None, None) => "Waits for an operator to execute it.".to_owned(),
+    }
+}
+
+fn scheduled(folded: &Folded) -> String {
+    match folded.view.scheduled {
+        Some(asked) => format!(
+            "Waits for its window and starts by itself at {}; its author can withdraw it.",
+            up(asked.opens)
+        ),
+        None => approved(folded),
     }
 }
 

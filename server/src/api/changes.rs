@@ -14,7 +14,7 @@ use nexplane_core::change::{
     Change, ChangeCommand, ChangeRejection, ChangeState, may_edit, may_execute, may_override,
     may_plan, may_roll_back,
 };
-use nexplane_core::freeze::Frozen;
+use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
 use nexplane_core::plan::Plan;
 use nexplane_core::risk::{self, Dependant, Environment, Risk, RiskInputs};
@@ -217,9 +217,9 @@ pub async fn approve(
     JsonBody(body): JsonBody<ApproveRequest>,
 ) -> ApiResult<Response> {
     let ApproveRequest { plan_digest: digest, comment } = body;
-    let command = |frozen| {
+    let command = |in_the_way: InTheWay| {
         let (digest, comment) = (digest.clone(), comment.clone());
-        ChangeCommand::Approve { digest, comment, frozen }
+        ChangeCommand::Approve { digest, comment, frozen: in_the_way.frozen }
     };
     tell_gated(&app, &caller, &request, id, command).await
 }
@@ -257,7 +257,7 @@ pub async fn cancel(
 }
 
 /// `POST …/execute`: re-checks everything, reads the target once more, and hands over to the
-/// runtime.
+/// runtime; or schedules it for when its window opens.
 pub async fn execute(
     State(app): State<App>,
     caller: Caller,
@@ -270,14 +270,16 @@ pub async fn execute(
         Err(no) => return unless_done(&app, &caller, &request, id, no.into()).await,
     };
     // Asked again with the append; there is no need to read a target for nothing.
-    let frozen = freezes::in_the_way(&app, &state).await?;
+    let InTheWay { frozen, closed } = freezes::in_the_way(&app, &state).await?;
     if !frozen.is_empty() {
         let no = ChangeRejection::Frozen { frozen };
         return unless_done(&app, &caller, &request, id, no.into()).await;
     }
     let plan = &approval.submission.plan;
+    let window = approval.submission.subject.draft.window;
+    let waits = closed.is_some() || window.is_some_and(|window| request.at < window.start);
     // A rollback compares with what its step left behind, right before it undoes it.
-    if approval.submission.subject.rollback_of.is_none() {
+    if !waits && approval.submission.subject.rollback_of.is_none() {
         let moved = app.planner.moved(id, plan, &request).await?;
         if !moved.is_empty() {
             let no = ChangeRejection::PlanMoved { moved: moved.join(", ") };
@@ -285,7 +287,7 @@ pub async fn execute(
         }
     }
     let run = RunId(Uuid::now_v7());
-    let command = |frozen| ChangeCommand::StartExecution { run, frozen };
+    let command = |in_the_way| ChangeCommand::StartExecution { run, in_the_way };
     tell_gated(&app, &caller, &request, id, command).await
 }
 
@@ -377,7 +379,7 @@ pub async fn inbox(
         // The row may be a moment behind.
         let ChangeState::Submitted(submission) = &state else { continue };
         let frozen = match About::of(&state) {
-            Some(about) => sheet.look(&app.log, &about).await?.frozen,
+            Some(about) => sheet.look(&app.log, &about).await?.in_the_way.frozen,
             None => Vec::new(),
         };
         freezes::wait(&mut change, &frozen);
@@ -426,7 +428,7 @@ async fn tell_gated(
     caller: &Caller,
     request: &Request,
     id: ChangeId,
-    command: impl Fn(Vec<Frozen>) -> ChangeCommand + Send + Sync,
+    command: impl Fn(InTheWay) -> ChangeCommand + Send + Sync,
 ) -> ApiResult<Response> {
     let gated = Gated { log: &app.log, command };
     let done = stream::execute_prepared(&app.log, id.into(), request, &gated).await?;
@@ -463,9 +465,9 @@ pub async fn show(
     let mut view =
         changes::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("change request"))?;
     let state = load(app, id).await?.state;
-    let frozen = freezes::in_the_way(app, &state).await?;
-    freezes::wait(&mut view, &frozen);
-    view.allowed = allowed(&state, caller, &frozen, view.review_required);
+    let in_the_way = freezes::in_the_way(app, &state).await?;
+    freezes::wait(&mut view, &in_the_way.frozen);
+    view.allowed = allowed(&state, caller, &in_the_way, view.review_required);
     names::of_changes(app, std::iter::once(&mut view)).await?;
     let position = position.unwrap_or(view.position).max(view.position);
     Ok(answer(status, &view, view.version, Some(position)))
@@ -475,7 +477,7 @@ pub async fn show(
 fn allowed(
     state: &ChangeState,
     caller: &Caller,
-    frozen: &[Frozen],
+    in_the_way: &InTheWay,
     review_required: bool,
 ) -> Vec<Allowed> {
     use ChangeCommand as C;
@@ -492,14 +494,20 @@ fn allowed(
         ("edit", may_edit(state, by).map(|_| true)),
         ("plan", may_plan(state, by).map(|_| true)),
         ("submit", ask(C::Submit { environment: Environment::Dev, risk })),
-        ("approve", ask(C::Approve { digest, comment: None, frozen: frozen.to_vec() })),
+        ("approve", ask(C::Approve { digest, comment: None, frozen: in_the_way.frozen.clone() })),
         ("reject", ask(C::Reject { reason: reason() })),
         ("withdraw", ask(C::Withdraw)),
         ("cancel", ask(C::Cancel { reason: reason() })),
-        ("execute", ask(C::StartExecution { run: RunId(Uuid::nil()), frozen: frozen.to_vec() })),
+        (
+            "execute",
+            ask(C::StartExecution { run: RunId(Uuid::nil()), in_the_way: in_the_way.clone() }),
+        ),
         ("rollback", may_roll_back(state, by, &[]).map(|_| true)),
     ];
-    if !frozen.is_empty() {
+    if in_the_way.closed.is_some() {
+        questions.push(("override_window", may_override(state, by).map(|_| true)));
+    }
+    if !in_the_way.frozen.is_empty() {
         questions.push(("override_freeze", may_override(state, by).map(|_| true)));
     }
     if review_required {

@@ -17,7 +17,7 @@ use nexplane_core::calendar::event::CalendarEvent;
 use nexplane_core::calendar::{CALENDAR, Calendar, CalendarCommand};
 use nexplane_core::change::{ChangeCommand, ChangeRejection, ChangeState, may_override};
 use nexplane_core::event::{Event, Recorded};
-use nexplane_core::freeze::Frozen;
+use nexplane_core::freeze::{Frozen, InTheWay};
 use nexplane_core::id::{ChangeId, FreezeId, PersonId};
 use nexplane_core::time::Timestamp;
 use nexplane_projections::changes::minute;
@@ -36,23 +36,7 @@ pub async fn list(
     State(app): State<App>,
     Query(query): Query<super::PageQuery>,
 ) -> ApiResult<Response> {
-    let limit = usize::try_from(super::limit(query.limit)?.unwrap_or(50)).unwrap_or(50);
-    let before = match query.cursor.as_deref().map(str::parse::<usize>) {
-        None => usize::MAX,
-        Some(Ok(before)) => before,
-        Some(Err(_)) => {
-            return Err(ApiError::malformed("The cursor is not one that this list gave out."));
-        }
-    };
-    let all = all(&app).await?;
-    // The number of a freeze in the order of declaration stays what it is.
-    let mut items: Vec<_> = all.into_iter().enumerate().take(before).collect();
-    let rest = items.split_off(items.len().saturating_sub(limit));
-    let next_cursor = match rest.first() {
-        Some((number, _)) if !items.is_empty() => Some(number.to_string()),
-        Some(_) | None => None,
-    };
-    let mut items: Vec<_> = rest.into_iter().rev().map(|(_, view)| view).collect();
+    let (mut items, next_cursor) = super::newest_first(all(&app).await?, &query)?;
     name(&app, &mut items).await?;
     Ok(axum::Json(Page { items, next_cursor }).into_response())
 }
@@ -135,18 +119,18 @@ pub async fn review(
 }
 
 /// What is in the way of a change that waits for an approval or its execution.
-pub async fn in_the_way(app: &App, state: &ChangeState) -> ApiResult<Vec<Frozen>> {
+pub async fn in_the_way(app: &App, state: &ChangeState) -> ApiResult<InTheWay> {
     match state {
         ChangeState::Submitted(_) | ChangeState::Approved(_) => {}
         ChangeState::Absent
         | ChangeState::Draft(_)
         | ChangeState::Executing(_)
         | ChangeState::Finished(_)
-        | ChangeState::Closed(_) => return Ok(Vec::new()),
+        | ChangeState::Closed(_) => return Ok(InTheWay::default()),
     }
-    let Some(about) = About::of(state) else { return Ok(Vec::new()) };
+    let Some(about) = About::of(state) else { return Ok(InTheWay::default()) };
     let sheet = Sheet::read(&app.log, app.moment()).await?;
-    Ok(sheet.look(&app.log, &about).await?.frozen)
+    Ok(sheet.look(&app.log, &about).await?.in_the_way)
 }
 
 /// Says in each row what it waits for, when that is the end of a freeze.
@@ -156,12 +140,12 @@ pub async fn mark(app: &App, views: &mut [ChangeView]) -> ApiResult<()> {
         return Ok(());
     }
     for view in views {
-        if !matches!(view.state, State_::Submitted | State_::Approved) {
+        if !matches!(view.state, State_::Submitted | State_::Approved | State_::Scheduled) {
             continue;
         }
         let state = load(app, view.id).await?.state;
         if let Some(about) = About::of(&state) {
-            wait(view, &sheet.look(&app.log, &about).await?.frozen);
+            wait(view, &sheet.look(&app.log, &about).await?.in_the_way.frozen);
         }
     }
     Ok(())
@@ -220,6 +204,7 @@ fn fold(events: &[Recorded], at: Timestamp) -> Vec<FreezeView> {
                     view.ended_reason = Some(reason.clone());
                 }
             }
+            CalendarEvent::WindowDefined { .. } | CalendarEvent::WindowRemoved { .. } => {}
         }
     }
     views

@@ -16,6 +16,7 @@ mod openapi;
 pub mod people;
 mod session;
 mod system;
+mod windows;
 
 use axum::Router;
 use axum::handler::Handler;
@@ -70,6 +71,25 @@ impl std::fmt::Debug for Route {
 pub struct PageQuery {
     cursor: Option<String>,
     limit: Option<u32>,
+}
+
+/// A page of a list that is in the order in which its items came to be: their numbers stay what they are.
+fn newest_first<T>(all: Vec<T>, query: &PageQuery) -> ApiResult<(Vec<T>, Option<String>)> {
+    let limit = usize::try_from(limit(query.limit)?.unwrap_or(50)).unwrap_or(50);
+    let before = match query.cursor.as_deref().map(str::parse::<usize>) {
+        None => usize::MAX,
+        Some(Ok(before)) => before,
+        Some(Err(_)) => {
+            return Err(ApiError::malformed("The cursor is not one that this list gave out."));
+        }
+    };
+    let mut items: Vec<_> = all.into_iter().enumerate().take(before).collect();
+    let page = items.split_off(items.len().saturating_sub(limit));
+    let next_cursor = match page.first() {
+        Some((number, _)) if !items.is_empty() => Some(number.to_string()),
+        Some(_) | None => None,
+    };
+    Ok((page.into_iter().rev().map(|(_, item)| item).collect(), next_cursor))
 }
 
 /// 1 to 200; 50 when absent.
@@ -201,6 +221,14 @@ pub fn routes() -> Vec<Route> {
         .takes::<api::OverrideFreezeRequest>()
         .answers::<api::ChangeView>(),
         post(
+            "/change-requests/{id}/override-window",
+            SignedIn,
+            windows::override_window,
+            "Let its plan run outside of maintenance windows, to be reviewed afterwards",
+        )
+        .takes::<api::OverrideWindowRequest>()
+        .answers::<api::ChangeView>(),
+        post(
             "/change-requests/{id}/plan",
             SignedIn,
             changes::plan,
@@ -321,6 +349,20 @@ pub fn routes() -> Vec<Route> {
             log::tile,
             "Tiles of the log's Merkle tree, as in c2sp.org/tlog-tiles",
         ),
+        get("/maintenance-windows", SignedIn, windows::list, "Maintenance windows, newest first")
+            .answers::<api::Page<api::WindowView>>(),
+        post("/maintenance-windows", ADMIN, windows::define, "Define a maintenance window")
+            .takes::<api::DefineWindowRequest>()
+            .answers::<api::WindowView>()
+            .status(201),
+        post(
+            "/maintenance-windows/{id}/remove",
+            ADMIN,
+            windows::remove,
+            "Remove a maintenance window",
+        )
+        .takes::<api::ReasonRequest>()
+        .answers::<api::WindowView>(),
         get(
             "/projections",
             SignedIn,

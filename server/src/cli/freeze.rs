@@ -66,7 +66,7 @@ enum Command {
 
 #[derive(clap::Args, Debug)]
 #[group(required = true, multiple = false)]
-struct ScopeArgs {
+pub struct ScopeArgs {
     /// Cover every change.
     #[arg(long)]
     all: bool,
@@ -93,14 +93,23 @@ fn environment(text: &str) -> Result<Environment, String> {
 }
 
 pub async fn run(args: Args) -> ExitCode {
-    let client = match Client::new(&args.server) {
+    let Args { command, server, json } = args;
+    perform_with(&server, async |client| perform(client, command, json).await).await
+}
+
+/// Says what went wrong, if something did, and makes an exit code of it.
+pub async fn perform_with(
+    server: &Server,
+    perform: impl AsyncFnOnce(&Client) -> Result<(), ClientError>,
+) -> ExitCode {
+    let client = match Client::new(server) {
         Ok(client) => client,
         Err(error) => {
             complain(&format!("{error:#}"));
             return ExitCode::from(2);
         }
     };
-    match perform(&client, args.command, args.json).await {
+    match perform(&client).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let unreachable = matches!(error, ClientError::Unreachable(_));
@@ -141,6 +150,14 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<(), Cl
     Ok(list(&page, false)?)
 }
 
+pub fn covers(scope: &Scope) -> String {
+    match scope {
+        Scope::All => "everything".to_owned(),
+        Scope::Environment { environment } => environment.as_str().to_owned(),
+        Scope::Tag { tag } => format!("tag {tag}"),
+    }
+}
+
 fn list(page: &Page<FreezeView>, json: bool) -> anyhow::Result<()> {
     if json {
         say(&serde_json::to_string_pretty(page)?);
@@ -154,15 +171,10 @@ fn list(page: &Page<FreezeView>, json: bool) -> anyhow::Result<()> {
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
     table.set_header(["Id", "State", "Covers", "From", "Until", "Reason"]);
     for view in &page.items {
-        let covers = match &view.scope {
-            Scope::All => "everything".to_owned(),
-            Scope::Environment { environment } => environment.as_str().to_owned(),
-            Scope::Tag { tag } => format!("tag {tag}"),
-        };
         table.add_row([
             view.id.to_string(),
             view.state.as_str().to_owned(),
-            covers,
+            covers(&view.scope),
             view.start.to_string(),
             view.ended_at.unwrap_or(view.end).to_string(),
             view.reason.clone(),

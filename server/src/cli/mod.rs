@@ -11,6 +11,7 @@ mod projections;
 mod replay;
 mod up;
 mod user;
+mod window;
 mod witness;
 
 use std::process::ExitCode;
@@ -60,6 +61,8 @@ Without DATABASE_URL a private PostgreSQL runs in the data directory and stops w
     Change(change::Args),
     /// List, declare and end freezes, over the API.
     Freeze(freeze::Args),
+    /// List, define and remove maintenance windows, over the API.
+    Window(window::Args),
     /// Show or renew the keys that encrypt stored secrets.
     Keys(keys::Args),
     /// Break the history of the event log off after a backup was restored.
@@ -104,6 +107,7 @@ pub async fn run() -> ExitCode {
         Command::Audit(args) => return audit::run(args).await,
         Command::Change(args) => return change::run(args).await,
         Command::Freeze(args) => return freeze::run(args).await,
+        Command::Window(args) => return window::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Log(args) => log::run(args).await,
         Command::Projections(args) => projections::run(args).await,

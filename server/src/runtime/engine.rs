@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nexplane_core::change::{Change, ChangeState, Execution};
-use nexplane_core::freeze::Frozen;
+use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{ChangeId, RunId, StreamId};
 use nexplane_core::run::{Run, RunCommand, RunState, Running};
 use nexplane_store::log::{AppendError, Guard};
@@ -202,11 +202,11 @@ impl Hold<'_> {
         running(self.append(&Order(command)).await)
     }
 
-    /// The intent: the same, only while the change is still the one that was approved, no freeze is
-    /// in its way, and this worker certainly has the lease. `command` makes it of what is in the way.
+    /// The intent: the same, only while the change is still the one that was approved, the calendar lets
+    /// it run, and this worker certainly has the lease. `command` makes it of what is in the way.
     pub(super) async fn intend(
         &self,
-        command: impl Fn(Vec<Frozen>) -> RunCommand + Send + Sync,
+        command: impl Fn(InTheWay) -> RunCommand + Send + Sync,
     ) -> Result<Running, Left> {
         self.time_left()?;
         running(self.append(&Intent { hold: self, command }).await)
@@ -215,7 +215,7 @@ impl Hold<'_> {
     /// Waits for the end of what is in the way.
     pub(super) async fn wait_for_thaw(&self) -> Result<(), Left> {
         loop {
-            if self.look().await?.frozen.is_empty() {
+            if self.look().await?.in_the_way.frozen.is_empty() {
                 return Ok(());
             }
             self.pause(THAW).await?;
@@ -303,12 +303,12 @@ struct Intent<'a, F> {
 
 impl<F> Prepare<Run> for Intent<'_, F>
 where
-    F: Fn(Vec<Frozen>) -> RunCommand + Send + Sync,
+    F: Fn(InTheWay) -> RunCommand + Send + Sync,
 {
     async fn prepare(&self, _: &RunState) -> Result<Prepared<RunCommand>, LoadError> {
-        let Looked { at, frozen, mut guards } = self.hold.look().await?;
+        let Looked { at, in_the_way, mut guards } = self.hold.look().await?;
         guards.push(self.hold.change_guard());
-        Ok(Prepared { command: (self.command)(frozen), at: Some(at), guards })
+        Ok(Prepared { command: (self.command)(in_the_way), at: Some(at), guards })
     }
 
     /// The change is what was approved, or the run is left alone.

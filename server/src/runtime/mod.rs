@@ -9,6 +9,7 @@ mod engine;
 mod lease;
 mod planner;
 mod reactor;
+mod schedule;
 mod settle;
 mod step;
 mod targets;

@@ -4,6 +4,8 @@
 //! the lock. Effects are repeatable, so a position is stored after its effects, and what a crash
 //! interrupted is done again.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use nexplane_core::change::{Change, ChangeCommand, ChangeState};
@@ -15,18 +17,25 @@ use nexplane_core::process::{Effect, react};
 use nexplane_core::risk::Environment;
 use nexplane_core::run::event::RunOutcome;
 use nexplane_core::run::{Run, RunCommand, RunState};
+use nexplane_core::time::Timestamp;
 use nexplane_projections::{inventory, upkeep};
 use nexplane_store::log::{Cursor, Log};
 use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::discovery::Discoverer;
 use super::engine::Engine;
+use super::planner::Planner;
+use super::schedule;
 use crate::problem::chain;
 use crate::stream::{self, Request, StreamError};
 
 /// Key of the advisory lock: the first eight bytes of SHA-256("nexplane reactor").
 const LOCK: i64 = 0x5d0b_6b4e_9a3c_1f27;
+
+/// Scheduled changes that are looked at, and whose targets are read, at the same time.
+static STARTS: Semaphore = Semaphore::const_new(16);
 
 /// How often runs and approvals that nobody woke anybody for are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -37,6 +46,7 @@ pub struct Reactor {
     pub log: Log,
     pub engine: Engine,
     pub discoverer: Discoverer,
+    pub planner: Planner,
 }
 
 impl Reactor {
@@ -71,12 +81,15 @@ impl Reactor {
         });
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Opens before the sweep would find it.
+        let mut due: BinaryHeap<Reverse<(Timestamp, ChangeId)>> = BinaryHeap::new();
         loop {
+            let next = due.peek().map(|Reverse((opens, _))| *opens);
             tokio::select! {
                 batch = subscription.next() => {
                     let batch = batch?;
                     for stored in &batch {
-                        self.perform_all(&stream::recorded(stored)?).await?;
+                        self.perform_all(&stream::recorded(stored)?, &mut due).await?;
                     }
                     if let Some(last) = batch.last() {
                         // Also says whether the lock's connection is still there.
@@ -86,9 +99,17 @@ impl Reactor {
                             .await?;
                     }
                 }
+                () = until(next) => {
+                    if let Some(Reverse((_, change))) = due.pop() {
+                        self.start_scheduled(change);
+                    }
+                }
                 _ = sweep.tick() => {
                     sqlx::query("SELECT 1").execute(&mut lock).await?;
                     self.sweep().await?;
+                    let soon = stream::now().plus_seconds(SWEEP.as_secs().cast_signed());
+                    let opening = upkeep::scheduled(&self.pool, Some(soon)).await?;
+                    due = opening.into_iter().map(|(id, opens)| Reverse((opens, id))).collect();
                 }
             }
         }
@@ -97,6 +118,7 @@ impl Reactor {
     async fn perform_all(
         &self,
         recorded: &Recorded,
+        due: &mut BinaryHeap<Reverse<(Timestamp, ChangeId)>>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         for effect in react(recorded) {
             let cause = recorded.header.id;
@@ -107,6 +129,17 @@ impl Reactor {
                 Effect::BeginRun { change, run } => self.begin_run(change, run, &request).await?,
                 Effect::ReportOutcome { run } => self.report_outcome(run, &request).await?,
                 Effect::ReportRollback { change } => self.report_rollback(change, &request).await?,
+                Effect::StartAt { change, opens } => {
+                    // What opens later is found by the sweep, also after a restart.
+                    if opens <= stream::now().plus_seconds(SWEEP.as_secs().cast_signed()) {
+                        due.push(Reverse((opens, change)));
+                    }
+                }
+                Effect::LookAtScheduled => {
+                    for (change, _) in upkeep::scheduled(&self.pool, None).await? {
+                        self.start_scheduled(change);
+                    }
+                }
                 Effect::ConnectHost { host } => self.connect_host(host, &request).await?,
                 Effect::DiscoverHost { host } => {
                     let discoverer = self.discoverer.clone();
@@ -215,6 +248,18 @@ impl Reactor {
         }
     }
 
+    /// In a task of its own: it reads a target.
+    fn start_scheduled(&self, change: ChangeId) {
+        let reactor = self.clone();
+        tokio::spawn(async move {
+            let Ok(_turn) = STARTS.acquire().await else { return };
+            let (log, planner) = (&reactor.log, &reactor.planner);
+            if let Err(error) = schedule::start(log, planner, change).await {
+                tracing::warn!(change.id = %change, cause = %chain(&error), "a scheduled change could not be started; trying again");
+            }
+        });
+    }
+
     /// A host's connection has the host's own id and name.
     async fn connect_host(
         &self,
@@ -259,4 +304,11 @@ impl Reactor {
         }
         Ok(())
     }
+}
+
+/// Returns at a moment, or never.
+async fn until(moment: Option<Timestamp>) {
+    let Some(moment) = moment else { return std::future::pending().await };
+    let micros = moment.as_micros().saturating_sub(stream::now().as_micros());
+    tokio::time::sleep(Duration::from_micros(u64::try_from(micros).unwrap_or_default())).await;
 }

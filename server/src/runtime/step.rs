@@ -163,14 +163,18 @@ impl At<'_> {
         };
         let key = self.key();
         let (step, epoch) = (self.step.no, self.hold.epoch);
-        let intend = |frozen| {
+        let intend = |in_the_way| {
             let (key, before) = (key.clone(), captured.clone());
-            RunCommand::Intend { step, epoch, key, before, frozen }
+            RunCommand::Intend { step, epoch, key, before, in_the_way }
         };
         match self.hold.intend(intend).await {
             Ok(_) => {}
-            Err(Left::Write(StreamError::Rejected(no @ RunRejection::Frozen { .. }))) => {
-                let why = Why::new("frozen", no.to_string());
+            Err(Left::Write(StreamError::Rejected(
+                no @ (RunRejection::Frozen { .. } | RunRejection::WindowClosed { .. }),
+            ))) => {
+                let is_frozen = matches!(no, RunRejection::Frozen { .. });
+                let kind = if is_frozen { "frozen" } else { "window_closed" };
+                let why = Why::new(kind, no.to_string());
                 return self
                     .block(&why, self.planned(false), self.planned(true), before.fields)
                     .await;

@@ -32,11 +32,14 @@ async fn a_running_server_goes_on_with_a_new_key_encryption_key() {
     operator.act(&change, "plan").await.is(200);
 }
 
-/// Runs `nexplane freeze` as somebody; its exit code, and what it says on stdout and on stderr.
 async fn freeze(server: &Server, by: &Client, arguments: &[&str]) -> (i32, String, String) {
+    shell(server, by, &[&["freeze"], arguments].concat()).await
+}
+
+/// Runs a command of `nexplane` as somebody; its exit code, and what it says on stdout and on stderr.
+async fn shell(server: &Server, by: &Client, arguments: &[&str]) -> (i32, String, String) {
     let base = server.base.lock().unwrap().clone();
     let done = tokio::process::Command::new(env!("CARGO_BIN_EXE_nexplane"))
-        .arg("freeze")
         .args(arguments)
         .env("NEXPLANE_SERVER", base)
         .env("NEXPLANE_TOKEN", by.token.as_deref().unwrap())
@@ -77,6 +80,46 @@ async fn the_calendar_is_kept_from_the_shell() {
     let (code, ..) =
         freeze(&server, &server.admin, &["declare", "--reason", "x", "--end", "y"]).await;
     assert_eq!(code, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn maintenance_windows_are_kept_from_the_shell() {
+    let server = Server::start().await;
+    let define = [
+        "window",
+        "define",
+        "--name",
+        "Nightly",
+        "--environment",
+        "prod",
+        "--cron",
+        "0 22 * * mon-fri",
+        "--zone",
+        "Europe/Vienna",
+        "--duration",
+        "4h",
+        "--json",
+    ];
+    let (code, said, why) = shell(&server, &server.admin, &define).await;
+    assert_eq!(code, 0, "{why}");
+    let defined: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(defined["slots"]["duration_s"], 14_400);
+    let viewer = server.person("vera", &["viewer"]).await;
+    let (code, said, _) = shell(&server, &viewer, &["window", "list"]).await;
+    assert_eq!(code, 0);
+    for word in ["Nightly", "0 22 * * mon-fri (Europe/Vienna)", "4h", &id(&defined)] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let remove = ["window", "remove", &id(&defined), "--reason", "Replaced"];
+    let (code, _, why) = shell(&server, &viewer, &remove).await;
+    assert_eq!(code, 1);
+    assert!(why.contains("access.denied"), "{why}");
+    let (code, said, why) = shell(&server, &server.admin, &remove).await;
+    assert_eq!(code, 0, "{why}");
+    assert!(said.contains("removed"), "{said}");
+    let (code, _, why) =
+        shell(&server, &viewer, &["window", "define", "--all", "--duration", "soon"]).await;
+    assert_eq!(code, 2, "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,4 +32,5 @@ mod race;
 mod repeated;
 mod replay;
 mod seal;
+mod window;
 mod witness;

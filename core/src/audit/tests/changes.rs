@@ -12,6 +12,7 @@ use crate::aggregate::Principal;
 use crate::change::event::{ChangeEvent as E, Draft, Window};
 use crate::change::{Change, ChangeCommand as C};
 use crate::event::{Event, Recorded};
+use crate::freeze::InTheWay;
 use crate::id::PersonId;
 use crate::plan::Plan;
 use crate::risk::{Environment, RiskLevel};
@@ -463,7 +464,7 @@ fn a_rollback_that_does_not_name_the_change() {
     let unnamed = Log::complete()
         .change(BACK, AUTHOR, C::Draft { draft: draft(None), rollback_of: None })
         .submitted(BACK, Environment::Dev, 2)
-        .change(BACK, AUTHOR, C::StartExecution { run: BACK_RUN, frozen: Vec::new() });
+        .change(BACK, AUTHOR, C::StartExecution { run: BACK_RUN, in_the_way: InTheWay::default() });
     let event = E::RollbackStarted { rollback: BACK, run: BACK_RUN };
     let unnamed = unnamed.plant(CHANGE, Actor::SYSTEM, event);
     assert_eq!(codes(&unnamed.events), ["audit.rollback_unnamed"]);

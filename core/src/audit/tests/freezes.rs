@@ -1,4 +1,5 @@
-//! Freezes: what started and what was intended inside one, and who let it pass.
+//! Freezes and maintenance windows: what started and what was intended inside of one or outside, and who let
+//! it pass.
 
 use uuid::Uuid;
 
@@ -11,7 +12,8 @@ use crate::calendar::event::Scope;
 use crate::calendar::{CALENDAR, Calendar, CalendarCommand};
 use crate::change::ChangeCommand as C;
 use crate::change::event::{ChangeEvent as E, Draft};
-use crate::id::FreezeId;
+use crate::id::{FreezeId, WindowId};
+use crate::recurrence::Recurrence;
 use crate::risk::Environment;
 
 fn declared(log: Log, scope: Scope, start: i64, end: i64) -> Log {
@@ -127,4 +129,62 @@ fn intended_inside_a_freeze() {
     // What stops instead is in order.
     let log = declared(begun(), scope(), 0, 100).run(block(1)).finished(1);
     assert_eq!(codes(&log.events), SILENT);
+}
+
+/// A window that is open in this minute of every hour, which is the first of the log when it is 0.
+fn windowed(log: Log, scope: Scope, minute: u32) -> Log {
+    let first = at(0).as_jiff().to_zoned(jiff::tz::TimeZone::UTC).minute();
+    let minute = (u32::from(first.unsigned_abs()) + minute) % 60;
+    let cron = format!("{minute} * * * *");
+    let slots = Recurrence { cron, zone: "UTC".to_owned(), duration_s: 60 };
+    let window = WindowId(Uuid::from_u128(32 + u128::from(minute)));
+    let name = format!("At {minute}");
+    let command = CalendarCommand::DefineWindow { window, name, scope, slots };
+    log.tell::<Calendar>(CALENDAR, &person(AUTHOR), command)
+}
+
+#[test]
+fn executed_outside_of_maintenance_windows() {
+    let environment = |environment| Scope::Environment { environment };
+    let outside = |scope| codes(&windowed(free(), scope, 30).executing().events);
+    assert_eq!(outside(Scope::All), ["audit.outside_maintenance"]);
+    assert_eq!(outside(environment(Environment::Dev)), ["audit.outside_maintenance"]);
+    assert_eq!(outside(environment(Environment::Prod)), SILENT);
+    assert_eq!(outside(tag("billing")), SILENT);
+    let inside = windowed(windowed(free(), Scope::All, 30), Scope::All, 0);
+    assert_eq!(codes(&inside.executing().events), SILENT);
+}
+
+#[test]
+fn intended_outside_of_maintenance_windows() {
+    let begun = || free().executing().started(CHANGE, RUN, None).claimed(0).done(0, 1);
+    let log = windowed(begun(), Scope::All, 30);
+    assert_eq!(codes(&log.intended(1, 1).events), ["audit.outside_maintenance"]);
+    let log = windowed(begun(), Scope::All, 30).run(block(1)).finished(1);
+    assert_eq!(codes(&log.events), SILENT);
+}
+
+#[test]
+fn maintenance_windows_are_overridden_by_somebody_else_for_the_plan_in_review() {
+    let event = || E::WindowOverridden { justification: "the disk is full".to_owned() };
+    let by = |actor| windowed(free(), Scope::All, 30).plant(CHANGE, actor, event());
+    assert_eq!(codes(&by(who(FIRST)).executing().events), SILENT);
+    let own = by(who(AUTHOR)).executing();
+    assert_eq!(codes(&own.events), ["audit.self_override", "audit.outside_maintenance"]);
+    let nobody = by(Actor::SYSTEM).executing();
+    assert_eq!(codes(&nobody.events), ["audit.not_a_person", "audit.outside_maintenance"]);
+    let edited = Draft { reason: "It is too old".to_owned(), ..draft(None) };
+    let log = by(who(FIRST)).change(CHANGE, EDITOR, C::Edit { draft: edited });
+    let log = log.submitted(CHANGE, Environment::Dev, 2).executing();
+    assert_eq!(codes(&log.events), ["audit.outside_maintenance"]);
+}
+
+#[test]
+fn what_was_scheduled_starts_by_itself() {
+    let opens = at(100);
+    let log = free().plant(CHANGE, who(AUTHOR), E::Scheduled { opens });
+    assert_eq!(codes(&log.executing().events), SILENT);
+    let early = E::Scheduled { opens };
+    let log = super::log::Log::default().plant(CHANGE, who(AUTHOR), early);
+    assert!(!codes(&log.events).is_empty());
 }

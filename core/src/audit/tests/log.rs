@@ -10,6 +10,7 @@ use crate::catalog::{EffectClass, Reversibility};
 use crate::change::event::{Draft, Window};
 use crate::change::{Change, ChangeCommand as C, ChangeState};
 use crate::event::{Event, Recorded};
+use crate::freeze::InTheWay;
 use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, StreamId};
 use crate::plan::{Plan, PlanHeader, Step, TargetRef};
 use crate::policy;
@@ -205,7 +206,7 @@ impl Log {
     }
 
     pub fn executing(self) -> Self {
-        self.change(CHANGE, AUTHOR, C::StartExecution { run: RUN, frozen: Vec::new() })
+        self.change(CHANGE, AUTHOR, C::StartExecution { run: RUN, in_the_way: InTheWay::default() })
     }
 
     pub fn started(self, change: ChangeId, run: RunId, undoes: Option<RunId>) -> Self {
@@ -276,7 +277,11 @@ impl Log {
         self.change(BACK, AUTHOR, C::Draft { draft: draft(None), rollback_of: Some(CHANGE) })
             .submitted(BACK, Environment::Prod, 7)
             .approved_by(BACK, FIRST)
-            .change(BACK, AUTHOR, C::StartExecution { run: BACK_RUN, frozen: Vec::new() })
+            .change(
+                BACK,
+                AUTHOR,
+                C::StartExecution { run: BACK_RUN, in_the_way: InTheWay::default() },
+            )
     }
 
     pub fn undoing(self) -> Self {
@@ -350,7 +355,7 @@ pub fn step(no: u32) -> Step {
 
 pub fn intend(step: u32, epoch: u32) -> R {
     let before = Captured { fields: Vec::new(), fingerprint: "f0".to_owned(), sealed: None };
-    R::Intend { step, epoch, key: "k".to_owned(), before, frozen: Vec::new() }
+    R::Intend { step, epoch, key: "k".to_owned(), before, in_the_way: InTheWay::default() }
 }
 
 pub fn succeed(step: u32, epoch: u32) -> R {

@@ -3,7 +3,7 @@
 use super::*;
 
 fn start() -> C {
-    C::StartExecution { run: RUN, frozen: Vec::new() }
+    C::StartExecution { run: RUN, in_the_way: InTheWay::default() }
 }
 
 fn started(plan: &Plan) -> E {
@@ -85,7 +85,7 @@ fn critical_changes_wait_fifteen_minutes() {
 fn a_window_is_kept() {
     let past = approved_with(&draft_in(1000, 2000), &plan());
     let ask = |at| when_at(&past, at, eve(), start());
-    assert_eq!(ask(999), too_early(1000, "that is when its window opens"));
+    assert_eq!(ask(999), Ok(vec![E::Scheduled { opens: second(1000) }]));
     assert_eq!(ask(1000), Ok(vec![started(&plan())]));
     assert_eq!(ask(1999), Ok(vec![started(&plan())]));
     let refused = ask(2000);

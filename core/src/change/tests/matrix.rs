@@ -12,33 +12,37 @@ const ANSWERS: &str = "
                   | | planned
                   | | | submitted
                   | | | | approved
-                  | | | | | executing
-                  | | | | | | complete
-                  | | | | | | | failed
-                  | | | | | | | | unknown
-                  | | | | | | | | | rolling back
-                  | | | | | | | | | | rolled back
-                  | | | | | | | | | | | partial
-                  | | | | | | | | | | | | blocked
-                  | | | | | | | | | | | | | rejected
-                  | | | | | | | | | | | | | | cancelled
-                  | | | | | | | | | | | | | | | expired
-draft             + x x x x x x x x x x x x x x x
-edit              ? + + + + ! ! ! ! ! ! ! ! ! ! !
-record plan       ? + + + + ! ! ! ! ! ! ! ! ! ! !
-submit            ? p + ! ! ! ! ! ! ! ! ! ! ! ! !
-approve           ? ! ! + ! ! ! ! ! ! ! ! ! ! ! !
-reject            ? ! ! + + ! ! ! ! ! ! ! ! ! ! !
-withdraw          ? ! ! + + ! ! ! ! ! ! ! ! ! ! !
-cancel            ? + + + + ! ! ! ! ! ! ! ! ! ! !
-expire            ? = = = + = = = = = = = = = = =
-override freeze   ? ! ! + + ! ! ! ! ! ! ! ! ! ! !
-execute           ? ! ! q + ! ! ! ! ! ! ! ! ! ! !
-record outcome    ? ! ! ! ! + = = = = = = = ! ! !
-start rollback    ? ! ! ! ! ! + + ! = ! + + ! ! !
-record rollback   ? ! ! ! ! ! = = = + = = = ! ! !
-review            ? ! ! ! ! ! n n n n n n n n n n
-reveal            ? ? ? ? ? ? + + + + + + + ? ? ?
+                  | | | | | scheduled
+                  | | | | | | executing
+                  | | | | | | | complete
+                  | | | | | | | | failed
+                  | | | | | | | | | unknown
+                  | | | | | | | | | | rolling back
+                  | | | | | | | | | | | rolled back
+                  | | | | | | | | | | | | partial
+                  | | | | | | | | | | | | | blocked
+                  | | | | | | | | | | | | | | rejected
+                  | | | | | | | | | | | | | | | cancelled
+                  | | | | | | | | | | | | | | | | expired
+draft             + x x x x x x x x x x x x x x x x
+edit              ? + + + + + ! ! ! ! ! ! ! ! ! ! !
+record plan       ? + + + + + ! ! ! ! ! ! ! ! ! ! !
+submit            ? p + ! ! ! ! ! ! ! ! ! ! ! ! ! !
+approve           ? ! ! + ! ! ! ! ! ! ! ! ! ! ! ! !
+reject            ? ! ! + + + ! ! ! ! ! ! ! ! ! ! !
+withdraw          ? ! ! + + + ! ! ! ! ! ! ! ! ! ! !
+cancel            ? + + + + + ! ! ! ! ! ! ! ! ! ! !
+expire            ? = = = + + = = = = = = = = = = =
+override freeze   ? ! ! + + + ! ! ! ! ! ! ! ! ! ! !
+override window   ? ! ! + + + ! ! ! ! ! ! ! ! ! ! !
+execute           ? ! ! q + + ! ! ! ! ! ! ! ! ! ! !
+start scheduled   ? ! ! ! ! + ! ! ! ! ! ! ! ! ! ! !
+unschedule        ? = = = = + = = = = = = = = = = =
+record outcome    ? ! ! ! ! ! + = = = = = = = ! ! !
+start rollback    ? ! ! ! ! ! ! + + ! = ! + + ! ! !
+record rollback   ? ! ! ! ! ! ! = = = + = = = ! ! !
+review            ? ! ! ! ! ! ! n n n n n n n n n n
+reveal            ? ? ? ? ? ? ? + + + + + + + ? ? ?
 ";
 
 /// Who may give each command where it is possible at all:
@@ -68,7 +72,10 @@ withdraw          + + d d d d d d d d d d
 cancel            + + d d d d d d d d d d
 expire            d d d d d d d d d d d +
 override freeze   o o d d d + d d d d d d
+override window   o o d d d + d d d d d d
 execute           + + + d d d d d d d d d
+start scheduled   d d d d d d d d d d d +
+unschedule        d d d d d d d d d d d +
 record outcome    d d d d d d d d d d d +
 start rollback    d d d d d d d d d d d +
 record rollback   d d d d d d d d d d d +
@@ -109,9 +116,11 @@ fn somebody_for(command: &C) -> Principal {
         C::Draft { .. } | C::Edit { .. } | C::RecordPlan { .. } => machine(EVE),
         C::Submit { .. } | C::StartExecution { .. } => eve(),
         C::Approve { .. } | C::Reject { .. } | C::Review { .. } => cat(),
-        C::OverrideFreeze { .. } => user(EVE, &[Role::Responder]),
+        C::OverrideFreeze { .. } | C::OverrideWindow { .. } => user(EVE, &[Role::Responder]),
         C::Withdraw | C::Cancel { .. } | C::RevealSecret { .. } => ann(),
         C::Expire
+        | C::StartScheduled { .. }
+        | C::Unschedule { .. }
         | C::RecordOutcome { .. }
         | C::StartRollback { .. }
         | C::RecordRollback { .. } => Principal::SYSTEM,
@@ -153,6 +162,7 @@ fn every_command_has_its_people() {
         C::Submit { .. } => by_dan.clone().then(&ann(), 16, planned_event(&plan)),
         C::Approve { .. }
         | C::OverrideFreeze { .. }
+        | C::OverrideWindow { .. }
         | C::Reject { .. }
         | C::Withdraw
         | C::Cancel { .. } => {
@@ -161,6 +171,9 @@ fn every_command_has_its_people() {
             planned.then(&ann(), 20, submitted_event(&plan, quorum, RiskLevel::Medium))
         }
         C::Expire | C::StartExecution { .. } => approved(),
+        C::StartScheduled { .. } | C::Unschedule { .. } => {
+            approved().then(&eve(), 40, E::Scheduled { opens: second(200) })
+        }
         C::RecordOutcome { .. } => executing(),
         C::StartRollback { .. } | C::RevealSecret { .. } => complete(),
         C::RecordRollback { .. } => rolling_back(),
@@ -220,6 +233,7 @@ fn every_phase_has_a_name() {
         "a draft",
         "submitted",
         "approved",
+        "scheduled",
         "executing",
         "complete",
         "failed",

@@ -114,7 +114,8 @@ fn an_edit_in_review_supersedes_the_approvals() {
             .then(&dan(), 40, edited.clone())
             .then(&ann(), 41, planned_event(&plan))
             .then(&ann(), 42, submitted_event(&plan, quorum, RiskLevel::High));
-        let refused = when(&past, eve(), C::StartExecution { run: RUN, frozen: Vec::new() });
+        let refused =
+            when(&past, eve(), C::StartExecution { run: RUN, in_the_way: InTheWay::default() });
         assert_eq!(refused, Err(No::QuorumMissing { given: 0, needed: 2, admin: "" }));
         // The earlier approver has to read the new plan and approve that.
         let stale = when(&past, bob(), approve(&super::plan()));
@@ -136,7 +137,11 @@ fn another_plan_in_review_supersedes_the_approvals() {
         assert_eq!(when(&past, eve(), submit(RiskLevel::Medium)), Ok(vec![again.clone()]));
         let past = past.then(&eve(), 42, again);
         assert_eq!(
-            code(&when(&past, eve(), C::StartExecution { run: RUN, frozen: Vec::new() })),
+            code(&when(
+                &past,
+                eve(),
+                C::StartExecution { run: RUN, in_the_way: InTheWay::default() }
+            )),
             "change.quorum_missing"
         );
     }
@@ -242,7 +247,8 @@ fn two_approvals_are_two_peoples() {
     for by in [bob(), with_more_roles] {
         assert_eq!(when(&one_given, by, approve(&plan())), Ok(Vec::new()));
     }
-    let refused = when(&one_given, eve(), C::StartExecution { run: RUN, frozen: Vec::new() });
+    let refused =
+        when(&one_given, eve(), C::StartExecution { run: RUN, in_the_way: InTheWay::default() });
     assert_eq!(refused, Err(No::QuorumMissing { given: 1, needed: 2, admin: "" }));
 }
 
@@ -258,7 +264,8 @@ fn critical_changes_need_an_admin_among_the_approvers() {
     let two_given = submitted_as(RiskLevel::Critical)
         .then(&bob(), 28, approval_event(&plan(), false))
         .then(&other, 29, approval_event(&plan(), false));
-    let refused = when(&two_given, eve(), C::StartExecution { run: RUN, frozen: Vec::new() });
+    let refused =
+        when(&two_given, eve(), C::StartExecution { run: RUN, in_the_way: InTheWay::default() });
     let admin = ", one of which has to be an admin's";
     assert_eq!(refused, Err(No::QuorumMissing { given: 2, needed: 2, admin }));
     let third = user(PersonId(Uuid::from_u128(7)), &[Role::Approver]);
@@ -283,8 +290,12 @@ fn an_approval_runs_out_while_it_waits_for_another() {
     assert_eq!(in_time, Ok(both));
     let late = when_at(&one_given, over, cat(), approve(&plan()));
     assert_eq!(late, Ok(vec![approval_event(&plan(), true)]));
-    let missing =
-        when_at(&one_given, over, eve(), C::StartExecution { run: RUN, frozen: Vec::new() });
+    let missing = when_at(
+        &one_given,
+        over,
+        eve(),
+        C::StartExecution { run: RUN, in_the_way: InTheWay::default() },
+    );
     assert_eq!(missing, Err(No::QuorumMissing { given: 0, needed: 2, admin: "" }));
     // It can be given again.
     let past = one_given.then(&cat(), over, approval_event(&plan(), true));
@@ -372,7 +383,7 @@ fn a_withdrawn_change_keeps_its_plan_but_no_approval() {
         let refused = when(
             &past.then(&ann(), 42, again),
             eve(),
-            C::StartExecution { run: RUN, frozen: Vec::new() },
+            C::StartExecution { run: RUN, in_the_way: InTheWay::default() },
         );
         assert_eq!(refused, Err(No::QuorumMissing { given: 0, needed: 1, admin: "" }));
     }

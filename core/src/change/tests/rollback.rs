@@ -38,6 +38,7 @@ fn only_what_was_executed_can_be_rolled_back() {
         ("planned", Err("change.not_in_state")),
         ("submitted", Err("change.not_in_state")),
         ("approved", Err("change.not_in_state")),
+        ("scheduled", Err("change.not_in_state")),
         ("executing", Err("change.not_in_state")),
         ("complete", Ok(RUN)),
         ("failed", Ok(RUN)),

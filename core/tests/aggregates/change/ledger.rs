@@ -69,6 +69,9 @@ impl Ledger {
                 self.review = None;
             }
             E::FreezeOverridden { .. }
+            | E::WindowOverridden { .. }
+            | E::Scheduled { .. }
+            | E::Unscheduled { .. }
             | E::Reviewed { .. }
             | E::ExecutionStarted { .. }
             | E::Completed { .. }

@@ -3,9 +3,9 @@
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::change::event::{ChangeEvent as E, Draft, Produced, Window};
 use nexplane_core::change::{
-    Change, ChangeCommand as C, ChangeState as S, MAX_PLAN_AGE_S, Outcome, Subject,
+    Approval, Change, ChangeCommand as C, ChangeState as S, MAX_PLAN_AGE_S, Outcome, Subject,
 };
-use nexplane_core::freeze::Frozen;
+use nexplane_core::freeze::{Frozen, InTheWay};
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId};
 use nexplane_core::plan::{Check, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy;
@@ -46,9 +46,16 @@ pub enum Wish {
     Override {
         freeze: FreezeId,
     },
+    OverrideWindow,
     Execute {
         run: RunId,
     },
+    /// For whoever had asked, with these roles.
+    StartScheduled {
+        run: RunId,
+        roles: Vec<Role>,
+    },
+    Unschedule,
     Review,
     /// Of the run that is going on, when none is named.
     RecordOutcome {
@@ -82,6 +89,8 @@ pub struct Wished {
     pub rollback: bool,
     /// Whether a freeze is in the way.
     pub frozen: bool,
+    /// Seconds until a maintenance window opens that it has to wait for.
+    pub closed: Option<i64>,
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -100,7 +109,11 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => Just(Wish::Withdraw),
         1 => Just(Wish::Cancel),
         1 => Just(Wish::Expire),
+        1 => Just(Wish::OverrideWindow),
         3 => run().prop_map(|run| Wish::Execute { run }),
+        1 => (run(), prop::sample::subsequence(Role::ALL.to_vec(), 0..=Role::ALL.len()))
+            .prop_map(|(run, roles)| Wish::StartScheduled { run, roles }),
+        1 => Just(Wish::Unschedule),
         1 => id().prop_map(|id| Wish::Override { freeze: FreezeId(id) }),
         1 => Just(Wish::Review),
         3 => one().prop_map(|run| Wish::RecordOutcome { run }),
@@ -167,18 +180,28 @@ pub fn wishes() -> impl Strategy<Value = Vec<Wished>> {
         prop_oneof![Just(Complete), prop::sample::select(bad)]
     };
     let wish = prop_oneof![1 => Just(None), 1 => wish().prop_map(Some)];
-    let about = (level, environment, outcome, any::<bool>(), prop::bool::weighted(0.03));
+    let closed = prop_oneof![
+        12 => Just(None),
+        2 => (1_i64..1000).prop_map(Some),
+        1 => Just(Some(0)),
+        1 => Just(Some(1_000_000)),
+    ];
+    let frozen = prop::bool::weighted(0.03);
+    let about = (level, environment, outcome, any::<bool>(), frozen, closed);
     let wished = (wish, somebody(), presumes, pause, about).prop_map(
-        |(wish, by, presumes, pause, (level, environment, outcome, rollback, frozen))| Wished {
-            wish,
-            by,
-            presumes,
-            pause,
-            level,
-            environment,
-            outcome,
-            rollback,
-            frozen,
+        |(wish, by, presumes, pause, (level, environment, outcome, rollback, frozen, closed))| {
+            Wished {
+                wish,
+                by,
+                presumes,
+                pause,
+                level,
+                environment,
+                outcome,
+                rollback,
+                frozen,
+                closed,
+            }
         },
     );
     prop::collection::vec(wished, 0..40)
@@ -192,6 +215,8 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
         let command = express(state, &wished, at);
         let by = match command {
             C::Expire
+            | C::StartScheduled { .. }
+            | C::Unschedule { .. }
             | C::RecordOutcome { .. }
             | C::StartRollback { .. }
             | C::RecordRollback { .. }
@@ -213,7 +238,10 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
             | C::Cancel { .. }
             | C::Expire
             | C::OverrideFreeze { .. }
+            | C::OverrideWindow { .. }
             | C::StartExecution { .. }
+            | C::StartScheduled { .. }
+            | C::Unschedule { .. }
             | C::RecordOutcome { .. }
             | C::StartRollback { .. }
             | C::RecordRollback { .. }
@@ -245,7 +273,18 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
         Wish::Reject => C::Reject { reason: reason() },
         Wish::Cancel => C::Cancel { reason: reason() },
         Wish::Expire => C::Expire,
-        Wish::Execute { run } => C::StartExecution { run, frozen: frozen(wished) },
+        Wish::OverrideWindow => C::OverrideWindow { covers: true, justification: reason() },
+        Wish::Execute { run } => C::StartExecution { run, in_the_way: in_the_way(wished, at) },
+        Wish::StartScheduled { run, roles } => {
+            let asked = if let S::Approved(Approval { scheduled: Some(asked), .. }) = state {
+                asked.by
+            } else {
+                PersonId(Uuid::from_u128(1))
+            };
+            let asker = Principal { actor: Actor::user(asked), roles };
+            C::StartScheduled { run, asker, in_the_way: in_the_way(wished, at) }
+        }
+        Wish::Unschedule => C::Unschedule { reason: reason() },
         Wish::Override { freeze } => {
             C::OverrideFreeze { freeze, covers: true, justification: reason() }
         }
@@ -264,6 +303,14 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
         }
         Wish::Reveal { secret } => C::RevealSecret { secret },
     }
+}
+
+fn in_the_way(wished: &Wished, at: Timestamp) -> InTheWay {
+    let closed = wished.closed.map(|wait| {
+        let opens = (wait > 0).then(|| at.plus_seconds(wait));
+        nexplane_core::freeze::Closed { window: "Nightly".to_owned(), opens }
+    });
+    InTheWay { frozen: frozen(wished), closed }
 }
 
 fn frozen(wished: &Wished) -> Vec<Frozen> {
@@ -290,6 +337,9 @@ fn next(state: &S, presumes: bool, at: Timestamp) -> Wish {
         },
         S::Submitted(_) => Wish::Approve { stale: false },
         S::Approved(approval) if at >= approval.until => Wish::Expire,
+        S::Approved(Approval { scheduled: Some(_), .. }) => {
+            Wish::StartScheduled { run: FIRST_RUN, roles: vec![Role::Operator] }
+        }
         S::Approved(_) => Wish::Execute { run: FIRST_RUN },
         S::Executing(_) => Wish::RecordOutcome { run: None },
         S::Finished(finish) => match finish.how {
@@ -395,6 +445,9 @@ pub fn event() -> impl Strategy<Value = E> {
             freeze: FreezeId(id),
             justification: reason(),
         }),
+        1 => Just(E::WindowOverridden { justification: reason() }),
+        1 => Just(E::Scheduled { opens: until }),
+        1 => Just(E::Unscheduled { reason: reason() }),
         4 => Just(E::ExecutionStarted { run, digest: digest() }),
         1 => Just(E::Completed { run, secrets: Vec::new() }),
         1 => Just(E::Failed { run, reason: reason(), secrets: Vec::new() }),

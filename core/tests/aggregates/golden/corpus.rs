@@ -7,10 +7,11 @@ use nexplane_core::change::event::{ChangeEvent, Draft, Produced, Window};
 use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
-use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId, WindowId};
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy;
+use nexplane_core::recurrence::Recurrence;
 use nexplane_core::risk::{Environment, Factor, Risk, RiskLevel};
 use nexplane_core::run::event::{Captured, Finding, Reason, RunEvent, RunOutcome};
 use serde_json::{Value, json};
@@ -64,6 +65,17 @@ corpus! {
             reason: "Closing of the year".to_owned(),
         }
         FreezeEnded { freeze: FreezeId(uuid(70)), reason: "The books are closed".to_owned() }
+        WindowDefined {
+            window: WindowId(uuid(71)),
+            name: "Nightly".to_owned(),
+            scope: Scope::Environment { environment: Environment::Prod },
+            slots: Recurrence {
+                cron: "0 22 * * mon-fri".to_owned(),
+                zone: "Europe/Vienna".to_owned(),
+                duration_s: 14_400,
+            },
+        }
+        WindowRemoved { window: WindowId(uuid(71)), reason: "Replaced by Weekend".to_owned() }
     }
     ChangeEvent {
         Drafted { draft: draft(), rollback_of: Some(ChangeId(uuid(21))) }
@@ -93,6 +105,9 @@ corpus! {
             freeze: FreezeId(uuid(70)),
             justification: "The password has leaked".to_owned(),
         }
+        WindowOverridden { justification: "The disk is full".to_owned() }
+        Scheduled { opens: moment(7200) }
+        Unscheduled { reason: "The target is not what it was".to_owned() }
         ExecutionStarted { run: run(), digest: plan().digest }
         Completed { run: run(), secrets: produced() }
         Failed { run: run(), reason: "permission denied".to_owned(), secrets: Vec::new() }

@@ -1,6 +1,7 @@
 //! Lives of runs: what workers want of them, and what luck they have.
 
 use nexplane_core::catalog::{EffectClass, Reversibility};
+use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, RunId};
 use nexplane_core::plan::{Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy;
@@ -129,7 +130,13 @@ pub fn order(wish: Wish, step: u32, epoch: u32, luck: Luck) -> C {
         Wish::Claim => C::Claim { worker: WORKER, after: epoch },
         Wish::Intend => {
             let before = Captured { fields: Vec::new(), fingerprint: "a".to_owned(), sealed: None };
-            C::Intend { step, epoch, key: "key".to_owned(), before, frozen: Vec::new() }
+            C::Intend {
+                step,
+                epoch,
+                key: "key".to_owned(),
+                before,
+                in_the_way: InTheWay::default(),
+            }
         }
         Wish::Succeed => C::Succeed { step, epoch, outcome: Value::Null, produced: Vec::new() },
         Wish::Fail => C::Fail { step, epoch, reason: reason() },
