@@ -160,6 +160,8 @@ mod tests {
             created_at: at,
             updated_at: at.plus_seconds(60),
             names: std::collections::BTreeMap::new(),
+            conflicts: Vec::new(),
+            frozen: Vec::new(),
             allowed: Vec::new(),
         }
     }

@@ -26,8 +26,8 @@ use crate::table::{self, Generation, Table, column, optional};
 
 pub use fold::{Folded, Hidden, Outcome, apply, fold_change, next_state, plan_view};
 pub use query::{
-    ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, inbox,
-    later_applied, list, runs,
+    ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, in_conflict,
+    inbox, later_applied, list, runs,
 };
 pub use waiting::{up as minute, waiting_for};
 

@@ -160,9 +160,39 @@ pub struct ChangeView {
     /// Names of the people, assets and connections that appear above; added when it is read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, String>,
+    /// Other changes that are in review, waiting or executing, and have a target in common with this one;
+    /// the newest 20; added when it is read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<ConflictView>,
+    /// Freezes that stand in the way now, those that end last first; added when it is read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<FrozenView>,
     /// What the person who asks may do now, and why not; added when it is read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed: Vec<Allowed>,
+}
+
+/// A freeze that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FrozenView {
+    pub freeze: FreezeId,
+    pub reason: String,
+    /// The first moment that is free again.
+    pub end: Timestamp,
+}
+
+/// Another change that is under way. Of two that execute, the one that asked first has its turn first; what
+/// it does to the common targets makes the other one's plan outdated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ConflictView {
+    pub id: ChangeId,
+    pub number: u64,
+    pub title: String,
+    pub state: ChangeState,
+    /// The common ones.
+    pub targets: Vec<AssetId>,
 }
 
 /// Whether the reader may do something to a change now.

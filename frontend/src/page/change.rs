@@ -13,7 +13,7 @@ pub use plan::check_line;
 
 use std::rc::Rc;
 
-use nexplane_core::api::{ChangeState, ChangeView, EventView};
+use nexplane_core::api::{ChangeState, ChangeView, ConflictView, EventView};
 use nexplane_core::id::ChangeId;
 use yew::prelude::*;
 use yew_router::prelude::*;
@@ -204,6 +204,27 @@ fn head(change: &ChangeView) -> Html {
     }
 }
 
+/// Whoever decides has to know that what they see may be another thing when it runs.
+fn conflicts(conflicts: &[ConflictView]) -> Html {
+    html! {
+        <Callout tone={Tone::Waiting} glyph={Glyph::Clock} testid="conflicts">
+            <p><b>{ "Other changes have a target in common with this one. " }</b>
+            { "They run one after the other, in the order in which they are executed; what one does can make \
+               the plan of the next one outdated." }</p>
+            <ul>
+                { for conflicts.iter().map(|conflict| html! {
+                    <li>
+                        <Link to={Route::Change { id: conflict.id }} testid="conflict">
+                            { format!("#{} {}", conflict.number, conflict.title) }
+                        </Link>
+                        { " " }<StateBadge state={conflict.state} />
+                    </li>
+                }) }
+            </ul>
+        </Callout>
+    }
+}
+
 fn body(
     change: &Rc<ChangeView>,
     planning: &Mutation,
@@ -220,6 +241,9 @@ fn body(
                         { "The target was called and the answer was lost. It is not called again before \
                            somebody, or a read of the target, has settled what happened." }</p>
                     </Callout>
+                }
+                if !change.conflicts.is_empty() {
+                    { conflicts(&change.conflicts) }
                 }
                 <secret::Secrets change={Rc::clone(change)} past={happened.is_some()} on_changed={on_changed.clone()} />
                 <plan::Plan change={Rc::clone(change)} busy={planning.busy() && happened.is_none()} />

@@ -147,6 +147,8 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         created_at: header.at,
         updated_at: header.at,
         names: BTreeMap::new(),
+        conflicts: Vec::new(),
+        frozen: Vec::new(),
         allowed: Vec::new(),
     };
     let mut folded = Folded { view, hidden: Hidden::default() };

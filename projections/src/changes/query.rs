@@ -1,6 +1,6 @@
 //! Questions about changes.
 
-use nexplane_core::api::{ChangeState, ChangeView, Page};
+use nexplane_core::api::{ChangeState, ChangeView, ConflictView, Page};
 use nexplane_core::event::Recorded;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId, StreamId};
 use nexplane_core::risk::History;
@@ -182,6 +182,36 @@ pub async fn later_applied(
             title,
         })
         .collect())
+}
+
+/// Other changes that are in review, waiting or executing and have one of these targets; the newest 20.
+pub async fn in_conflict(
+    pool: &PgPool,
+    with: ChangeId,
+    assets: &[AssetId],
+) -> Result<Vec<ConflictView>, QueryError> {
+    let rows: Vec<(Uuid, i64, String, String, Vec<Uuid>)> = sqlx::query_as(
+        "SELECT id, number, view->>'title', state, targets FROM nexplane.rm_changes \
+         WHERE targets && $2 AND id <> $1 \
+           AND state IN ('submitted', 'approved', 'scheduled', 'executing') \
+         ORDER BY number DESC LIMIT 20",
+    )
+    .bind(with.0)
+    .bind(assets.iter().map(|asset| asset.0).collect::<Vec<_>>())
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    let conflict = |(id, number, title, state, targets): (Uuid, i64, String, String, Vec<Uuid>)| {
+        let common = targets.into_iter().map(AssetId).filter(|target| assets.contains(target));
+        Some(ConflictView {
+            id: ChangeId(id),
+            number: number.unsigned_abs(),
+            title,
+            state: state.parse().ok()?,
+            targets: common.collect(),
+        })
+    };
+    Ok(rows.into_iter().filter_map(conflict).collect())
 }
 
 /// How earlier changes of a type ended: what risk is computed from. Rollbacks do not count.

@@ -7,7 +7,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
 use nexplane_core::api::{
-    Allowed, ApproveRequest, ChangeState as State_, EventView, InboxItem, Page, ReasonRequest,
+    Allowed, ApproveRequest, ChangeState as State_, ChangeView, EventView, InboxItem, Page,
+    ReasonRequest,
 };
 use nexplane_core::change::event::Draft;
 use nexplane_core::change::{
@@ -28,6 +29,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::calendar::{About, Gated, Sheet};
 use crate::problem::{ApiError, ApiResult};
+use crate::runtime::queue;
 use crate::stream::{self, Done, Loaded, Request};
 
 #[derive(Debug, Default, Deserialize)]
@@ -383,6 +385,7 @@ pub async fn inbox(
             None => Vec::new(),
         };
         freezes::wait(&mut change, &frozen);
+        meet(&app, &mut change).await?;
         let digest = submission.plan.digest.clone();
         let command = ChangeCommand::Approve { digest, comment: None, frozen };
         let asked = Asked { by: caller.principal.clone(), at: stream::now(), command };
@@ -467,10 +470,47 @@ pub async fn show(
     let state = load(app, id).await?.state;
     let in_the_way = freezes::in_the_way(app, &state).await?;
     freezes::wait(&mut view, &in_the_way.frozen);
+    meet(app, &mut view).await?;
     view.allowed = allowed(&state, caller, &in_the_way, view.review_required);
     names::of_changes(app, std::iter::once(&mut view)).await?;
     let position = position.unwrap_or(view.position).max(view.position);
     Ok(answer(status, &view, view.version, Some(position)))
+}
+
+/// Adds what else is under way with the same targets, and whose turn it waits for.
+async fn meet(app: &App, view: &mut ChangeView) -> ApiResult<()> {
+    match view.state {
+        State_::Draft
+        | State_::Submitted
+        | State_::Approved
+        | State_::Scheduled
+        | State_::Executing => {}
+        State_::Complete
+        | State_::Failed
+        | State_::OutcomeUnknown
+        | State_::RollingBack
+        | State_::RolledBack
+        | State_::RollbackPartial
+        | State_::RollbackBlocked
+        | State_::Rejected
+        | State_::Cancelled
+        | State_::Expired => return Ok(()),
+    }
+    view.conflicts = changes::in_conflict(&app.pool, view.id, &view.targets).await?;
+    let Some(run) = view.run.as_ref().filter(|run| run.finished_at.is_none()) else {
+        return Ok(());
+    };
+    let ahead = queue::ahead(&app.pool, run.id).await.map_err(ApiError::unavailable)?;
+    let first = ahead.first().and_then(|ahead| {
+        let mut conflicts = view.conflicts.iter();
+        conflicts.find(|conflict| conflict.id == ahead.change).map(|found| found.number)
+    });
+    if let Some(number) = first {
+        view.waiting_for = Some(format!(
+            "Waits for its turn: change #{number} is at a target that both have. It goes on by itself."
+        ));
+    }
+    Ok(())
 }
 
 /// What the caller may do now, asked of the decisions themselves.

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use nexplane_core::api::{
-    ChangeState as State_, ChangeView, DeclareFreezeRequest, FreezeState, FreezeView,
+    ChangeState as State_, ChangeView, DeclareFreezeRequest, FreezeState, FreezeView, FrozenView,
     OverrideFreezeRequest, Page, ReasonRequest, ReviewRequest,
 };
 use nexplane_core::calendar::event::CalendarEvent;
@@ -154,6 +154,12 @@ pub async fn mark(app: &App, views: &mut [ChangeView]) -> ApiResult<()> {
 /// Says that a change waits for the end of what is in its way.
 pub fn wait(view: &mut ChangeView, frozen: &[Frozen]) {
     let Some(last) = frozen.first() else { return };
+    let stands = |frozen: &Frozen| FrozenView {
+        freeze: frozen.freeze,
+        reason: frozen.reason.clone(),
+        end: frozen.end,
+    };
+    view.frozen = frozen.iter().map(stands).collect();
     let more = match frozen.len() - 1 {
         0 => String::new(),
         1 => " and one more".to_owned(),

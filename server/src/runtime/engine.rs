@@ -14,16 +14,21 @@ use nexplane_core::id::{ChangeId, RunId, StreamId};
 use nexplane_core::run::{Run, RunCommand, RunState, Running};
 use nexplane_store::log::{AppendError, Guard};
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::lease::{self, Lease};
+use super::queue;
 use super::step;
 use super::targets::Targets;
 use crate::calendar::{self, About, Looked};
 use crate::problem::chain;
 use crate::stream::{self, LoadError, Outcome, Prepare, Prepared, Request, StreamError};
+
+/// How often a run that waits for its turn looks for turns that another server's run has ended.
+const TURN: Duration = Duration::from_secs(1);
 
 /// How often a run that waits for the end of a freeze looks at the calendar.
 const THAW: Duration = Duration::from_secs(5);
@@ -62,6 +67,8 @@ struct Inner {
     options: EngineOptions,
     worker: Uuid,
     running: Mutex<HashSet<RunId>>,
+    /// A run of this engine has ended its turn at its targets.
+    turns: Notify,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -81,6 +88,8 @@ pub(super) enum Left {
     Write(#[from] StreamError<nexplane_core::run::RunRejection>),
     #[error("the database cannot be reached")]
     Database(#[from] sqlx::Error),
+    #[error("the runs before it cannot be looked at")]
+    Queue(#[from] queue::ClearError),
     #[error("a secret cannot be stored or read")]
     Vault(#[from] crate::vault::VaultError),
 }
@@ -108,6 +117,7 @@ impl Engine {
             options,
             worker: Uuid::now_v7(),
             running: Mutex::default(),
+            turns: Notify::new(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }))
@@ -149,6 +159,7 @@ impl Engine {
             .ok_or(Left::Taken)?;
         let loaded = stream::load::<Run>(&inner.targets.log, run.into()).await?;
         let RunState::Running(state) = loaded.state else {
+            self.end_turn(run).await?;
             lease.release().await?;
             return Ok(());
         };
@@ -181,6 +192,7 @@ impl Engine {
         let claim = RunCommand::Claim { worker: inner.worker, after: state.epoch };
         let mut state = hold.tell(claim).await?;
         hold.epoch = state.epoch;
+        self.wait_for_turn(&hold).await?;
         while state.outcome().is_none() || step::can_settle(&state) {
             if inner.stopping.is_cancelled() {
                 return Err(Left::Stopping);
@@ -191,7 +203,36 @@ impl Engine {
             }
         }
         hold.finish().await?;
+        self.end_turn(run).await?;
         hold.lease.release().await?;
+        Ok(())
+    }
+
+    /// Until no other run is at a target of this one.
+    async fn wait_for_turn(&self, hold: &Hold<'_>) -> Result<(), Left> {
+        let (pool, plan) = (&self.0.pool, &hold.execution.plan);
+        let assets: Vec<_> = plan.steps.iter().map(|step| step.target.asset).collect();
+        queue::join(pool, hold.change, hold.run, &assets).await?;
+        loop {
+            let ended = self.0.turns.notified();
+            let ahead = queue::ahead(pool, hold.run).await?;
+            if ahead.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                () = ended => {}
+                // Another server's, or one whose worker went away.
+                waited = hold.pause(TURN) => {
+                    waited?;
+                    queue::clear_ended(pool, &self.0.targets.log, &ahead).await?;
+                }
+            }
+        }
+    }
+
+    async fn end_turn(&self, run: RunId) -> Result<(), Left> {
+        queue::leave(&self.0.pool, run).await?;
+        self.0.turns.notify_waiters();
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod discovery;
 mod engine;
 mod lease;
 mod planner;
+pub mod queue;
 mod reactor;
 mod schedule;
 mod settle;

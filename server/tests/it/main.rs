@@ -14,6 +14,7 @@ mod audit_command;
 mod authorisation;
 mod bad_input;
 mod command_line;
+mod conflict;
 mod crash;
 mod crash_log;
 mod evidence;

@@ -2,7 +2,11 @@
 
 use std::rc::Rc;
 
-use nexplane_core::api::{Allowed, ApproveRequest, ChangeView, ReasonRequest};
+use nexplane_core::api::{
+    Allowed, ApproveRequest, ChangeView, OverrideFreezeRequest, OverrideWindowRequest,
+    ReasonRequest, ReviewRequest,
+};
+use nexplane_core::id::{ChangeId, FreezeId};
 use yew::prelude::*;
 use yew_router::prelude::*;
 
@@ -13,6 +17,7 @@ use crate::component::dialog::Dialog;
 use crate::component::icon::{Glyph, Icon};
 use crate::component::input::TextInput;
 use crate::component::problem::ProblemNote;
+use crate::component::time::Time;
 use crate::component::toast::use_toaster;
 use crate::format;
 use crate::resource::{Mutation, use_mutation};
@@ -30,11 +35,14 @@ enum Act {
     Reject,
     Withdraw,
     Cancel,
+    OverrideFreeze,
+    OverrideWindow,
+    Review,
 }
 
 impl Act {
     /// In the order of the buttons: what goes forward first.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 12] = [
         Self::Submit,
         Self::Approve,
         Self::Execute,
@@ -44,6 +52,9 @@ impl Act {
         Self::Reject,
         Self::Withdraw,
         Self::Cancel,
+        Self::OverrideFreeze,
+        Self::OverrideWindow,
+        Self::Review,
     ];
 
     const fn name(self) -> &'static str {
@@ -57,7 +68,14 @@ impl Act {
             Self::Reject => "reject",
             Self::Withdraw => "withdraw",
             Self::Cancel => "cancel",
+            Self::OverrideFreeze => "override_freeze",
+            Self::OverrideWindow => "override_window",
+            Self::Review => "review",
         }
+    }
+
+    fn path(self, change: ChangeId) -> String {
+        format!("/change-requests/{change}/{}", self.name().replace('_', "-"))
     }
 
     const fn word(self) -> &'static str {
@@ -71,6 +89,9 @@ impl Act {
             Self::Reject => "Reject",
             Self::Withdraw => "Withdraw",
             Self::Cancel => "Cancel change",
+            Self::OverrideFreeze => "Override the freeze",
+            Self::OverrideWindow => "Override the window",
+            Self::Review => "Review",
         }
     }
 
@@ -78,8 +99,19 @@ impl Act {
     const fn is_of_the_author(self) -> bool {
         match self {
             Self::Plan | Self::Submit | Self::Edit | Self::Withdraw | Self::Cancel => true,
-            Self::Approve | Self::Execute | Self::Rollback | Self::Reject => false,
+            Self::Approve
+            | Self::Execute
+            | Self::Rollback
+            | Self::Reject
+            | Self::OverrideFreeze
+            | Self::OverrideWindow
+            | Self::Review => false,
         }
+    }
+
+    /// Nobody is told who is not the one for it: it is not the usual way.
+    const fn is_for_few(self) -> bool {
+        matches!(self, Self::OverrideFreeze | Self::OverrideWindow | Self::Review)
     }
 }
 
@@ -104,6 +136,7 @@ fn offered(allowed: &[Allowed]) -> Vec<Offered> {
             match entry.code.as_deref() {
                 Some("change.not_in_state") => return None,
                 Some("access.denied") if act.is_of_the_author() => return None,
+                Some(_) if act.is_for_few() => return None,
                 Some(_) | None => {}
             }
             let why_not = entry.why_not.clone().unwrap_or_else(|| "Not possible now.".to_owned());
@@ -148,9 +181,7 @@ pub fn Actions(props: &ActionsProps) -> Html {
         let (asked, quick, planning) = (asked.clone(), quick.clone(), props.planning.clone());
         let (on_changed, id) = (props.on_changed.clone(), change.id);
         Callback::from(move |act: Act| {
-            let call = move || async move {
-                api::act::<ChangeView>(&format!("/change-requests/{id}/{}", act.name())).await
-            };
+            let call = move || async move { api::act::<ChangeView>(&act.path(id)).await };
             let on_changed = on_changed.clone();
             let toaster = toaster.clone();
             match act {
@@ -165,7 +196,10 @@ pub fn Actions(props: &ActionsProps) -> Html {
                 | Act::Rollback
                 | Act::Reject
                 | Act::Withdraw
-                | Act::Cancel => asked.set(Some(act)),
+                | Act::Cancel
+                | Act::OverrideFreeze
+                | Act::OverrideWindow
+                | Act::Review => asked.set(Some(act)),
             }
         })
     };
@@ -181,7 +215,7 @@ pub fn Actions(props: &ActionsProps) -> Html {
         let (press, act) = (press.clone(), offer.act);
         let look = if first == Some(index) {
             "primary"
-        } else if matches!(act, Act::Reject | Act::Cancel) {
+        } else if matches!(act, Act::Reject | Act::Cancel | Act::OverrideFreeze | Act::OverrideWindow) {
             "danger"
         } else {
             ""
@@ -262,12 +296,15 @@ fn Confirm(props: &ConfirmProps) -> Html {
     let toaster = use_toaster();
     let word = (act == Act::Execute).then(|| word_to_type(change)).flatten();
     let ready = match act {
-        Act::Reject | Act::Cancel => !text.trim().is_empty(),
+        Act::Reject | Act::Cancel | Act::OverrideFreeze | Act::OverrideWindow | Act::Review => {
+            !text.trim().is_empty()
+        }
         Act::Execute => word.as_ref().is_none_or(|word| typed.trim() == word),
         Act::Plan | Act::Submit | Act::Approve | Act::Rollback | Act::Edit | Act::Withdraw => true,
     };
     let onsubmit = {
-        let (call, text, digest, id) = (call.clone(), text.clone(), digest.clone(), change.id);
+        let (call, text, digest) = (call.clone(), text.clone(), digest.clone());
+        let change = Rc::clone(change);
         let (on_close, on_changed) = (props.on_close.clone(), props.on_changed.clone());
         Callback::from(move |event: SubmitEvent| {
             event.prevent_default();
@@ -276,10 +313,10 @@ fn Confirm(props: &ConfirmProps) -> Html {
             }
             let text = text.trim().to_owned();
             let digest = (*digest).clone();
-            let path = format!("/change-requests/{id}/{}", act.name());
             let (on_close, on_changed) = (on_close.clone(), on_changed.clone());
             let (navigator, toaster) = (navigator.clone(), toaster.clone());
-            call.start(send(act, path, digest, text), move |change: ChangeView| {
+            let freezes = change.frozen.iter().map(|frozen| frozen.freeze).collect();
+            call.start(send(act, change.id, digest, text, freezes), move |change: ChangeView| {
                 on_close.emit(());
                 if act == Act::Rollback {
                     navigator.push(&Route::Change { id: change.id });
@@ -304,6 +341,15 @@ fn Confirm(props: &ConfirmProps) -> Html {
                     <TextInput id="confirm-reason" label="Reason" value={(*text).clone()} multiline=true
                         on_change={setter(&text)} autofocus=true testid="confirm-reason"
                         help="The requester reads it, and it stays in the audit log." />
+                }
+                if matches!(act, Act::OverrideFreeze | Act::OverrideWindow) {
+                    <TextInput id="confirm-justification" label="Justification" value={(*text).clone()}
+                        multiline=true on_change={setter(&text)} autofocus=true testid="confirm-justification"
+                        help="Somebody else reads it afterwards, and it stays in the audit log." />
+                }
+                if act == Act::Review {
+                    <TextInput id="confirm-review" label="What you found" value={(*text).clone()}
+                        multiline=true on_change={setter(&text)} autofocus=true testid="confirm-review" />
                 }
                 if act == Act::Approve {
                     <TextInput id="confirm-comment" label="Comment" value={(*text).clone()} multiline=true
@@ -338,11 +384,24 @@ fn Confirm(props: &ConfirmProps) -> Html {
 
 async fn send(
     act: Act,
-    path: String,
+    change: ChangeId,
     plan_digest: String,
     text: String,
+    freezes: Vec<FreezeId>,
 ) -> Result<ChangeView, ApiError> {
+    let path = act.path(change);
     match act {
+        Act::OverrideFreeze => {
+            for freeze in freezes {
+                let body = OverrideFreezeRequest { freeze, justification: text.clone() };
+                let _: ChangeView = api::post(&path, &body).await?;
+            }
+            api::get(&format!("/change-requests/{change}")).await
+        }
+        Act::OverrideWindow => {
+            api::post(&path, &OverrideWindowRequest { justification: text }).await
+        }
+        Act::Review => api::post(&path, &ReviewRequest { comment: text }).await,
         Act::Approve => {
             let comment = Some(text).filter(|text| !text.is_empty());
             api::post(&path, &ApproveRequest { plan_digest, comment }).await
@@ -378,11 +437,9 @@ fn moved(error: &ApiError) -> bool {
 }
 
 const fn look(act: Act, one_way: bool) -> &'static str {
-    if matches!(act, Act::Reject | Act::Cancel) || matches!(act, Act::Execute) && one_way {
-        "danger solid"
-    } else {
-        "primary"
-    }
+    let is_grave =
+        matches!(act, Act::Reject | Act::Cancel | Act::OverrideFreeze | Act::OverrideWindow);
+    if is_grave || matches!(act, Act::Execute) && one_way { "danger solid" } else { "primary" }
 }
 
 fn title(act: Act, change: &ChangeView) -> String {
@@ -410,6 +467,29 @@ fn explanation(act: Act, change: &ChangeView, digest: &str) -> Html {
             <p>{ format!("{what} becomes a draft again. Approvals given so far no longer count.") }</p>
         },
         Act::Cancel => html! { <p>{ format!("{what} is closed for good.") }</p> },
+        Act::OverrideFreeze => html! {
+            <>
+                <p>{ format!("{what} may be approved and executed in spite of:") }</p>
+                <ul>
+                    { for change.frozen.iter().map(|frozen| html! {
+                        <li>{ format!("“{}” until ", frozen.reason) }<Time at={frozen.end} /></li>
+                    }) }
+                </ul>
+                <p>{ "Only as it is planned now, and somebody else has to review it afterwards." }</p>
+            </>
+        },
+        Act::OverrideWindow => html! {
+            <p>{ format!("{what} may run outside of maintenance windows, as it is planned now. Somebody \
+                          else has to review it afterwards.") }</p>
+        },
+        Act::Review => html! {
+            <>
+                <p>{ "It was let pass for these reasons:" }</p>
+                <ul>
+                    { for change.overrides.iter().map(|given| html! { <li>{ &given.justification }</li> }) }
+                </ul>
+            </>
+        },
         Act::Plan | Act::Submit | Act::Edit => html! {},
     }
 }

@@ -1,0 +1,104 @@
+//! Whose turn it is at a target: one run at a time, in the order in which they asked.
+//!
+//! Without it two runs could read the same before-state, and each undo what the other did. A run asks for
+//! all of its targets at once and gets one ticket, so no two of them ever wait for each other. The turn
+//! is the run's and not its worker's: a crash does not give it away, and who takes the run over goes on
+//! with it. It ends when the run has.
+//!
+//! Deliberately absent: turns of what only reads, and an order other than that of asking.
+
+use nexplane_core::id::{AssetId, ChangeId, RunId};
+use nexplane_core::run::{Run, RunState};
+use nexplane_store::log::Log;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::stream::{self, LoadError};
+
+/// Key of the advisory lock: the first eight bytes of SHA-256("nexplane target queue").
+const LOCK: i64 = -0x55a9_a1c6_0115_45cc;
+
+/// A run that asked before for a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    pub run: RunId,
+    pub change: ChangeId,
+    pub asset: AssetId,
+}
+
+/// Asks for targets; nothing happens when the run has asked before.
+pub async fn join(
+    pool: &PgPool,
+    change: ChangeId,
+    run: RunId,
+    assets: &[AssetId],
+) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    // Tickets are given in the order in which they are seen: who has one sees all lower ones.
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
+    sqlx::query(
+        "INSERT INTO nexplane.target_queue (asset, run, change, ticket) \
+         SELECT DISTINCT asset, $2, $3, t.ticket \
+         FROM unnest($1::uuid[]) asset, (SELECT nextval('nexplane.target_tickets') AS ticket) t \
+         WHERE NOT EXISTS (SELECT FROM nexplane.target_queue WHERE run = $2)",
+    )
+    .bind(assets.iter().map(|asset| asset.0).collect::<Vec<_>>())
+    .bind(run.0)
+    .bind(change.0)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
+}
+
+/// Of each target of a run that is not its turn yet, whose turn it is.
+pub async fn ahead(pool: &PgPool, run: RunId) -> Result<Vec<Ahead>, sqlx::Error> {
+    let rows: Vec<(Uuid, Uuid, Uuid)> = sqlx::query_as(
+        "SELECT first.run, first.change, own.asset FROM nexplane.target_queue own \
+         CROSS JOIN LATERAL (SELECT run, change FROM nexplane.target_queue \
+                             WHERE asset = own.asset ORDER BY ticket LIMIT 1) first \
+         WHERE own.run = $1 AND first.run <> $1 ORDER BY own.asset",
+    )
+    .bind(run.0)
+    .fetch_all(pool)
+    .await?;
+    let ahead = |(run, change, asset)| Ahead {
+        run: RunId(run),
+        change: ChangeId(change),
+        asset: AssetId(asset),
+    };
+    Ok(rows.into_iter().map(ahead).collect())
+}
+
+/// Ends a run's turn.
+pub async fn leave(pool: &PgPool, run: RunId) -> Result<(), sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    delete(&mut connection, run).await
+}
+
+/// Ends the turns of runs that have ended, and whose worker went away before it said so here.
+pub async fn clear_ended(pool: &PgPool, log: &Log, ahead: &[Ahead]) -> Result<(), ClearError> {
+    let mut connection = pool.acquire().await?;
+    for Ahead { run, .. } in ahead {
+        let state = stream::load::<Run>(log, (*run).into()).await?.state;
+        if matches!(state, RunState::Finished(_)) {
+            delete(&mut connection, *run).await?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClearError {
+    #[error("the log cannot be read")]
+    Load(#[from] LoadError),
+    #[error("the database cannot be reached")]
+    Database(#[from] sqlx::Error),
+}
+
+async fn delete(connection: &mut PgConnection, run: RunId) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM nexplane.target_queue WHERE run = $1")
+        .bind(run.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
