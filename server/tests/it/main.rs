@@ -31,5 +31,6 @@ mod journey_postgres;
 mod race;
 mod repeated;
 mod replay;
+mod reversible;
 mod seal;
 mod witness;
