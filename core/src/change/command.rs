@@ -69,6 +69,8 @@ pub enum ChangeCommand {
     StartRollback {
         rollback: ChangeId,
         run: RunId,
+        /// What was applied to one of its targets afterwards and still stands.
+        later: Vec<ChangeId>,
     },
     /// By the runtime, on the change that `rollback` undoes.
     RecordRollback {

@@ -113,7 +113,9 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
                 }
             }
         }
-        C::StartRollback { rollback, run } => start_rollback(state, &by, rollback, run),
+        C::StartRollback { rollback, run, later } => {
+            start_rollback(state, &by, rollback, run, later)
+        }
         C::RecordRollback { rollback, run, outcome, reason } => {
             system(&by)?;
             match state {

@@ -2,6 +2,7 @@
 
 mod execution;
 mod freeze;
+mod gates;
 mod matrix;
 mod review;
 mod rollback;
@@ -331,6 +332,10 @@ fn record_rollback(run: RunId, outcome: RunOutcome) -> C {
     C::RecordRollback { rollback: ROLLBACK, run, outcome, reason: "It broke.".to_owned() }
 }
 
+fn start_rollback(run: RunId, later: &[ChangeId]) -> C {
+    C::StartRollback { rollback: ROLLBACK, run, later: later.to_vec() }
+}
+
 fn override_freeze() -> C {
     let freeze = FreezeId(Uuid::from_u128(30));
     C::OverrideFreeze { freeze, covers: true, justification: reason() }
@@ -350,7 +355,7 @@ fn every_command() -> Vec<(&'static str, C)> {
         ("override freeze", override_freeze()),
         ("execute", C::StartExecution { run: RUN, frozen: Vec::new() }),
         ("record outcome", record_outcome(RUN, RunOutcome::Complete)),
-        ("start rollback", C::StartRollback { rollback: ROLLBACK, run: RUN_BACK }),
+        ("start rollback", start_rollback(RUN_BACK, &[])),
         ("record rollback", record_rollback(RUN_BACK, RunOutcome::Complete)),
         ("review", C::Review { comment: "It had to be.".to_owned() }),
         ("reveal", C::RevealSecret { secret: SECRET }),

@@ -277,7 +277,14 @@ pub async fn execute(
     }
     let plan = &approval.submission.plan;
     // A rollback compares with what its step left behind, right before it undoes it.
-    if approval.submission.subject.rollback_of.is_none() {
+    if let Some(original) = approval.submission.subject.rollback_of {
+        // Asked again when the run begins.
+        let undone = load(&app, original).await?.state;
+        let later = later_applied(&app, original, &undone).await?;
+        if let Err(no) = may_roll_back(&undone, &request.by, &later) {
+            return unless_done(&app, &caller, &request, id, no.into()).await;
+        }
+    } else {
         let moved = app.planner.moved(id, plan, &request).await?;
         if !moved.is_empty() {
             let no = ChangeRejection::PlanMoved { moved: moved.join(", ") };
@@ -297,20 +304,7 @@ pub async fn rollback(
     Id(id): Id<ChangeId>,
 ) -> ApiResult<Response> {
     let original = load(&app, id).await?.state;
-    // What was applied since is looked up in the read model: a late one would miss some of it.
-    let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
-    if let Some(last) = head.checked_sub(1) {
-        let waited = app.projections.wait_for_some(&["changes"], last, WAIT_FOR_READ_MODELS).await;
-        waited.map_err(ApiError::unavailable)?;
-    }
-    let later: Vec<ChangeId> = match original.subject() {
-        Some(subject) => changes::later_applied(&app.pool, id, &subject.draft.targets)
-            .await?
-            .into_iter()
-            .map(|later| later.id)
-            .collect(),
-        None => Vec::new(),
-    };
+    let later = later_applied(&app, id, &original).await?;
     let change = ChangeId(request.command.0);
     let execution = match may_roll_back(&original, &request.by, &later) {
         Ok(execution) => execution,
@@ -344,6 +338,19 @@ pub async fn rollback(
         position = done.position.or(position);
     }
     show(&app, &caller, change, StatusCode::CREATED, position).await
+}
+
+/// What was applied to a target of the change afterwards and still stands. Looked up in the read
+/// model: a late one would miss some of it.
+async fn later_applied(app: &App, id: ChangeId, change: &ChangeState) -> ApiResult<Vec<ChangeId>> {
+    let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
+    if let Some(last) = head.checked_sub(1) {
+        let waited = app.projections.wait_for_some(&["changes"], last, WAIT_FOR_READ_MODELS).await;
+        waited.map_err(ApiError::unavailable)?;
+    }
+    let Some(subject) = change.subject() else { return Ok(Vec::new()) };
+    let later = changes::later_applied(&app.pool, id, &subject.draft.targets).await?;
+    Ok(later.into_iter().map(|later| later.id).collect())
 }
 
 /// `GET …/events`

@@ -19,6 +19,7 @@ mod crash_log;
 mod evidence;
 mod freeze;
 mod freeze_race;
+mod gates;
 mod gateway_enroll;
 mod gateway_job;
 mod gateway_presence;

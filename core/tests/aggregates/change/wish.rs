@@ -257,7 +257,9 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
             let run = run.or(running(state)).unwrap_or(FIRST_RUN);
             C::RecordOutcome { this: CHANGE, run, outcome, reason: reason(), secrets }
         }
-        Wish::StartRollback { run } => C::StartRollback { rollback: CHANGE, run },
+        Wish::StartRollback { run } => {
+            C::StartRollback { rollback: CHANGE, run, later: Vec::new() }
+        }
         Wish::RecordRollback { run } => {
             let run = run.or(running(state)).unwrap_or(FIRST_RUN);
             C::RecordRollback { rollback: CHANGE, run, outcome, reason: reason() }
