@@ -69,7 +69,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 65] = [
+pub const KINDS: [&str; 66] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -96,6 +96,7 @@ pub const KINDS: [&str; 65] = [
     "change.rollback_started",
     "change.rolled_back",
     "change.secret_revealed",
+    "change.settled",
     "change.submitted",
     "change.withdrawn",
     "connection.created",

@@ -1,6 +1,6 @@
 //! What can be asked of a change.
 
-use crate::change::event::{Draft, Produced};
+use crate::change::event::{Draft, Found, Produced};
 use crate::freeze::Frozen;
 use crate::id::{ChangeId, FreezeId, RunId, SecretId};
 use crate::plan::{Plan, PlanDigest};
@@ -64,6 +64,12 @@ pub enum ChangeCommand {
         outcome: RunOutcome,
         reason: String,
         secrets: Vec<Produced>,
+    },
+    /// By a person who looked at the target, when the outcome is unknown.
+    Settle {
+        finding: Found,
+        /// 1–4,000 characters.
+        evidence: String,
     },
     /// By the runtime, on the change that `rollback` undoes.
     StartRollback {

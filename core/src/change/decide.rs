@@ -8,6 +8,7 @@ use crate::change::evolve::evolve;
 use crate::change::freeze::{override_freeze, review, unfrozen};
 use crate::change::rejection::ChangeRejection as No;
 use crate::change::rollback::start_rollback;
+use crate::change::settle::settle;
 use crate::change::state::{
     Approval, ChangeState, Drafting, Finish, Given, Outcome, Subject, Submission,
 };
@@ -113,6 +114,7 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
                 }
             }
         }
+        C::Settle { finding, evidence } => settle(state, &by, finding, evidence),
         C::StartRollback { rollback, run, later } => {
             start_rollback(state, &by, rollback, run, later)
         }

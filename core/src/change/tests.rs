@@ -6,11 +6,12 @@ mod gates;
 mod matrix;
 mod review;
 mod rollback;
+mod settle;
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::event::{ChangeEvent as E, Draft, Produced, Quorum, Window};
+use super::event::{ChangeEvent as E, Draft, Found, Produced, Quorum, Window};
 use super::{Change, ChangeCommand as C, ChangeRejection as No, ChangeState};
 use crate::actor::{Actor, Role};
 use crate::aggregate::{Asked, Decider, Principal, Reject};
@@ -307,7 +308,7 @@ fn every_phase() -> Vec<(&'static str, Past)> {
         ("executing", executing()),
         ("complete", complete()),
         ("failed", ended(E::Failed { run: RUN, reason: why(), secrets: secrets() })),
-        ("unknown", ended(E::OutcomeUnknown { run: RUN, reason: why(), secrets: secrets() })),
+        ("unknown", unknown()),
         ("rolling back", rolling_back()),
         ("rolled back", undone(E::RolledBack { rollback, run })),
         ("partial", undone(E::RollbackPartial { rollback, run, reason: why() })),
@@ -330,6 +331,15 @@ fn record_outcome(run: RunId, outcome: RunOutcome) -> C {
 
 fn record_rollback(run: RunId, outcome: RunOutcome) -> C {
     C::RecordRollback { rollback: ROLLBACK, run, outcome, reason: "It broke.".to_owned() }
+}
+
+fn settle(finding: Found) -> C {
+    C::Settle { finding, evidence: "I looked.".to_owned() }
+}
+
+fn unknown() -> Past {
+    let why = "It broke.".to_owned();
+    ended(E::OutcomeUnknown { run: RUN, reason: why, secrets: secrets() })
 }
 
 fn start_rollback(run: RunId, later: &[ChangeId]) -> C {
@@ -355,6 +365,7 @@ fn every_command() -> Vec<(&'static str, C)> {
         ("override freeze", override_freeze()),
         ("execute", C::StartExecution { run: RUN, frozen: Vec::new() }),
         ("record outcome", record_outcome(RUN, RunOutcome::Complete)),
+        ("settle", settle(Found::Applied)),
         ("start rollback", start_rollback(RUN_BACK, &[])),
         ("record rollback", record_rollback(RUN_BACK, RunOutcome::Complete)),
         ("review", C::Review { comment: "It had to be.".to_owned() }),

@@ -54,6 +54,7 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ChangeEvent::Cancelled { .. }
             | ChangeEvent::Expired {}
             | ChangeEvent::FreezeOverridden { .. }
+            | ChangeEvent::Settled { .. }
             | ChangeEvent::RollbackStarted { .. }
             | ChangeEvent::RolledBack { .. }
             | ChangeEvent::Reviewed { .. }

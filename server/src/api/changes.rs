@@ -8,11 +8,12 @@ use axum::response::{IntoResponse, Response};
 use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
 use nexplane_core::api::{
     Allowed, ApproveRequest, ChangeState as State_, EventView, InboxItem, Page, ReasonRequest,
+    SettleRequest,
 };
-use nexplane_core::change::event::Draft;
+use nexplane_core::change::event::{Draft, Found};
 use nexplane_core::change::{
-    Change, ChangeCommand, ChangeRejection, ChangeState, may_edit, may_execute, may_override,
-    may_plan, may_roll_back,
+    Change, ChangeCommand, ChangeRejection, ChangeState, Outcome, may_edit, may_execute,
+    may_override, may_plan, may_roll_back,
 };
 use nexplane_core::freeze::Frozen;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
@@ -296,6 +297,18 @@ pub async fn execute(
     tell_gated(&app, &caller, &request, id, command).await
 }
 
+/// `POST …/settle`: what a person found, when nobody could read the target back.
+pub async fn settle(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    Id(id): Id<ChangeId>,
+    JsonBody(body): JsonBody<SettleRequest>,
+) -> ApiResult<Response> {
+    let SettleRequest { finding, evidence } = body;
+    tell(&app, &caller, &request, id, ChangeCommand::Settle { finding, evidence }).await
+}
+
 /// `POST …/rollback`: drafts, plans and submits a change that undoes this one.
 pub async fn rollback(
     State(app): State<App>,
@@ -508,6 +521,10 @@ fn allowed(
     ];
     if !frozen.is_empty() {
         questions.push(("override_freeze", may_override(state, by).map(|_| true)));
+    }
+    if matches!(state, ChangeState::Finished(finish) if finish.how == Outcome::Unknown) {
+        let finding = Found::Applied;
+        questions.push(("settle", ask(C::Settle { finding, evidence: reason() })));
     }
     if review_required {
         questions.push(("review", ask(C::Review { comment: reason() })));

@@ -34,4 +34,5 @@ mod repeated;
 mod replay;
 mod reversible;
 mod seal;
+mod settle;
 mod witness;

@@ -35,6 +35,7 @@ expire            ? = = = + = = = = = = = = = = =
 override freeze   ? ! ! + + ! ! ! ! ! ! ! ! ! ! !
 execute           ? ! ! q + ! ! ! ! ! ! ! ! ! ! !
 record outcome    ? ! ! ! ! + = = = = = = = ! ! !
+settle            ? ! ! ! ! ! ! ! + ! ! ! ! ! ! !
 start rollback    ? ! ! ! ! ! + + ! = ! + + ! ! !
 record rollback   ? ! ! ! ! ! = = = + = = = ! ! !
 review            ? ! ! ! ! ! n n n n n n n n n n
@@ -70,6 +71,7 @@ expire            d d d d d d d d d d d +
 override freeze   o o d d d + d d d d d d
 execute           + + + d d d d d d d d d
 record outcome    d d d d d d d d d d d +
+settle            o o + d + d d d d d d d
 start rollback    d d d d d d d d d d d +
 record rollback   d d d d d d d d d d d +
 review            o o d + + d d d d d d d
@@ -85,7 +87,10 @@ fn sign(answer: &Result<Vec<E>, No>) -> char {
             "change.exists" => 'x',
             "change.not_in_state" => '!',
             "change.no_review_due" => 'n',
-            "change.own_approval" | "change.own_override" | "change.own_review" => 'o',
+            "change.own_approval"
+            | "change.own_override"
+            | "change.own_review"
+            | "change.own_settlement" => 'o',
             "change.plan_missing" => 'p',
             "change.quorum_missing" => 'q',
             "not_found" => '?',
@@ -107,7 +112,7 @@ fn row(name: &str, answers: impl Iterator<Item = char>) -> String {
 fn somebody_for(command: &C) -> Principal {
     match command {
         C::Draft { .. } | C::Edit { .. } | C::RecordPlan { .. } => machine(EVE),
-        C::Submit { .. } | C::StartExecution { .. } => eve(),
+        C::Submit { .. } | C::StartExecution { .. } | C::Settle { .. } => eve(),
         C::Approve { .. } | C::Reject { .. } | C::Review { .. } => cat(),
         C::OverrideFreeze { .. } => user(EVE, &[Role::Responder]),
         C::Withdraw | C::Cancel { .. } | C::RevealSecret { .. } => ann(),
@@ -162,6 +167,26 @@ fn every_command_has_its_people() {
         }
         C::Expire | C::StartExecution { .. } => approved(),
         C::RecordOutcome { .. } => executing(),
+        C::Settle { .. } => by_dan
+            .clone()
+            .then(&ann(), 16, planned_event(&plan))
+            .then(
+                &ann(),
+                20,
+                submitted_event(
+                    &plan,
+                    policy::quorum(RiskLevel::Medium, Environment::Prod, false),
+                    RiskLevel::Medium,
+                ),
+            )
+            .then(&bob(), 30, approval_event(&plan, false))
+            .then(&bob(), 30, approved_event(&plan, 30, 30 + VALID))
+            .then(&eve(), 40, E::ExecutionStarted { run: RUN, digest: plan.digest.clone() })
+            .then(
+                &Principal::SYSTEM,
+                50,
+                E::OutcomeUnknown { run: RUN, reason: reason(), secrets: Vec::new() },
+            ),
         C::StartRollback { .. } | C::RevealSecret { .. } => complete(),
         C::RecordRollback { .. } => rolling_back(),
         C::Review { .. } => {
