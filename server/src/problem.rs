@@ -209,6 +209,7 @@ impl From<ChangeRejection> for ApiError {
             | ChangeRejection::NoReviewDue
             | ChangeRejection::OwnReview
             | ChangeRejection::OwnSettlement
+            | ChangeRejection::FindingContradicted
             | ChangeRejection::OneWay { .. }
             | ChangeRejection::NoSuchSecret
             | ChangeRejection::AlreadyRevealed => {}

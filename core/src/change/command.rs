@@ -70,6 +70,8 @@ pub enum ChangeCommand {
         finding: Found,
         /// 1–4,000 characters.
         evidence: String,
+        /// What the target says, when it can be read again and says one of the two.
+        read: Option<Found>,
     },
     /// By the runtime, on the change that `rollback` undoes.
     StartRollback {

@@ -114,7 +114,7 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
                 }
             }
         }
-        C::Settle { finding, evidence } => settle(state, &by, finding, evidence),
+        C::Settle { finding, evidence, read } => settle(state, &by, finding, evidence, read),
         C::StartRollback { rollback, run, later } => {
             start_rollback(state, &by, rollback, run, later)
         }

@@ -1,7 +1,8 @@
 //! What became of a change that nobody could read back: a person looks, and says so.
 //!
 //! The run has tried before, for as long as it may (`server: runtime::settle`). What a person finds is
-//! not a reading of the target: it has its own event, with their evidence, and stays.
+//! not a reading of the target: it has its own event, with their evidence, and stays. Where the target
+//! can be read after all, nobody says the opposite of it.
 
 use crate::actor::Role;
 use crate::aggregate::Principal;
@@ -22,6 +23,7 @@ pub(super) fn settle(
     by: &Principal,
     finding: Found,
     evidence: String,
+    read: Option<Found>,
 ) -> Result<Vec<ChangeEvent>, No> {
     let execution = match state {
         ChangeState::Finished(Finish { execution, how: Outcome::Unknown, .. }) => execution,
@@ -44,5 +46,8 @@ pub(super) fn settle(
         return Err(No::Denied { needed: OPERATOR_OR_ADMIN });
     }
     let evidence = checked_text("evidence", evidence, MAX_EVIDENCE)?;
+    if read.is_some_and(|read| read != finding) {
+        return Err(No::FindingContradicted);
+    }
     Ok(vec![ChangeEvent::Settled { run: execution.run, finding, evidence }])
 }

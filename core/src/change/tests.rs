@@ -334,7 +334,7 @@ fn record_rollback(run: RunId, outcome: RunOutcome) -> C {
 }
 
 fn settle(finding: Found) -> C {
-    C::Settle { finding, evidence: "I looked.".to_owned() }
+    C::Settle { finding, evidence: "I looked.".to_owned(), read: None }
 }
 
 fn unknown() -> Past {

@@ -29,6 +29,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::calendar::{About, Gated, Sheet};
 use crate::problem::{ApiError, ApiResult};
+use crate::runtime::reread;
 use crate::stream::{self, Done, Loaded, Request};
 
 #[derive(Debug, Default, Deserialize)]
@@ -306,7 +307,26 @@ pub async fn settle(
     JsonBody(body): JsonBody<SettleRequest>,
 ) -> ApiResult<Response> {
     let SettleRequest { finding, evidence } = body;
-    tell(&app, &caller, &request, id, ChangeCommand::Settle { finding, evidence }).await
+    let command = |read| ChangeCommand::Settle { finding, evidence: evidence.clone(), read };
+    let state = load(&app, id).await?.state;
+    let asked = Asked { by: request.by.clone(), at: request.at, command: command(None) };
+    if let Err(no) = Change::decide(&state, asked) {
+        return unless_done(&app, &caller, &request, id, no.into()).await;
+    }
+    // The target may be back since the run gave up.
+    let read = match &state {
+        ChangeState::Finished(finish) => {
+            let system = request.as_system("read again");
+            reread(&app.targets, id, finish.execution.run, &system).await
+        }
+        ChangeState::Absent
+        | ChangeState::Draft(_)
+        | ChangeState::Submitted(_)
+        | ChangeState::Approved(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Closed(_) => None,
+    };
+    tell(&app, &caller, &request, id, command(read)).await
 }
 
 /// `POST …/rollback`: drafts, plans and submits a change that undoes this one.
@@ -524,7 +544,7 @@ fn allowed(
     }
     if matches!(state, ChangeState::Finished(finish) if finish.how == Outcome::Unknown) {
         let finding = Found::Applied;
-        questions.push(("settle", ask(C::Settle { finding, evidence: reason() })));
+        questions.push(("settle", ask(C::Settle { finding, evidence: reason(), read: None })));
     }
     if review_required {
         questions.push(("review", ask(C::Review { comment: reason() })));

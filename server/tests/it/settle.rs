@@ -252,3 +252,23 @@ async fn what_was_not_applied_has_failed_and_the_rest_is_rolled_back() {
         assert!(shop.lets_in(role, role).await, "{role}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_says_the_opposite_of_a_target_that_can_be_read_again() {
+    let mut stage = Stage::new().await;
+    let role = stage.shop.role(&stage.server, "app").await;
+    let change = stage.unknown(std::slice::from_ref(&role)).await;
+    let Stage { shop, line, other, author, .. } = &stage;
+    line.is_open(true);
+    let [applied, not_applied] = ["applied", "not_applied"].map(|what| finding(what, "I looked."));
+    let contradicted = "change.finding_contradicted";
+    other.post(&path(&change), applied.clone()).await.refused(409, contradicted);
+    // Whose word does not count hears that first.
+    author.post(&path(&change), applied.clone()).await.refused(403, "change.own_settlement");
+    assert_eq!(other.change(&change).await["state"], "outcome_unknown");
+    shop.sql(&format!("ALTER ROLE {role} NOLOGIN")).await;
+    other.post(&path(&change), not_applied).await.refused(409, contradicted);
+    let settled = other.post(&path(&change), applied).await.is(200);
+    assert_eq!(settled["state"], "complete", "{settled:#}");
+    assert_eq!(settled["settled"]["finding"], "applied");
+}

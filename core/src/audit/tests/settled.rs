@@ -32,7 +32,7 @@ fn finds(run: RunId) -> E {
 #[test]
 fn somebody_else_settles_and_it_is_silent() {
     for finding in [Found::Applied, Found::NotApplied] {
-        let settle = C::Settle { finding, evidence: "I looked.".to_owned() };
+        let settle = C::Settle { finding, evidence: "I looked.".to_owned(), read: None };
         let log = unknown().change(CHANGE, FIRST, settle);
         assert_eq!(codes(&log.events), SILENT);
         // What is settled is known, and may be rolled back.

@@ -59,12 +59,24 @@ fn what_is_not_unknown_is_not_settled() {
 #[test]
 fn the_evidence_is_one_to_four_thousand_characters() {
     let with = |evidence: String| {
-        code(&when(&unknown(), eve(), C::Settle { finding: Found::Applied, evidence }))
+        code(&when(&unknown(), eve(), C::Settle { finding: Found::Applied, evidence, read: None }))
     };
     assert_eq!(with("é".repeat(4000)), "accepted");
     assert_eq!(with("é".repeat(4001)), "validation.failed");
     for nothing in ["", " ", "a\0b"] {
         assert_eq!(with(nothing.to_owned()), "validation.failed");
+    }
+}
+
+#[test]
+fn nobody_says_the_opposite_of_what_the_target_says() {
+    let both = [Found::Applied, Found::NotApplied];
+    for (finding, read) in both.into_iter().flat_map(|one| both.map(|other| (one, other))) {
+        let evidence = "I looked.".to_owned();
+        let asked = C::Settle { finding, evidence, read: Some(read) };
+        let answer = when(&unknown(), eve(), asked);
+        let expected = if finding == read { "accepted" } else { "change.finding_contradicted" };
+        assert_eq!(code(&answer), expected, "{finding:?}, {read:?}");
     }
 }
 

@@ -266,7 +266,7 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
             let run = run.or(running(state)).unwrap_or(FIRST_RUN);
             C::RecordOutcome { this: CHANGE, run, outcome, reason: reason(), secrets }
         }
-        Wish::Settle { finding } => C::Settle { finding, evidence: reason() },
+        Wish::Settle { finding } => C::Settle { finding, evidence: reason(), read: None },
         Wish::StartRollback { run } => {
             C::StartRollback { rollback: CHANGE, run, later: Vec::new() }
         }
