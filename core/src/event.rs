@@ -69,7 +69,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 70] = [
+pub const KINDS: [&str; 71] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -99,6 +99,7 @@ pub const KINDS: [&str; 70] = [
     "change.rolled_back",
     "change.scheduled",
     "change.secret_revealed",
+    "change.settled",
     "change.submitted",
     "change.unscheduled",
     "change.window_overridden",

@@ -104,6 +104,7 @@ fn closes(kind: &str) -> bool {
         "change.completed"
             | "change.failed"
             | "change.outcome_unknown"
+            | "change.settled"
             | "change.rollback_started"
             | "change.rolled_back"
             | "change.rollback_partial"
@@ -155,6 +156,7 @@ mod tests {
             overrides: Vec::new(),
             review_required: false,
             review: None,
+            settled: None,
             version: 1,
             position: 1,
             created_at: at,

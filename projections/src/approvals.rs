@@ -199,6 +199,7 @@ fn fold(
         | E::Completed { .. }
         | E::Failed { .. }
         | E::OutcomeUnknown { .. }
+        | E::Settled { .. }
         | E::RollbackStarted { .. }
         | E::RolledBack { .. }
         | E::RollbackPartial { .. }

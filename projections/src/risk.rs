@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use nexplane_core::api::{ChangeState, RiskCounts, RiskHistory, RiskRow, RiskSummary};
-use nexplane_core::change::event::ChangeEvent;
+use nexplane_core::change::event::{ChangeEvent, Found};
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{Category, ChangeId};
 use nexplane_core::risk::RiskLevel;
@@ -144,6 +144,8 @@ fn change(row: &mut Row, event: &ChangeEvent) {
         E::Completed { .. } => ended(Outcome::Complete),
         E::Failed { .. } => ended(Outcome::Failed),
         E::OutcomeUnknown { .. } => ended(Outcome::OutcomeUnknown),
+        E::Settled { finding: Found::Applied, .. } => ended(Outcome::Complete),
+        E::Settled { finding: Found::NotApplied, .. } => ended(Outcome::Failed),
         E::RolledBack { .. } => row.is_rolled_back = true,
         E::Drafted { .. }
         | E::ApprovalGiven { .. }

@@ -8,6 +8,8 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Deserialize;
 
+use crate::runtime::EngineOptions;
+
 /// The options of every command that runs a server or opens its database.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Options {
@@ -60,6 +62,11 @@ pub struct ServerOptions {
     /// Seconds after which a silent worker's runs are taken over.
     #[arg(long, env = "NEXPLANE_LEASE_S", default_value = "30", value_parser = clap::value_parser!(u64).range(2..=3600), hide = true)]
     pub lease_s: u64,
+
+    /// Seconds for which the server tries to read a target whose outcome it does not know; then a
+    /// person has to settle it.
+    #[arg(long, env = "NEXPLANE_PATIENCE_S", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=86400), hide = true)]
+    pub patience_s: u64,
 }
 
 impl Options {
@@ -102,8 +109,12 @@ impl ServerOptions {
         Ok(self)
     }
 
-    pub fn lease(&self) -> Duration {
-        Duration::from_secs(self.lease_s.max(2))
+    pub fn engine(&self) -> EngineOptions {
+        EngineOptions {
+            lease: Duration::from_secs(self.lease_s.max(2)),
+            patience: Duration::from_secs(self.patience_s.max(1)),
+            ..EngineOptions::default()
+        }
     }
 }
 

@@ -156,9 +156,11 @@ impl ApiError {
 /// The status of a domain rejection, by its code.
 fn status_of(code: &str) -> StatusCode {
     match code {
-        "access.denied" | "change.own_approval" | "change.own_override" | "change.own_review" => {
-            StatusCode::FORBIDDEN
-        }
+        "access.denied"
+        | "change.own_approval"
+        | "change.own_override"
+        | "change.own_review"
+        | "change.own_settlement" => StatusCode::FORBIDDEN,
         "not_found" => StatusCode::NOT_FOUND,
         "validation.failed" | "change.plan_not_ready" | "change.one_way" => {
             StatusCode::UNPROCESSABLE_ENTITY
@@ -209,6 +211,8 @@ impl From<ChangeRejection> for ApiError {
             | ChangeRejection::OwnOverride
             | ChangeRejection::NoReviewDue
             | ChangeRejection::OwnReview
+            | ChangeRejection::OwnSettlement
+            | ChangeRejection::FindingContradicted
             | ChangeRejection::OneWay { .. }
             | ChangeRejection::NoSuchSecret
             | ChangeRejection::AlreadyRevealed => {}

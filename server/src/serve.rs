@@ -94,7 +94,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let log_key = sealer.as_ref().map(|sealer| sealer.key().verifier().to_string());
     let app = App::new(Parts {
         gateway: Some(hosts.gateway),
-        ..parts(&opened, &projections, hosts.jobs, seals, log_key, options.lease()).await?
+        ..parts(&opened, &projections, hosts.jobs, seals, log_key, options.engine()).await?
     });
     let (engine, discoverer) = (app.engine.clone(), app.discoverer.clone());
     let planner = app.planner.clone();
@@ -114,7 +114,14 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     } else if options.witness_policy.is_some() {
         tracing::warn!("this server does not seal the log, so it shows nothing to witnesses");
     }
-    let reactor = Reactor { pool: pool.clone(), log: log.clone(), engine, discoverer, planner };
+    let reactor = Reactor {
+        pool: pool.clone(),
+        log: log.clone(),
+        projections: projections.clone(),
+        engine,
+        discoverer,
+        planner,
+    };
     tasks.spawn(reactor.run(stop.clone()));
     tasks.spawn(answer(listener, app.clone(), stop.clone()));
 
@@ -146,7 +153,7 @@ async fn parts(
     hosts: Arc<dyn HostJobs>,
     seals: Seals,
     log_key: Option<String>,
-    lease: Duration,
+    engine_options: EngineOptions,
 ) -> anyhow::Result<Parts> {
     let Opened { pool, log, directory, vault, people, .. } = opened;
     let targets = Targets {
@@ -157,7 +164,6 @@ async fn parts(
         digest_key: open::digest_key(directory, vault).await?,
         hosts,
     };
-    let engine_options = EngineOptions { lease, ..EngineOptions::default() };
     Ok(Parts {
         pool: pool.clone(),
         log: log.clone(),
@@ -201,10 +207,11 @@ pub async fn replay(
     let head = opened.log.head().await?;
     let seals = Seals::new(opened.pool.clone(), head.incarnation);
     let projections = &replay.projections;
+    let idle = EngineOptions { lease: REPLAY_LEASE, ..EngineOptions::default() };
     let app = App::new(Parts {
         people: opened.people.with_guest(guest.id),
         guest: Some(guest),
-        ..parts(opened, projections, Arc::new(NoHosts), seals, log_key, REPLAY_LEASE).await?
+        ..parts(opened, projections, Arc::new(NoHosts), seals, log_key, idle).await?
     });
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();

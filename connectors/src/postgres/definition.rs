@@ -390,9 +390,11 @@ async fn memberships(
 }
 
 async fn settings(reader: &Reader, oid: u32) -> Result<Vec<Setting>, ConnectorError> {
+    // In the order in which the server keeps them, so that they come back in it.
     let sql = "SELECT d.datname::text, c.item \
          FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase, \
-              unnest(s.setconfig) AS c (item) WHERE s.setrole = $1";
+              unnest(s.setconfig) WITH ORDINALITY AS c (item, no) WHERE s.setrole = $1 \
+         ORDER BY d.datname COLLATE \"C\" NULLS FIRST, c.no";
     let mut found = Vec::new();
     for row in reader.rows(sql, &[&oid]).await? {
         let item: String = row.get(1)?;
@@ -403,7 +405,6 @@ async fn settings(reader: &Reader, oid: u32) -> Result<Vec<Setting>, ConnectorEr
             value: value.to_owned(),
         });
     }
-    found.sort();
     Ok(found)
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::catalog::{EffectClass, Reversibility};
+use crate::change::event::Found;
 use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, SecretId};
 use crate::plan::{Check, DiffLine, Field, Step};
 use crate::risk::Risk;
@@ -138,6 +139,10 @@ pub struct ChangeView {
     #[serde(default)]
     pub closing_reason: Option<String>,
     pub run: Option<RunView>,
+    /// Set when its outcome was unknown: `complete` and `failed` are then what a person found, and
+    /// not a reading of the target.
+    #[serde(default)]
+    pub settled: Option<SettledView>,
     pub rollback_of: Option<ChangeId>,
     pub rolled_back_by: Option<ChangeId>,
     #[serde(default)]
@@ -201,7 +206,7 @@ pub struct ConflictView {
 pub struct Allowed {
     /// `plan`, `submit`, `approve`, `reject`, `withdraw`, `cancel`, `execute`, `rollback`, `edit`,
     /// `override_freeze` while a freeze is in the way, `override_window` outside of maintenance windows,
-    /// `review` while one is due.
+    /// `review` while one is due, `settle` while the outcome is unknown.
     pub action: String,
     pub ok: bool,
     /// Code and sentence of the refusal.
@@ -270,6 +275,16 @@ pub struct ReviewView {
     pub by: PersonId,
     pub at: Timestamp,
     pub comment: String,
+}
+
+/// What a person found when they looked at the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SettledView {
+    pub by: PersonId,
+    pub at: Timestamp,
+    pub finding: Found,
+    pub evidence: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -350,6 +365,16 @@ pub struct RevealedSecret {
     pub id: SecretId,
     pub name: String,
     pub value: String,
+}
+
+/// `POST /change-requests/{id}/settle`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SettleRequest {
+    pub finding: Found,
+    /// 1–4,000 characters: what you looked at, and what was there.
+    pub evidence: String,
 }
 
 /// `POST /change-requests`

@@ -233,7 +233,8 @@ impl Auditor {
             | E::RollbackPartial { .. }
             | E::RollbackBlocked { .. }
             | E::Reviewed { .. }
-            | E::SecretRevealed { .. } => self.out_of_order(seen, &open.phase),
+            | E::SecretRevealed { .. }
+            | E::Settled { .. } => self.out_of_order(seen, &open.phase),
         }
         Track::Open(open)
     }
@@ -477,6 +478,11 @@ impl Open {
         self.overridden.clear();
         self.windows_overridden = false;
         self.phase = Phase::Draft;
+    }
+
+    /// Author and editors.
+    pub(super) fn own(&self) -> BTreeSet<PersonId> {
+        self.editors.iter().copied().chain([self.author]).collect()
     }
 
     fn is_own(&self, person: PersonId) -> bool {

@@ -20,6 +20,7 @@ mod freeze;
 mod outcome;
 mod rule;
 mod run;
+mod settle;
 #[cfg(test)]
 mod tests;
 

@@ -1,20 +1,24 @@
 //! How changes end, held against their runs, and what becomes of undoing them.
 
+use std::collections::BTreeSet;
+
 use super::change::{Open, Phase, Track};
 use super::{Auditor, Rule, Seen, run};
 use crate::change::event::ChangeEvent;
-use crate::id::{ChangeId, RunId};
+use crate::id::{ChangeId, PersonId, RunId};
 use crate::run::event::RunOutcome;
 
 /// After its execution.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settled {
     pub run: Option<RunId>,
-    how: How,
+    pub how: How,
+    /// Author and editors, while its outcome is unknown.
+    pub own: BTreeSet<PersonId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
+pub(super) enum How {
     Known,
     Unknown,
     RollingBack { rollback: ChangeId, run: RunId },
@@ -53,7 +57,8 @@ impl Auditor {
             | RunOutcome::RollbackPartial
             | RunOutcome::RollbackBlocked => How::Known,
         };
-        Track::Settled(Settled { run: own, how })
+        let people = if how == How::Unknown { open.own() } else { BTreeSet::new() };
+        Track::Settled(Settled { run: own, how, own: people })
     }
 
     fn agrees(&mut self, seen: Seen, run: RunId, outcomes: &[RunOutcome], rule: Rule) {
@@ -82,6 +87,9 @@ impl Auditor {
                 return settled;
             }
             E::SecretRevealed { .. } | E::Reviewed { .. } => return settled,
+            E::Settled { run, finding: _, evidence: _ } => {
+                return self.found(seen, settled, *run);
+            }
             E::RolledBack { rollback, run } => (How::RolledBack, *rollback, *run, &[O::Complete]),
             E::RollbackPartial { rollback, run, .. } => {
                 let outcomes = &[O::Failed, O::OutcomeUnknown, O::RollbackPartial];

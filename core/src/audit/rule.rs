@@ -52,7 +52,7 @@ rules! {
     IntentUnclaimed "audit.intent_unclaimed"
         "An intent is made under the newest claim of its run.";
     NotAPerson "audit.not_a_person"
-        "Approvals and overrides of freezes and windows are given by people who are signed in.";
+        "Approvals and overrides of freezes and windows are given, and unknown outcomes settled, by people who are signed in.";
     NotApproved "audit.not_approved"
         "Only an approved change starts to execute.";
     OutOfOrder "audit.out_of_order"
@@ -89,6 +89,10 @@ rules! {
         "Author and editors of a change never approve it.";
     SelfOverride "audit.self_override"
         "Author and editors of a change never override a freeze or a window for it.";
+    SelfSettlement "audit.self_settlement"
+        "Author and editors of a change never settle what became of it.";
+    SettledKnown "audit.settled_known"
+        "A person settles what became of a change only when that is unknown.";
     StepOutOfOrder "audit.step_out_of_order"
         "What is said of a step can follow what was said of it before.";
     TimeReversed "audit.time_reversed"

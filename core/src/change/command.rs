@@ -1,7 +1,7 @@
 //! What can be asked of a change.
 
 use crate::aggregate::Principal;
-use crate::change::event::{Draft, Produced};
+use crate::change::event::{Draft, Found, Produced};
 use crate::freeze::{Frozen, InTheWay};
 use crate::id::{ChangeId, FreezeId, RunId, SecretId};
 use crate::plan::{Plan, PlanDigest};
@@ -83,10 +83,20 @@ pub enum ChangeCommand {
         reason: String,
         secrets: Vec<Produced>,
     },
+    /// By a person who looked at the target, when the outcome is unknown.
+    Settle {
+        finding: Found,
+        /// 1–4,000 characters.
+        evidence: String,
+        /// What the target says, when it can be read again and says one of the two.
+        read: Option<Found>,
+    },
     /// By the runtime, on the change that `rollback` undoes.
     StartRollback {
         rollback: ChangeId,
         run: RunId,
+        /// What was applied to one of its targets afterwards and still stands.
+        later: Vec<ChangeId>,
     },
     /// By the runtime, on the change that `rollback` undoes.
     RecordRollback {

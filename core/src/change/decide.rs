@@ -9,6 +9,7 @@ use crate::change::freeze::{override_freeze, override_window, review, unfrozen};
 use crate::change::rejection::ChangeRejection as No;
 use crate::change::rollback::start_rollback;
 use crate::change::schedule::{start, start_scheduled, unschedule};
+use crate::change::settle::settle;
 use crate::change::state::{
     Approval, ChangeState, Drafting, Finish, Given, Outcome, Subject, Submission,
 };
@@ -116,7 +117,10 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
                 }
             }
         }
-        C::StartRollback { rollback, run } => start_rollback(state, &by, rollback, run),
+        C::Settle { finding, evidence, read } => settle(state, &by, finding, evidence, read),
+        C::StartRollback { rollback, run, later } => {
+            start_rollback(state, &by, rollback, run, later)
+        }
         C::RecordRollback { rollback, run, outcome, reason } => {
             system(&by)?;
             match state {

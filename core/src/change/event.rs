@@ -57,6 +57,17 @@ pub struct Produced {
     pub name: String,
 }
 
+/// What a person found when they looked at a target that could not be read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Found {
+    /// The effect took place.
+    Applied,
+    /// It did not.
+    NotApplied,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data")]
@@ -109,6 +120,9 @@ pub enum ChangeEvent {
     Failed { run: RunId, reason: String, secrets: Vec<Produced> },
     #[serde(rename = "change.outcome_unknown")]
     OutcomeUnknown { run: RunId, reason: String, secrets: Vec<Produced> },
+    /// A person looked at the target, and says what became of it. That is no reading of it.
+    #[serde(rename = "change.settled")]
+    Settled { run: RunId, finding: Found, evidence: String },
     /// A rollback of this change began to run.
     #[serde(rename = "change.rollback_started")]
     RollbackStarted { rollback: ChangeId, run: RunId },

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::actor::Actor;
-use crate::change::event::ChangeEvent;
+use crate::change::event::{ChangeEvent, Found};
 use crate::change::state::{
     Approval, ChangeState, Closed, Closing, Drafting, Execution, Finish, Given, Outcome, Overrides,
     Scheduled, Subject, Submission,
@@ -129,6 +129,16 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
         (S::Executing(execution), E::RollbackBlocked { .. }) => {
             finish(execution, Outcome::RollbackBlocked, &[])
         }
+        (
+            S::Finished(Finish { how: Outcome::Unknown, execution, secrets, revealed }),
+            E::Settled { finding, .. },
+        ) => {
+            let how = match finding {
+                Found::Applied => Outcome::Complete,
+                Found::NotApplied => Outcome::Failed,
+            };
+            S::Finished(Finish { execution, how, secrets, revealed })
+        }
         (S::Finished(finish), E::RollbackStarted { rollback, run }) => {
             let how = Outcome::RollingBack { rollback: *rollback, run: *run };
             S::Finished(Finish { how, ..finish })
@@ -161,6 +171,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             | E::Completed { .. }
             | E::Failed { .. }
             | E::OutcomeUnknown { .. }
+            | E::Settled { .. }
             | E::RollbackStarted { .. }
             | E::RolledBack { .. }
             | E::RollbackPartial { .. }

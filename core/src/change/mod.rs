@@ -12,7 +12,8 @@
 //!
 //! This stream guarantees: what executes is the plan whose digest was approved; author and editors
 //! never count as approvers; a quorum is complete, unexpired and of one digest when execution
-//! starts; every settled state stays settled but for a rollback; nothing is approved or started that
+//! starts; every settled state stays settled but for a rollback, and for an unknown outcome that
+//! somebody who did not write the change found out; nothing is approved or started that
 //! the caller says is frozen, unless a responder who did not write the change let this very plan pass
 //! that very freeze, and then somebody else has to review it. It starts inside of its own window and of a
 //! maintenance window, if any covers it; what an operator asked for outside of them starts by itself when
@@ -36,6 +37,8 @@ mod rejection;
 mod rollback;
 #[cfg(feature = "decide")]
 mod schedule;
+#[cfg(feature = "decide")]
+mod settle;
 #[cfg(feature = "decide")]
 mod state;
 #[cfg(all(test, feature = "decide"))]

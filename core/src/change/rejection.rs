@@ -72,6 +72,14 @@ pub enum ChangeRejection {
         "Author and editors of a change, and whoever overrode a freeze or a window for it, do not review it. Somebody else has to."
     )]
     OwnReview,
+    #[error(
+        "Author and editors of a change never settle what became of it. Another operator or admin has to look at the target."
+    )]
+    OwnSettlement,
+    #[error(
+        "The target can be read again, and says the opposite. Look at it once more before you settle what became of the change."
+    )]
+    FindingContradicted,
     #[error("Later changes to the same asset have to be rolled back first, newest first.")]
     OutOfOrderRollback { blocking: Vec<ChangeId> },
     #[error("This change cannot be undone: {why}.")]
@@ -108,6 +116,8 @@ impl Reject for ChangeRejection {
             Self::OwnOverride => "change.own_override",
             Self::NoReviewDue => "change.no_review_due",
             Self::OwnReview => "change.own_review",
+            Self::OwnSettlement => "change.own_settlement",
+            Self::FindingContradicted => "change.finding_contradicted",
             Self::OutOfOrderRollback { .. } => "change.out_of_order_rollback",
             Self::OneWay { .. } => "change.one_way",
             Self::AlreadyRevealed => "secret.already_revealed",

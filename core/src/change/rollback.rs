@@ -67,6 +67,7 @@ pub(super) fn start_rollback(
     by: &Principal,
     rollback: ChangeId,
     run: RunId,
+    later: Vec<ChangeId>,
 ) -> Result<Vec<ChangeEvent>, No> {
     system(by)?;
     match state {
@@ -74,7 +75,14 @@ pub(super) fn start_rollback(
             Outcome::Complete
             | Outcome::Failed
             | Outcome::RollbackPartial
-            | Outcome::RollbackBlocked => Ok(vec![ChangeEvent::RollbackStarted { rollback, run }]),
+            | Outcome::RollbackBlocked => {
+                // Asked for, and perhaps approved, when none of them was there.
+                if later.is_empty() {
+                    Ok(vec![ChangeEvent::RollbackStarted { rollback, run }])
+                } else {
+                    Err(No::OutOfOrderRollback { blocking: later })
+                }
+            }
             Outcome::RollingBack { run: running, .. } if running == run => Ok(Vec::new()),
             Outcome::Unknown | Outcome::RollingBack { .. } | Outcome::RolledBack => {
                 Err(wrong_state(state, "it cannot be rolled back now"))

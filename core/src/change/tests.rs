@@ -2,15 +2,17 @@
 
 mod execution;
 mod freeze;
+mod gates;
 mod matrix;
 mod review;
 mod rollback;
 mod schedule;
+mod settle;
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::event::{ChangeEvent as E, Draft, Produced, Quorum, Window};
+use super::event::{ChangeEvent as E, Draft, Found, Produced, Quorum, Window};
 use super::{Change, ChangeCommand as C, ChangeRejection as No, ChangeState};
 use crate::actor::{Actor, Role};
 use crate::aggregate::{Asked, Decider, Principal, Reject};
@@ -309,7 +311,7 @@ fn every_phase() -> Vec<(&'static str, Past)> {
         ("executing", executing()),
         ("complete", complete()),
         ("failed", ended(E::Failed { run: RUN, reason: why(), secrets: secrets() })),
-        ("unknown", ended(E::OutcomeUnknown { run: RUN, reason: why(), secrets: secrets() })),
+        ("unknown", unknown()),
         ("rolling back", rolling_back()),
         ("rolled back", undone(E::RolledBack { rollback, run })),
         ("partial", undone(E::RollbackPartial { rollback, run, reason: why() })),
@@ -332,6 +334,19 @@ fn record_outcome(run: RunId, outcome: RunOutcome) -> C {
 
 fn record_rollback(run: RunId, outcome: RunOutcome) -> C {
     C::RecordRollback { rollback: ROLLBACK, run, outcome, reason: "It broke.".to_owned() }
+}
+
+fn settle(finding: Found) -> C {
+    C::Settle { finding, evidence: "I looked.".to_owned(), read: None }
+}
+
+fn unknown() -> Past {
+    let why = "It broke.".to_owned();
+    ended(E::OutcomeUnknown { run: RUN, reason: why, secrets: secrets() })
+}
+
+fn start_rollback(run: RunId, later: &[ChangeId]) -> C {
+    C::StartRollback { rollback: ROLLBACK, run, later: later.to_vec() }
 }
 
 fn override_freeze() -> C {
@@ -359,7 +374,8 @@ fn every_command() -> Vec<(&'static str, C)> {
         ),
         ("unschedule", C::Unschedule { reason: reason() }),
         ("record outcome", record_outcome(RUN, RunOutcome::Complete)),
-        ("start rollback", C::StartRollback { rollback: ROLLBACK, run: RUN_BACK }),
+        ("settle", settle(Found::Applied)),
+        ("start rollback", start_rollback(RUN_BACK, &[])),
         ("record rollback", record_rollback(RUN_BACK, RunOutcome::Complete)),
         ("review", C::Review { comment: "It had to be.".to_owned() }),
         ("reveal", C::RevealSecret { secret: SECRET }),

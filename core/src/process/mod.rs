@@ -64,6 +64,7 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ChangeEvent::FreezeOverridden { .. }
             | ChangeEvent::WindowOverridden { .. }
             | ChangeEvent::Unscheduled { .. }
+            | ChangeEvent::Settled { .. }
             | ChangeEvent::RollbackStarted { .. }
             | ChangeEvent::RolledBack { .. }
             | ChangeEvent::Reviewed { .. }

@@ -1,3 +1,4 @@
+mod alone;
 mod ledger;
 mod wish;
 
@@ -57,6 +58,7 @@ fn lives_reach_every_phase() {
         "change.own_override",
         "change.opens_too_late",
         "change.own_review",
+        "change.own_settlement",
         "change.plan_missing",
         "change.plan_not_ready",
         "change.plan_outdated",
@@ -221,7 +223,7 @@ proptest! {
     #[test]
     fn one_thing_happens_once(wishes in wishes()) {
         let moments = lived(wishes);
-        let (mut started, mut ended, mut revealed) = (0, 0, BTreeSet::new());
+        let (mut started, mut ended, mut settled, mut revealed) = (0, 0, 0, BTreeSet::new());
         for (ledger, moment, event) in audited(&moments) {
             match event {
                 E::ExecutionStarted { .. } => started += 1,
@@ -229,6 +231,13 @@ proptest! {
                 E::SecretRevealed { secret } => {
                     prop_assert!(revealed.insert(*secret));
                     prop_assert_eq!(moment.by.actor, Actor::user(ledger.author.unwrap()));
+                }
+                E::Settled { .. } => {
+                    settled += 1;
+                    let by = moment.by.actor.person().expect("a user is a person");
+                    prop_assert_eq!(moment.by.actor.kind, ActorKind::User);
+                    prop_assert!(!ledger.own.contains(&by));
+                    prop_assert_eq!(moment.before.name(), "of unknown outcome");
                 }
                 E::Planned { plan } => {
                     let subject = moment.before.subject().expect("it exists");
@@ -255,7 +264,7 @@ proptest! {
                 | E::RollbackBlocked { .. } => {}
             }
         }
-        prop_assert!(started <= 1 && ended <= started);
+        prop_assert!(started <= 1 && ended <= started && settled <= ended);
     }
 
     #[test]
@@ -297,6 +306,7 @@ proptest! {
                 | C::Reject { .. }
                 | C::Withdraw
                 | C::Cancel { .. }
+                | C::Settle { .. }
                 | C::Review { .. }
                 | C::RevealSecret { .. } => prop_assert!(again.is_err()),
             }

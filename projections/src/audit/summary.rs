@@ -6,7 +6,7 @@
 use nexplane_core::actor::Role;
 use nexplane_core::asset::event::AssetEvent;
 use nexplane_core::calendar::event::{CalendarEvent, Scope};
-use nexplane_core::change::event::{ChangeEvent, Draft};
+use nexplane_core::change::event::{ChangeEvent, Draft, Found};
 use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::HostEvent;
@@ -118,6 +118,12 @@ fn change(event: &ChangeEvent) -> String {
         E::Failed { secrets, .. } => ended("The change failed", secrets.len()),
         E::OutcomeUnknown { secrets, .. } => {
             ended("What became of the change is unknown", secrets.len())
+        }
+        E::Settled { finding: Found::Applied, .. } => {
+            "Found, by looking at the target, that the change was applied.".to_owned()
+        }
+        E::Settled { finding: Found::NotApplied, .. } => {
+            "Found, by looking at the target, that the change was not applied.".to_owned()
         }
         E::RollbackStarted { .. } => "Its rollback began.".to_owned(),
         E::RolledBack { .. } => "The change is rolled back.".to_owned(),

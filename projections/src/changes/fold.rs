@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use nexplane_core::api::{
     ApprovalView, ChangeState, ChangeView, OverrideView, PlanView, ReviewView, RunView,
-    ScheduledView, SecretView, StepState, StepView,
+    ScheduledView, SecretView, SettledView, StepState, StepView,
 };
 use nexplane_core::catalog::{EffectClass, Reversibility};
-use nexplane_core::change::event::{ChangeEvent, Draft, Produced, Window};
+use nexplane_core::change::event::{ChangeEvent, Draft, Found, Produced, Window};
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{AssetId, ChangeId, FreezeId, PersonId, RunId};
 use nexplane_core::plan::{Plan, Step};
@@ -136,6 +136,7 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         scheduled: None,
         closing_reason: None,
         run: None,
+        settled: None,
         rollback_of: *rollback_of,
         rolled_back_by: None,
         secrets: Vec::new(),
@@ -192,6 +193,8 @@ pub fn next_state(now: ChangeState, event: &ChangeEvent) -> Option<ChangeState> 
         E::Completed { .. } => (executing, S::Complete),
         E::Failed { .. } => (executing, S::Failed),
         E::OutcomeUnknown { .. } => (executing, S::OutcomeUnknown),
+        E::Settled { finding: Found::Applied, .. } => (now == S::OutcomeUnknown, S::Complete),
+        E::Settled { finding: Found::NotApplied, .. } => (now == S::OutcomeUnknown, S::Failed),
         E::RollbackStarted { .. } => (ended, S::RollingBack),
         E::RolledBack { .. } => (ended, S::RolledBack),
         E::RollbackPartial { .. } => (executing || ended, S::RollbackPartial),
@@ -299,6 +302,12 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
             view.closing_reason = Some(reason.clone());
             add_secrets(view, secrets);
         }
+        E::Settled { run: _, finding, evidence } => {
+            let by = PersonId(recorded.header.actor.id);
+            let (finding, evidence) = (*finding, evidence.clone());
+            view.settled = Some(SettledView { by, at: recorded.header.at, finding, evidence });
+            settle(folded, finding);
+        }
         E::RollbackStarted { .. } => {}
         E::RolledBack { rollback, run: _ } => {
             view.rolled_back_by = Some(*rollback);
@@ -339,6 +348,23 @@ fn add_override(
         superseded: false,
     });
     view.review_required = true;
+}
+
+/// The state is a person's finding, and says so.
+fn settle(folded: &mut Folded, finding: Found) {
+    let Folded { view, hidden } = folded;
+    let (outcome, what) = match finding {
+        Found::Applied => (Outcome::Complete, "was applied"),
+        Found::NotApplied => (Outcome::Failed, "was not applied"),
+    };
+    hidden.outcome = Some(outcome);
+    view.closing_reason =
+        Some(format!("A person found that it {what}; that is not a reading of the target."));
+    if finding == Found::NotApplied {
+        let steps: BTreeMap<_, _> =
+            view.run.iter().flat_map(|run| &run.steps).map(|step| (step.no, step.state)).collect();
+        hidden.applied.retain(|step, _| steps.get(step) == Some(&StepState::Verified));
+    }
 }
 
 fn set_draft(folded: &mut Folded, draft: &Draft) {

@@ -16,7 +16,7 @@ pub fn waiting_for(folded: &Folded) -> Option<String> {
         ChangeState::Scheduled => Some(scheduled(folded)),
         ChangeState::Executing => Some(executing(view.run.as_ref())),
         ChangeState::RollingBack => Some("Waits for its rollback to finish.".to_owned()),
-        ChangeState::OutcomeUnknown => Some(outcome_unknown(view.run.as_ref())),
+        ChangeState::OutcomeUnknown => Some(outcome_unknown(view)),
         // A rollback that got stuck is pursued on the change that it undoes.
         ChangeState::RollbackPartial | ChangeState::RollbackBlocked
             if view.rollback_of.is_some() =>
@@ -64,11 +64,7 @@ fn submitted(folded: &Folded) -> String {
     let given = u32::try_from(given).unwrap_or(u32::MAX);
     let missing = view.approvals_needed.saturating_sub(given);
     let admin = view.admin_needed && !folded.hidden.admin_given;
-    let others = if view.editors.iter().any(|editor| *editor != view.requester) {
-        "its author and editors"
-    } else {
-        "its author"
-    };
+    let others = own(view);
     match (missing, admin) {
         (0, true) => format!("Waits for an approval by an admin other than {others}."),
         (0, false) => "Waits for Nexplane to record that it is approved.".to_owned(),
@@ -149,8 +145,17 @@ fn executing(run: Option<&RunView>) -> String {
     }
 }
 
-fn outcome_unknown(run: Option<&RunView>) -> String {
-    let step = run.and_then(|run| {
+/// Who neither approves it nor settles it.
+fn own(view: &ChangeView) -> &'static str {
+    if view.editors.iter().any(|editor| *editor != view.requester) {
+        "its author and editors"
+    } else {
+        "its author"
+    }
+}
+
+fn outcome_unknown(view: &ChangeView) -> String {
+    let step = view.run.as_ref().and_then(|run| {
         let stuck = run.steps.iter().find(|step| {
             matches!(step.state, StepState::Unknown | StepState::Reconciled | StepState::Intended)
         })?;
@@ -158,8 +163,9 @@ fn outcome_unknown(run: Option<&RunView>) -> String {
         Some(format!("step {no} of {}, {} on {}", run.steps.len(), stuck.action, stuck.target))
     });
     format!(
-        "Waits for a person to look at the target: what became of {} is unknown, and nothing may be \
-         undone until it is settled.",
+        "Waits for an operator or admin other than {} to look at the target and settle it as applied \
+         or not applied: what became of {} is unknown, and nothing may be undone until then.",
+        own(view),
         step.unwrap_or_else(|| "its execution".to_owned())
     )
 }

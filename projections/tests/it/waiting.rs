@@ -3,7 +3,7 @@
 use nexplane_core::actor::Actor;
 use nexplane_core::api::ChangeView;
 use nexplane_core::catalog::{EffectClass, Reversibility};
-use nexplane_core::change::event::{ChangeEvent, Draft, Quorum, Window};
+use nexplane_core::change::event::{ChangeEvent, Draft, Found, Quorum, Window};
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId, StreamId};
 use nexplane_core::plan::{Check, Field, Plan, PlanHeader, Step, TargetRef};
@@ -27,6 +27,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 /// Events in a row, one minute after the other from noon on.
+#[derive(Clone)]
 struct Story {
     events: Vec<Recorded>,
 }
@@ -340,17 +341,25 @@ fn executing() {
         .waits("Waits for Nexplane to record how its run ended.");
 
     let ended = |outcome| RunEvent::Finished { outcome, reason: None, secrets: Vec::new() };
-    reconciled(Finding::Conflict)
-        .then(ended(RunOutcome::OutcomeUnknown))
-        .then(ChangeEvent::OutcomeUnknown {
+    let unknown = reconciled(Finding::Conflict).then(ended(RunOutcome::OutcomeUnknown)).then(
+        ChangeEvent::OutcomeUnknown {
             run: RUN,
             reason: "conflict".to_owned(),
             secrets: Vec::new(),
-        })
-        .waits(
-            "Waits for a person to look at the target: what became of step 2 of 2, \
-             postgres.lock_user on web is unknown, and nothing may be undone until it is settled.",
-        );
+        },
+    );
+    unknown.waits(
+        "Waits for an operator or admin other than its author to look at the target and settle it \
+         as applied or not applied: what became of step 2 of 2, postgres.lock_user on web is \
+         unknown, and nothing may be undone until then.",
+    );
+    for finding in [Found::Applied, Found::NotApplied] {
+        let evidence = "I looked.".to_owned();
+        unknown
+            .clone()
+            .then(ChangeEvent::Settled { run: RUN, finding, evidence })
+            .waits_for_nothing();
+    }
 }
 
 #[test]

@@ -8,12 +8,12 @@ use axum::response::{IntoResponse, Response};
 use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
 use nexplane_core::api::{
     Allowed, ApproveRequest, ChangeState as State_, ChangeView, EventView, InboxItem, Page,
-    ReasonRequest,
+    ReasonRequest, SettleRequest,
 };
-use nexplane_core::change::event::Draft;
+use nexplane_core::change::event::{Draft, Found};
 use nexplane_core::change::{
-    Change, ChangeCommand, ChangeRejection, ChangeState, may_edit, may_execute, may_override,
-    may_plan, may_roll_back,
+    Change, ChangeCommand, ChangeRejection, ChangeState, Outcome, may_edit, may_execute,
+    may_override, may_plan, may_roll_back,
 };
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
@@ -29,7 +29,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::calendar::{About, Gated, Sheet};
 use crate::problem::{ApiError, ApiResult};
-use crate::runtime::queue;
+use crate::runtime::{queue, reread};
 use crate::stream::{self, Done, Loaded, Request};
 
 #[derive(Debug, Default, Deserialize)]
@@ -281,7 +281,16 @@ pub async fn execute(
     let window = approval.submission.subject.draft.window;
     let waits = closed.is_some() || window.is_some_and(|window| request.at < window.start);
     // A rollback compares with what its step left behind, right before it undoes it.
-    if !waits && approval.submission.subject.rollback_of.is_none() {
+    if waits {
+        // It is looked at when it opens.
+    } else if let Some(original) = approval.submission.subject.rollback_of {
+        // Asked again when the run begins.
+        let undone = load(&app, original).await?.state;
+        let later = later_applied(&app, original, &undone).await?;
+        if let Err(no) = may_roll_back(&undone, &request.by, &later) {
+            return unless_done(&app, &caller, &request, id, no.into()).await;
+        }
+    } else {
         let moved = app.planner.moved(id, plan, &request).await?;
         if !moved.is_empty() {
             let no = ChangeRejection::PlanMoved { moved: moved.join(", ") };
@@ -293,6 +302,37 @@ pub async fn execute(
     tell_gated(&app, &caller, &request, id, command).await
 }
 
+/// `POST …/settle`: what a person found, when nobody could read the target back.
+pub async fn settle(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    Id(id): Id<ChangeId>,
+    JsonBody(body): JsonBody<SettleRequest>,
+) -> ApiResult<Response> {
+    let SettleRequest { finding, evidence } = body;
+    let command = |read| ChangeCommand::Settle { finding, evidence: evidence.clone(), read };
+    let state = load(&app, id).await?.state;
+    let asked = Asked { by: request.by.clone(), at: request.at, command: command(None) };
+    if let Err(no) = Change::decide(&state, asked) {
+        return unless_done(&app, &caller, &request, id, no.into()).await;
+    }
+    // The target may be back since the run gave up.
+    let read = match &state {
+        ChangeState::Finished(finish) => {
+            let system = request.as_system("read again");
+            reread(&app.targets, id, finish.execution.run, &system).await
+        }
+        ChangeState::Absent
+        | ChangeState::Draft(_)
+        | ChangeState::Submitted(_)
+        | ChangeState::Approved(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Closed(_) => None,
+    };
+    tell(&app, &caller, &request, id, command(read)).await
+}
+
 /// `POST …/rollback`: drafts, plans and submits a change that undoes this one.
 pub async fn rollback(
     State(app): State<App>,
@@ -301,20 +341,7 @@ pub async fn rollback(
     Id(id): Id<ChangeId>,
 ) -> ApiResult<Response> {
     let original = load(&app, id).await?.state;
-    // What was applied since is looked up in the read model: a late one would miss some of it.
-    let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
-    if let Some(last) = head.checked_sub(1) {
-        let waited = app.projections.wait_for_some(&["changes"], last, WAIT_FOR_READ_MODELS).await;
-        waited.map_err(ApiError::unavailable)?;
-    }
-    let later: Vec<ChangeId> = match original.subject() {
-        Some(subject) => changes::later_applied(&app.pool, id, &subject.draft.targets)
-            .await?
-            .into_iter()
-            .map(|later| later.id)
-            .collect(),
-        None => Vec::new(),
-    };
+    let later = later_applied(&app, id, &original).await?;
     let change = ChangeId(request.command.0);
     let execution = match may_roll_back(&original, &request.by, &later) {
         Ok(execution) => execution,
@@ -348,6 +375,19 @@ pub async fn rollback(
         position = done.position.or(position);
     }
     show(&app, &caller, change, StatusCode::CREATED, position).await
+}
+
+/// What was applied to a target of the change afterwards and still stands. Looked up in the read
+/// model: a late one would miss some of it.
+async fn later_applied(app: &App, id: ChangeId, change: &ChangeState) -> ApiResult<Vec<ChangeId>> {
+    let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
+    if let Some(last) = head.checked_sub(1) {
+        let waited = app.projections.wait_for_some(&["changes"], last, WAIT_FOR_READ_MODELS).await;
+        waited.map_err(ApiError::unavailable)?;
+    }
+    let Some(subject) = change.subject() else { return Ok(Vec::new()) };
+    let later = changes::later_applied(&app.pool, id, &subject.draft.targets).await?;
+    Ok(later.into_iter().map(|later| later.id).collect())
 }
 
 /// `GET …/events`
@@ -549,6 +589,10 @@ fn allowed(
     }
     if !in_the_way.frozen.is_empty() {
         questions.push(("override_freeze", may_override(state, by).map(|_| true)));
+    }
+    if matches!(state, ChangeState::Finished(finish) if finish.how == Outcome::Unknown) {
+        let finding = Found::Applied;
+        questions.push(("settle", ask(C::Settle { finding, evidence: reason(), read: None })));
     }
     if review_required {
         questions.push(("review", ask(C::Review { comment: reason() })));

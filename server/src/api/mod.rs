@@ -255,6 +255,14 @@ pub fn routes() -> Vec<Route> {
         .answers::<api::ChangeView>()
         .status(201),
         post(
+            "/change-requests/{id}/settle",
+            SignedIn,
+            changes::settle,
+            "Say what you found, when its outcome is unknown",
+        )
+        .takes::<api::SettleRequest>()
+        .answers::<api::ChangeView>(),
+        post(
             "/change-requests/{id}/submit",
             SignedIn,
             changes::submit,

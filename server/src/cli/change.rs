@@ -9,8 +9,9 @@ use comfy_table::Table;
 use futures_util::{SinkExt as _, StreamExt as _};
 use nexplane_core::api::{
     ApproveRequest, ChangeState, ChangeView, DraftRequest, LiveMessage, Page, ReasonRequest,
-    StepState, Subscribe,
+    SettleRequest, StepState, Subscribe,
 };
+use nexplane_core::change::event::Found;
 use nexplane_core::id::ConnectionId;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -105,6 +106,16 @@ enum Command {
     },
     /// Make the change that undoes this one.
     Rollback { change: String },
+    /// Say what you found at the target, when the outcome is unknown. Not for its author or editors.
+    Settle {
+        change: String,
+        /// Whether the effect took place.
+        #[arg(long, value_enum)]
+        finding: Finding,
+        /// What you looked at, and what was there.
+        #[arg(long)]
+        evidence: String,
+    },
     /// Give it up.
     Cancel {
         change: String,
@@ -113,6 +124,14 @@ enum Command {
     },
     /// Follow a change until it ends.
     Watch { change: String },
+}
+
+/// What a person found.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Finding {
+    Applied,
+    #[value(name = "not_applied", alias = "not-applied")]
+    NotApplied,
 }
 
 pub async fn run(args: Args) -> ExitCode {
@@ -198,6 +217,13 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<ExitCo
                 return follow(client, view, json).await;
             }
             view
+        }
+        Command::Settle { change, finding, evidence } => {
+            let finding = match finding {
+                Finding::Applied => Found::Applied,
+                Finding::NotApplied => Found::NotApplied,
+            };
+            act(client, &change, "settle", SettleRequest { finding, evidence }).await?
         }
         Command::Rollback { change } => act(client, &change, "rollback", json!({})).await?,
         Command::Watch { change } => {
@@ -361,6 +387,9 @@ fn show(view: &ChangeView, json: bool) -> anyhow::Result<()> {
     }
     if let Some(why) = &view.closing_reason {
         say(&format!("because  {why}"));
+    }
+    if let Some(settled) = &view.settled {
+        say(&format!("found    {}", settled.evidence));
     }
     if let Some(risk) = &view.risk {
         say(&format!("risk     {} ({})", risk.score, risk.level.as_str()));

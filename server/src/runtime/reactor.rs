@@ -12,13 +12,13 @@ use nexplane_core::change::{Change, ChangeCommand, ChangeState};
 use nexplane_core::connection::{Connection, ConnectionCommand};
 use nexplane_core::event::Recorded;
 use nexplane_core::host::Host;
-use nexplane_core::id::{ChangeId, ConnectionId, HostId, RunId};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, HostId, RunId};
 use nexplane_core::process::{Effect, react};
 use nexplane_core::risk::Environment;
 use nexplane_core::run::event::RunOutcome;
 use nexplane_core::run::{Run, RunCommand, RunState};
 use nexplane_core::time::Timestamp;
-use nexplane_projections::{inventory, upkeep};
+use nexplane_projections::{Projections, changes, inventory, upkeep};
 use nexplane_store::log::{Cursor, Log};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::sync::Semaphore;
@@ -34,16 +34,20 @@ use crate::stream::{self, Request, StreamError};
 /// Key of the advisory lock: the first eight bytes of SHA-256("nexplane reactor").
 const LOCK: i64 = 0x5d0b_6b4e_9a3c_1f27;
 
+/// How long the start of a rollback waits for the read model that says what was applied since.
+const WAIT_FOR_LATER: Duration = Duration::from_secs(10);
+
 /// Scheduled changes that are looked at, and whose targets are read, at the same time.
 static STARTS: Semaphore = Semaphore::const_new(16);
 
 /// How often runs and approvals that nobody woke anybody for are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reactor {
     pub pool: PgPool,
     pub log: Log,
+    pub projections: Projections,
     pub engine: Engine,
     pub discoverer: Discoverer,
     pub planner: Planner,
@@ -166,7 +170,14 @@ impl Reactor {
         let ChangeState::Executing(execution) = state else { return Ok(()) };
         let mut undoes = None;
         if let Some(original) = execution.subject.rollback_of {
-            let command = ChangeCommand::StartRollback { rollback: change, run };
+            let Some(later) =
+                self.later_applied(original, &execution.subject.draft.targets).await?
+            else {
+                let why = "What was applied to the target since is not known: the read model of \
+                           changes is late. Nothing was undone.";
+                return self.refuse_rollback(change, run, why.to_owned(), request).await;
+            };
+            let command = ChangeCommand::StartRollback { rollback: change, run, later };
             let asked = request.also("start rollback");
             match stream::execute::<Change>(&self.log, original.into(), &asked, command).await {
                 Ok(done) => {
@@ -175,16 +186,8 @@ impl Reactor {
                     }
                 }
                 Err(StreamError::Rejected(rejection)) => {
-                    let command = ChangeCommand::RecordOutcome {
-                        this: change,
-                        run,
-                        outcome: RunOutcome::Failed,
-                        reason: rejection.to_string(),
-                        secrets: Vec::new(),
-                    };
-                    let asked = request.also("refuse rollback");
-                    stream::execute::<Change>(&self.log, change.into(), &asked, command).await?;
-                    return Ok(());
+                    let why = rejection.to_string();
+                    return self.refuse_rollback(change, run, why, request).await;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -201,6 +204,40 @@ impl Reactor {
             Err(error) => return Err(error.into()),
         }
         self.engine.start(change, run);
+        Ok(())
+    }
+
+    /// What was applied after the change and still stands; none when that is not known.
+    async fn later_applied(
+        &self,
+        change: ChangeId,
+        targets: &[AssetId],
+    ) -> Result<Option<Vec<ChangeId>>, Box<dyn std::error::Error + Send + Sync>> {
+        let last = self.log.head().await?.next_position.saturating_sub(1);
+        let waited = self.projections.wait_for_some(&["changes"], last, WAIT_FOR_LATER).await;
+        if waited.is_err() {
+            return Ok(None);
+        }
+        let later = changes::later_applied(&self.pool, change, targets).await?;
+        Ok(Some(later.into_iter().map(|later| later.id).collect()))
+    }
+
+    async fn refuse_rollback(
+        &self,
+        rollback: ChangeId,
+        run: RunId,
+        reason: String,
+        request: &Request,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let command = ChangeCommand::RecordOutcome {
+            this: rollback,
+            run,
+            outcome: RunOutcome::Failed,
+            reason,
+            secrets: Vec::new(),
+        };
+        let asked = request.also("refuse rollback");
+        stream::execute::<Change>(&self.log, rollback.into(), &asked, command).await?;
         Ok(())
     }
 

@@ -49,6 +49,7 @@ const PROMISED: &[(&str, &str, Who)] = &[
     ("POST", "/change-requests/{id}/reject", Who::SignedIn),
     ("POST", "/change-requests/{id}/review", Who::SignedIn),
     ("POST", "/change-requests/{id}/rollback", Who::SignedIn),
+    ("POST", "/change-requests/{id}/settle", Who::SignedIn),
     ("POST", "/change-requests/{id}/submit", Who::SignedIn),
     ("POST", "/change-requests/{id}/withdraw", Who::SignedIn),
     ("GET", "/connections", Who::SignedIn),

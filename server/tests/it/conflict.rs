@@ -65,7 +65,7 @@ impl Stage {
 async fn a_run_waits_until_no_other_is_at_its_target() {
     let stage = Stage::new().await;
     let Stage { server, shop, operator, approver } = &stage;
-    let names: Vec<_> = (0..MANY).map(|no| format!("app{no}")).collect();
+    let names: Vec<_> = (0..MANY).map(|no| format!("app{no:02}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).chain(["elsewhere"]).collect();
     let roles = shop.roles(server, &names).await;
     let roles: Vec<_> = roles.iter().map(String::as_str).collect();
@@ -115,7 +115,7 @@ async fn a_run_waits_until_no_other_is_at_its_target() {
 #[tokio::test(flavor = "multi_thread")]
 async fn turns_come_in_the_order_of_asking_and_outlive_a_crash() {
     let mut stage = Stage::new().await;
-    let names: Vec<_> = (0..MANY).map(|no| format!("app{no}")).collect();
+    let names: Vec<_> = (0..MANY).map(|no| format!("app{no:02}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).chain(["b", "c"]).collect();
     let roles = stage.shop.roles(&stage.server, &names).await;
     let roles: Vec<_> = roles.iter().map(String::as_str).collect();

@@ -285,7 +285,7 @@ impl Log {
     }
 
     pub fn undoing(self) -> Self {
-        let command = C::StartRollback { rollback: BACK, run: BACK_RUN };
+        let command = C::StartRollback { rollback: BACK, run: BACK_RUN, later: Vec::new() };
         self.rolling_back()
             .tell::<Change>(CHANGE, &Principal::SYSTEM, command)
             .started(BACK, BACK_RUN, Some(RUN))

@@ -7,5 +7,6 @@ mod freezes;
 mod log;
 mod order;
 mod runs;
+mod settled;
 
 use self::log::{Log, at, codes};

@@ -39,6 +39,7 @@ execute           ? ! ! q + + ! ! ! ! ! ! ! ! ! ! !
 start scheduled   ? ! ! ! ! + ! ! ! ! ! ! ! ! ! ! !
 unschedule        ? = = = = + = = = = = = = = = = =
 record outcome    ? ! ! ! ! ! + = = = = = = = ! ! !
+settle            ? ! ! ! ! ! ! ! ! + ! ! ! ! ! ! !
 start rollback    ? ! ! ! ! ! ! + + ! = ! + + ! ! !
 record rollback   ? ! ! ! ! ! ! = = = + = = = ! ! !
 review            ? ! ! ! ! ! ! n n n n n n n n n n
@@ -77,6 +78,7 @@ execute           + + + d d d d d d d d d
 start scheduled   d d d d d d d d d d d +
 unschedule        d d d d d d d d d d d +
 record outcome    d d d d d d d d d d d +
+settle            o o + d + d d d d d d d
 start rollback    d d d d d d d d d d d +
 record rollback   d d d d d d d d d d d +
 review            o o d + + d d d d d d d
@@ -92,7 +94,10 @@ fn sign(answer: &Result<Vec<E>, No>) -> char {
             "change.exists" => 'x',
             "change.not_in_state" => '!',
             "change.no_review_due" => 'n',
-            "change.own_approval" | "change.own_override" | "change.own_review" => 'o',
+            "change.own_approval"
+            | "change.own_override"
+            | "change.own_review"
+            | "change.own_settlement" => 'o',
             "change.plan_missing" => 'p',
             "change.quorum_missing" => 'q',
             "not_found" => '?',
@@ -114,7 +119,7 @@ fn row(name: &str, answers: impl Iterator<Item = char>) -> String {
 fn somebody_for(command: &C) -> Principal {
     match command {
         C::Draft { .. } | C::Edit { .. } | C::RecordPlan { .. } => machine(EVE),
-        C::Submit { .. } | C::StartExecution { .. } => eve(),
+        C::Submit { .. } | C::StartExecution { .. } | C::Settle { .. } => eve(),
         C::Approve { .. } | C::Reject { .. } | C::Review { .. } => cat(),
         C::OverrideFreeze { .. } | C::OverrideWindow { .. } => user(EVE, &[Role::Responder]),
         C::Withdraw | C::Cancel { .. } | C::RevealSecret { .. } => ann(),
@@ -175,6 +180,26 @@ fn every_command_has_its_people() {
             approved().then(&eve(), 40, E::Scheduled { opens: second(200) })
         }
         C::RecordOutcome { .. } => executing(),
+        C::Settle { .. } => by_dan
+            .clone()
+            .then(&ann(), 16, planned_event(&plan))
+            .then(
+                &ann(),
+                20,
+                submitted_event(
+                    &plan,
+                    policy::quorum(RiskLevel::Medium, Environment::Prod, false),
+                    RiskLevel::Medium,
+                ),
+            )
+            .then(&bob(), 30, approval_event(&plan, false))
+            .then(&bob(), 30, approved_event(&plan, 30, 30 + VALID))
+            .then(&eve(), 40, E::ExecutionStarted { run: RUN, digest: plan.digest.clone() })
+            .then(
+                &Principal::SYSTEM,
+                50,
+                E::OutcomeUnknown { run: RUN, reason: reason(), secrets: Vec::new() },
+            ),
         C::StartRollback { .. } | C::RevealSecret { .. } => complete(),
         C::RecordRollback { .. } => rolling_back(),
         C::Review { .. } => {

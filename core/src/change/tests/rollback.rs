@@ -135,13 +135,24 @@ fn a_rollback_is_submitted_once() {
 
 #[test]
 fn one_rollback_at_a_time() {
-    let start = |run| C::StartRollback { rollback: ROLLBACK, run };
+    let start = |run| start_rollback(run, &[]);
     let started = E::RollbackStarted { rollback: ROLLBACK, run: RUN_BACK };
     assert_eq!(when(&complete(), Principal::SYSTEM, start(RUN_BACK)), Ok(vec![started]));
     assert_eq!(when(&rolling_back(), Principal::SYSTEM, start(RUN_BACK)), Ok(Vec::new()));
     let refused = when(&rolling_back(), Principal::SYSTEM, start(OTHER_RUN));
     let wanted = "it cannot be rolled back now";
     assert_eq!(refused, Err(No::NotInState { state: "being rolled back", wanted }));
+}
+
+/// It may have been approved before the later change was applied.
+#[test]
+fn what_was_applied_since_keeps_a_rollback_from_starting() {
+    let later = [ChangeId(Uuid::from_u128(52))];
+    let refused = when(&complete(), Principal::SYSTEM, start_rollback(RUN_BACK, &later));
+    assert_eq!(refused, Err(No::OutOfOrderRollback { blocking: later.to_vec() }));
+    // What has started has started.
+    let again = when(&rolling_back(), Principal::SYSTEM, start_rollback(RUN_BACK, &later));
+    assert_eq!(again, Ok(Vec::new()));
 }
 
 #[test]

@@ -77,6 +77,7 @@ impl Ledger {
             | E::Completed { .. }
             | E::Failed { .. }
             | E::OutcomeUnknown { .. }
+            | E::Settled { .. }
             | E::RollbackStarted { .. }
             | E::RolledBack { .. }
             | E::RollbackPartial { .. }

@@ -1,7 +1,7 @@
 //! Lives of changes: what is wished of them, and by whom.
 
 use nexplane_core::catalog::{EffectClass, Reversibility};
-use nexplane_core::change::event::{ChangeEvent as E, Draft, Produced, Window};
+use nexplane_core::change::event::{ChangeEvent as E, Draft, Found, Produced, Window};
 use nexplane_core::change::{
     Approval, Change, ChangeCommand as C, ChangeState as S, MAX_PLAN_AGE_S, Outcome, Subject,
 };
@@ -61,6 +61,9 @@ pub enum Wish {
     RecordOutcome {
         run: Option<RunId>,
     },
+    Settle {
+        finding: Found,
+    },
     StartRollback {
         run: RunId,
     },
@@ -117,10 +120,15 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => id().prop_map(|id| Wish::Override { freeze: FreezeId(id) }),
         1 => Just(Wish::Review),
         3 => one().prop_map(|run| Wish::RecordOutcome { run }),
+        1 => found().prop_map(|finding| Wish::Settle { finding }),
         1 => run().prop_map(|run| Wish::StartRollback { run }),
         3 => one().prop_map(|run| Wish::RecordRollback { run }),
         2 => secret.prop_map(|secret| Wish::Reveal { secret }),
     ]
+}
+
+fn found() -> impl Strategy<Value = Found> {
+    prop_oneof![Just(Found::Applied), Just(Found::NotApplied)]
 }
 
 fn draft() -> impl Strategy<Value = Draft> {
@@ -243,6 +251,7 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
             | C::StartScheduled { .. }
             | C::Unschedule { .. }
             | C::RecordOutcome { .. }
+            | C::Settle { .. }
             | C::StartRollback { .. }
             | C::RecordRollback { .. }
             | C::Review { .. }
@@ -296,7 +305,10 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
             let run = run.or(running(state)).unwrap_or(FIRST_RUN);
             C::RecordOutcome { this: CHANGE, run, outcome, reason: reason(), secrets }
         }
-        Wish::StartRollback { run } => C::StartRollback { rollback: CHANGE, run },
+        Wish::Settle { finding } => C::Settle { finding, evidence: reason(), read: None },
+        Wish::StartRollback { run } => {
+            C::StartRollback { rollback: CHANGE, run, later: Vec::new() }
+        }
         Wish::RecordRollback { run } => {
             let run = run.or(running(state)).unwrap_or(FIRST_RUN);
             C::RecordRollback { rollback: CHANGE, run, outcome, reason: reason() }
@@ -348,9 +360,8 @@ fn next(state: &S, presumes: bool, at: Timestamp) -> Wish {
             | Outcome::Failed
             | Outcome::RollbackPartial
             | Outcome::RollbackBlocked => Wish::StartRollback { run: SECOND_RUN },
-            Outcome::Unknown | Outcome::RolledBack => {
-                Wish::Reveal { secret: SecretId(Uuid::from_u128(1)) }
-            }
+            Outcome::Unknown => Wish::Settle { finding: Found::Applied },
+            Outcome::RolledBack => Wish::Reveal { secret: SecretId(Uuid::from_u128(1)) },
         },
         S::Closed(closing) if !closing.subject.overrides.unreviewed.is_empty() => Wish::Review,
         S::Closed(_) => Wish::Submit,
@@ -452,6 +463,7 @@ pub fn event() -> impl Strategy<Value = E> {
         1 => Just(E::Completed { run, secrets: Vec::new() }),
         1 => Just(E::Failed { run, reason: reason(), secrets: Vec::new() }),
         1 => Just(E::OutcomeUnknown { run, reason: reason(), secrets: Vec::new() }),
+        1 => found().prop_map(move |finding| E::Settled { run, finding, evidence: reason() }),
         1 => Just(E::RollbackStarted { rollback: CHANGE, run }),
         1 => Just(E::RolledBack { rollback: CHANGE, run }),
         1 => Just(E::RollbackPartial { rollback: CHANGE, run, reason: reason() }),

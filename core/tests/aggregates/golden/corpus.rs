@@ -3,7 +3,7 @@
 use nexplane_core::asset::event::{AssetEvent, Facts, Relation};
 use nexplane_core::calendar::event::{CalendarEvent, Scope};
 use nexplane_core::catalog::{EffectClass, Reversibility};
-use nexplane_core::change::event::{ChangeEvent, Draft, Produced, Window};
+use nexplane_core::change::event::{ChangeEvent, Draft, Found, Produced, Window};
 use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
@@ -112,6 +112,11 @@ corpus! {
         Completed { run: run(), secrets: produced() }
         Failed { run: run(), reason: "permission denied".to_owned(), secrets: Vec::new() }
         OutcomeUnknown { run: run(), reason: "the answer got lost".to_owned(), secrets: produced() }
+        Settled {
+            run: run(),
+            finding: Found::Applied,
+            evidence: "psql says NOLOGIN since 14:03".to_owned(),
+        }
         RollbackStarted { rollback: ChangeId(uuid(22)), run: run() }
         RolledBack { rollback: ChangeId(uuid(22)), run: run() }
         RollbackPartial {

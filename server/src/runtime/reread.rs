@@ -1,0 +1,96 @@
+//! Reads a target once more, right before a person says what became of it.
+//!
+//! The run is over and has given up; the target may be back since. What it says is not recorded and
+//! settles nothing here: it keeps a person from saying the opposite.
+
+use nexplane_connectors::sdk::{SecretBytes, Snapshot};
+use nexplane_core::catalog::EffectClass;
+use nexplane_core::change::event::Found;
+use nexplane_core::connection::Purpose;
+use nexplane_core::id::{ChangeId, RunId};
+use nexplane_core::run::{Intent, Run, RunState, StepPhase};
+
+use super::targets::{OpenError, Targets, change_owner};
+use crate::problem::chain;
+use crate::stream::{self, Request};
+
+/// What the target says of the step that the run lost sight of; none when it cannot be read, or says
+/// neither.
+pub async fn reread(
+    targets: &Targets,
+    change: ChangeId,
+    run: RunId,
+    request: &Request,
+) -> Option<Found> {
+    match look(targets, change, run, request).await {
+        Ok(found) => found,
+        Err(error) => {
+            let cause = chain(&error);
+            tracing::info!(change.id = %change, %cause, "the target cannot be read again");
+            None
+        }
+    }
+}
+
+async fn look(
+    targets: &Targets,
+    change: ChangeId,
+    run: RunId,
+    request: &Request,
+) -> Result<Option<Found>, OpenError> {
+    let RunState::Finished(finished) = stream::load::<Run>(&targets.log, run.into()).await?.state
+    else {
+        return Ok(None);
+    };
+    let mut steps = finished.run.plan.steps.iter().zip(&finished.run.steps);
+    let Some((step, StepPhase::Unknown { intent, .. } | StepPhase::Reconciled { intent, .. })) =
+        steps.find(|(_, phase)| !matches!(phase, StepPhase::Verified(_)))
+    else {
+        return Ok(None);
+    };
+    if step.effect_class == EffectClass::Unprotected {
+        return Ok(None);
+    }
+    let action = targets.action(&step.action)?;
+    let opened = targets.open(step.connection, Purpose::Execute, Some(change), request).await?;
+    let now = action.read(&*opened.session, &step.target, &step.parameters).await?.fingerprint;
+    let (done, undone) = match step.undoes {
+        None => {
+            let before = captured(targets, change, intent).await?;
+            let verified = action
+                .verify(&*opened.session, &step.target, &step.parameters, &before, None)
+                .await?;
+            (verified.satisfied, now == before.fingerprint)
+        }
+        Some(undoes) => {
+            let state = stream::load::<Run>(&targets.log, undoes.run.into()).await?.state;
+            let RunState::Finished(earlier) = state else { return Ok(None) };
+            let Some((_, StepPhase::Verified(left))) = earlier.run.step(undoes.step) else {
+                return Ok(None);
+            };
+            (now == left.effect.intent.before.fingerprint, now == left.fingerprint)
+        }
+    };
+    Ok(match (done, undone) {
+        (true, false) => Some(Found::Applied),
+        (false, true) => Some(Found::NotApplied),
+        (true, true) | (false, false) => None,
+    })
+}
+
+/// The snapshot that was stored with the intent.
+async fn captured(
+    targets: &Targets,
+    change: ChangeId,
+    intent: &Intent,
+) -> Result<Snapshot, OpenError> {
+    let sealed = match intent.before.sealed {
+        Some(id) => targets.vault.open(&change_owner(change), id).await?.expose().to_vec(),
+        None => Vec::new(),
+    };
+    Ok(Snapshot {
+        fields: intent.before.fields.clone(),
+        fingerprint: intent.before.fingerprint.clone(),
+        sealed: SecretBytes::new(sealed),
+    })
+}

@@ -1,0 +1,580 @@
+//! Every way to an execution, and every gate on it: each pair is tried on a change that nothing but
+//! that gate holds up, has to be refused with the gate's code, and leaves the target as it was.
+//!
+//! A new way to execute is a variant of [`Way`], with an arm in [`Stage::attempt`], and a test at the
+//! end; a new gate is one of [`Gate`], with an arm in [`Stage::set_up`]. The compiler asks for the rest.
+//!
+//! Not here: what only time closes. The server has no clock but the real one, so that approvals run
+//! out, and critical changes wait, is shown of the decisions (`core/src/change/tests/gates.rs`), which
+//! every way here asks. The WebSocket takes no commands (`server: authorisation`).
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::harness::{Answer, Client, Server, Shop, id, text};
+
+/// How somebody comes to an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Signed in.
+    Session,
+    /// `nexplane change …`
+    CommandLine,
+    /// An API token that acts as its owner.
+    PersonToken,
+    /// An API token that proposes.
+    MachineToken,
+    /// The change is one that undoes another.
+    Rollback,
+    /// A responder let it pass a freeze.
+    Override,
+}
+
+/// What holds a change up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    QuorumMissing,
+    OwnApprovalOfAuthor,
+    OwnApprovalOfEditor,
+    /// The approval names a plan that was superseded.
+    StaleDigest,
+    /// The approvals were of a plan that was superseded.
+    Superseded,
+    TargetMoved,
+    Withdrawn,
+    Rejected,
+    Cancelled,
+    FrozenApproval,
+    FrozenExecution,
+    /// It opens only after the approvals have run out; one that opens earlier is waited for.
+    WindowNotOpen,
+    WindowOver,
+    /// Whoever executes is no operator any more.
+    OperatorRevoked,
+    /// Whoever approves is no approver any more.
+    ApproverRevoked,
+    Suspended,
+    /// A later change of the same target stands.
+    OutOfOrder,
+    /// The idempotency key was used for something else.
+    KeyReused,
+}
+
+const GATES: [Gate; 18] = [
+    Gate::QuorumMissing,
+    Gate::OwnApprovalOfAuthor,
+    Gate::OwnApprovalOfEditor,
+    Gate::StaleDigest,
+    Gate::Superseded,
+    Gate::TargetMoved,
+    Gate::Withdrawn,
+    Gate::Rejected,
+    Gate::Cancelled,
+    Gate::FrozenApproval,
+    Gate::FrozenExecution,
+    Gate::WindowNotOpen,
+    Gate::WindowOver,
+    Gate::OperatorRevoked,
+    Gate::ApproverRevoked,
+    Gate::Suspended,
+    Gate::OutOfOrder,
+    Gate::KeyReused,
+];
+
+impl Gate {
+    /// Why this gate is not on this way.
+    fn absent(self, way: Way) -> Option<&'static str> {
+        use Gate as G;
+        match (way, self) {
+            (Way::Rollback, G::OwnApprovalOfEditor | G::Superseded) => {
+                Some("a rollback is not edited, and its plan comes from the captured state")
+            }
+            (Way::Rollback, G::WindowNotOpen | G::WindowOver) => Some("a rollback has no window"),
+            (Way::CommandLine, G::KeyReused) => Some("it makes a key of its own for each command"),
+            (
+                Way::Session
+                | Way::CommandLine
+                | Way::PersonToken
+                | Way::MachineToken
+                | Way::Rollback
+                | Way::Override,
+                _,
+            ) => None,
+        }
+    }
+
+    /// What the refusal says.
+    fn code(self, way: Way) -> (u16, &'static str) {
+        use Gate as G;
+        match self {
+            // The session ends with the account; a token stays, and nobody is behind it.
+            G::Suspended if matches!(way, Way::PersonToken | Way::MachineToken) => {
+                (401, "auth.invalid")
+            }
+            G::Suspended => (401, "auth.expired"),
+            G::KeyReused => (409, "idempotency.key_reused"),
+            // Machines may propose to undo; whatever else they ask for is not theirs to ask.
+            G::OutOfOrder => (409, "change.out_of_order_rollback"),
+            _ if way == Way::MachineToken => (403, "access.denied"),
+            G::OwnApprovalOfAuthor | G::OwnApprovalOfEditor => (403, "change.own_approval"),
+            G::OperatorRevoked | G::ApproverRevoked => (403, "access.denied"),
+            G::QuorumMissing | G::Superseded => (409, "change.quorum_missing"),
+            G::StaleDigest => (409, "change.stale_digest"),
+            G::TargetMoved => (409, "change.plan_moved"),
+            G::Withdrawn | G::Rejected | G::Cancelled => (409, "change.not_in_state"),
+            G::FrozenApproval | G::FrozenExecution => (423, "change.frozen"),
+            G::WindowNotOpen => (409, "change.opens_too_late"),
+            G::WindowOver => (409, "change.window_over"),
+        }
+    }
+}
+
+/// Somebody, signed in, and as they come on the way that is tried.
+struct Person {
+    session: Client,
+    comes: Client,
+}
+
+enum Ask {
+    Execute,
+    /// With an idempotency key.
+    ExecuteAs(&'static str),
+    Approve(Value),
+    RollBack,
+}
+
+/// A change, and who asks what of it.
+struct Case {
+    change: String,
+    role: String,
+    ask: Ask,
+    by: Client,
+    /// Freezes to be ended when it is over.
+    freezes: Vec<String>,
+}
+
+struct Stage {
+    way: Way,
+    server: Server,
+    shop: Shop,
+    author: Person,
+    editor: Person,
+    approver: Person,
+    executor: Person,
+    responder: Client,
+    /// The one that is overridden, on that way.
+    freeze: Option<String>,
+}
+
+impl Stage {
+    async fn new(way: Way) -> Self {
+        let server = Server::start().await;
+        let shop = Shop::connect(&server, "staging").await;
+        // Whoever writes has every role, so that it is never for want of one that they are refused.
+        let every = ["operator", "approver", "responder", "admin"];
+        let author = person(&server, way, "ann", &every).await;
+        let editor = person(&server, way, "dan", &every).await;
+        let approver = person(&server, way, "bob", &["approver"]).await;
+        let executor = person(&server, way, "eve", &["operator"]).await;
+        let responder = server.person("rita", &["responder"]).await;
+        let mut stage =
+            Self { way, server, shop, author, editor, approver, executor, responder, freeze: None };
+        if way == Way::Override {
+            stage.freeze = Some(stage.freeze("year-end close").await);
+        }
+        stage
+    }
+
+    async fn freeze(&self, reason: &str) -> String {
+        let now = jiff::Timestamp::now();
+        let [start, end] = [-1, 1].map(|hours| now + jiff::SignedDuration::from_hours(hours));
+        let body = json!({
+            "scope": { "kind": "all" },
+            "start": format!("{start:.6}"),
+            "end": format!("{end:.6}"),
+            "reason": reason,
+        });
+        id(&self.server.admin.post("/freeze-windows", body).await.is(201))
+    }
+
+    async fn end(&self, freeze: &str) {
+        let path = format!("/freeze-windows/{freeze}/end");
+        self.server.admin.post(&path, json!({ "reason": "done" })).await.is(200);
+    }
+
+    /// On the way of an override, every plan that is submitted is let pass the one freeze.
+    async fn let_pass(&self, change: &str) {
+        if let Some(freeze) = &self.freeze {
+            let body = json!({ "freeze": freeze, "justification": "The key has leaked." });
+            let path = format!("/change-requests/{change}/override-freeze");
+            self.responder.post(&path, body).await.is(200);
+        }
+    }
+
+    async fn submit(&self, change: &str) -> Value {
+        self.author.session.act(change, "plan").await.is(200);
+        let submitted = self.author.session.act(change, "submit").await.is(200);
+        assert_eq!(submitted["approvals_needed"], 1, "{submitted:#}");
+        self.let_pass(change).await;
+        submitted
+    }
+
+    async fn approve(&self, submitted: &Value) {
+        let approver = &self.approver.session;
+        let approved = approver.approve(&id(submitted), &submitted["plan"]["digest"]).await.is(200);
+        assert_eq!(approved["state"], "approved", "{approved:#}");
+    }
+
+    /// A change of the role by the author, submitted.
+    async fn forward(&self, action: &str, role: &str, window: Option<[i64; 2]>) -> Value {
+        let mut request = self.shop.request(&self.author.session, action, role).await;
+        if let Some(hours) = window {
+            let now = jiff::Timestamp::now();
+            let [start, end] = hours.map(|hours| now + jiff::SignedDuration::from_hours(hours));
+            request["window"] =
+                json!({ "start": format!("{start:.6}"), "end": format!("{end:.6}") });
+        }
+        let change = id(&self.author.session.post("/change-requests", request).await.is(201));
+        self.submit(&change).await
+    }
+
+    /// A change of the role that was carried out.
+    async fn applied(&self, action: &str, role: &str) -> String {
+        let submitted = self.forward(action, role, None).await;
+        self.approve(&submitted).await;
+        let done = self.executor.session.executed(&id(&submitted)).await;
+        assert_eq!(done["state"], "complete", "{done:#}");
+        id(&done)
+    }
+
+    /// The change that is tried, submitted.
+    async fn submitted(&self, role: &str) -> Value {
+        self.submitted_in(role, None).await
+    }
+
+    async fn submitted_in(&self, role: &str, window: Option<[i64; 2]>) -> Value {
+        if self.way == Way::Rollback {
+            let done = self.applied("postgres.rotate_user_password", role).await;
+            self.author.session.act(&done, "rollback").await.is(201)
+        } else {
+            self.forward("postgres.lock_user", role, window).await
+        }
+    }
+
+    async fn approved(&self, role: &str) -> Value {
+        let submitted = self.submitted(role).await;
+        self.approve(&submitted).await;
+        submitted
+    }
+
+    /// Somebody edits the submitted change, and the author submits it again.
+    async fn edited(&self, change: &str) -> Value {
+        let path = format!("/change-requests/{change}");
+        let edit = json!({ "reason": "Its owner has left, and the audit asks for it." });
+        self.editor.session.patch(&path, edit).await.is(200);
+        self.submit(change).await
+    }
+
+    /// A change that is held up by this gate alone.
+    async fn set_up(&self, gate: Gate, role: &str) -> Case {
+        let (mut freezes, mut by) = (Vec::new(), self.executor.comes.clone());
+        let mut ask = Ask::Execute;
+        let change = match gate {
+            Gate::QuorumMissing => self.submitted(role).await,
+            Gate::OwnApprovalOfAuthor => {
+                let submitted = self.submitted(role).await;
+                ask = Ask::Approve(submitted["plan"]["digest"].clone());
+                by = self.author.comes.clone();
+                submitted
+            }
+            Gate::OwnApprovalOfEditor => {
+                let submitted = self.submitted(role).await;
+                let edited = self.edited(&id(&submitted)).await;
+                ask = Ask::Approve(edited["plan"]["digest"].clone());
+                by = self.editor.comes.clone();
+                edited
+            }
+            Gate::StaleDigest => {
+                let submitted = self.submitted(role).await;
+                by = self.approver.comes.clone();
+                if self.way == Way::Rollback {
+                    ask = Ask::Approve("0".repeat(64).into());
+                    submitted
+                } else {
+                    ask = Ask::Approve(submitted["plan"]["digest"].clone());
+                    self.edited(&id(&submitted)).await
+                }
+            }
+            Gate::Superseded => {
+                let approved = self.approved(role).await;
+                self.edited(&id(&approved)).await
+            }
+            Gate::TargetMoved => {
+                let approved = self.approved(role).await;
+                let sql = format!("ALTER ROLE {role} NOLOGIN PASSWORD 'of somebody else'");
+                self.shop.sql(&sql).await;
+                approved
+            }
+            Gate::Withdrawn => {
+                let approved = self.approved(role).await;
+                self.author.session.act(&id(&approved), "withdraw").await.is(200)
+            }
+            Gate::Rejected | Gate::Cancelled => {
+                let approved = self.approved(role).await;
+                let (by, verb) = match gate {
+                    Gate::Rejected => (&self.approver.session, "reject"),
+                    _ => (&self.author.session, "cancel"),
+                };
+                let path = format!("/change-requests/{}/{verb}", id(&approved));
+                by.post(&path, json!({ "reason": "not today" })).await.is(200)
+            }
+            Gate::FrozenApproval => {
+                let submitted = self.submitted(role).await;
+                freezes.push(self.freeze("inventory").await);
+                ask = Ask::Approve(submitted["plan"]["digest"].clone());
+                by = self.approver.comes.clone();
+                submitted
+            }
+            Gate::FrozenExecution => {
+                let approved = self.approved(role).await;
+                freezes.push(self.freeze("inventory").await);
+                approved
+            }
+            Gate::WindowNotOpen | Gate::WindowOver => {
+                let window = if gate == Gate::WindowOver { [-2, -1] } else { [100, 101] };
+                let submitted = self.submitted_in(role, Some(window)).await;
+                self.approve(&submitted).await;
+                submitted
+            }
+            Gate::OperatorRevoked | Gate::Suspended => {
+                let name = format!("{gate:?}").to_lowercase();
+                let leaver = person(&self.server, self.way, &name, &["operator"]).await;
+                let approved = self.approved(role).await;
+                self.dismiss(&leaver, gate).await;
+                by = leaver.comes;
+                approved
+            }
+            Gate::ApproverRevoked => {
+                let leaver = person(&self.server, self.way, "leaver", &["approver"]).await;
+                let submitted = self.submitted(role).await;
+                self.dismiss(&leaver, gate).await;
+                ask = Ask::Approve(submitted["plan"]["digest"].clone());
+                by = leaver.comes;
+                submitted
+            }
+            Gate::OutOfOrder => {
+                // A rollback may be approved already when the later change comes.
+                let change = if self.way == Way::Rollback {
+                    self.approved(role).await
+                } else {
+                    ask = Ask::RollBack;
+                    json!({ "id": self.applied("postgres.rotate_user_password", role).await })
+                };
+                self.applied("postgres.lock_user", role).await;
+                change
+            }
+            Gate::KeyReused => {
+                let approved = self.approved(role).await;
+                // Refused, and remembered.
+                let path = format!("/change-requests/{}/submit", id(&approved));
+                let post = by.request(Method::POST, &path).header("idempotency-key", "once");
+                by.send(post.json(&json!({}))).await;
+                ask = Ask::ExecuteAs("once");
+                approved
+            }
+        };
+        Case { change: id(&change), role: role.to_owned(), ask, by, freezes }
+    }
+
+    /// Takes the roles, or the account.
+    async fn dismiss(&self, person: &Person, gate: Gate) {
+        let edit = match gate {
+            Gate::Suspended => json!({ "disabled": true }),
+            _ => json!({ "roles": ["viewer"] }),
+        };
+        let path = format!("/users/{}", person.session.id);
+        self.server.admin.patch(&path, edit).await.is(200);
+    }
+
+    /// Asks, and says what the refusal was; nothing when there was none.
+    async fn attempt(&self, change: &str, ask: &Ask, by: &Client) -> Option<(u16, String)> {
+        let path = |verb: &str| format!("/change-requests/{change}/{verb}");
+        let answer = match (self.way, ask) {
+            (Way::CommandLine, ask) => return command_line(&self.server, change, ask, by).await,
+            (_, Ask::Execute) => by.act(change, "execute").await,
+            (_, Ask::ExecuteAs(key)) => {
+                let post = by.request(Method::POST, &path("execute"));
+                by.send(post.header("idempotency-key", *key).json(&json!({}))).await
+            }
+            (_, Ask::Approve(digest)) => {
+                by.post(&path("approve"), json!({ "plan_digest": digest })).await
+            }
+            (_, Ask::RollBack) => by.act(change, "rollback").await,
+        };
+        let Answer { status, json, .. } = &answer;
+        if *status < 300 {
+            return None;
+        }
+        answer.is_problem();
+        Some((*status, text(&json["code"])))
+    }
+
+    /// The whole row of the role, as the target says.
+    async fn row(&self, role: &str) -> Value {
+        let mut admin = self.shop.target.admin().await;
+        let sql = format!("SELECT to_jsonb(a) FROM pg_authid a WHERE rolname = '{role}'");
+        sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut admin).await.unwrap().get(0)
+    }
+
+    async fn seen_since(&self, start: i64, kind: &str) -> bool {
+        let pool = self.server.database().pool();
+        nexplane_store::testing::has_event(pool, start, kind).await.unwrap()
+    }
+}
+
+async fn person(server: &Server, way: Way, name: &str, roles: &[&str]) -> Person {
+    let session = server.person(name, roles).await;
+    let kind = match way {
+        Way::PersonToken => "user",
+        Way::MachineToken => "machine",
+        Way::Session | Way::CommandLine | Way::Rollback | Way::Override => {
+            return Person { comes: session.clone(), session };
+        }
+    };
+    let body = json!({ "name": "script", "kind": kind });
+    let token = session.post("/tokens", body).await.is(201);
+    Person { comes: session.with_token(&text(&token["token"])), session }
+}
+
+/// The same from a shell.
+async fn command_line(
+    server: &Server,
+    change: &str,
+    ask: &Ask,
+    by: &Client,
+) -> Option<(u16, String)> {
+    let mut arguments = match ask {
+        Ask::Execute | Ask::ExecuteAs(_) => vec!["execute".to_owned()],
+        Ask::Approve(digest) => vec!["approve".to_owned(), "--digest".to_owned(), text(digest)],
+        Ask::RollBack => vec!["rollback".to_owned()],
+    };
+    arguments.push(change.to_owned());
+    let base = server.base.lock().unwrap().clone();
+    let done = tokio::process::Command::new(env!("CARGO_BIN_EXE_nexplane"))
+        .arg("change")
+        .args(&arguments)
+        .env("NEXPLANE_SERVER", base)
+        .env("NEXPLANE_TOKEN", by.token.as_deref().unwrap())
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    match done.status.code() {
+        Some(0) => None,
+        Some(1) => {
+            let (_, code) = said.rsplit_once(" (").unwrap();
+            Some((0, code.split(',').next().unwrap().to_owned()))
+        }
+        other => panic!("{other:?}: {said}"),
+    }
+}
+
+/// Tries everything on one way.
+async fn no_way_past(way: Way) {
+    let stage = Stage::new(way).await;
+    let names: Vec<_> = (0..=GATES.len()).map(|no| format!("r{no}x")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut roles = stage.shop.roles(&stage.server, &names).await;
+    nothing_in_the_way(&stage, &roles.pop().unwrap()).await;
+    let mut tried = 0;
+    for (gate, role) in GATES.into_iter().zip(&roles) {
+        if let Some(why) = gate.absent(way) {
+            eprintln!("{way:?} has no {gate:?}: {why}");
+            continue;
+        }
+        refused(&stage, gate, role).await;
+        tried += 1;
+    }
+    eprintln!("{way:?}: {tried} gates, and none let anything through");
+}
+
+/// The same change, and no gate: it is carried out, or the rest would prove nothing.
+async fn nothing_in_the_way(stage: &Stage, role: &str) {
+    let change = id(&stage.approved(role).await);
+    let before = stage.row(role).await;
+    let said = stage.attempt(&change, &Ask::Execute, &stage.executor.comes).await;
+    if stage.way == Way::MachineToken {
+        assert_eq!(said, Some((403, "access.denied".to_owned())));
+        // What a machine may do with it, it can.
+        let request = stage.shop.request(&stage.author.session, "postgres.lock_user", role).await;
+        let drafted = stage.author.comes.post("/change-requests", request).await.is(201);
+        stage.author.comes.act(&id(&drafted), "plan").await.is(200);
+        assert_eq!(stage.row(role).await, before);
+        return;
+    }
+    assert_eq!(said, None, "{:?}", stage.way);
+    let done = stage.executor.session.settled(&change).await;
+    assert_eq!(done["state"], "complete", "{done:#}");
+    assert_ne!(stage.row(role).await, before);
+}
+
+async fn refused(stage: &Stage, gate: Gate, role: &str) {
+    let case = stage.set_up(gate, role).await;
+    let what = format!("{:?}, {gate:?}", stage.way);
+    let (before, start) = (stage.row(&case.role).await, stage.server.events().await);
+    let said = stage.attempt(&case.change, &case.ask, &case.by).await;
+    if (stage.way, gate) == (Way::Rollback, Gate::TargetMoved) {
+        // It compares with what its step left behind, so its run begins; and ends before an intent.
+        assert_eq!(said, None, "{what}");
+        let blocked = stage.executor.session.settled(&case.change).await;
+        assert_eq!(blocked["state"], "rollback_blocked", "{what}: {blocked:#}");
+    } else {
+        let (status, code) = gate.code(stage.way);
+        let status = if stage.way == Way::CommandLine { 0 } else { status };
+        assert_eq!(said, Some((status, code.to_owned())), "{what}");
+        if matches!(case.ask, Ask::Approve(_)) {
+            // What was not approved does not run either.
+            let execute = stage.executor.session.act(&case.change, "execute").await;
+            execute.refused(409, "change.quorum_missing");
+        }
+        for kind in ["change.approval_given", "change.execution_started", "run.started"] {
+            assert!(!stage.seen_since(start, kind).await, "{what}: {kind}");
+        }
+    }
+    assert!(!stage.seen_since(start, "run.step_intended").await, "{what}");
+    assert_eq!(stage.row(&case.role).await, before, "{what}: the target was touched");
+    for freeze in &case.freezes {
+        stage.end(freeze).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_signed_in_passes_no_gate() {
+    no_way_past(Way::Session).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_passes_no_gate() {
+    no_way_past(Way::CommandLine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_a_person_passes_no_gate() {
+    no_way_past(Way::PersonToken).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_a_machine_passes_no_gate() {
+    no_way_past(Way::MachineToken).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_passes_no_gate() {
+    no_way_past(Way::Rollback).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_override_passes_one_freeze_and_no_other_gate() {
+    no_way_past(Way::Override).await;
+}

@@ -1,0 +1,113 @@
+//! Every action that can be undone, there and back: the target is read before, changed, and rolled
+//! back, and is then what it was, byte for byte.
+//!
+//! Which actions there are says the catalog: a new one that is reversible and has no row here fails.
+//! The rows of one action differ in what was there before.
+
+mod database;
+mod files;
+mod reader;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::harness::{Client, Server, id, text};
+use reader::{Snapshot, difference};
+
+/// An action, and what is there before it.
+type Row = (&'static str, &'static str);
+
+/// Whoever asks, and as many approvers as any risk needs.
+struct Stage {
+    server: Server,
+    operator: Client,
+    approvers: [Client; 2],
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let server = Server::start().await;
+        let operator = server.operator().await;
+        let approvers = [server.approver().await, server.person("arno", &["approver"]).await];
+        let stage = Self { server, operator, approvers };
+        stage.every_reversible_action_has_a_row().await;
+        stage
+    }
+
+    async fn every_reversible_action_has_a_row(&self) {
+        let catalog = self.operator.get("/catalog").await.is(200);
+        let connectors = catalog["connectors"].as_array().unwrap();
+        let promised: BTreeSet<String> = connectors
+            .iter()
+            .flat_map(|connector| connector["actions"].as_array().unwrap())
+            .filter(|action| action["reversibility"]["kind"] == "reversible")
+            .map(id)
+            .collect();
+        let tried: BTreeSet<String> = database::ROWS
+            .iter()
+            .chain(&files::ROWS)
+            .map(|(action, _)| (*action).to_owned())
+            .collect();
+        assert_eq!(tried, promised, "rows on the left, the catalog on the right");
+    }
+
+    async fn approve(&self, submitted: &Value) {
+        let mut now = submitted.clone();
+        for approver in &self.approvers {
+            if now["state"] == "submitted" {
+                let digest = &submitted["plan"]["digest"];
+                now = approver.approve(&id(submitted), digest).await.is(200);
+            }
+        }
+        assert_eq!(now["state"], "approved", "{now:#}");
+    }
+
+    /// Does what is asked for, looks, undoes it, and looks again. `own` is in the name of whatever
+    /// the change may move; `intended` looks at the target as it is in between.
+    async fn there_and_back(
+        &self,
+        (action, before): Row,
+        request: Value,
+        read: impl AsyncFn() -> Snapshot,
+        own: &str,
+        intended: impl FnOnce(&Snapshot),
+    ) {
+        let row = format!("{action}, {before}");
+        let first = read().await;
+        let submitted = self.operator.submitted(request).await;
+        assert_eq!(submitted["plan"]["reversible"], true, "{row}: {submitted:#}");
+        self.approve(&submitted).await;
+        let unmoved = difference(&first, &read().await);
+        assert!(unmoved.is_empty(), "{row}: moved before it was executed: {unmoved:#?}");
+
+        let change = id(&submitted);
+        let done = self.operator.executed(&change).await;
+        assert_eq!(done["state"], "complete", "{row}: {done:#}");
+        let second = read().await;
+        let moved = difference(&first, &second);
+        assert!(!moved.is_empty(), "{row}: complete, and the target is as before");
+        for (name, values) in &moved {
+            let is_own = name.contains(own) || values.iter().any(|value| value.contains(own));
+            assert!(is_own, "{row}: also moved {name}: {values:#?}");
+        }
+        intended(&second);
+
+        let rollback = self.operator.act(&change, "rollback").await.is(201);
+        self.approve(&rollback).await;
+        let settled = self.operator.executed(&id(&rollback)).await;
+        assert_eq!(settled["state"], "complete", "{row}: {settled:#}");
+        let undone = self.operator.undone(&change).await;
+        assert_eq!(text(&undone["state"]), "rolled_back", "{row}: {undone:#}");
+        let left = difference(&first, &read().await);
+        assert!(left.is_empty(), "{row}: not as it was: {left:#?}");
+        eprintln!("{row}: {} readings, {} moved and came back", first.len(), moved.len());
+    }
+}
+
+#[test]
+fn ten_rows_there_are_and_no_two_alike() {
+    let rows: BTreeSet<Row> = database::ROWS.into_iter().chain(files::ROWS).collect();
+    assert_eq!(rows.len(), database::ROWS.len() + files::ROWS.len());
+    assert!(rows.len() >= 10);
+}
