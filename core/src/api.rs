@@ -5,11 +5,13 @@
 mod change;
 mod freeze;
 mod inventory;
+mod policy;
 mod problem;
 
 pub use change::*;
 pub use freeze::*;
 pub use inventory::*;
+pub use policy::*;
 pub use problem::*;
 
 use serde::{Deserialize, Serialize};

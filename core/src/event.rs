@@ -14,6 +14,7 @@ use crate::connection::event::ConnectionEvent;
 use crate::host::event::HostEvent;
 use crate::id::{Category, ChangeId, StreamId};
 use crate::person::event::PersonEvent;
+use crate::policy::event::PolicyEvent;
 use crate::record::{Header, Record};
 use crate::run::event::RunEvent;
 
@@ -26,6 +27,7 @@ pub enum Event {
     Connection(ConnectionEvent),
     Host(HostEvent),
     Person(PersonEvent),
+    Policy(PolicyEvent),
     Run(RunEvent),
 }
 
@@ -69,7 +71,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 65] = [
+pub const KINDS: [&str; 66] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -124,6 +126,7 @@ pub const KINDS: [&str; 65] = [
     "person.signed_out",
     "person.token_created",
     "person.token_revoked",
+    "policy.published",
     "run.claimed",
     "run.finished",
     "run.started",
@@ -155,6 +158,7 @@ impl Event {
             Category::Connection => read(tagged).map(Self::Connection),
             Category::Host => read(tagged).map(Self::Host),
             Category::Person => read(tagged).map(Self::Person),
+            Category::Policy => read(tagged).map(Self::Policy),
             Category::Run => read(tagged).map(Self::Run),
         };
         match event {
@@ -174,6 +178,7 @@ impl Event {
             Self::Connection(event) => encode(event),
             Self::Host(event) => encode(event),
             Self::Person(event) => encode(event),
+            Self::Policy(event) => encode(event),
             Self::Run(event) => encode(event),
         }
     }
@@ -190,6 +195,7 @@ impl Event {
             | Self::Connection(_)
             | Self::Host(_)
             | Self::Person(_)
+            | Self::Policy(_)
             | Self::Run(_) => None,
         }
     }

@@ -55,6 +55,8 @@ ids! {
     CalendarId;
     /// One freeze, an entry of the calendar.
     FreezeId;
+    /// The policy of an installation; there is one.
+    PolicyId;
     /// One entry of the encrypted secret table; written `secret:<uuid>` in text.
     SecretId;
     /// One order to an agent.
@@ -73,6 +75,7 @@ pub enum Category {
     Connection,
     Host,
     Person,
+    Policy,
     Run,
 }
 
@@ -85,6 +88,7 @@ impl Category {
             Self::Connection => "connection",
             Self::Host => "host",
             Self::Person => "person",
+            Self::Policy => "policy",
             Self::Run => "run",
         }
     }
@@ -100,6 +104,7 @@ impl FromStr for Category {
             "connection" => Self::Connection,
             "host" => Self::Host,
             "person" => Self::Person,
+            "policy" => Self::Policy,
             "run" => Self::Run,
             other => return Err(BadStream(other.to_owned())),
         })
@@ -157,5 +162,5 @@ macro_rules! streams {
 
 streams! {
     AssetId => Asset, CalendarId => Calendar, ChangeId => Change, ConnectionId => Connection,
-    HostId => Host, PersonId => Person, RunId => Run
+    HostId => Host, PersonId => Person, PolicyId => Policy, RunId => Run
 }

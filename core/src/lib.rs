@@ -16,8 +16,8 @@
 //! | [`job`] | orders to host agents and their receipts |
 //! | [`api`] | the shapes of REST answers, shared with the dashboard and the command line |
 //! | [`event`] | every event of every aggregate, as one type |
-//! | `change`, `run`, `connection`, `asset`, `host`, `person`, `calendar` | the aggregates |
-//! | `policy`, `risk` | who must approve, and how dangerous it is |
+//! | `change`, `run`, `connection`, `asset`, `host`, `person`, `calendar`, `policy` | the aggregates |
+//! | [`policy`], [`risk`] | who must approve, and how dangerous it is |
 //! | `freeze` | what a freeze and a change have to know of each other |
 //! | `audit` | whether a log says only what can have happened |
 //! | `process` | what follows from an event in another stream |
@@ -42,7 +42,6 @@ pub mod id;
 pub mod job;
 pub mod person;
 pub mod plan;
-#[cfg(feature = "decide")]
 pub mod policy;
 #[cfg(feature = "decide")]
 pub mod process;

@@ -1,9 +1,12 @@
 //! What can be asked of a change.
 
+use std::collections::BTreeSet;
+
 use crate::change::event::{Draft, Produced};
 use crate::freeze::Frozen;
 use crate::id::{ChangeId, FreezeId, RunId, SecretId};
 use crate::plan::{Plan, PlanDigest};
+use crate::policy::PolicyState;
 use crate::risk::{Environment, Risk};
 use crate::run::event::RunOutcome;
 
@@ -22,10 +25,14 @@ pub enum ChangeCommand {
     RecordPlan {
         plan: Box<Plan>,
     },
-    /// Needs a plan that is ready and fresh.
+    /// Needs a plan that is ready and fresh, and made under the policy that is in force.
     Submit {
         environment: Environment,
         risk: Risk,
+        /// Of its targets.
+        tags: BTreeSet<String>,
+        /// The one that is in force.
+        policy: PolicyState,
     },
     Approve {
         digest: PlanDigest,

@@ -81,8 +81,10 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | HostEvent::Locked { .. }
             | HostEvent::Revoked { .. } => Vec::new(),
         },
-        Event::Asset(_) | Event::Calendar(_) | Event::Connection(_) | Event::Person(_) => {
-            Vec::new()
-        }
+        Event::Asset(_)
+        | Event::Calendar(_)
+        | Event::Connection(_)
+        | Event::Person(_)
+        | Event::Policy(_) => Vec::new(),
     }
 }
