@@ -119,25 +119,33 @@ fn weakened(document: &PolicyDocument, before: &PolicyDocument) -> Vec<Weakened>
     let tags = Tags::of(&both);
     let (new_masks, old_masks) = (tags.masks(document), tags.masks(before));
     let grid = Grid::of(&both);
+    // The pairs that are left to be found, and in what respects they differ.
+    let mut left: BTreeMap<(usize, usize), String> = BTreeMap::new();
+    for (new, rule) in document.rules.iter().enumerate() {
+        for (old, was) in before.rules.iter().enumerate() {
+            let less = less(&was.then, &rule.then);
+            if !less.is_empty() {
+                left.insert((new, old), less.join(", "));
+            }
+        }
+    }
     let mut found: BTreeMap<(usize, usize), String> = BTreeMap::new();
     grid.each(|case| {
+        if left.is_empty() {
+            return;
+        }
+        let was: Vec<_> = ways(before, &old_masks, case).collect();
         for new in ways(document, &new_masks, case) {
-            for old in ways(before, &old_masks, case) {
-                if found.contains_key(&(new.no, old.no)) || !new.meets(&old) {
-                    continue;
-                }
-                let less = less(&old.rule.then, &new.rule.then);
-                if !less.is_empty() {
-                    let sentence = format!(
-                        "Rule {} ({}) asks for less than rule {} did, for {}: {}.",
-                        number(new.no),
-                        new.rule.sentence(),
-                        number(old.no),
-                        grid.describe(case),
-                        less.join(", ")
-                    );
-                    found.insert((new.no, old.no), sentence);
-                }
+            for old in was.iter().filter(|old| new.meets(old)) {
+                let Some(less) = left.remove(&(new.no, old.no)) else { continue };
+                let sentence = format!(
+                    "Rule {} ({}) asks for less than rule {} did, for {}: {less}.",
+                    number(new.no),
+                    new.rule.sentence(),
+                    number(old.no),
+                    grid.describe(case),
+                );
+                found.insert((new.no, old.no), sentence);
             }
         }
     });
@@ -270,7 +278,7 @@ fn ways<'a>(
 
 /// All that documents distinguish, but for tags. What they do not look at has one value.
 struct Grid {
-    scores: Vec<u8>,
+    scores: BTreeSet<u8>,
     environments: Vec<Environment>,
     types: Vec<String>,
     rollback: Vec<bool>,
@@ -296,12 +304,13 @@ impl Grid {
             if looked { all.to_vec() } else { vec![EffectClass::Verifiable] }
         };
         Self {
-            // The lowest score of each level, unless scores are distinguished.
-            scores: if looks(|when| when.score_at_least.is_some()) {
-                (1..=10).collect()
-            } else {
-                vec![1, 4, 7, 9]
-            },
+            // The lowest of each level, and the lowest from which a rule holds.
+            scores: documents
+                .iter()
+                .flat_map(|document| &document.rules)
+                .filter_map(|rule| rule.when.score_at_least)
+                .chain([1, 4, 7, 9])
+                .collect(),
             environments: if looks(|when| when.environment.is_some()) {
                 vec![Environment::Prod, Environment::Staging, Environment::Dev]
             } else {

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use crate::catalog::EffectClass;
 use crate::policy::document::{Ask, PolicyDocument, ReversibilityKind, Rule, Then, VALID_S, When};
-use crate::risk::{Environment, RiskLevel};
 
 impl PolicyDocument {
     /// One sentence per rule, in their order.
@@ -39,7 +38,7 @@ impl When {
             effect_class,
             score_at_least,
         } = self;
-        let level = level.as_ref().map(|levels| format!("{} risk", any(levels, level_word)));
+        let level = level.as_ref().map(|list| format!("{} risk", any(list, |l| l.as_str())));
         let mut text = match (rollback, level) {
             (None, None) if self.is_empty() => return "anything else".to_owned(),
             (None, Some(level)) => level,
@@ -55,13 +54,12 @@ impl When {
                 text.push_str(&phrase);
             }
         };
-        add(environment.as_ref().map(|list| format!("in {}", any(list, environment_word))));
-        add(change_type.as_ref().map(|list| format!("of type {}", any(list, String::clone))));
-        add(tag
-            .as_ref()
-            .map(|list| format!("on a target tagged {}", any(list, |tag| format!("“{tag}”")))));
-        add(reversibility.as_ref().map(|list| format!("that {}", any(list, reversibility_word))));
-        add(effect_class.as_ref().map(|list| format!("with {} effect", any(list, effect_word))));
+        add(environment.as_ref().map(|list| format!("in {}", any(list, |e| e.as_str()))));
+        add(change_type.as_ref().map(|list| format!("of type {}", any(list, |name| name))));
+        let quoted = |tag: &String| format!("“{tag}”");
+        add(tag.as_ref().map(|list| format!("on a target tagged {}", any(list, quoted))));
+        add(reversibility.as_ref().map(|list| format!("that {}", any(list, |r| r.word()))));
+        add(effect_class.as_ref().map(|list| format!("with {} effect", any(list, |e| effect(*e)))));
         add(score_at_least.map(|score| format!("with a score of {score} or more")));
         text
     }
@@ -119,8 +117,8 @@ pub(super) fn duration(seconds: u32) -> String {
 }
 
 /// `a, b or c`
-fn any<T>(list: &[T], word: impl Fn(&T) -> String) -> String {
-    let words: Vec<_> = list.iter().map(word).collect();
+fn any<'a, T, W: ToString>(list: &'a [T], word: impl Fn(&'a T) -> W) -> String {
+    let words: Vec<_> = list.iter().map(|item| word(item).to_string()).collect();
     match words.split_last() {
         None => "nothing".to_owned(),
         Some((last, [])) => last.clone(),
@@ -128,29 +126,21 @@ fn any<T>(list: &[T], word: impl Fn(&T) -> String) -> String {
     }
 }
 
-fn level_word(level: &RiskLevel) -> String {
-    level.as_str().to_owned()
-}
-
-fn environment_word(environment: &Environment) -> String {
-    environment.as_str().to_owned()
-}
-
-fn reversibility_word(kind: &ReversibilityKind) -> String {
-    match kind {
-        ReversibilityKind::Reversible => "can be undone",
-        ReversibilityKind::CompensateOnly => "can only be compensated",
-        ReversibilityKind::OneWay => "cannot be undone",
+impl ReversibilityKind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Reversible => "can be undone",
+            Self::CompensateOnly => "can only be compensated",
+            Self::OneWay => "cannot be undone",
+        }
     }
-    .to_owned()
 }
 
-fn effect_word(class: &EffectClass) -> String {
+const fn effect(class: EffectClass) -> &'static str {
     match class {
         EffectClass::Keyed => "a keyed",
         EffectClass::Fenced => "a fenced",
         EffectClass::Verifiable => "a verifiable",
         EffectClass::Unprotected => "an unprotected",
     }
-    .to_owned()
 }

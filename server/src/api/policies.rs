@@ -92,11 +92,13 @@ pub async fn simulate(
     JsonBody(body): JsonBody<SimulatePolicyRequest>,
 ) -> ApiResult<axum::Json<SimulationView>> {
     let draft = body.document;
-    let wrong = faults(&draft);
+    let _turn = SIMULATIONS.try_acquire().map_err(|_| ApiError::overloaded())?;
+    let checked = draft.clone();
+    let checking = tokio::task::spawn_blocking(move || faults(&checked));
+    let wrong = checking.await.map_err(ApiError::internal)?;
     if !wrong.is_empty() {
         return Err(ApiError::invalid(in_body(wrong)));
     }
-    let _turn = SIMULATIONS.try_acquire().map_err(|_| ApiError::overloaded())?;
     let in_force = current(&app.log).await?.state.document;
     let analysis = examine(draft.clone(), Some(in_force)).await?;
     let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;

@@ -345,7 +345,9 @@ fn a_draft_against_the_past() {
         .collect();
     let run = |draft: &PolicyDocument| {
         let mut simulation = Simulation::default();
-        past.iter().for_each(|submission| simulation.replay(draft, submission));
+        for submission in &past {
+            simulation.replay(draft, submission);
+        }
         simulation.finish()
     };
     let same = run(&PolicyDocument::standard());

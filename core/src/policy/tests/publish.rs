@@ -53,7 +53,10 @@ fn versions_follow_each_other_from_the_one_that_is_built_in() {
     assert_eq!(given(&[]), PolicyState { version: 1, document: PolicyDocument::standard() });
     let second = published(2, simple());
     assert_eq!(when(&[], admin(), publish(simple(), 1)), Ok(vec![second.clone()]));
-    assert_eq!(given(&[second.clone()]), PolicyState { version: 2, document: simple() });
+    assert_eq!(
+        given(std::slice::from_ref(&second)),
+        PolicyState { version: 2, document: simple() }
+    );
     let standard = PolicyDocument::standard();
     let third = published(3, standard.clone());
     assert_eq!(when(&[second], admin(), publish(standard, 2)), Ok(vec![third]));
