@@ -6,12 +6,14 @@ mod change;
 mod freeze;
 mod inventory;
 mod maintenance;
+mod policy;
 mod problem;
 
 pub use change::*;
 pub use freeze::*;
 pub use inventory::*;
 pub use maintenance::*;
+pub use policy::*;
 pub use problem::*;
 
 use serde::{Deserialize, Serialize};

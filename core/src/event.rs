@@ -14,6 +14,7 @@ use crate::connection::event::ConnectionEvent;
 use crate::host::event::HostEvent;
 use crate::id::{Category, ChangeId, StreamId};
 use crate::person::event::PersonEvent;
+use crate::policy::event::PolicyEvent;
 use crate::record::{Header, Record};
 use crate::run::event::RunEvent;
 
@@ -26,6 +27,7 @@ pub enum Event {
     Connection(ConnectionEvent),
     Host(HostEvent),
     Person(PersonEvent),
+    Policy(PolicyEvent),
     Run(RunEvent),
 }
 
@@ -69,7 +71,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 71] = [
+pub const KINDS: [&str; 72] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -130,6 +132,7 @@ pub const KINDS: [&str; 71] = [
     "person.signed_out",
     "person.token_created",
     "person.token_revoked",
+    "policy.published",
     "run.claimed",
     "run.finished",
     "run.started",
@@ -161,6 +164,7 @@ impl Event {
             Category::Connection => read(tagged).map(Self::Connection),
             Category::Host => read(tagged).map(Self::Host),
             Category::Person => read(tagged).map(Self::Person),
+            Category::Policy => read(tagged).map(Self::Policy),
             Category::Run => read(tagged).map(Self::Run),
         };
         match event {
@@ -180,6 +184,7 @@ impl Event {
             Self::Connection(event) => encode(event),
             Self::Host(event) => encode(event),
             Self::Person(event) => encode(event),
+            Self::Policy(event) => encode(event),
             Self::Run(event) => encode(event),
         }
     }
@@ -196,6 +201,7 @@ impl Event {
             | Self::Connection(_)
             | Self::Host(_)
             | Self::Person(_)
+            | Self::Policy(_)
             | Self::Run(_) => None,
         }
     }

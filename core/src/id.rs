@@ -57,6 +57,8 @@ ids! {
     FreezeId;
     /// One maintenance window, an entry of the calendar.
     WindowId;
+    /// The policy of an installation; there is one.
+    PolicyId;
     /// One entry of the encrypted secret table; written `secret:<uuid>` in text.
     SecretId;
     /// One order to an agent.
@@ -75,6 +77,7 @@ pub enum Category {
     Connection,
     Host,
     Person,
+    Policy,
     Run,
 }
 
@@ -87,6 +90,7 @@ impl Category {
             Self::Connection => "connection",
             Self::Host => "host",
             Self::Person => "person",
+            Self::Policy => "policy",
             Self::Run => "run",
         }
     }
@@ -102,6 +106,7 @@ impl FromStr for Category {
             "connection" => Self::Connection,
             "host" => Self::Host,
             "person" => Self::Person,
+            "policy" => Self::Policy,
             "run" => Self::Run,
             other => return Err(BadStream(other.to_owned())),
         })
@@ -159,5 +164,5 @@ macro_rules! streams {
 
 streams! {
     AssetId => Asset, CalendarId => Calendar, ChangeId => Change, ConnectionId => Connection,
-    HostId => Host, PersonId => Person, RunId => Run
+    HostId => Host, PersonId => Person, PolicyId => Policy, RunId => Run
 }

@@ -16,8 +16,8 @@
 //! | [`job`] | orders to host agents and their receipts |
 //! | [`api`] | the shapes of REST answers, shared with the dashboard and the command line |
 //! | [`event`] | every event of every aggregate, as one type |
-//! | `change`, `run`, `connection`, `asset`, `host`, `person`, `calendar` | the aggregates |
-//! | `policy`, `risk` | who must approve, and how dangerous it is |
+//! | `change`, `run`, `connection`, `asset`, `host`, `person`, `calendar`, `policy` | the aggregates |
+//! | [`policy`], [`risk`] | who must approve, and how dangerous it is |
 //! | `freeze` | what the calendar and a change have to know of each other |
 //! | [`recurrence`] | times that come again, in a time zone |
 //! | `audit` | whether a log says only what can have happened |
@@ -43,7 +43,6 @@ pub mod id;
 pub mod job;
 pub mod person;
 pub mod plan;
-#[cfg(feature = "decide")]
 pub mod policy;
 #[cfg(feature = "decide")]
 pub mod process;

@@ -157,6 +157,25 @@ impl Plan {
         self.checks.iter().all(|check| check.ok)
     }
 
+    /// The reversibility of the step that is worst in this; `None` without steps.
+    pub fn worst_reversibility(&self) -> Option<&Reversibility> {
+        self.steps.iter().map(|step| &step.reversibility).max_by_key(|kind| match kind {
+            Reversibility::Reversible => 0,
+            Reversibility::CompensateOnly { .. } => 1,
+            Reversibility::OneWay { .. } => 2,
+        })
+    }
+
+    /// The weakest of the steps' effect classes; `None` without steps.
+    pub fn weakest_effect_class(&self) -> Option<EffectClass> {
+        self.steps.iter().map(|step| step.effect_class).max_by_key(|class| match class {
+            EffectClass::Keyed => 0,
+            EffectClass::Fenced => 1,
+            EffectClass::Verifiable => 2,
+            EffectClass::Unprotected => 3,
+        })
+    }
+
     /// What an agent needs to check that a step belongs to this plan.
     pub fn proof(&self) -> PlanProof {
         PlanProof {

@@ -117,6 +117,7 @@ impl Projection for Audit {
             Category::Connection,
             Category::Host,
             Category::Person,
+            Category::Policy,
             Category::Run,
         ]
     }
@@ -167,6 +168,7 @@ fn run_of_change(recorded: &Recorded) -> Option<(Uuid, Uuid)> {
         | Event::Connection(_)
         | Event::Host(_)
         | Event::Person(_)
+        | Event::Policy(_)
         | Event::Run(_) => None,
     }
 }
@@ -180,7 +182,8 @@ fn row<'a>(recorded: &'a Recorded, runs: &BTreeMap<Uuid, Uuid>) -> Row<'a> {
         | Event::Change(_)
         | Event::Connection(_)
         | Event::Host(_)
-        | Event::Person(_) => event.change(header.stream).map(|change| change.0),
+        | Event::Person(_)
+        | Event::Policy(_) => event.change(header.stream).map(|change| change.0),
     };
     let mut resources = resource::mentioned(event);
     resources.insert(header.stream.id);

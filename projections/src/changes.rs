@@ -27,7 +27,7 @@ use crate::table::{self, Generation, Table, column, optional};
 pub use fold::{Folded, Hidden, Outcome, apply, fold_change, next_state, plan_view};
 pub use query::{
     ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, in_conflict,
-    inbox, later_applied, list, runs,
+    inbox, later_applied, list, runs, submissions,
 };
 pub use waiting::{up as minute, waiting_for};
 
@@ -177,6 +177,7 @@ impl Subjects {
                 | Event::Connection(_)
                 | Event::Host(_)
                 | Event::Person(_)
+                | Event::Policy(_)
                 | Event::Run(_) => None,
             }
         });
@@ -207,7 +208,8 @@ impl Subjects {
             | Event::Calendar(_)
             | Event::Connection(_)
             | Event::Host(_)
-            | Event::Person(_) => None,
+            | Event::Person(_)
+            | Event::Policy(_) => None,
         }
     }
 }
@@ -219,7 +221,7 @@ impl Projection for Changes {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn reads(&self) -> &'static [Category] {

@@ -213,6 +213,7 @@ impl Rows {
             | Event::Connection(_)
             | Event::Host(_)
             | Event::Person(_)
+            | Event::Policy(_)
             | Event::Run(_) => None,
         }));
         let connections: Vec<ConnectionRow> = sqlx::query_as(AssertSqlSafe(format!(
@@ -264,6 +265,7 @@ impl Rows {
             | Event::Change(_)
             | Event::Host(_)
             | Event::Person(_)
+            | Event::Policy(_)
             | Event::Run(_) => {}
         }
     }

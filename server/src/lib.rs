@@ -14,6 +14,7 @@
 //! | [`vault`] | the secret table as the server uses it |
 //! | [`open`], [`config`], [`serve`] | from configuration to a running server |
 //! | [`cli`] | the commands of the one executable |
+//! | [`policy`] | the gate of a submission: which policy is in force |
 //! | [`problem`] | what went wrong, as an answer |
 //! | [`web`] | the dashboard's files |
 //! | [`witness`] | cosigning other people's logs, and having ours cosigned |
@@ -30,6 +31,7 @@ pub mod gateway;
 pub mod hosts;
 pub mod metrics;
 pub mod open;
+pub mod policy;
 pub mod problem;
 pub mod replay;
 pub mod runtime;

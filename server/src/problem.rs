@@ -12,6 +12,7 @@ use nexplane_core::aggregate::Reject;
 use nexplane_core::api::{FieldError, Problem};
 use nexplane_core::change::ChangeRejection;
 use nexplane_core::id::{ChangeId, FreezeId};
+use nexplane_core::policy::PolicyRejection;
 use nexplane_store::log::AppendError;
 use uuid::Uuid;
 
@@ -162,9 +163,10 @@ fn status_of(code: &str) -> StatusCode {
         | "change.own_review"
         | "change.own_settlement" => StatusCode::FORBIDDEN,
         "not_found" => StatusCode::NOT_FOUND,
-        "validation.failed" | "change.plan_not_ready" | "change.one_way" => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        "validation.failed"
+        | "change.plan_not_ready"
+        | "change.one_way"
+        | "change.refused_by_policy" => StatusCode::UNPROCESSABLE_ENTITY,
         "change.frozen" => StatusCode::LOCKED,
         _ => StatusCode::CONFLICT,
     }
@@ -196,6 +198,8 @@ impl From<ChangeRejection> for ApiError {
             | ChangeRejection::NotInState { .. }
             | ChangeRejection::PlanMissing
             | ChangeRejection::PlanOutdated
+            | ChangeRejection::PlanOfOtherPolicy { .. }
+            | ChangeRejection::RefusedByPolicy { .. }
             | ChangeRejection::PlanNotReady { .. }
             | ChangeRejection::PlanMoved { .. }
             | ChangeRejection::StaleDigest
@@ -242,7 +246,7 @@ where
     }
 }
 
-/// How a rejection becomes an answer; only changes say more than their code and sentence.
+/// How a rejection becomes an answer; changes and policies say more than their code and sentence.
 pub trait FromRejection<R> {
     fn from_rejection(rejection: R) -> Self;
 }
@@ -250,6 +254,22 @@ pub trait FromRejection<R> {
 impl FromRejection<ChangeRejection> for ApiError {
     fn from_rejection(rejection: ChangeRejection) -> Self {
         rejection.into()
+    }
+}
+
+impl FromRejection<PolicyRejection> for ApiError {
+    fn from_rejection(rejection: PolicyRejection) -> Self {
+        let mut problem = rejected(&rejection);
+        problem.errors = match rejection {
+            PolicyRejection::Faulty { faults } => crate::api::in_body(faults),
+            PolicyRejection::Invalid { field, problem: reason } => {
+                vec![FieldError::new(format!("/{field}"), reason)]
+            }
+            PolicyRejection::Denied { .. }
+            | PolicyRejection::Moved { .. }
+            | PolicyRejection::Unchanged { .. } => Vec::new(),
+        };
+        problem
     }
 }
 

@@ -10,7 +10,7 @@ use crate::actor::ActorKind;
 use crate::change::event::{ChangeEvent, Draft, Quorum, Window};
 use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, StreamId};
 use crate::plan::{Plan, PlanDigest, PlanHeader};
-use crate::policy;
+use crate::policy::Case;
 use crate::risk::{Environment, Risk, RiskLevel};
 use crate::run::event::RunOutcome;
 use crate::time::Timestamp;
@@ -35,6 +35,8 @@ pub(super) struct Open {
     request: Request,
     /// Digest of the newest plan, as recorded.
     plan: Option<PlanDigest>,
+    /// What that plan says of itself to the policy, and the policy it was made under.
+    planned: Option<(Case, u32)>,
     /// For the plan that is in review, or executes.
     overridden: BTreeSet<FreezeId>,
     windows_overridden: bool,
@@ -68,6 +70,15 @@ pub(super) struct Submission {
     approvals: Vec<Given>,
 }
 
+/// What a submission says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told<'a> {
+    pub environment: Environment,
+    pub risk: &'a Risk,
+    pub quorum: &'a Quorum,
+    pub tags: Option<&'a BTreeSet<String>>,
+}
+
 /// One approval.
 #[derive(Clone, Copy, Debug)]
 struct Given {
@@ -86,11 +97,11 @@ impl Submission {
 
 /// The stricter of the recorded quorum and the policy's.
 #[derive(Clone, Copy, Debug)]
-struct Needed {
-    approvals: u32,
-    admin: bool,
-    delay_s: u32,
-    valid_s: u32,
+pub(super) struct Needed {
+    pub approvals: u32,
+    pub admin: bool,
+    pub delay_s: u32,
+    pub valid_s: u32,
 }
 
 #[derive(Debug)]
@@ -137,6 +148,7 @@ impl Auditor {
             rollback_of: *rollback_of,
             request: Request::of(draft),
             plan: None,
+            planned: None,
             overridden: BTreeSet::new(),
             windows_overridden: false,
             phase: Phase::Draft,
@@ -151,18 +163,20 @@ impl Auditor {
             E::Edited { draft } if !is_executing => {
                 open.editors.extend(seen.by.person());
                 open.request = Request::of(draft);
-                open.plan = None;
+                (open.plan, open.planned) = (None, None);
                 open.reopen();
             }
             E::Planned { plan } if !is_executing => {
                 self.planned(seen, &open, plan);
                 open.plan = Some(plan.digest.clone());
+                open.planned = Some((Case::planned(plan), plan.header.policy_version));
                 open.reopen();
             }
-            E::Submitted { digest, environment, risk, quorum }
+            E::Submitted { digest, environment, risk, quorum, tags }
                 if matches!(open.phase, Phase::Draft) =>
             {
-                let submission = self.submitted(seen, &open, digest, *environment, risk, quorum);
+                let told = Told { environment: *environment, risk, quorum, tags: tags.as_ref() };
+                let submission = self.submitted(seen, &open, digest, told);
                 open.phase = Phase::Submitted(submission);
             }
             E::ApprovalGiven { digest, as_admin, comment: _ } => {
@@ -260,14 +274,13 @@ impl Auditor {
         seen: Seen,
         open: &Open,
         digest: &PlanDigest,
-        environment: Environment,
-        risk: &Risk,
-        quorum: &Quorum,
+        told: Told<'_>,
     ) -> Submission {
         if open.plan.as_ref() != Some(digest) {
             let sentence = format!("What is submitted, {digest}, is not the newest plan.");
             self.accuse(seen, Rule::ForeignDigest, sentence);
         }
+        let Told { environment, risk, .. } = told;
         let level = risk.level.max(RiskLevel::of(risk.score));
         if level != risk.level {
             let sentence = format!(
@@ -278,28 +291,7 @@ impl Auditor {
             );
             self.accuse(seen, Rule::QuorumWeakened, sentence);
         }
-        let Quorum { policy_version, approvals, admin, delay_s, valid_s, rule: _ } = *quorum;
-        let mut needed = Needed { approvals, admin, delay_s, valid_s };
-        if policy_version == policy::VERSION {
-            let asked = policy::quorum(level, environment, open.rollback_of.is_some());
-            if approvals < asked.approvals
-                || asked.admin && !admin
-                || delay_s < asked.delay_s
-                || valid_s > asked.valid_s
-            {
-                let sentence = format!("Policy version {policy_version} says: {}.", asked.rule);
-                self.accuse(seen, Rule::QuorumWeakened, sentence);
-            }
-            needed = Needed {
-                approvals: approvals.max(asked.approvals),
-                admin: admin || asked.admin,
-                delay_s: delay_s.max(asked.delay_s),
-                valid_s: valid_s.min(asked.valid_s),
-            };
-        } else {
-            let sentence = format!("This build does not know policy version {policy_version}.");
-            self.miss(seen.position, seen.stream, sentence);
-        }
+        let needed = self.asked(seen, open.planned.as_ref(), &open.request.targets, level, told);
         Submission { digest: digest.clone(), environment, needed, approvals: Vec::new() }
     }
 

@@ -1,6 +1,6 @@
 //! Which freezes were in force, which maintenance windows there were, and which assets they cover by a tag.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CLOCK_SKEW_S, Seen};
 use crate::asset::event::AssetEvent;
@@ -71,6 +71,11 @@ impl Freezes {
             | AssetEvent::Gone {}
             | AssetEvent::Returned { .. } => {}
         }
+    }
+
+    /// All tags of these assets.
+    pub fn tags_of(&self, assets: &[AssetId]) -> BTreeSet<String> {
+        assets.iter().filter_map(|asset| self.tags.get(asset)).flatten().cloned().collect()
     }
 
     /// The freezes that cover a change at this moment.

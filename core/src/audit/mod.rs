@@ -4,7 +4,7 @@
 //!
 //! [`Auditor`] reads events in the order of their positions, once, and judges each against what it
 //! remembers of those before. It is a second opinion: it shares the shapes of events, the hash of a
-//! plan and the table of the policy with the rest of the core, but calls no `decide` and folds no
+//! plan and what a policy says with the rest of the core, but calls no `decide` and folds no
 //! aggregate, so that a mistake there does not excuse itself here. [`Rule`] lists what it checks.
 //!
 //! What it remembers is small: the plan of an open change by its digest, two or three words of one
@@ -18,6 +18,7 @@
 mod change;
 mod freeze;
 mod outcome;
+mod policy;
 mod rule;
 mod run;
 mod settle;
@@ -30,6 +31,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use self::freeze::Freezes;
+use self::policy::Policies;
 pub use self::rule::{Rule, RuleText, rules};
 use crate::actor::Actor;
 use crate::event::{Event, Recorded, Unreadable, UnreadableEvent};
@@ -90,6 +92,7 @@ pub struct Auditor {
     changes: BTreeMap<Uuid, change::Track>,
     runs: BTreeMap<Uuid, run::Track>,
     freezes: Freezes,
+    policies: Policies,
 }
 
 /// Where and when an event stands, and who did it.
@@ -105,7 +108,8 @@ impl Auditor {
     /// For events that begin at `position`. When that is not 0, a stream whose beginning is not
     /// among them is incomplete evidence instead of a violation, and is not judged.
     pub fn starting_at(position: u64) -> Self {
-        Self { start: position, next: position, ..Self::default() }
+        let policies = if position == 0 { Policies::default() } else { Policies::unknown() };
+        Self { start: position, next: position, policies, ..Self::default() }
     }
 
     /// Judges the next event.
@@ -123,6 +127,7 @@ impl Auditor {
             Event::Asset(event) => self.freezes.asset(seen, event),
             Event::Calendar(event) => self.freezes.calendar(seen, event),
             Event::Change(event) => self.change(seen, event),
+            Event::Policy(event) => self.policy(seen, event),
             Event::Run(event) => self.run(seen, event),
             Event::Connection(_) | Event::Host(_) | Event::Person(_) => {}
         }
@@ -207,6 +212,7 @@ impl Auditor {
             Category::Change => {
                 self.changes.insert(stream.id, change::Track::Unknown);
             }
+            Category::Policy => self.policies = Policies::unknown(),
             Category::Run => {
                 self.runs.insert(stream.id, run::Track::Unknown);
             }
@@ -251,6 +257,7 @@ const fn category(event: &Event) -> Category {
         Event::Connection(_) => Category::Connection,
         Event::Host(_) => Category::Host,
         Event::Person(_) => Category::Person,
+        Event::Policy(_) => Category::Policy,
         Event::Run(_) => Category::Run,
     }
 }

@@ -69,6 +69,12 @@ rules! {
         "The digest of a plan is the one that its content has.";
     PlanOfAnother "audit.plan_of_another"
         "A plan is of this change: its request, its author and its editors as the stream knows them.";
+    PolicyBelowFloor "audit.policy_below_floor"
+        "Every published policy keeps the floor that no policy may pass.";
+    PolicyOutdated "audit.policy_outdated"
+        "What is submitted was planned under, and is judged by, the policy version in force.";
+    PolicyUnfounded "audit.policy_unfounded"
+        "Policy versions follow each other without a gap, each published by a person who is signed in.";
     PositionGap "audit.position_gap"
         "Positions follow each other without a gap.";
     QuorumIncomplete "audit.quorum_incomplete"

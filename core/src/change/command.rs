@@ -1,10 +1,13 @@
 //! What can be asked of a change.
 
+use std::collections::BTreeSet;
+
 use crate::aggregate::Principal;
 use crate::change::event::{Draft, Found, Produced};
 use crate::freeze::{Frozen, InTheWay};
 use crate::id::{ChangeId, FreezeId, RunId, SecretId};
 use crate::plan::{Plan, PlanDigest};
+use crate::policy::PolicyState;
 use crate::risk::{Environment, Risk};
 use crate::run::event::RunOutcome;
 
@@ -23,10 +26,14 @@ pub enum ChangeCommand {
     RecordPlan {
         plan: Box<Plan>,
     },
-    /// Needs a plan that is ready and fresh.
+    /// Needs a plan that is ready and fresh, and made under the policy that is in force.
     Submit {
         environment: Environment,
         risk: Risk,
+        /// Of its targets.
+        tags: BTreeSet<String>,
+        /// The one that is in force.
+        policy: PolicyState,
     },
     Approve {
         digest: PlanDigest,

@@ -16,7 +16,8 @@ use crate::change::state::{
 use crate::event::Event;
 use crate::freeze::Frozen;
 use crate::id::{Category, ChangeId, PersonId};
-use crate::policy;
+use crate::plan::Plan;
+use crate::policy::Case;
 use crate::run::event::RunOutcome;
 use crate::time::Timestamp;
 
@@ -70,7 +71,22 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
         C::Draft { draft, rollback_of } => draft_new(state, &by, draft, rollback_of),
         C::Edit { draft } => edit(state, &by, draft),
         C::RecordPlan { plan } => record_plan(state, &by, plan),
-        C::Submit { environment, risk } => submit(state, &by, at, environment, risk),
+        C::Submit { environment, risk, tags, policy } => {
+            let Some(plan) = may_submit(state, &by, at, policy.version)? else {
+                return Ok(Vec::new());
+            };
+            let case = Case::of(plan, environment, &risk, tags);
+            let quorum = policy
+                .quorum(&case)
+                .map_err(|no| No::RefusedByPolicy { version: no.version, rule: no.rule })?;
+            let digest = plan.digest.clone();
+            let (needed, valid_s, delay_s) = (quorum.approvals, quorum.valid_s, quorum.delay_s);
+            let tags = Some(case.tags);
+            let submitted =
+                ChangeEvent::Submitted { digest: digest.clone(), environment, risk, quorum, tags };
+            let at_once = (needed == 0).then(|| approved(digest, at, at, delay_s, valid_s));
+            Ok(std::iter::once(submitted).chain(at_once).collect())
+        }
         C::Approve { digest, comment, frozen } => approve(state, &by, at, digest, comment, frozen),
         C::Reject { reason } => reject(state, &by, reason),
         C::Withdraw => withdraw(state, &by),
@@ -245,21 +261,22 @@ fn record_plan(
     }
 }
 
-fn submit(
-    state: &ChangeState,
+/// Why this person may not submit the change now, or its plan. `None` when agreeing with what is
+/// submitted changes nothing. What the policy then asks for is for the policy to say.
+pub fn may_submit<'a>(
+    state: &'a ChangeState,
     by: &Principal,
     at: Timestamp,
-    environment: crate::risk::Environment,
-    risk: crate::risk::Risk,
-) -> Result<Vec<ChangeEvent>, No> {
-    let Drafting { subject, plan } = match state {
-        ChangeState::Draft(drafting) => drafting,
+    policy_version: u32,
+) -> Result<Option<&'a Plan>, No> {
+    let plan = match state {
+        ChangeState::Draft(Drafting { subject: _, plan }) => plan.as_deref(),
         ChangeState::Absent => return Err(No::NotFound),
         // Whoever asks for a rollback submits it with that; agreeing with that is not an error.
         ChangeState::Submitted(submission) if submission.subject.rollback_of.is_some() => {
             person(by)?;
             operator(by)?;
-            return Ok(Vec::new());
+            return Ok(None);
         }
         ChangeState::Submitted(_)
         | ChangeState::Approved(_)
@@ -271,24 +288,20 @@ fn submit(
     };
     person(by)?;
     operator(by)?;
-    let plan = plan.as_ref().ok_or(No::PlanMissing)?;
+    let plan = plan.ok_or(No::PlanMissing)?;
     if at.seconds_since(plan.computed_at) > MAX_PLAN_AGE_S {
         return Err(No::PlanOutdated);
+    }
+    let planned = plan.header.policy_version;
+    if planned != policy_version {
+        return Err(No::PlanOfOtherPolicy { planned, current: policy_version });
     }
     if !plan.is_ready() {
         let failed: Vec<_> =
             plan.checks.iter().filter(|c| !c.ok).map(|c| c.detail.as_str()).collect();
         return Err(No::PlanNotReady { checks: failed.join("; ") });
     }
-    let quorum = policy::quorum(risk.level, environment, subject.rollback_of.is_some());
-    let digest = plan.digest.clone();
-    let (needed, valid_s, delay_s) = (quorum.approvals, quorum.valid_s, quorum.delay_s);
-    let mut events =
-        vec![ChangeEvent::Submitted { digest: digest.clone(), environment, risk, quorum }];
-    if needed == 0 {
-        events.push(approved(digest, at, at, delay_s, valid_s));
-    }
-    Ok(events)
+    Ok(Some(plan))
 }
 
 /// Why somebody may not approve this change now, or `Ok`.

@@ -1,5 +1,7 @@
 //! What can happen to a change.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -84,7 +86,15 @@ pub enum ChangeEvent {
     #[serde(rename = "change.planned")]
     Planned { plan: Box<Plan> },
     #[serde(rename = "change.submitted")]
-    Submitted { digest: PlanDigest, environment: Environment, risk: Risk, quorum: Quorum },
+    Submitted {
+        digest: PlanDigest,
+        environment: Environment,
+        risk: Risk,
+        quorum: Quorum,
+        /// The tags of its targets, as the policy was asked. Once they were not recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tags: Option<BTreeSet<String>>,
+    },
     #[serde(rename = "change.approval_given")]
     ApprovalGiven { digest: PlanDigest, comment: Option<String>, as_admin: bool },
     /// The quorum is complete.

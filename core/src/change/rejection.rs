@@ -21,6 +21,12 @@ pub enum ChangeRejection {
     PlanMissing,
     #[error("The plan is more than an hour old. Plan again, so that it shows the target of now.")]
     PlanOutdated,
+    #[error(
+        "The plan was made under policy version {planned}, and version {current} is in force. Plan again, and the change is judged by what is asked now."
+    )]
+    PlanOfOtherPolicy { planned: u32, current: u32 },
+    #[error("Policy version {version} does not let it be submitted: {rule}.")]
+    RefusedByPolicy { version: u32, rule: String },
     #[error("The plan's checks failed: {checks}. Put that right and plan again.")]
     PlanNotReady { checks: String },
     #[error(
@@ -99,7 +105,8 @@ impl Reject for ChangeRejection {
             Self::Invalid { .. } => "validation.failed",
             Self::NotInState { .. } => "change.not_in_state",
             Self::PlanMissing => "change.plan_missing",
-            Self::PlanOutdated => "change.plan_outdated",
+            Self::PlanOutdated | Self::PlanOfOtherPolicy { .. } => "change.plan_outdated",
+            Self::RefusedByPolicy { .. } => "change.refused_by_policy",
             Self::PlanNotReady { .. } => "change.plan_not_ready",
             Self::PlanMoved { .. } => "change.plan_moved",
             Self::StaleDigest => "change.stale_digest",

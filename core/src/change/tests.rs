@@ -9,6 +9,8 @@ mod rollback;
 mod schedule;
 mod settle;
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use uuid::Uuid;
 
@@ -20,7 +22,7 @@ use crate::catalog::{EffectClass, Reversibility};
 use crate::freeze::InTheWay;
 use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, HostId, PersonId, RunId, SecretId};
 use crate::plan::{Check, Plan, PlanHeader, Step, TargetRef};
-use crate::policy;
+use crate::policy::{self, PolicyState};
 use crate::risk::{Environment, Risk, RiskLevel};
 use crate::run::event::RunOutcome;
 use crate::time::Timestamp;
@@ -204,8 +206,13 @@ fn risk(level: RiskLevel) -> Risk {
     Risk { score: 1, level, factors: Vec::new() }
 }
 
+fn submit_in(environment: Environment, risk: Risk) -> C {
+    let (tags, policy) = (BTreeSet::new(), PolicyState::default());
+    C::Submit { environment, risk, tags, policy }
+}
+
 fn submit(level: RiskLevel) -> C {
-    C::Submit { environment: Environment::Prod, risk: risk(level) }
+    submit_in(Environment::Prod, risk(level))
 }
 
 fn reason() -> String {
@@ -218,7 +225,8 @@ fn planned_event(plan: &Plan) -> E {
 
 fn submitted_event(plan: &Plan, quorum: Quorum, level: RiskLevel) -> E {
     let digest = plan.digest.clone();
-    E::Submitted { digest, environment: Environment::Prod, risk: risk(level), quorum }
+    let tags = Some(BTreeSet::new());
+    E::Submitted { digest, environment: Environment::Prod, risk: risk(level), quorum, tags }
 }
 
 fn approval_event(plan: &Plan, as_admin: bool) -> E {

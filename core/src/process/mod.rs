@@ -93,6 +93,6 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | HostEvent::Revoked { .. } => Vec::new(),
         },
         Event::Calendar(_) => vec![Effect::LookAtScheduled],
-        Event::Asset(_) | Event::Connection(_) | Event::Person(_) => Vec::new(),
+        Event::Asset(_) | Event::Connection(_) | Event::Person(_) | Event::Policy(_) => Vec::new(),
     }
 }

@@ -1,5 +1,7 @@
 //! Whatever the deciders of changes and runs let happen, the auditor finds nothing wrong with it.
 
+use std::collections::BTreeSet;
+
 use nexplane_core::audit::Auditor;
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::change::event::{Draft, Window};
@@ -8,7 +10,7 @@ use nexplane_core::event::{Event, Recorded};
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, RunId, StreamId};
 use nexplane_core::plan::{Plan, PlanHeader, Step, TargetRef};
-use nexplane_core::policy;
+use nexplane_core::policy::{self, PolicyState};
 use nexplane_core::record::Header;
 use nexplane_core::risk::{Environment, Risk, RiskLevel};
 use nexplane_core::run::event::{Captured, Finding, Reason};
@@ -227,6 +229,8 @@ impl World {
             Ask::Submit { score, prod } => C::Submit {
                 environment: if prod { Environment::Prod } else { Environment::Dev },
                 risk: Risk { score, level: RiskLevel::of(score), factors: Vec::new() },
+                tags: BTreeSet::new(),
+                policy: PolicyState::default(),
             },
             Ask::Approve { right } => {
                 let digest = self.change.plan()?.digest.clone();

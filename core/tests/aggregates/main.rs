@@ -9,6 +9,7 @@ mod connection;
 mod golden;
 mod host;
 mod person;
+mod policy;
 mod risk;
 mod run;
 

@@ -22,7 +22,7 @@ pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
         Event::Calendar(event) => {
             ids.insert(calendar(event));
         }
-        Event::Host(_) | Event::Person(_) => {}
+        Event::Host(_) | Event::Person(_) | Event::Policy(_) => {}
         Event::Run(event) => run(event, &mut ids),
     }
     ids

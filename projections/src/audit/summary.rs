@@ -11,6 +11,7 @@ use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::HostEvent;
 use nexplane_core::person::event::{PersonEvent, TokenKind};
+use nexplane_core::policy::event::PolicyEvent;
 use nexplane_core::run::event::{Finding, RunEvent, RunOutcome};
 
 /// What happened, in one sentence.
@@ -22,6 +23,7 @@ pub fn summary(event: &Event) -> String {
         Event::Connection(event) => connection(event),
         Event::Host(event) => host(event),
         Event::Person(event) => person(event),
+        Event::Policy(event) => policy(event),
         Event::Run(event) => run(event),
     }
 }
@@ -73,6 +75,11 @@ fn covered(scope: &Scope) -> String {
         Scope::Environment { environment } => format!("changes in {}", environment.as_str()),
         Scope::Tag { tag } => format!("changes to assets tagged {tag}"),
     }
+}
+
+fn policy(event: &PolicyEvent) -> String {
+    let PolicyEvent::Published { version, document, note: _ } = event;
+    format!("Published policy version {version}, of {}.", count(document.rules.len(), "rule"))
 }
 
 fn change(event: &ChangeEvent) -> String {

@@ -10,10 +10,11 @@ use nexplane_core::api::{
     ScheduledView, SecretView, SettledView, StepState, StepView,
 };
 use nexplane_core::catalog::{EffectClass, Reversibility};
-use nexplane_core::change::event::{ChangeEvent, Draft, Found, Produced, Window};
+use nexplane_core::change::event::{ChangeEvent, Draft, Found, Produced, Quorum, Window};
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{AssetId, ChangeId, FreezeId, PersonId, RunId};
 use nexplane_core::plan::{Plan, Step};
+use nexplane_core::policy::Case;
 use nexplane_core::run::event::{Finding, RunEvent};
 use nexplane_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,19 @@ pub struct Hidden {
     pub outcome: Option<Outcome>,
     /// Steps that had an effect, or may have had, and their targets.
     pub applied: BTreeMap<u32, AssetId>,
+    /// The newest plan, as the policy sees it.
+    pub planned: Option<Case>,
+    /// Its newest submission; what follows does not change that.
+    pub decided: Option<Decided>,
+}
+
+/// What the policy was asked when the change was submitted, and what it answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    pub case: Case,
+    /// Whether the tags of the targets were recorded.
+    pub has_tags: bool,
+    pub quorum: Quorum,
 }
 
 /// How an execution ended.
@@ -97,7 +111,8 @@ pub fn apply(folded: Option<Folded>, recorded: &Recorded, number: u64) -> Option
         | Event::Calendar(_)
         | Event::Connection(_)
         | Event::Host(_)
-        | Event::Person(_) => {
+        | Event::Person(_)
+        | Event::Policy(_) => {
             return Some(folded);
         }
     }
@@ -228,14 +243,20 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
         }
         E::Planned { plan } => {
             view.plan = Some(plan_view(plan));
+            hidden.planned = Some(Case::planned(plan));
             view.risk = None;
             reopen(folded);
         }
-        E::Submitted { digest: _, environment: _, risk, quorum } => {
+        E::Submitted { digest: _, environment, risk, quorum, tags } => {
             view.risk = Some(risk.clone());
             view.approvals_needed = quorum.approvals;
             view.admin_needed = quorum.admin;
             hidden.admin_given = false;
+            hidden.decided = hidden.planned.clone().map(|planned| Decided {
+                case: planned.submitted(*environment, risk, tags.clone().unwrap_or_default()),
+                has_tags: tags.is_some(),
+                quorum: quorum.clone(),
+            });
         }
         E::ApprovalGiven { digest, comment, as_admin } => {
             view.approvals.push(ApprovalView {
@@ -537,25 +558,14 @@ fn merge_secrets(secrets: &mut Vec<SecretView>, produced: &[Produced]) {
 
 /// What the API shows of a plan.
 pub fn plan_view(plan: &Plan) -> PlanView {
-    let worst = plan.steps.iter().map(|step| &step.reversibility).max_by_key(|r| match r {
-        Reversibility::Reversible => 0,
-        Reversibility::CompensateOnly { .. } => 1,
-        Reversibility::OneWay { .. } => 2,
-    });
-    let weakest = plan.steps.iter().map(|step| step.effect_class).max_by_key(|class| match class {
-        EffectClass::Keyed => 0,
-        EffectClass::Fenced => 1,
-        EffectClass::Verifiable => 2,
-        EffectClass::Unprotected => 3,
-    });
     PlanView {
         digest: plan.digest.clone(),
         steps: plan.steps.clone(),
         diff: plan.steps.iter().flat_map(|step| step.diff.iter().cloned()).collect(),
         checks: plan.checks.clone(),
-        effect_class: weakest.unwrap_or(EffectClass::Verifiable),
+        effect_class: plan.weakest_effect_class().unwrap_or(EffectClass::Verifiable),
         reversible: plan.steps.iter().all(|step| step.reversibility.is_reversible()),
-        reversibility: worst.cloned().unwrap_or(Reversibility::Reversible),
+        reversibility: plan.worst_reversibility().cloned().unwrap_or(Reversibility::Reversible),
         computed_at: plan.computed_at,
     }
 }

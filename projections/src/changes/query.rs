@@ -3,12 +3,14 @@
 use nexplane_core::api::{ChangeState, ChangeView, ConflictView, Page};
 use nexplane_core::event::Recorded;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId, StreamId};
+use nexplane_core::policy::Replayed;
 use nexplane_core::risk::History;
 use nexplane_store::log::Log;
 use serde_json::Value;
 use sqlx::{PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
+use super::fold::Decided;
 use super::{assemble, fold_change, position};
 use crate::page::{self, QueryError};
 use crate::projection::{DecodeError, decode};
@@ -226,6 +228,32 @@ pub async fn history(pool: &PgPool, change_type: &str) -> Result<History, QueryE
     .await?;
     let small = |count| u32::try_from(count).unwrap_or(u32::MAX);
     Ok(History { finished: small(finished), failed: small(failed) })
+}
+
+/// The newest submissions of up to `limit` changes with a number below `before`, newest first, with
+/// how those changes are now.
+pub async fn submissions(
+    pool: &PgPool,
+    before: Option<u64>,
+    limit: u32,
+) -> Result<Vec<Replayed>, QueryError> {
+    let rows: Vec<(Uuid, i64, String, Value)> = sqlx::query_as(
+        "SELECT id, number, state, hidden->'decided' FROM nexplane.rm_changes \
+         WHERE number < $1 AND jsonb_typeof(hidden->'decided') = 'object' \
+         ORDER BY number DESC LIMIT $2",
+    )
+    .bind(before.map_or(i64::MAX, position))
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter()
+        .map(|(id, number, state, decided)| {
+            let Decided { case, has_tags, quorum } = serde_json::from_value(decided)?;
+            let state = serde_json::from_value(Value::String(state))?;
+            let (change, number) = (ChangeId(id), number.unsigned_abs());
+            Ok(Replayed { change, number, state, case, has_tags, quorum })
+        })
+        .collect()
 }
 
 /// Submitted changes with their plans, those that wait longest first: candidates for an inbox. Who

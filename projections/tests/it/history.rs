@@ -558,8 +558,13 @@ impl History {
         });
         let quorum = policy::quorum(risk.level, environment, subject.rollback_of.is_some());
         let (needed, digest) = (quorum.approvals, plan.digest.clone());
-        let mut events =
-            vec![ChangeEvent::Submitted { digest: digest.clone(), environment, risk, quorum }];
+        let mut events = vec![ChangeEvent::Submitted {
+            digest: digest.clone(),
+            environment,
+            risk,
+            quorum,
+            tags: None,
+        }];
         if needed == 0 {
             events.push(self.approved(digest));
         }

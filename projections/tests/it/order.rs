@@ -107,7 +107,7 @@ fn carried_out(n: u128, rollback_of: Option<u128>, fates: &[(AssetId, Fate)]) ->
     let before = vec![
         ChangeEvent::Drafted { draft, rollback_of: rollback_of.map(change) },
         ChangeEvent::Planned { plan: Box::new(plan.clone()) },
-        ChangeEvent::Submitted { digest: digest.clone(), environment, risk, quorum },
+        ChangeEvent::Submitted { digest: digest.clone(), environment, risk, quorum, tags: None },
         ChangeEvent::Approved { digest: digest.clone(), not_before: at, until: at },
         ChangeEvent::ExecutionStarted { run: run(n), digest },
     ];

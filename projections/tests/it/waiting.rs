@@ -47,7 +47,8 @@ impl Story {
             | Event::Change(_)
             | Event::Connection(_)
             | Event::Host(_)
-            | Event::Person(_) => StreamId::from(CHANGE),
+            | Event::Person(_)
+            | Event::Policy(_) => StreamId::from(CHANGE),
         };
         let position = self.events.len() as u64;
         let minutes = i64::try_from(position).unwrap();
@@ -91,7 +92,13 @@ impl Story {
         let risk = Risk { score: 7, level: RiskLevel::High, factors: Vec::new() };
         let environment = Environment::Prod;
         let digest = plan(true).digest;
-        self.planned().then(ChangeEvent::Submitted { digest, environment, risk, quorum })
+        self.planned().then(ChangeEvent::Submitted {
+            digest,
+            environment,
+            risk,
+            quorum,
+            tags: None,
+        })
     }
 
     fn approval(self, as_admin: bool) -> Self {

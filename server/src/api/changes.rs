@@ -13,7 +13,7 @@ use nexplane_core::api::{
 use nexplane_core::change::event::{Draft, Found};
 use nexplane_core::change::{
     Change, ChangeCommand, ChangeRejection, ChangeState, Outcome, may_edit, may_execute,
-    may_override, may_plan, may_roll_back,
+    may_override, may_plan, may_roll_back, may_submit,
 };
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
@@ -28,6 +28,7 @@ use super::{freezes, names};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::calendar::{About, Gated, Sheet};
+use crate::policy::{self, Submitting};
 use crate::problem::{ApiError, ApiResult};
 use crate::runtime::{queue, reread};
 use crate::stream::{self, Done, Loaded, Request};
@@ -161,7 +162,9 @@ pub async fn submit(
 ) -> ApiResult<Response> {
     let state = load(&app, id).await?.state;
     let (environment, risk) = assess(&app, &state).await?;
-    tell(&app, &caller, &request, id, ChangeCommand::Submit { environment, risk }).await
+    let submitting = Submitting { log: &app.log, environment, risk };
+    let done = stream::execute_prepared(&app.log, id.into(), &request, &submitting).await?;
+    show(&app, &caller, id, StatusCode::OK, done.position).await
 }
 
 /// What the environment is, and how risky the planned change.
@@ -370,8 +373,9 @@ pub async fn rollback(
     if !caller.is_machine() {
         let (environment, risk) = assess(&app, &done.state).await?;
         let submitted = request.also("submit");
-        let command = ChangeCommand::Submit { environment, risk };
-        let done = stream::execute::<Change>(&app.log, change.into(), &submitted, command).await?;
+        let submitting = Submitting { log: &app.log, environment, risk };
+        let done =
+            stream::execute_prepared(&app.log, change.into(), &submitted, &submitting).await?;
         position = done.position.or(position);
     }
     show(&app, &caller, change, StatusCode::CREATED, position).await
@@ -511,7 +515,8 @@ pub async fn show(
     let in_the_way = freezes::in_the_way(app, &state).await?;
     freezes::wait(&mut view, &in_the_way.frozen);
     meet(app, &mut view).await?;
-    view.allowed = allowed(&state, caller, &in_the_way, view.review_required);
+    let policy_version = policy::current(&app.log).await?.state.version;
+    view.allowed = allowed(&state, caller, &in_the_way, policy_version, view.review_required);
     names::of_changes(app, std::iter::once(&mut view)).await?;
     let position = position.unwrap_or(view.position).max(view.position);
     Ok(answer(status, &view, view.version, Some(position)))
@@ -558,6 +563,7 @@ fn allowed(
     state: &ChangeState,
     caller: &Caller,
     in_the_way: &InTheWay,
+    policy_version: u32,
     review_required: bool,
 ) -> Vec<Allowed> {
     use ChangeCommand as C;
@@ -569,11 +575,10 @@ fn allowed(
         Change::decide(state, Asked { by: by.clone(), at, command })
             .map(|events| !events.is_empty())
     };
-    let risk = Risk { score: 1, level: nexplane_core::risk::RiskLevel::Low, factors: Vec::new() };
     let mut questions = vec![
         ("edit", may_edit(state, by).map(|_| true)),
         ("plan", may_plan(state, by).map(|_| true)),
-        ("submit", ask(C::Submit { environment: Environment::Dev, risk })),
+        ("submit", may_submit(state, by, at, policy_version).map(|plan| plan.is_some())),
         ("approve", ask(C::Approve { digest, comment: None, frozen: in_the_way.frozen.clone() })),
         ("reject", ask(C::Reject { reason: reason() })),
         ("withdraw", ask(C::Withdraw)),

@@ -14,6 +14,7 @@ mod log;
 mod names;
 mod openapi;
 pub mod people;
+mod policies;
 mod session;
 mod system;
 mod windows;
@@ -33,6 +34,7 @@ use crate::app::App;
 use crate::problem::{ApiError, ApiResult};
 use guard::{Policy, guard};
 pub use openapi::document;
+pub use policies::in_body;
 
 /// Who gets past the guard of a route. What they may do there is decided by the domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -371,6 +373,20 @@ pub fn routes() -> Vec<Route> {
         )
         .takes::<api::ReasonRequest>()
         .answers::<api::WindowView>(),
+        get("/policies", SignedIn, policies::list, "Versions of the approval policy, newest first")
+            .answers::<api::Page<api::PolicyView>>(),
+        post("/policies", ADMIN, policies::publish, "Publish the next version of the policy")
+            .takes::<api::PublishPolicyRequest>()
+            .answers::<api::PolicyView>()
+            .status(201),
+        post(
+            "/policies/simulate",
+            SignedIn,
+            policies::simulate,
+            "Hold a draft against everything that was submitted; changes nothing",
+        )
+        .takes::<api::SimulatePolicyRequest>()
+        .answers::<api::SimulationView>(),
         get(
             "/projections",
             SignedIn,

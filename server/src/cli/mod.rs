@@ -7,6 +7,7 @@ mod demo;
 mod freeze;
 mod keys;
 mod log;
+mod policy;
 mod projections;
 mod replay;
 mod up;
@@ -67,6 +68,8 @@ Without DATABASE_URL a private PostgreSQL runs in the data directory and stops w
     Keys(keys::Args),
     /// Break the history of the event log off after a backup was restored.
     Log(log::Args),
+    /// List, publish and simulate versions of the approval policy, over the API.
+    Policy(policy::Args),
     /// Show read models, or make one again from the log.
     Projections(projections::Args),
     /// Build all read models as of an earlier moment, and show the dashboard of that day.
@@ -110,6 +113,7 @@ pub async fn run() -> ExitCode {
         Command::Window(args) => return window::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Log(args) => log::run(args).await,
+        Command::Policy(args) => return policy::run(args).await,
         Command::Projections(args) => projections::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::User(args) => user::run(args).await,

@@ -7,11 +7,11 @@ use nexplane_core::change::{ChangeState, Subject};
 use nexplane_core::connection::Purpose;
 use nexplane_core::id::{ChangeId, RunId};
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef, Undoes};
-use nexplane_core::policy;
 use nexplane_core::run::{Run, RunState, StepPhase, Verified};
 use serde_json::Value;
 
 use super::targets::{OpenError, Opened, Targets};
+use crate::policy;
 use crate::stream::{self, Request};
 
 /// Makes plans.
@@ -57,6 +57,8 @@ impl Planner {
         subject: &Subject,
         request: &Request,
     ) -> Result<Plan, PlanError> {
+        // Before the target is read: a version that is published meanwhile asks for another plan.
+        let policy_version = policy::current(&self.targets.log).await?.state.version;
         let draft = &subject.draft;
         let action = self.targets.action(&draft.change_type)?;
         action.validate(&draft.parameters).map_err(|errors| {
@@ -115,7 +117,7 @@ impl Planner {
                 undoes: None,
             });
         }
-        Ok(Plan::new(header(change, subject), steps, checks, stream::now()))
+        Ok(Plan::new(header(change, subject, policy_version), steps, checks, stream::now()))
     }
 
     /// Plans the undoing of what a run did: its verified steps, newest first, back to the state
@@ -130,6 +132,7 @@ impl Planner {
         let ChangeState::Finished(finish) = undone else {
             return Err(PlanError::NothingToUndo);
         };
+        let policy_version = policy::current(&self.targets.log).await?.state.version;
         let run_id = finish.execution.run;
         let action = self.targets.action(&subject.draft.change_type)?;
         let done = verified_steps(&self.targets, run_id).await?;
@@ -175,7 +178,7 @@ impl Planner {
                 ..step
             });
         }
-        Ok(Plan::new(header(change, subject), steps, checks, stream::now()))
+        Ok(Plan::new(header(change, subject, policy_version), steps, checks, stream::now()))
     }
 
     /// The names of the targets that are no longer as the plan says; empty when all still are.
@@ -233,14 +236,14 @@ async fn verified_steps(targets: &Targets, run: RunId) -> Result<Vec<(Step, Veri
         .collect())
 }
 
-fn header(change: ChangeId, subject: &Subject) -> PlanHeader {
+fn header(change: ChangeId, subject: &Subject, policy_version: u32) -> PlanHeader {
     PlanHeader {
         change,
         change_type: subject.draft.change_type.clone(),
         connection: subject.draft.connection,
         targets: subject.draft.targets.clone(),
         parameters: subject.draft.parameters.clone(),
-        policy_version: policy::VERSION,
+        policy_version,
         author: subject.author,
         editors: subject.editors.iter().copied().collect(),
         rollback_of: subject.rollback_of,

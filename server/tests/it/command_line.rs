@@ -33,13 +33,19 @@ async fn a_running_server_goes_on_with_a_new_key_encryption_key() {
 }
 
 async fn freeze(server: &Server, by: &Client, arguments: &[&str]) -> (i32, String, String) {
-    shell(server, by, &[&["freeze"], arguments].concat()).await
+    run(server, by, "freeze", arguments).await
 }
 
-/// Runs a command of `nexplane` as somebody; its exit code, and what it says on stdout and on stderr.
-async fn shell(server: &Server, by: &Client, arguments: &[&str]) -> (i32, String, String) {
+/// Runs a command as somebody; its exit code, and what it says on stdout and on stderr.
+async fn run(
+    server: &Server,
+    by: &Client,
+    command: &str,
+    arguments: &[&str],
+) -> (i32, String, String) {
     let base = server.base.lock().unwrap().clone();
     let done = tokio::process::Command::new(env!("CARGO_BIN_EXE_nexplane"))
+        .arg(command)
         .args(arguments)
         .env("NEXPLANE_SERVER", base)
         .env("NEXPLANE_TOKEN", by.token.as_deref().unwrap())
@@ -86,7 +92,6 @@ async fn the_calendar_is_kept_from_the_shell() {
 async fn maintenance_windows_are_kept_from_the_shell() {
     let server = Server::start().await;
     let define = [
-        "window",
         "define",
         "--name",
         "Nightly",
@@ -100,25 +105,25 @@ async fn maintenance_windows_are_kept_from_the_shell() {
         "4h",
         "--json",
     ];
-    let (code, said, why) = shell(&server, &server.admin, &define).await;
+    let (code, said, why) = run(&server, &server.admin, "window", &define).await;
     assert_eq!(code, 0, "{why}");
     let defined: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(defined["slots"]["duration_s"], 14_400);
     let viewer = server.person("vera", &["viewer"]).await;
-    let (code, said, _) = shell(&server, &viewer, &["window", "list"]).await;
+    let (code, said, _) = run(&server, &viewer, "window", &["list"]).await;
     assert_eq!(code, 0);
     for word in ["Nightly", "0 22 * * mon-fri (Europe/Vienna)", "4h", &id(&defined)] {
         assert!(said.contains(word), "{word}: {said}");
     }
-    let remove = ["window", "remove", &id(&defined), "--reason", "Replaced"];
-    let (code, _, why) = shell(&server, &viewer, &remove).await;
+    let remove = ["remove", &id(&defined), "--reason", "Replaced"];
+    let (code, _, why) = run(&server, &viewer, "window", &remove).await;
     assert_eq!(code, 1);
     assert!(why.contains("access.denied"), "{why}");
-    let (code, said, why) = shell(&server, &server.admin, &remove).await;
+    let (code, said, why) = run(&server, &server.admin, "window", &remove).await;
     assert_eq!(code, 0, "{why}");
     assert!(said.contains("removed"), "{said}");
     let (code, _, why) =
-        shell(&server, &viewer, &["window", "define", "--all", "--duration", "soon"]).await;
+        run(&server, &viewer, "window", &["define", "--all", "--duration", "soon"]).await;
     assert_eq!(code, 2, "{why}");
 }
 
@@ -167,4 +172,42 @@ async fn a_log_that_was_forked_is_another_one() {
     assert_ne!(server.say(&["keys", "show", "log"]).await, key);
     let models = items(&server.admin.get("/projections").await.is(200));
     assert!(models.iter().all(|model| model["state"] == "live"), "{models:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_is_kept_from_the_shell() {
+    let server = Server::start().await;
+    let viewer = server.person("vera", &["viewer"]).await;
+    let policy =
+        async |by: &Client, arguments: &[&str]| run(&server, by, "policy", arguments).await;
+    let (code, said, why) = policy(&viewer, &["show", "--document"]).await;
+    assert_eq!(code, 0, "{why}");
+    let mut document: Value = serde_json::from_str(&said).unwrap();
+    document["rules"][5]["then"]["ask"]["approvals"] = json!(1);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.json");
+    std::fs::write(&file, document.to_string()).unwrap();
+    let file = file.to_str().unwrap();
+    let (code, said, why) = policy(&viewer, &["simulate", file]).await;
+    assert_eq!(code, 0, "{why}");
+    for words in ["6. high risk needs one approver", "Weaker: Rule 6", "There is no submission"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let publish = ["publish", file, "--based-on", "1", "--note", "One is enough"];
+    let (code, _, why) = policy(&viewer, &publish).await;
+    assert!(code == 1 && why.contains("access.denied"), "{code} {why}");
+    let (code, said, why) = policy(&server.admin, &publish).await;
+    assert!(code == 0 && said.contains("Version 2, in force"), "{code} {said} {why}");
+    let (code, _, why) = policy(&server.admin, &publish).await;
+    assert!(code == 1 && why.contains("policy.moved"), "{code} {why}");
+    let (code, said, _) = policy(&viewer, &["list"]).await;
+    assert!(code == 0 && said.contains("One is enough") && said.contains("built in"), "{said}");
+    let (_, said, _) = policy(&viewer, &["show", "1"]).await;
+    assert!(said.contains("high risk needs two approvers"), "{said}");
+    let (code, _, why) = policy(&viewer, &["show", "7"]).await;
+    assert!(code == 1 && why.contains("no such version"), "{code} {why}");
+    document["rules"] = json!([]);
+    std::fs::write(file, document.to_string()).unwrap();
+    let (code, _, why) = policy(&viewer, &["simulate", file]).await;
+    assert!(code == 1 && why.contains("/document/rules"), "{code} {why}");
 }

@@ -30,6 +30,8 @@ mod golden;
 mod harness;
 mod journey_host;
 mod journey_postgres;
+mod policies;
+mod policy_race;
 mod race;
 mod repeated;
 mod replay;

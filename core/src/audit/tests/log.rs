@@ -1,10 +1,13 @@
 //! A log in memory.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::actor::{Actor, Role};
 use crate::aggregate::{Asked, Decider, Principal};
+use crate::asset::event::AssetEvent;
 use crate::audit::{Auditor, Report};
 use crate::catalog::{EffectClass, Reversibility};
 use crate::change::event::{Draft, Window};
@@ -13,7 +16,7 @@ use crate::event::{Event, Recorded};
 use crate::freeze::InTheWay;
 use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, StreamId};
 use crate::plan::{Plan, PlanHeader, Step, TargetRef};
-use crate::policy;
+use crate::policy::{POLICY, Policy};
 use crate::record::Header;
 use crate::risk::{Environment, Risk, RiskLevel};
 use crate::run::event::{Captured, Finding, Reason, RunOutcome};
@@ -163,12 +166,23 @@ impl Log {
             connection: subject.draft.connection,
             targets: subject.draft.targets.clone(),
             parameters: subject.draft.parameters.clone(),
-            policy_version: policy::VERSION,
+            policy_version: self.state::<Policy>(POLICY.into()).version,
             author: subject.author,
             editors: subject.editors.iter().copied().collect(),
             rollback_of: subject.rollback_of,
         };
         Plan::new(header, vec![step(0), step(1)], Vec::new(), at(self.second))
+    }
+
+    /// Of the target.
+    fn tags(&self) -> BTreeSet<String> {
+        let newest = self.events.iter().rev().find_map(|recorded| {
+            let Event::Asset(AssetEvent::Annotated { tags, .. }) = &recorded.event else {
+                return None;
+            };
+            Some(tags)
+        });
+        newest.into_iter().flatten().cloned().collect()
     }
 
     pub fn planned(self, id: ChangeId) -> Self {
@@ -178,7 +192,9 @@ impl Log {
 
     pub fn submitted(self, id: ChangeId, environment: Environment, score: u8) -> Self {
         let log = self.planned(id);
-        log.change(id, AUTHOR, C::Submit { environment, risk: risk(score) })
+        let tags = log.tags();
+        let policy = log.state::<Policy>(POLICY.into());
+        log.change(id, AUTHOR, C::Submit { environment, risk: risk(score), tags, policy })
     }
 
     pub fn drafted() -> Self {

@@ -6,6 +6,7 @@ mod changes;
 mod freezes;
 mod log;
 mod order;
+mod policies;
 mod runs;
 mod settled;
 

@@ -193,9 +193,10 @@ fn submission_fixes_the_quorum() {
 #[test]
 fn what_needs_no_approval_is_approved_at_once() {
     let (environment, risk) = (Environment::Dev, risk(RiskLevel::Low));
-    let submit = C::Submit { environment, risk: risk.clone() };
+    let submit = submit_in(environment, risk.clone());
     let quorum = policy::quorum(RiskLevel::Low, environment, false);
-    let submitted = E::Submitted { digest: plan().digest, environment, risk, quorum };
+    let tags = Some(BTreeSet::new());
+    let submitted = E::Submitted { digest: plan().digest, environment, risk, quorum, tags };
     let expected = vec![submitted, approved_event(&plan(), NOW, NOW + VALID)];
     assert_eq!(when(&planned(), ann(), submit), Ok(expected));
 }
@@ -206,6 +207,42 @@ fn a_plan_is_submitted_within_an_hour() {
     assert!(ask(PLANNED + HOUR).is_ok());
     let refused = ask(PLANNED + HOUR + 1);
     assert_eq!((&refused, code(&refused)), (&Err(No::PlanOutdated), "change.plan_outdated"));
+}
+
+#[test]
+fn a_plan_is_submitted_under_the_policy_that_it_was_made_under() {
+    let risk = risk(RiskLevel::High);
+    let under = |version| {
+        let policy = PolicyState { version, ..PolicyState::default() };
+        let (environment, risk, tags) = (Environment::Prod, risk.clone(), BTreeSet::new());
+        when(&planned(), eve(), C::Submit { environment, risk, tags, policy })
+    };
+    assert!(under(1).is_ok());
+    let refused = under(2);
+    assert_eq!(code(&refused), "change.plan_outdated");
+    assert_eq!(refused, Err(No::PlanOfOtherPolicy { planned: 1, current: 2 }));
+}
+
+#[test]
+fn the_policy_may_refuse_it() {
+    let tag = Some(vec!["legacy".to_owned()]);
+    let when_tagged = policy::When { tag, rollback: Some(false), ..policy::When::default() };
+    let then = policy::Then::Refuse { reason: "this is going away".to_owned() };
+    let mut policy = PolicyState::default();
+    policy.document.rules.insert(0, policy::Rule { when: when_tagged, then });
+    let with = |tags: &[&str]| {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let (environment, risk, policy) = (Environment::Prod, risk(RiskLevel::Low), policy.clone());
+        when(&planned(), eve(), C::Submit { environment, risk, tags, policy })
+    };
+    let refused = with(&["billing", "legacy"]);
+    assert_eq!(code(&refused), "change.refused_by_policy");
+    let rule = "a change that is no rollback on a target tagged “legacy” is refused: this is going \
+                away";
+    assert_eq!(refused, Err(No::RefusedByPolicy { version: 1, rule: rule.to_owned() }));
+    let Ok(events) = with(&["billing"]) else { panic!("refused") };
+    let tags = Some(BTreeSet::from(["billing".to_owned()]));
+    assert!(matches!(&events[..], [E::Submitted { tags: told, .. }] if *told == tags));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Lives of changes: what is wished of them, and by whom.
 
+use std::collections::BTreeSet;
+
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::change::event::{ChangeEvent as E, Draft, Found, Produced, Window};
 use nexplane_core::change::{
@@ -8,7 +10,7 @@ use nexplane_core::change::{
 use nexplane_core::freeze::{Frozen, InTheWay};
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId};
 use nexplane_core::plan::{Check, Plan, PlanHeader, Step, TargetRef};
-use nexplane_core::policy;
+use nexplane_core::policy::{self, PolicyState};
 use nexplane_core::risk::{Environment, Risk, RiskLevel};
 use nexplane_core::run::event::RunOutcome;
 use serde_json::{Value, json};
@@ -274,6 +276,8 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
         Wish::Submit => C::Submit {
             environment: wished.environment,
             risk: Risk { score: 1, level: wished.level, factors: Vec::new() },
+            tags: BTreeSet::new(),
+            policy: PolicyState::default(),
         },
         Wish::Approve { stale } => {
             let digest = state.plan().map(|plan| plan.digest.clone()).filter(|_| !stale);
@@ -436,7 +440,8 @@ pub fn event() -> impl Strategy<Value = E> {
     let reason = || "It broke.".to_owned();
     let quorum = policy::quorum(RiskLevel::High, Environment::Prod, false);
     let risk = Risk { score: 1, level: RiskLevel::High, factors: Vec::new() };
-    let submitted = E::Submitted { digest: digest(), environment: Environment::Prod, risk, quorum };
+    let (environment, tags) = (Environment::Prod, Some(BTreeSet::new()));
+    let submitted = E::Submitted { digest: digest(), environment, risk, quorum, tags };
     let given = move |as_admin| E::ApprovalGiven { digest: digest(), comment: None, as_admin };
     prop_oneof![
         4 => (draft(), any::<bool>()).prop_map(|(draft, rollback)| E::Drafted {

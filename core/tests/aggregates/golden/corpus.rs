@@ -10,7 +10,8 @@ use nexplane_core::host::event::{Certificate, HostEvent};
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId, WindowId};
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef};
-use nexplane_core::policy;
+use nexplane_core::policy::event::PolicyEvent;
+use nexplane_core::policy::{self, Ask, PolicyDocument, ReversibilityKind, Rule, Then, When};
 use nexplane_core::recurrence::Recurrence;
 use nexplane_core::risk::{Environment, Factor, Risk, RiskLevel};
 use nexplane_core::run::event::{Captured, Finding, Reason, RunEvent, RunOutcome};
@@ -86,6 +87,8 @@ corpus! {
             environment: Environment::Prod,
             risk: risk(),
             quorum: policy::quorum(RiskLevel::Critical, Environment::Prod, false),
+            // As it was recorded before tags were.
+            tags: None,
         }
         ApprovalGiven {
             digest: plan().digest,
@@ -178,6 +181,9 @@ corpus! {
         TokenCreated { token: uuid(91), kind: TokenKind::Machine, expires_at: Some(moment(86_400)) }
         TokenRevoked { token: uuid(91) }
         AgentInvited { hostname: Some("web-1.example".to_owned()), expires_at: moment(3600) }
+    }
+    PolicyEvent {
+        Published { version: 2, document: document(), note: "Keys are rotated by two".to_owned() }
     }
     RunEvent {
         Started {
@@ -331,6 +337,33 @@ fn risk() -> Risk {
             factor("environment", 2.1, "The environment is prod (×1.3)."),
         ],
     }
+}
+
+/// Every field that there is.
+fn document() -> PolicyDocument {
+    let ask = Ask { approvals: 2, admin: true, delay_s: 900, valid_s: 86_400 };
+    let all = When {
+        level: Some(vec![RiskLevel::Medium, RiskLevel::High]),
+        environment: Some(vec![Environment::Prod]),
+        change_type: Some(vec!["aws.*".to_owned(), "postgres.drop_user".to_owned()]),
+        tag: Some(vec!["billing".to_owned()]),
+        rollback: Some(false),
+        reversibility: Some(vec![ReversibilityKind::OneWay]),
+        effect_class: Some(vec![EffectClass::Unprotected]),
+        score_at_least: Some(5),
+    };
+    let refused = When {
+        change_type: Some(vec!["postgres.drop_user".to_owned()]),
+        rollback: Some(false),
+        ..When::default()
+    };
+    let reason = "roles are locked, not dropped".to_owned();
+    let rules = vec![
+        Rule { when: all, then: Then::Ask(ask) },
+        Rule { when: refused, then: Then::Refuse { reason } },
+        Rule { when: When::default(), then: Then::Ask(ask) },
+    ];
+    PolicyDocument { rules }
 }
 
 fn produced() -> Vec<Produced> {
