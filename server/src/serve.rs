@@ -113,7 +113,8 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     } else if options.witness_policy.is_some() {
         tracing::warn!("this server does not seal the log, so it shows nothing to witnesses");
     }
-    let reactor = Reactor { pool: pool.clone(), log: log.clone(), engine, discoverer };
+    let lease = options.lease();
+    let reactor = Reactor { pool: pool.clone(), log: log.clone(), engine, discoverer, lease };
     tasks.spawn(reactor.run(stop.clone()));
     tasks.spawn(answer(listener, app.clone(), stop.clone()));
 

@@ -1,10 +1,11 @@
 //! Follows the log and performs what the process managers ask for.
 //!
 //! One reactor is at work per installation (an advisory lock in the database); the others wait for
-//! the lock. Effects are repeatable, so a position is stored after its effects, and what a crash
-//! interrupted is done again.
+//! the lock. One that hangs, or is cut off, has no right to it: the database ends the session of a
+//! holder that it has not heard for the length of a lease. Effects are repeatable, so a position is
+//! stored after its effects, and what a crash interrupted, or two reactors did at once, is done again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexplane_core::change::{Change, ChangeCommand, ChangeState};
 use nexplane_core::connection::{Connection, ConnectionCommand};
@@ -28,8 +29,9 @@ use crate::stream::{self, Request, StreamError};
 /// Key of the advisory lock: the first eight bytes of SHA-256("nexplane reactor").
 const LOCK: i64 = 0x5d0b_6b4e_9a3c_1f27;
 
-/// How often runs and approvals that nobody woke anybody for are looked at.
-const SWEEP: Duration = Duration::from_secs(5);
+/// How often in the length of a lease the database hears of the holder of the lock, and how often runs
+/// and approvals are looked at that nobody woke anybody for: every 5 s when a lease is 30 s.
+const BEATS: u32 = 6;
 
 #[derive(Clone, Debug)]
 pub struct Reactor {
@@ -37,6 +39,8 @@ pub struct Reactor {
     pub log: Log,
     pub engine: Engine,
     pub discoverer: Discoverer,
+    /// How long a reactor that went silent keeps the lock; as long as it keeps its runs.
+    pub lease: Duration,
 }
 
 impl Reactor {
@@ -59,6 +63,10 @@ impl Reactor {
 
     async fn work(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut lock = PgConnection::connect_with(&self.pool.connect_options()).await?;
+        sqlx::query("SELECT set_config('idle_session_timeout', $1, false)")
+            .bind(format!("{}ms", self.lease.as_millis()))
+            .execute(&mut lock)
+            .await?;
         sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut lock).await?;
         let next: i64 = sqlx::query_scalar("SELECT next_position FROM nexplane.reactor")
             .fetch_one(&mut lock)
@@ -69,21 +77,24 @@ impl Reactor {
             position: u64::try_from(next)?,
             last_leaf_hash: None,
         });
-        let mut sweep = tokio::time::interval(SWEEP);
+        let beat = self.lease / BEATS;
+        let mut sweep = tokio::time::interval(beat);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 batch = subscription.next() => {
                     let batch = batch?;
-                    for stored in &batch {
+                    let mut heard = Instant::now();
+                    for (stored, left) in batch.iter().zip((0..batch.len()).rev()) {
                         self.perform_all(&stream::recorded(stored)?).await?;
-                    }
-                    if let Some(last) = batch.last() {
-                        // Also says whether the lock's connection is still there.
-                        sqlx::query("UPDATE nexplane.reactor SET next_position = $1")
-                            .bind(i64::try_from(last.position + 1)?)
-                            .execute(&mut lock)
-                            .await?;
+                        if left == 0 || heard.elapsed() > beat {
+                            // Also says whether the lock's connection is still there.
+                            sqlx::query("UPDATE nexplane.reactor SET next_position = $1")
+                                .bind(i64::try_from(stored.position + 1)?)
+                                .execute(&mut lock)
+                                .await?;
+                            heard = Instant::now();
+                        }
                     }
                 }
                 _ = sweep.tick() => {

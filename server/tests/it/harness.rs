@@ -10,6 +10,7 @@ use nexplane_server::config::Options;
 use nexplane_store::testing::{TargetServer, TestDatabase};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use tempfile::TempDir;
@@ -20,7 +21,7 @@ use uuid::Uuid;
 /// The longest that anything a test waits for may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Seconds without a sign of life after which another worker takes a run over: the least there is.
-const LEASE_S: &str = "2";
+const LEASE_S: u32 = 2;
 const ADMIN: &str = "admin@example.org";
 
 /// A server with a database and a data directory of its own; stops when dropped.
@@ -32,6 +33,12 @@ pub struct Server {
     pub admin: Client,
     /// Further arguments of the next start.
     pub arguments: Vec<String>,
+    /// Of the next start.
+    pub lease_s: u32,
+    /// Another way to the database, from the next start on.
+    pub database_url: Option<String>,
+    /// Errors that the test brings about: parts of what the server then logs.
+    pub expected_errors: Vec<&'static str>,
     data: TempDir,
     database: TestDatabase,
 }
@@ -52,6 +59,9 @@ impl Server {
             ca: PathBuf::new(),
             admin: Client::new(base, None),
             arguments: Vec::new(),
+            lease_s: LEASE_S,
+            database_url: None,
+            expected_errors: Vec::new(),
             data: tempfile::tempdir().unwrap(),
             database: TestDatabase::new().await,
         };
@@ -83,7 +93,7 @@ impl Server {
             .args(arguments)
             .arg("--data-dir")
             .arg(self.data.path())
-            .env("DATABASE_URL", self.database.url())
+            .env("DATABASE_URL", self.database_url.clone().unwrap_or_else(|| self.database.url()))
             .env("NO_COLOR", "1")
             .env_remove("NEXPLANE_KEK")
             .kill_on_drop(true);
@@ -110,7 +120,7 @@ impl Server {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
         let mut child = self
             .command(&["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"])
-            .args(["--ready-json", "--lease-s", LEASE_S])
+            .args(["--ready-json", "--lease-s", &self.lease_s.to_string()])
             .args(&self.arguments)
             .stdout(Stdio::piped())
             .stderr(log)
@@ -134,12 +144,14 @@ impl Server {
 
     /// SIGTERM; the server has to say that all went well.
     pub async fn stop(&mut self) {
-        let pid = i32::try_from(self.pid()).unwrap();
+        self.signal(Signal::TERM);
         let mut child = self.child.take().unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
         assert!(status.success(), "{status}:\n{}", self.log_text());
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        signal_to(self.pid(), signal);
     }
 
     pub async fn restart(&mut self) {
@@ -151,7 +163,7 @@ impl Server {
         self.data.path().join("test.log")
     }
 
-    fn log_text(&self) -> String {
+    pub fn log_text(&self) -> String {
         std::fs::read_to_string(self.log()).unwrap_or_default()
     }
 
@@ -226,7 +238,11 @@ impl Drop for Server {
             eprintln!("--- log of the server\n{log}");
             return;
         }
-        let errors: Vec<_> = log.lines().filter(|line| line.contains(" ERROR ")).collect();
+        let is_expected = |line: &str| self.expected_errors.iter().any(|part| line.contains(part));
+        let errors: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains(" ERROR ") && !is_expected(line))
+            .collect();
         assert!(errors.is_empty(), "the server logged errors:\n{}", errors.join("\n"));
     }
 }
@@ -237,40 +253,38 @@ pub struct Replica {
     pub base: Base,
 }
 
+fn signal_to(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
 /// An agent as a process, on a root directory of its own.
 pub struct Agent {
     /// Killed when dropped.
-    _child: Child,
+    child: Child,
     /// Of its host.
     pub asset: Value,
     root: TempDir,
-    _config: TempDir,
+    config: TempDir,
 }
 
 impl Agent {
     /// Enrols an agent, and waits until the server has its host in the inventory.
     pub async fn start(server: &Server) -> Self {
-        let program = Path::new(env!("CARGO_BIN_EXE_nexplane")).with_file_name("nexplane-agent");
-        assert!(
-            program.exists(),
-            "there is no {}: run 'just test', or 'cargo build --workspace' first",
-            program.display()
-        );
+        Self::start_by(server, &server.gateway).await
+    }
+
+    /// The same with another way to the gateway.
+    pub async fn start_by(server: &Server, gateway: &str) -> Self {
         let body = json!({ "ttl_s": 600 });
         let invited = server.admin.post("/hosts/enrollment-tokens", body).await.is(201);
         let name = format!("web-{}", &Uuid::new_v4().simple().to_string()[..8]);
         let (root, config) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::create_dir(root.path().join("etc")).unwrap();
-        let child = Command::new(program)
-            .args(["run", "--control-plane", invited["gateway"].as_str().unwrap()])
-            .args(["--name", &name, "--ca"])
+        let child = Self::command(&config, &root)
+            .args(["--control-plane", gateway, "--name", &name, "--ca"])
             .arg(&server.ca)
-            .arg("--config-dir")
-            .arg(config.path())
-            .arg("--root")
-            .arg(root.path())
             .env("NEXPLANE_TOKEN", invited["token"].as_str().unwrap())
-            .kill_on_drop(true)
             .spawn()
             .unwrap();
         let asset = eventually("the host is online and its asset is there", async || {
@@ -284,7 +298,38 @@ impl Agent {
             items(&found).pop().filter(|_| host["status"] == "online")
         })
         .await;
-        Self { _child: child, asset, root, _config: config }
+        Self { child, asset, root, config }
+    }
+
+    fn command(config: &TempDir, root: &TempDir) -> Command {
+        let program = Path::new(env!("CARGO_BIN_EXE_nexplane")).with_file_name("nexplane-agent");
+        assert!(
+            program.exists(),
+            "there is no {}: run 'just test', or 'cargo build --workspace' first",
+            program.display()
+        );
+        let mut command = Command::new(program);
+        command.arg("run").arg("--config-dir").arg(config.path()).arg("--root").arg(root.path());
+        command.kill_on_drop(true);
+        command
+    }
+
+    pub async fn kill9(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Starts it again with what it has on disk.
+    pub fn up(&mut self) {
+        self.child = Self::command(&self.config, &self.root).spawn().unwrap();
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        signal_to(self.child.id().unwrap(), signal);
+    }
+
+    /// Its journal, as far as it is written.
+    pub fn journal(&self) -> String {
+        std::fs::read_to_string(self.config.path().join("journal")).unwrap_or_default()
     }
 
     /// A path as orders name it, where it really is.
@@ -314,14 +359,27 @@ pub struct Shop {
 impl Shop {
     /// Adds a connection to a target server, with its certificate verified.
     pub async fn connect(server: &Server, environment: &str) -> Self {
-        let target = TargetServer::new().await;
+        Self::connect_by(server, environment, TargetServer::new().await, json!({})).await
+    }
+
+    /// The same with other credentials than a direct connection needs, as far as they are given.
+    pub async fn connect_by(
+        server: &Server,
+        environment: &str,
+        target: TargetServer,
+        other: Value,
+    ) -> Self {
         let name = format!("shop-{}", target.database().trim_start_matches("t_"));
         let mut shop = Self { target, connection: String::new() };
+        let mut credentials = shop.credentials();
+        for (field, value) in other.as_object().unwrap() {
+            credentials[field] = value.clone();
+        }
         let body = json!({
             "name": name,
             "type": "postgres",
             "environment": environment,
-            "credentials": shop.credentials(),
+            "credentials": credentials,
         });
         let added = server.admin.post("/connections", body).await.is(201);
         shop.connection = text(&added["id"]);
