@@ -39,22 +39,88 @@ const NOT_DONE: &[(&str, &[&str], i64)] = &[("change.failed", &[], 0)];
 /// The server lives; the line to the target is cut, or too slow.
 const CUTS: [Row; 7] = [
     Row { name: "nothing sent", hold: Hold::Request, at: "ALTER", then: Then::Cut, ends: NOT_DONE },
-    Row { name: "request half written", hold: Hold::Half, at: "ALTER", then: Then::Cut, ends: NOT_DONE },
-    Row { name: "commit lost", hold: Hold::Request, at: "COMMIT", then: Then::Cut, ends: DONE_AT_LAST },
-    Row { name: "commit half written", hold: Hold::Half, at: "COMMIT", then: Then::Cut, ends: DONE_AT_LAST },
-    Row { name: "applied, response lost", hold: Hold::Answer, at: "COMMIT", then: Then::Cut, ends: DONE_ONCE },
-    Row { name: "applied, response late", hold: Hold::Answer, at: "COMMIT", then: Then::Late, ends: DONE_ONCE },
+    Row {
+        name: "request half written",
+        hold: Hold::Half,
+        at: "ALTER",
+        then: Then::Cut,
+        ends: NOT_DONE,
+    },
+    Row {
+        name: "commit lost",
+        hold: Hold::Request,
+        at: "COMMIT",
+        then: Then::Cut,
+        ends: DONE_AT_LAST,
+    },
+    Row {
+        name: "commit half written",
+        hold: Hold::Half,
+        at: "COMMIT",
+        then: Then::Cut,
+        ends: DONE_AT_LAST,
+    },
+    Row {
+        name: "applied, response lost",
+        hold: Hold::Answer,
+        at: "COMMIT",
+        then: Then::Cut,
+        ends: DONE_ONCE,
+    },
+    Row {
+        name: "applied, response late",
+        hold: Hold::Answer,
+        at: "COMMIT",
+        then: Then::Late,
+        ends: DONE_ONCE,
+    },
     // The target gives up on it first, and says so.
-    Row { name: "commit late", hold: Hold::Request, at: "COMMIT", then: Then::Late, ends: NOT_DONE_OR_AT_LAST },
+    Row {
+        name: "commit late",
+        hold: Hold::Request,
+        at: "COMMIT",
+        then: Then::Late,
+        ends: NOT_DONE_OR_AT_LAST,
+    },
 ];
 
 /// The server is killed while all of these are held.
 const KILLS: [Row; 5] = [
-    Row { name: "intent, nothing sent", hold: Hold::Request, at: "ALTER", then: Then::Cut, ends: DONE_AT_LAST },
-    Row { name: "request half written", hold: Hold::Half, at: "ALTER", then: Then::Cut, ends: DONE_AT_LAST },
-    Row { name: "commit half written", hold: Hold::Half, at: "COMMIT", then: Then::Cut, ends: DONE_AT_LAST },
-    Row { name: "in flight, arrives after the crash", hold: Hold::Request, at: "COMMIT", then: Then::Late, ends: DONE_ONCE },
-    Row { name: "applied, response lost", hold: Hold::Answer, at: "COMMIT", then: Then::Cut, ends: DONE_ONCE },
+    Row {
+        name: "intent, nothing sent",
+        hold: Hold::Request,
+        at: "ALTER",
+        then: Then::Cut,
+        ends: DONE_AT_LAST,
+    },
+    Row {
+        name: "request half written",
+        hold: Hold::Half,
+        at: "ALTER",
+        then: Then::Cut,
+        ends: DONE_AT_LAST,
+    },
+    Row {
+        name: "commit half written",
+        hold: Hold::Half,
+        at: "COMMIT",
+        then: Then::Cut,
+        ends: DONE_AT_LAST,
+    },
+    Row {
+        name: "in flight, arrives after the crash",
+        hold: Hold::Request,
+        at: "COMMIT",
+        then: Then::Late,
+        ends: DONE_ONCE,
+    },
+    Row {
+        name: "applied, response lost",
+        hold: Hold::Answer,
+        at: "COMMIT",
+        then: Then::Cut,
+        ends: DONE_ONCE,
+    },
 ];
 
 /// A row that is being played.
@@ -66,7 +132,7 @@ struct Lane {
 }
 
 async fn lanes(stage: &Stage, rows: &[Row]) -> Vec<Lane> {
-    let names: Vec<_> = (0..rows.len()).map(|no| format!("app{no}")).collect();
+    let names: Vec<_> = (0..rows.len()).map(|no| format!("app{no:02}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let roles = stage.shop.roles(&stage.server, &names).await;
     let mut lanes = Vec::new();
@@ -185,7 +251,11 @@ async fn crash_between_two_steps_and_inside_a_rollback_repeats_nothing() {
         })
         .await;
         stage.server.kill9().await;
-        if hold.0 == Hold::Request { hold.1.release() } else { hold.1.cut() }
+        if hold.0 == Hold::Request {
+            hold.1.release()
+        } else {
+            hold.1.cut()
+        }
         stage.server.up().await;
     }
     asked.await.unwrap();

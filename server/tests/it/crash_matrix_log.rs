@@ -38,12 +38,15 @@ struct Lane {
 }
 
 async fn lanes(stage: &Stage, kinds: &[&'static str]) -> Vec<Lane> {
-    let cases: Vec<_> =
-        kinds.iter().flat_map(|kind| [Hold::Request, Hold::Answer].map(|hold| (*kind, hold))).collect();
-    let names: Vec<_> = (0..cases.len()).map(|no| format!("app{no}")).collect();
+    let cases: Vec<_> = kinds
+        .iter()
+        .flat_map(|kind| [Hold::Request, Hold::Answer].map(|hold| (*kind, hold)))
+        .collect();
+    let names: Vec<_> = (0..cases.len()).map(|no| format!("app{no:02}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let mut lanes = Vec::new();
-    for ((kind, hold), role) in cases.into_iter().zip(stage.shop.roles(&stage.server, &names).await) {
+    for ((kind, hold), role) in cases.into_iter().zip(stage.shop.roles(&stage.server, &names).await)
+    {
         let change = stage.approved(LOCK, std::slice::from_ref(&role)).await;
         let trap = stage.trap_append(hold, &change, kind);
         lanes.push(Lane { kind, hold, role, change, trap });
@@ -58,7 +61,10 @@ fn is_after_effect(kind: &str) -> bool {
 }
 
 /// Executes until the append is held, and looks at the target meanwhile.
-async fn until_held(stage: &Stage, lane: &Lane) -> tokio::task::JoinHandle<Option<crate::harness::Answer>> {
+async fn until_held(
+    stage: &Stage,
+    lane: &Lane,
+) -> tokio::task::JoinHandle<Option<crate::harness::Answer>> {
     let asked = stage.execute(&lane.change);
     lane.trap.sprung().await;
     if lane.kind == "run.step_intended" {
@@ -153,7 +159,8 @@ async fn outage(kind: Outage) {
     asked.await.unwrap().unwrap().is(200);
     let set = async |is_read_only: bool| {
         let name = stage.server.database().name();
-        let set = format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = {is_read_only}");
+        let set =
+            format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = {is_read_only}");
         let mut admin = stage.shop.target.admin().await;
         sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut admin).await.unwrap();
         // Sessions keep what they began with.
@@ -193,7 +200,9 @@ async fn crash_of_the_database_during_an_effect_delays_its_outcome() {
 
 /// Two servers; the first is stopped for longer than its lease, the second takes over, and another
 /// change is made before the first wakes up.
-async fn stopped(trap: impl AsyncFnOnce(&Stage, &str, &str) -> Arc<Trap>) -> (Stage, Story, String) {
+async fn stopped(
+    trap: impl AsyncFnOnce(&Stage, &str, &str) -> Arc<Trap>,
+) -> (Stage, Story, String) {
     let mut stage = Stage::new(2).await;
     let role = stage.shop.role(&stage.server, "app").await;
     // The other has lines of its own.
@@ -246,9 +255,8 @@ async fn crash_of_the_lease_before_the_effect_sends_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_of_the_lease_after_the_effect_is_evidence_only() {
-    let trap = async |stage: &Stage, _: &str, role: &str| {
-        stage.trap_effect(Hold::Answer, role, "COMMIT")
-    };
+    let trap =
+        async |stage: &Stage, _: &str, role: &str| stage.trap_effect(Hold::Answer, role, "COMMIT");
     let (_stage, story, _) = stopped(trap).await;
     assert_eq!(story.findings(), ["applied"], "{}", story.told());
 }

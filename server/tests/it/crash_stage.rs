@@ -204,7 +204,10 @@ impl Story {
     /// Types alone, for people.
     pub fn told(&self) -> String {
         let kinds = self.events.iter().map(|(kind, _)| kind.as_str());
-        kinds.filter(|kind| kind.starts_with("run.") || ENDS.contains(kind)).collect::<Vec<_>>().join(" ")
+        kinds
+            .filter(|kind| kind.starts_with("run.") || ENDS.contains(kind))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// What holds of every execution, whatever happened: one run with one end; an intent is followed

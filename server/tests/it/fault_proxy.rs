@@ -239,7 +239,8 @@ async fn pass(
 ) {
     let mut chunk = vec![0; CHUNK];
     while let Ok(length @ 1..) = from.read(&mut chunk).await {
-        if held.wait_for(|held| !held).await.is_err() || to.write_all(&chunk[..length]).await.is_err()
+        if held.wait_for(|held| !held).await.is_err()
+            || to.write_all(&chunk[..length]).await.is_err()
         {
             return;
         }

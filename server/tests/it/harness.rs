@@ -239,10 +239,8 @@ impl Drop for Server {
             return;
         }
         let is_expected = |line: &str| self.expected_errors.iter().any(|part| line.contains(part));
-        let errors: Vec<_> = log
-            .lines()
-            .filter(|line| line.contains(" ERROR ") && !is_expected(line))
-            .collect();
+        let errors: Vec<_> =
+            log.lines().filter(|line| line.contains(" ERROR ") && !is_expected(line)).collect();
         assert!(errors.is_empty(), "the server logged errors:\n{}", errors.join("\n"));
     }
 }
