@@ -1,12 +1,13 @@
 //! What the crash matrix plays on: a server whose lines to its own database and to its target can be
 //! held and cut, and a target that counts by itself what was done to it.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use nexplane_core::record;
 use nexplane_store::testing::{TargetServer, TestDatabase, event_records};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 
 use crate::fault_proxy::{Hold, Proxy, Spot, Trap, Upstream};
 use crate::harness::{Answer, Client, Server, Shop, eventually, id};
@@ -15,7 +16,7 @@ pub const LOCK: &str = "postgres.lock_user";
 pub const UNLOCK: &str = "postgres.unlock_user";
 
 /// How a change ends.
-const ENDS: [&str; 6] = [
+pub const ENDS: [&str; 6] = [
     "change.completed",
     "change.failed",
     "change.outcome_unknown",
@@ -181,6 +182,30 @@ impl Story {
         Self { events: events.map(|record| (record.header.kind, record.data)).collect() }
     }
 
+    /// The stories of all changes, by their ids.
+    pub fn all(records: &[String]) -> HashMap<String, Self> {
+        let mut stories: HashMap<String, Self> = HashMap::new();
+        let mut changes = HashMap::new();
+        for record in records {
+            let record = record::decode(record).unwrap();
+            let (stream, kind) = (record.header.stream, record.header.kind);
+            let change = if kind == "run.started" {
+                let change = record.data["change"].as_str().unwrap().to_owned();
+                changes.insert(stream, change.clone());
+                change
+            } else if kind.starts_with("run.") {
+                changes[&stream].clone()
+            } else if kind.starts_with("change.") {
+                stream.to_string().trim_start_matches("change-").to_owned()
+            } else {
+                continue;
+            };
+            let story = stories.entry(change).or_insert_with(|| Self { events: Vec::new() });
+            story.events.push((kind, record.data));
+        }
+        stories
+    }
+
     pub fn count(&self, kind: &str) -> usize {
         self.events.iter().filter(|(seen, _)| seen == kind).count()
     }
@@ -267,9 +292,5 @@ impl Count {
         .unwrap();
         assert!(versions > 0, "{role} is not there");
         versions - 1
-    }
-
-    pub async fn close(self) {
-        self.0.into_inner().close().await.unwrap();
     }
 }

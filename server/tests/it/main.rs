@@ -15,6 +15,7 @@ mod authorisation;
 mod bad_input;
 mod command_line;
 mod crash;
+mod crash_kills;
 mod crash_log;
 mod crash_matrix;
 mod crash_matrix_log;
