@@ -419,6 +419,7 @@ impl At<'_> {
             approvals: self.run.approvals.clone(),
             deadline,
             undoes_job: undone.and_then(|undone| job_of(&undone.verified.effect)),
+            undoes_key: undone.map(|undone| undone.verified.effect.intent.key.clone()),
         }
     }
 

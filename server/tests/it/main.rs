@@ -18,6 +18,7 @@ mod crash;
 mod crash_kills;
 mod crash_log;
 mod crash_matrix;
+mod crash_matrix_host;
 mod crash_matrix_log;
 mod crash_stage;
 mod evidence;
