@@ -18,6 +18,9 @@
 #[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../tests/it/harness.rs"]
 mod harness;
+#[allow(dead_code, reason = "the tests use all of it")]
+#[path = "../tests/it/harness_target.rs"]
+mod harness_target;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -118,8 +118,15 @@ impl Field {
         let agent =
             Agent::start_by(&server, &format!("https://127.0.0.1:{}", gateway.port())).await;
         std::fs::write(agent.path("/etc/motd"), "at first\n").unwrap();
-        let operator = server.operator().await;
+        // A session ends after a quarter of an hour.
+        let stay = async |person: Client| {
+            let body = json!({ "name": "the test", "kind": "user" });
+            let made = person.post("/tokens", body).await.is(201);
+            person.with_token(made["token"].as_str().unwrap())
+        };
+        let operator = stay(server.operator().await).await;
         let approvers = [server.approver().await, server.person("arno", &["approver"]).await];
+        let approvers = [stay(approvers[0].clone()).await, stay(approvers[1].clone()).await];
         let (mut shops, mut lanes) = (Vec::new(), Vec::new());
         for number in 0..SHOPS {
             let shop = Shop::connect(&server, "dev").await;

@@ -32,6 +32,7 @@ mod gateway_rig;
 mod gateway_tls;
 mod golden;
 mod harness;
+mod harness_target;
 mod journey_host;
 mod journey_postgres;
 mod race;
