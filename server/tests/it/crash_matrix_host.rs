@@ -136,7 +136,9 @@ async fn crash_of_the_server_while_a_job_is_at_the_agent() {
     intended.cut();
     stage.up().await;
     let story = stage.ended("intent, nothing sent", &change).await;
-    assert_eq!(story.findings(), ["not_applied"], "{}", story.told());
+    // An agent that is slow to come back may be too late for the second attempt's answer.
+    assert_eq!(story.findings()[0], "not_applied", "{}", story.told());
+    assert!(!story.findings()[1..].contains(&"conflict"), "{}", story.told());
     assert_eq!((stage.found().content.as_str(), stage.found().jobs), ("one\n", 1));
 
     // The job is on its way to the agent, which hears of it from the next server.
