@@ -15,9 +15,12 @@
     reason = "printing is what it is for, and a measurement that cannot go on has no result"
 )]
 
-#[allow(dead_code, reason = "the tests use all of it")]
+#[allow(dead_code, unused_imports, reason = "the tests use all of it")]
 #[path = "../tests/it/harness.rs"]
 mod harness;
+#[allow(dead_code, reason = "the tests use all of it")]
+#[path = "../tests/it/harness_target.rs"]
+mod harness_target;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use nexplane_connectors::host::{HostJobs, SignedOutcome};
 use nexplane_connectors::sdk::{Advice, ConnectorError, Egress, EgressRules, ErrorKind, Registry};
-use nexplane_core::id::HostId;
+use nexplane_core::id::{HostId, JobId};
 use nexplane_core::job::Order;
 use nexplane_projections::{Options as ProjectionOptions, Projections, Role};
 use nexplane_store::log::seal::Seals;
@@ -121,6 +121,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
         engine,
         discoverer,
         planner,
+        lease: options.engine().lease,
     };
     tasks.spawn(reactor.run(stop.clone()));
     tasks.spawn(answer(listener, app.clone(), stop.clone()));
@@ -237,6 +238,10 @@ impl HostJobs for NoHosts {
         _: &str,
     ) -> Result<SignedOutcome, ConnectorError> {
         Err(ConnectorError::new(ErrorKind::Unreachable, Advice::Never, "a replay has no agents"))
+    }
+
+    async fn find(&self, _: HostId, _: &str) -> Result<Option<JobId>, ConnectorError> {
+        Ok(None)
     }
 }
 

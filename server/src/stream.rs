@@ -344,6 +344,26 @@ fn new_event(event: Event) -> NewEvent {
     NewEvent { id: Uuid::now_v7(), kind: encoded.kind, schema: encoded.schema, data: encoded.data }
 }
 
+impl LoadError {
+    /// The database did not answer; the same question may be answered later.
+    pub const fn is_away(&self) -> bool {
+        matches!(self, Self::Log(ReadError::Unavailable(_)))
+    }
+}
+
+impl<R: std::error::Error + 'static> StreamError<R> {
+    /// The database did not answer, or has too much to do; the same request may be answered later.
+    pub const fn is_away(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.is_away(),
+            Self::Append { source, .. } => {
+                matches!(source, AppendError::Unavailable(_) | AppendError::Overloaded)
+            }
+            Self::Rejected(_) | Self::Stale { .. } => false,
+        }
+    }
+}
+
 impl<R: Reject> StreamError<R> {
     /// The rejection, when the domain said no.
     pub const fn rejection(&self) -> Option<&R> {

@@ -39,6 +39,13 @@ pub enum VaultError {
     Shape,
 }
 
+impl VaultError {
+    /// The database did not answer; the same request may be answered later.
+    pub const fn is_away(&self) -> bool {
+        matches!(self, Self::Store(SecretError::Database { .. }))
+    }
+}
+
 impl Vault {
     pub const fn new(store: SecretStore, pool: PgPool) -> Self {
         Self { store, pool }

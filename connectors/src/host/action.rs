@@ -211,7 +211,14 @@ impl AnyAction for HostAction {
         let work = async {
             let applied: Option<Outcome> =
                 outcome.and_then(|value| serde_json::from_value(value.clone()).ok());
-            let undoes = cx.undoes_job.or(applied.map(|applied| applied.job)).ok_or_else(|| {
+            let port = &session.inner.port;
+            let undoes =
+                match (cx.undoes_job.or(applied.map(|applied| applied.job)), &cx.undoes_key) {
+                    (Some(job), _) => Some(job),
+                    (None, Some(key)) => port.jobs.find(port.id, key).await?,
+                    (None, None) => None,
+                };
+            let undoes = undoes.ok_or_else(|| {
                 ConnectorError::invalid("it is not known which job of the host is to be undone")
             })?;
             let order = Order::Revert {
@@ -219,7 +226,6 @@ impl AnyAction for HostAction {
                 undoes,
                 authority: Box::new(authority(cx, &cx.step.before_fingerprint)),
             };
-            let port = &session.inner.port;
             let done = port.jobs.run(port.id, order, cx.deadline, &cx.idempotency_key).await?;
             let JobResult::Reverted { after_fingerprint, .. } = done.result else {
                 return Err(definite(done.result));

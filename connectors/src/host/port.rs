@@ -26,6 +26,9 @@ pub trait HostJobs: Send + Sync {
         deadline: Duration,
         key: &str,
     ) -> Result<SignedOutcome, ConnectorError>;
+
+    /// The job that a key stands for; none when there never was one, or it was withdrawn.
+    async fn find(&self, host: HostId, key: &str) -> Result<Option<JobId>, ConnectorError>;
 }
 
 /// The end of a job, with the agent's signature.

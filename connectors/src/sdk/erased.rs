@@ -152,6 +152,9 @@ pub struct StepContext {
     pub deadline: Duration,
     /// On a rollback of a host operation: the job that is undone.
     pub undoes_job: Option<JobId>,
+    /// On a rollback: the idempotency key of the effect that is undone. It is known when the answer to
+    /// that effect, and with it the job, was lost in a crash.
+    pub undoes_key: Option<String>,
 }
 
 /// The state of a target at one moment.

@@ -227,5 +227,6 @@ pub fn step(
         approvals: vec![PersonId(Uuid::now_v7())],
         deadline: Duration::from_secs(20),
         undoes_job: None,
+        undoes_key: None,
     }
 }

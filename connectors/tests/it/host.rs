@@ -126,6 +126,10 @@ impl HostJobs for Standin {
         self.done.lock().unwrap().insert(key.to_owned(), outcome.clone());
         Ok(outcome)
     }
+
+    async fn find(&self, _: HostId, key: &str) -> Result<Option<JobId>, ConnectorError> {
+        Ok(self.done.lock().unwrap().get(key).map(|outcome| outcome.job))
+    }
 }
 
 struct Bench {
@@ -216,7 +220,11 @@ async fn contract_orders_carry_step_authority_and_undone_job() {
     let mut undo = step(action, &host, &spec.example, &now);
     let error = action.rollback(&*bench.session, &undo, &before, None).await.expect_err("which?");
     assert_eq!(error.kind, ErrorKind::Invalid);
+    // The answer was lost; the key of the effect still leads to its job.
+    undo.undoes_key = Some(cx.idempotency_key.clone());
+    action.rollback(&*bench.session, &undo, &before, None).await.expect("the job is found");
     undo.undoes_job = Some(job);
+    undo.idempotency_key = Uuid::now_v7().to_string();
     action.rollback(&*bench.session, &undo, &before, None).await.expect("the job is named");
 
     let orders = bench.agent.orders.lock().unwrap().clone();

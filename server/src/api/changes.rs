@@ -505,12 +505,19 @@ pub async fn show(
     status: StatusCode,
     position: Option<u64>,
 ) -> ApiResult<Response> {
-    if let Some(position) = position {
+    let waited = match position {
+        Some(position) => {
+            app.projections.wait_for_some(&["changes"], position, WAIT_FOR_READ_MODELS).await
+        }
+        None => Ok(()),
+    };
+    let mut view = match (changes::find(&app.pool, id).await?, waited) {
         // Late is not wrong: the answer says which position it is of.
-        let _ = app.projections.wait_for_some(&["changes"], position, WAIT_FOR_READ_MODELS).await;
-    }
-    let mut view =
-        changes::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("change request"))?;
+        (Some(view), _) => view,
+        // It was written; that it is not to be seen yet is not that there is none.
+        (None, Err(late)) => return Err(ApiError::unavailable(late)),
+        (None, Ok(())) => return Err(ApiError::not_found("change request")),
+    };
     let state = load(app, id).await?.state;
     let in_the_way = freezes::in_the_way(app, &state).await?;
     freezes::wait(&mut view, &in_the_way.frozen);

@@ -238,11 +238,16 @@ async fn show(
     status: StatusCode,
     position: Option<u64>,
 ) -> ApiResult<Response> {
-    if let Some(position) = position {
-        let _ = app.projections.wait_for_some(&["inventory"], position, WAIT_FOR_READ_MODELS).await;
-    }
-    let view = inventory::connection(&app.pool, id)
-        .await?
-        .ok_or_else(|| ApiError::not_found("connection"))?;
+    let waited = match position {
+        Some(position) => {
+            app.projections.wait_for_some(&["inventory"], position, WAIT_FOR_READ_MODELS).await
+        }
+        None => Ok(()),
+    };
+    let view = match (inventory::connection(&app.pool, id).await?, waited) {
+        (Some(view), _) => view,
+        (None, Err(late)) => return Err(ApiError::unavailable(late)),
+        (None, Ok(())) => return Err(ApiError::not_found("connection")),
+    };
     Ok(answer(status, &view, view.version, position).into_response())
 }

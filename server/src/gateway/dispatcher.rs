@@ -265,4 +265,11 @@ impl HostJobs for Dispatcher {
             }
         }
     }
+
+    async fn find(&self, host: HostId, key: &str) -> Result<Option<JobId>, ConnectorError> {
+        job::find(&self.inner.pool, host, key).await.map_err(|error| {
+            let message = "the database did not say which job that was";
+            ConnectorError::new(ErrorKind::Unexpected, Advice::Later, message).because(error)
+        })
+    }
 }

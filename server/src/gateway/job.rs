@@ -212,6 +212,19 @@ pub async fn finished(pool: &PgPool, job: JobId) -> Result<Option<Outcome>, sqlx
     receipt.flatten().map(|text| outcome(job, &text)).transpose()
 }
 
+/// The job that a key stands for.
+pub async fn find(pool: &PgPool, host: HostId, key: &str) -> Result<Option<JobId>, sqlx::Error> {
+    let job: Option<Uuid> = sqlx::query_scalar(
+        "SELECT job_id FROM nexplane.agent_jobs
+         WHERE host_id = $1 AND key = $2 AND withdrawn_at IS NULL",
+    )
+    .bind(host.0)
+    .bind(key)
+    .fetch_optional(pool)
+    .await?;
+    Ok(job.map(JobId))
+}
+
 /// Notes how far an agent says it is. Says nothing about the outcome.
 pub async fn progress(
     pool: &PgPool,

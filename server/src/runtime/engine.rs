@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use nexplane_core::change::{Change, ChangeState, Execution};
 use nexplane_core::freeze::InTheWay;
-use nexplane_core::id::{ChangeId, RunId, StreamId};
+use nexplane_core::id::{ChangeId, RunId, SecretId, StreamId};
 use nexplane_core::run::{Run, RunCommand, RunState, Running};
-use nexplane_store::log::{AppendError, Guard};
+use nexplane_store::log::Guard;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -22,10 +22,15 @@ use uuid::Uuid;
 use super::lease::{self, Lease};
 use super::queue;
 use super::step;
-use super::targets::Targets;
+use super::targets::{Targets, change_owner};
 use crate::calendar::{self, About, Looked};
 use crate::problem::chain;
-use crate::stream::{self, LoadError, Outcome, Prepare, Prepared, Request, StreamError};
+use crate::stream::{self, Done, LoadError, Prepare, Prepared, Request, StreamError};
+use crate::vault::Kind;
+
+/// How long to wait before the database is asked again, at first and at the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How often a run that waits for its turn looks for turns that another server's run has ended.
 const TURN: Duration = Duration::from_secs(1);
@@ -90,6 +95,8 @@ pub(super) enum Left {
     Database(#[from] sqlx::Error),
     #[error("the runs before it cannot be looked at")]
     Queue(#[from] queue::ClearError),
+    #[error("the database is away")]
+    Away,
     #[error("a secret cannot be stored or read")]
     Vault(#[from] crate::vault::VaultError),
 }
@@ -240,7 +247,7 @@ impl Engine {
 impl Hold<'_> {
     /// Gives the run a command of this epoch and returns the run as it then is.
     pub(super) async fn tell(&self, command: RunCommand) -> Result<Running, Left> {
-        running(self.append(&Order(command)).await)
+        running(self.append(&Order(command), || Ok(())).await?)
     }
 
     /// The intent: the same, only while the change is still the one that was approved, the calendar lets
@@ -249,8 +256,9 @@ impl Hold<'_> {
         &self,
         command: impl Fn(InTheWay) -> RunCommand + Send + Sync,
     ) -> Result<Running, Left> {
-        self.time_left()?;
-        running(self.append(&Intent { hold: self, command }).await)
+        let has_lease = || self.time_left().map(drop);
+        has_lease()?;
+        running(self.append(&Intent { hold: self, command }, has_lease).await?)
     }
 
     /// Waits for the end of what is in the way.
@@ -297,28 +305,51 @@ impl Hold<'_> {
     }
 
     async fn finish(&self) -> Result<(), Left> {
-        self.append(&Order(RunCommand::Finish { epoch: self.epoch })).await?;
+        self.append(&Order(RunCommand::Finish { epoch: self.epoch }), || Ok(())).await?;
         Ok(())
     }
 
     /// Appends; while the database is away it asks again with the same command id, so that an
-    /// outcome is neither lost nor doubled.
-    async fn append(&self, prepare: &impl Prepare<Run>) -> Outcome<Run> {
-        let request = self.request();
-        let mut wait = Duration::from_millis(100);
+    /// outcome is neither lost nor doubled. For as long as `may` says.
+    async fn append(
+        &self,
+        prepare: &impl Prepare<Run>,
+        may: impl Fn() -> Result<(), Left>,
+    ) -> Result<Done<Run>, Left> {
+        let mut request = self.request();
+        let mut wait = FIRST_PAUSE;
         loop {
             let log = &self.targets.log;
             let answer = stream::execute_prepared(log, self.run.into(), &request, prepare).await;
-            match &answer {
-                Err(StreamError::Append {
-                    source: AppendError::Unavailable(_) | AppendError::Overloaded,
-                    ..
-                }) if !self.stopping.is_cancelled() => {
-                    tracing::warn!(run.id = %self.run, "the log is not available; trying again");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(5));
+            match answer {
+                Err(error) if error.is_away() && !self.stopping.is_cancelled() => {
+                    // It may have been written all the same.
+                    request.repeated = true;
+                    self.wait_for_database(&mut wait).await;
+                    may()?;
                 }
-                Ok(_) | Err(_) => return answer,
+                answer => return Ok(answer?),
+            }
+        }
+    }
+
+    /// A pause, longer each time, before our own database is asked again.
+    pub(super) async fn wait_for_database(&self, wait: &mut Duration) {
+        tracing::warn!(run.id = %self.run, "the database is away; what is to be written waits");
+        tokio::time::sleep(*wait).await;
+        *wait = (*wait * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Stores a secret that an effect brought; while the database is away it is kept here.
+    pub(super) async fn keep(&self, name: &str, value: &[u8]) -> Result<SecretId, Left> {
+        let owner = change_owner(self.change);
+        let mut wait = FIRST_PAUSE;
+        loop {
+            match self.targets.vault.seal(&owner, Kind::Produced, name, value).await {
+                Err(error) if error.is_away() && !self.stopping.is_cancelled() => {
+                    self.wait_for_database(&mut wait).await;
+                }
+                sealed => return Ok(sealed?),
             }
         }
     }
@@ -358,8 +389,8 @@ where
     }
 }
 
-fn running(outcome: Outcome<Run>) -> Result<Running, Left> {
-    match outcome?.state {
+fn running(done: Done<Run>) -> Result<Running, Left> {
+    match done.state {
         RunState::Running(running) => Ok(running),
         RunState::Finished(finished) => Ok(finished.run),
         RunState::Absent => Err(Left::Taken),

@@ -1,12 +1,13 @@
 //! Follows the log and performs what the process managers ask for.
 //!
 //! One reactor is at work per installation (an advisory lock in the database); the others wait for
-//! the lock. Effects are repeatable, so a position is stored after its effects, and what a crash
-//! interrupted is done again.
+//! the lock. One that hangs, or is cut off, has no right to it: the database ends the session of a
+//! holder that it has not heard for the length of a lease. Effects are repeatable, so a position is
+//! stored after its effects, and what a crash interrupted, or two reactors did at once, is done again.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexplane_core::change::{Change, ChangeCommand, ChangeState};
 use nexplane_core::connection::{Connection, ConnectionCommand};
@@ -40,8 +41,9 @@ const WAIT_FOR_LATER: Duration = Duration::from_secs(10);
 /// Scheduled changes that are looked at, and whose targets are read, at the same time.
 static STARTS: Semaphore = Semaphore::const_new(16);
 
-/// How often runs and approvals that nobody woke anybody for are looked at.
-const SWEEP: Duration = Duration::from_secs(5);
+/// How often in the length of a lease the database hears of the holder of the lock, and how often runs
+/// and approvals are looked at that nobody woke anybody for: every 5 s when a lease is 30 s.
+const BEATS: u32 = 6;
 
 #[derive(Clone)]
 pub struct Reactor {
@@ -51,6 +53,8 @@ pub struct Reactor {
     pub engine: Engine,
     pub discoverer: Discoverer,
     pub planner: Planner,
+    /// How long a reactor that went silent keeps the lock; as long as it keeps its runs.
+    pub lease: Duration,
 }
 
 impl Reactor {
@@ -73,6 +77,10 @@ impl Reactor {
 
     async fn work(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut lock = PgConnection::connect_with(&self.pool.connect_options()).await?;
+        sqlx::query("SELECT set_config('idle_session_timeout', $1, false)")
+            .bind(format!("{}ms", self.lease.as_millis()))
+            .execute(&mut lock)
+            .await?;
         sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut lock).await?;
         let next: i64 = sqlx::query_scalar("SELECT next_position FROM nexplane.reactor")
             .fetch_one(&mut lock)
@@ -83,7 +91,8 @@ impl Reactor {
             position: u64::try_from(next)?,
             last_leaf_hash: None,
         });
-        let mut sweep = tokio::time::interval(SWEEP);
+        let beat = self.lease / BEATS;
+        let mut sweep = tokio::time::interval(beat);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Opens before the sweep would find it.
         let mut due: BinaryHeap<Reverse<(Timestamp, ChangeId)>> = BinaryHeap::new();
@@ -92,15 +101,17 @@ impl Reactor {
             tokio::select! {
                 batch = subscription.next() => {
                     let batch = batch?;
-                    for stored in &batch {
+                    let mut heard = Instant::now();
+                    for (stored, left) in batch.iter().zip((0..batch.len()).rev()) {
                         self.perform_all(&stream::recorded(stored)?, &mut due).await?;
-                    }
-                    if let Some(last) = batch.last() {
-                        // Also says whether the lock's connection is still there.
-                        sqlx::query("UPDATE nexplane.reactor SET next_position = $1")
-                            .bind(i64::try_from(last.position + 1)?)
-                            .execute(&mut lock)
-                            .await?;
+                        if left == 0 || heard.elapsed() > beat {
+                            // Also says whether the lock's connection is still there.
+                            sqlx::query("UPDATE nexplane.reactor SET next_position = $1")
+                                .bind(i64::try_from(stored.position + 1)?)
+                                .execute(&mut lock)
+                                .await?;
+                            heard = Instant::now();
+                        }
                     }
                 }
                 () = until(next) => {
@@ -111,7 +122,7 @@ impl Reactor {
                 _ = sweep.tick() => {
                     sqlx::query("SELECT 1").execute(&mut lock).await?;
                     self.sweep().await?;
-                    let soon = stream::now().plus_seconds(SWEEP.as_secs().cast_signed());
+                    let soon = stream::now().plus_seconds(seconds(beat));
                     let opening = upkeep::scheduled(&self.pool, Some(soon)).await?;
                     due = opening.into_iter().map(|(id, opens)| Reverse((opens, id))).collect();
                 }
@@ -135,7 +146,7 @@ impl Reactor {
                 Effect::ReportRollback { change } => self.report_rollback(change, &request).await?,
                 Effect::StartAt { change, opens } => {
                     // What opens later is found by the sweep, also after a restart.
-                    if opens <= stream::now().plus_seconds(SWEEP.as_secs().cast_signed()) {
+                    if opens <= stream::now().plus_seconds(seconds(self.lease / BEATS)) {
                         due.push(Reverse((opens, change)));
                     }
                 }
@@ -341,6 +352,11 @@ impl Reactor {
         }
         Ok(())
     }
+}
+
+/// Whole ones, not fewer.
+fn seconds(duration: Duration) -> i64 {
+    duration.as_secs().saturating_add(1).cast_signed()
 }
 
 /// Returns at a moment, or never.

@@ -36,6 +36,7 @@ impl At<'_> {
         let found = loop {
             match self.look(intent, &before, undone.as_ref()).await {
                 Ok(found) => break found,
+                Err(why) if why.is_ours => return Err(Left::Away),
                 Err(_) if waited < self.hold.options.patience => {
                     self.hold.pause(wait).await?;
                     waited += wait;

@@ -80,6 +80,7 @@ impl At<'_> {
     async fn act(&self) -> Result<Running, Left> {
         let (action, opened) = match self.open().await {
             Ok(opened) => opened,
+            Err(why) if why.is_ours => return Err(Left::Away),
             Err(why) => return self.block(&why, Vec::new(), Vec::new(), Vec::new()).await,
         };
         let undone = self.undone().await?;
@@ -222,7 +223,7 @@ impl At<'_> {
             }
             Err(error) => {
                 let why = Why::from(error);
-                self.hold.tell(RunCommand::Fail { step, epoch, reason: why.0 }).await
+                self.hold.tell(RunCommand::Fail { step, epoch, reason: why.reason }).await
             }
         }
     }
@@ -269,6 +270,7 @@ impl At<'_> {
             };
             match tried.await {
                 Ok(read) => break Ok(read),
+                Err(why) if why.is_ours => return Err(Left::Away),
                 Err(_) if waited < self.hold.options.patience => {
                     self.hold.pause(wait).await?;
                     waited += wait;
@@ -293,7 +295,7 @@ impl At<'_> {
                     ),
                 },
             },
-            Err(Why(reason)) => RunCommand::Unverify {
+            Err(Why { reason, .. }) => RunCommand::Unverify {
                 step,
                 epoch,
                 observed: Vec::new(),
@@ -322,7 +324,7 @@ impl At<'_> {
             before,
             after,
             now,
-            reason: why.0.clone(),
+            reason: why.reason.clone(),
         };
         self.hold.tell(command).await
     }
@@ -421,6 +423,7 @@ impl At<'_> {
             approvals: self.run.approvals.clone(),
             deadline,
             undoes_job: undone.and_then(|undone| job_of(&undone.verified.effect)),
+            undoes_key: undone.map(|undone| undone.verified.effect.intent.key.clone()),
         }
     }
 
@@ -432,13 +435,7 @@ impl At<'_> {
     pub(super) async fn keep(&self, secrets: Vec<Secret>) -> Result<Vec<Produced>, Left> {
         let mut kept = Vec::with_capacity(secrets.len());
         for secret in secrets {
-            let owner = change_owner(self.hold.change);
-            let id = self
-                .hold
-                .targets
-                .vault
-                .seal(&owner, Kind::Produced, &secret.name, secret.value.expose().as_bytes())
-                .await?;
+            let id = self.hold.keep(&secret.name, secret.value.expose().as_bytes()).await?;
             kept.push(Produced { id, name: secret.name });
         }
         Ok(kept)
@@ -464,11 +461,15 @@ fn job_of(effect: &Effect) -> Option<JobId> {
 
 /// Why a step did not go on, in words that may be shown.
 #[derive(Clone, Debug)]
-pub(super) struct Why(Reason);
+pub(super) struct Why {
+    reason: Reason,
+    /// Our own database was away: nothing is known of the target, and the run is left as it is.
+    pub(super) is_ours: bool,
+}
 
 impl Why {
     pub(super) fn new(kind: &str, message: String) -> Self {
-        Self(Reason { kind: kind.to_owned(), message })
+        Self { reason: Reason { kind: kind.to_owned(), message }, is_ours: false }
     }
 }
 
@@ -480,9 +481,10 @@ impl From<ConnectorError> for Why {
 
 impl From<OpenError> for Why {
     fn from(error: OpenError) -> Self {
+        let is_ours = error.is_away();
         if let OpenError::Connector(error) = error {
             return error.into();
         }
-        Self::new("connection", error.to_string())
+        Self { is_ours, ..Self::new("connection", error.to_string()) }
     }
 }

@@ -69,6 +69,22 @@ pub enum OpenError {
     Connector(#[from] ConnectorError),
 }
 
+impl OpenError {
+    /// Our own database did not answer: it says nothing of the target.
+    pub const fn is_away(&self) -> bool {
+        match self {
+            Self::Connection(error) => error.is_away(),
+            Self::Load(error) => error.is_away(),
+            Self::Vault(error) => error.is_away(),
+            Self::NoConnection
+            | Self::NoConnector(_)
+            | Self::NoAction(_)
+            | Self::NoAsset(_)
+            | Self::Connector(_) => false,
+        }
+    }
+}
+
 impl Targets {
     pub fn action(&self, id: &str) -> Result<&dyn AnyAction, OpenError> {
         self.registry.action(id).ok_or_else(|| OpenError::NoAction(id.to_owned()))

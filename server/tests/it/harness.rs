@@ -7,20 +7,22 @@ use std::time::{Duration, Instant};
 
 use nexplane_server::auth::Claims;
 use nexplane_server::config::Options;
-use nexplane_store::testing::{TargetServer, TestDatabase};
+use nexplane_store::testing::TestDatabase;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
+pub use crate::harness_target::{Agent, Shop};
+
 /// The longest that anything a test waits for may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Seconds without a sign of life after which another worker takes a run over: the least there is.
-const LEASE_S: &str = "2";
+const LEASE_S: u32 = 2;
 const ADMIN: &str = "admin@example.org";
 
 /// A server with a database and a data directory of its own; stops when dropped.
@@ -32,6 +34,12 @@ pub struct Server {
     pub admin: Client,
     /// Further arguments of the next start.
     pub arguments: Vec<String>,
+    /// Of the next start.
+    pub lease_s: u32,
+    /// Another way to the database, from the next start on.
+    pub database_url: Option<String>,
+    /// Errors that the test brings about: parts of what the server then logs.
+    pub expected_errors: Vec<&'static str>,
     data: TempDir,
     database: TestDatabase,
 }
@@ -52,6 +60,9 @@ impl Server {
             ca: PathBuf::new(),
             admin: Client::new(base, None),
             arguments: Vec::new(),
+            lease_s: LEASE_S,
+            database_url: None,
+            expected_errors: Vec::new(),
             data: tempfile::tempdir().unwrap(),
             database: TestDatabase::new().await,
         };
@@ -83,7 +94,7 @@ impl Server {
             .args(arguments)
             .arg("--data-dir")
             .arg(self.data.path())
-            .env("DATABASE_URL", self.database.url())
+            .env("DATABASE_URL", self.database_url.clone().unwrap_or_else(|| self.database.url()))
             .env("NO_COLOR", "1")
             .env_remove("NEXPLANE_KEK")
             .kill_on_drop(true);
@@ -110,7 +121,7 @@ impl Server {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
         let mut child = self
             .command(&["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"])
-            .args(["--ready-json", "--lease-s", LEASE_S])
+            .args(["--ready-json", "--lease-s", &self.lease_s.to_string()])
             .args(&self.arguments)
             .stdout(Stdio::piped())
             .stderr(log)
@@ -134,12 +145,14 @@ impl Server {
 
     /// SIGTERM; the server has to say that all went well.
     pub async fn stop(&mut self) {
-        let pid = i32::try_from(self.pid()).unwrap();
+        self.signal(Signal::TERM);
         let mut child = self.child.take().unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
         assert!(status.success(), "{status}:\n{}", self.log_text());
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        signal_to(self.pid(), signal);
     }
 
     pub async fn restart(&mut self) {
@@ -151,7 +164,7 @@ impl Server {
         self.data.path().join("test.log")
     }
 
-    fn log_text(&self) -> String {
+    pub fn log_text(&self) -> String {
         std::fs::read_to_string(self.log()).unwrap_or_default()
     }
 
@@ -226,7 +239,9 @@ impl Drop for Server {
             eprintln!("--- log of the server\n{log}");
             return;
         }
-        let errors: Vec<_> = log.lines().filter(|line| line.contains(" ERROR ")).collect();
+        let is_expected = |line: &str| self.expected_errors.iter().any(|part| line.contains(part));
+        let errors: Vec<_> =
+            log.lines().filter(|line| line.contains(" ERROR ") && !is_expected(line)).collect();
         assert!(errors.is_empty(), "the server logged errors:\n{}", errors.join("\n"));
     }
 }
@@ -237,170 +252,9 @@ pub struct Replica {
     pub base: Base,
 }
 
-/// An agent as a process, on a root directory of its own.
-pub struct Agent {
-    /// Killed when dropped.
-    _child: Child,
-    /// Of its host.
-    pub asset: Value,
-    root: TempDir,
-    _config: TempDir,
-}
-
-impl Agent {
-    /// Enrols an agent, and waits until the server has its host in the inventory.
-    pub async fn start(server: &Server) -> Self {
-        let program = Path::new(env!("CARGO_BIN_EXE_nexplane")).with_file_name("nexplane-agent");
-        assert!(
-            program.exists(),
-            "there is no {}: run 'just test', or 'cargo build --workspace' first",
-            program.display()
-        );
-        let body = json!({ "ttl_s": 600 });
-        let invited = server.admin.post("/hosts/enrollment-tokens", body).await.is(201);
-        let name = format!("web-{}", &Uuid::new_v4().simple().to_string()[..8]);
-        let (root, config) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        std::fs::create_dir(root.path().join("etc")).unwrap();
-        let child = Command::new(program)
-            .args(["run", "--control-plane", invited["gateway"].as_str().unwrap()])
-            .args(["--name", &name, "--ca"])
-            .arg(&server.ca)
-            .arg("--config-dir")
-            .arg(config.path())
-            .arg("--root")
-            .arg(root.path())
-            .env("NEXPLANE_TOKEN", invited["token"].as_str().unwrap())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let asset = eventually("the host is online and its asset is there", async || {
-            let hosts = server.admin.get("/hosts").await.is(200);
-            let host = items(&hosts).into_iter().find(|host| host["hostname"] == name.as_str())?;
-            let found = server
-                .admin
-                .get(&format!("/assets?type=host&connection={}", text(&host["connection_id"])))
-                .await
-                .is(200);
-            items(&found).pop().filter(|_| host["status"] == "online")
-        })
-        .await;
-        Self { _child: child, asset, root, _config: config }
-    }
-
-    /// A path as orders name it, where it really is.
-    pub fn path(&self, path: &str) -> PathBuf {
-        self.root.path().join(path.trim_start_matches('/'))
-    }
-
-    /// The body of a request for a change of this host.
-    pub fn request(&self, operation: &str, parameters: Value) -> Value {
-        json!({
-            "title": format!("{operation} on {}", self.asset["name"]),
-            "reason": "The notice is out of date.",
-            "change_type": operation,
-            "connection_id": self.asset["connection_id"],
-            "targets": [self.asset["id"]],
-            "parameters": parameters,
-        })
-    }
-}
-
-/// A PostgreSQL server that is managed through a connection.
-pub struct Shop {
-    pub target: TargetServer,
-    pub connection: String,
-}
-
-impl Shop {
-    /// Adds a connection to a target server, with its certificate verified.
-    pub async fn connect(server: &Server, environment: &str) -> Self {
-        let target = TargetServer::new().await;
-        let name = format!("shop-{}", target.database().trim_start_matches("t_"));
-        let mut shop = Self { target, connection: String::new() };
-        let body = json!({
-            "name": name,
-            "type": "postgres",
-            "environment": environment,
-            "credentials": shop.credentials(),
-        });
-        let added = server.admin.post("/connections", body).await.is(201);
-        shop.connection = text(&added["id"]);
-        shop
-    }
-
-    /// What a connection to it needs.
-    pub fn credentials(&self) -> Value {
-        json!({
-            "host": self.target.host(),
-            "port": self.target.port(),
-            "database": self.target.database(),
-            "username": self.target.username(),
-            "password": self.target.password(),
-            "ssl_mode": "verify-full",
-            "ca_certificate": self.target.ca_pem(),
-        })
-    }
-
-    /// Makes roles that log in with their name as password, and finds them.
-    pub async fn roles(&self, server: &Server, names: &[&str]) -> Vec<String> {
-        let roles: Vec<_> = names.iter().map(|name| self.target.role(name)).collect();
-        for role in &roles {
-            self.sql(&format!("CREATE ROLE {role} LOGIN PASSWORD '{role}'")).await;
-        }
-        let path = format!("/connections/{}/discover", self.connection);
-        server.admin.post(&path, json!({})).await.is(200);
-        roles
-    }
-
-    pub async fn role(&self, server: &Server, name: &str) -> String {
-        self.roles(server, &[name]).await.remove(0)
-    }
-
-    /// What somebody does to the target behind our back.
-    pub async fn sql(&self, statement: &str) {
-        let mut admin = self.target.admin().await;
-        sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut admin).await.unwrap();
-    }
-
-    /// Whether the role gets in with this password, over the network with TLS.
-    pub async fn lets_in(&self, role: &str, password: &str) -> bool {
-        let options = self.target.options().username(role).password(password);
-        let connected: Result<PgConnection, _> = options.connect().await;
-        match connected {
-            Ok(connection) => {
-                connection.close().await.unwrap();
-                true
-            }
-            // 28000: "is not permitted to log in"; 28P01: wrong password.
-            Err(sqlx::Error::Database(error)) => {
-                let code = error.code().unwrap_or_default().into_owned();
-                assert!(code == "28000" || code == "28P01", "{code}: {error}");
-                false
-            }
-            Err(error) => panic!("the target cannot be reached: {error}"),
-        }
-    }
-
-    /// The asset of a role.
-    pub async fn asset(&self, client: &Client, role: &str) -> Value {
-        let path = format!("/assets?connection={}&q={role}&type=postgres_role", self.connection);
-        let mut found = items(&client.get(&path).await.is(200));
-        assert_eq!(found.len(), 1, "{role}: {found:#?}");
-        found.remove(0)
-    }
-
-    /// The body of a request for a change of a role, named by its key.
-    pub async fn request(&self, client: &Client, action: &str, role: &str) -> Value {
-        let asset = self.asset(client, role).await;
-        json!({
-            "title": format!("{action} of {role}"),
-            "reason": "Its owner has left the company.",
-            "change_type": action,
-            "connection_id": self.connection,
-            "targets": [asset["key"]],
-            "parameters": {},
-        })
-    }
+fn signal_to(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 /// Somebody who talks to the server.

@@ -14,6 +14,16 @@ pub async fn event_records(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
         .await
 }
 
+/// The text of every record from a position on, in order.
+pub async fn event_records_from(pool: &PgPool, from: i64) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT record FROM nexplane.log_events WHERE position >= $1 ORDER BY position",
+    )
+    .bind(from)
+    .fetch_all(pool)
+    .await
+}
+
 /// The text of every record of a type, in order.
 pub async fn records_of(db: &mut PgConnection, kind: &str) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar("SELECT record FROM nexplane.log_events WHERE type = $1 ORDER BY position")
