@@ -33,21 +33,22 @@ pub async fn join(
     run: RunId,
     assets: &[AssetId],
 ) -> Result<(), sqlx::Error> {
-    let mut transaction = pool.begin().await?;
-    // Tickets are given in the order in which they are seen: who has one sees all lower ones.
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
+    // Tickets are given in the order in which they are seen: who has one sees all lower ones. One statement,
+    // so that nobody who hangs or is cut off keeps the lock.
     sqlx::query(
-        "INSERT INTO nexplane.target_queue (asset, run, change, ticket) \
-         SELECT DISTINCT asset, $2, $3, t.ticket \
-         FROM unnest($1::uuid[]) asset, (SELECT nextval('nexplane.target_tickets') AS ticket) t \
+        "WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock($4)), \
+             mine AS MATERIALIZED (SELECT nextval('nexplane.target_tickets') AS ticket FROM locked) \
+         INSERT INTO nexplane.target_queue (asset, run, change, ticket) \
+         SELECT DISTINCT asset, $2::uuid, $3::uuid, mine.ticket FROM mine, unnest($1::uuid[]) asset \
          WHERE NOT EXISTS (SELECT FROM nexplane.target_queue WHERE run = $2)",
     )
     .bind(assets.iter().map(|asset| asset.0).collect::<Vec<_>>())
     .bind(run.0)
     .bind(change.0)
-    .execute(&mut *transaction)
+    .bind(LOCK)
+    .execute(pool)
     .await?;
-    transaction.commit().await
+    Ok(())
 }
 
 /// Of each target of a run that is not its turn yet, whose turn it is.

@@ -103,12 +103,9 @@ async fn a_run_waits_until_no_other_is_at_its_target() {
     assert_eq!(first["state"], "complete");
     let ended = |view: &Value| text(&view["run"]["finished_at"]);
     assert!(ended(&elsewhere) < ended(&first));
-    // The first one changed what the second was planned against.
-    let stopped = operator.settled(&second).await;
-    assert!(ended(&stopped) > ended(&first), "{stopped:#}");
-    assert_eq!(stopped["state"], "failed", "{stopped:#}");
-    assert!(text(&stopped["closing_reason"]).contains("not what it was"), "{stopped:#}");
-    assert!(!stage.intended(&second).await);
+    let second = operator.settled(&second).await;
+    assert_eq!(second["state"], "complete", "{second:#}");
+    assert!(text(&second["run"]["steps"][0]["started_at"]) > ended(&first), "{second:#}");
     assert!(operator.change(&id(&first)).await["conflicts"].is_null());
 }
 
