@@ -51,7 +51,8 @@ pub struct Spot {
     pub on: &'static str,
     /// An earlier message of the connection has all of these.
     pub after: Vec<String>,
-    /// It has all of these.
+    /// It has all of these, and when it carries records of the log, one of them has: an append is of several
+    /// commands at a time.
     pub at: Vec<String>,
 }
 
@@ -316,7 +317,8 @@ impl Passed {
         let sprung = traps.iter().position(|trap| {
             let Spot { on, after, at } = &trap.spot;
             let is_ready = after.is_empty() || self.ready.contains(&trap.number);
-            is_ready && has(&self.startup, on) && at.iter().all(|part| has(request, part))
+            let is_at = |piece: &[u8]| at.iter().all(|part| has(piece, part));
+            is_ready && has(&self.startup, on) && records(request).into_iter().any(is_at)
         });
         for trap in traps.iter() {
             let after = &trap.spot.after;
@@ -326,6 +328,18 @@ impl Passed {
         }
         sprung.map(|index| traps.remove(index))
     }
+}
+
+/// The records of the log in a message; all of it when there is none.
+fn records(message: &[u8]) -> Vec<&[u8]> {
+    const START: &[u8] = b"{\"id\":\"";
+    let starts: Vec<_> =
+        (0..message.len()).filter(|at| message[*at..].starts_with(START)).collect();
+    if starts.is_empty() {
+        return vec![message];
+    }
+    let ends = starts.iter().skip(1).copied().chain([message.len()]);
+    starts.iter().zip(ends).map(|(start, end)| &message[*start..end]).collect()
 }
 
 fn has(bytes: &[u8], part: &str) -> bool {
