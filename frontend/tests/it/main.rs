@@ -18,6 +18,7 @@
 
 mod browser;
 mod browser_change;
+mod browser_emergency;
 mod browser_event;
 mod browser_first_run;
 mod browser_page;

@@ -348,8 +348,8 @@ fn Confirm(props: &ConfirmProps) -> Html {
                         help="Somebody else reads it afterwards, and it stays in the audit log." />
                 }
                 if act == Act::Review {
-                    <TextInput id="confirm-review" label="What you found" value={(*text).clone()}
-                        multiline=true on_change={setter(&text)} autofocus=true testid="confirm-review" />
+                    <TextInput id="confirm-findings" label="What you found" value={(*text).clone()}
+                        multiline=true on_change={setter(&text)} autofocus=true testid="confirm-findings" />
                 }
                 if act == Act::Approve {
                     <TextInput id="confirm-comment" label="Comment" value={(*text).clone()} multiline=true
