@@ -7,13 +7,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
 use nexplane_core::api::{
-    Allowed, ApproveRequest, ChangeState as State_, ChangeView, EventView, InboxItem, Page,
-    ReasonRequest, SettleRequest,
+    ApproveRequest, ChangeState as State_, EventView, InboxItem, Page, ReasonRequest, SettleRequest,
 };
-use nexplane_core::change::event::{Draft, Found};
+use nexplane_core::change::event::Draft;
 use nexplane_core::change::{
-    Change, ChangeCommand, ChangeRejection, ChangeState, Outcome, may_edit, may_execute,
-    may_override, may_plan, may_roll_back, may_submit,
+    Change, ChangeCommand, ChangeRejection, ChangeState, may_execute, may_plan, may_roll_back,
 };
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
@@ -24,13 +22,13 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
-use super::{freezes, names};
+use super::{freezes, names, reading};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::calendar::{About, Gated, Sheet};
 use crate::policy::{self, Submitting};
 use crate::problem::{ApiError, ApiResult};
-use crate::runtime::{queue, reread};
+use crate::runtime::reread;
 use crate::stream::{self, Done, Loaded, Request};
 
 #[derive(Debug, Default, Deserialize)]
@@ -429,7 +427,7 @@ pub async fn inbox(
             None => Vec::new(),
         };
         freezes::wait(&mut change, &frozen);
-        meet(&app, &mut change).await?;
+        reading::meet(&app, &mut change).await?;
         let digest = submission.plan.digest.clone();
         let command = ChangeCommand::Approve { digest, comment: None, frozen };
         let asked = Asked { by: caller.principal.clone(), at: stream::now(), command };
@@ -521,105 +519,13 @@ pub async fn show(
     let state = load(app, id).await?.state;
     let in_the_way = freezes::in_the_way(app, &state).await?;
     freezes::wait(&mut view, &in_the_way.frozen);
-    meet(app, &mut view).await?;
+    reading::meet(app, &mut view).await?;
     let policy_version = policy::current(&app.log).await?.state.version;
-    view.allowed = allowed(&state, caller, &in_the_way, policy_version, view.review_required);
+    view.allowed =
+        reading::allowed(&state, caller, &in_the_way, policy_version, view.review_required);
     names::of_changes(app, std::iter::once(&mut view)).await?;
     let position = position.unwrap_or(view.position).max(view.position);
     Ok(answer(status, &view, view.version, Some(position)))
-}
-
-/// Adds what else is under way with the same targets, and whose turn it waits for.
-async fn meet(app: &App, view: &mut ChangeView) -> ApiResult<()> {
-    match view.state {
-        State_::Draft
-        | State_::Submitted
-        | State_::Approved
-        | State_::Scheduled
-        | State_::Executing => {}
-        State_::Complete
-        | State_::Failed
-        | State_::OutcomeUnknown
-        | State_::RollingBack
-        | State_::RolledBack
-        | State_::RollbackPartial
-        | State_::RollbackBlocked
-        | State_::Rejected
-        | State_::Cancelled
-        | State_::Expired => return Ok(()),
-    }
-    view.conflicts = changes::in_conflict(&app.pool, view.id, &view.targets).await?;
-    let Some(run) = view.run.as_ref().filter(|run| run.finished_at.is_none()) else {
-        return Ok(());
-    };
-    let ahead = queue::ahead(&app.pool, run.id).await.map_err(ApiError::unavailable)?;
-    let first = ahead.first().and_then(|ahead| {
-        let mut conflicts = view.conflicts.iter();
-        conflicts.find(|conflict| conflict.id == ahead.change).map(|found| found.number)
-    });
-    if let Some(number) = first {
-        view.waiting_for = Some(format!(
-            "Waits for its turn: change #{number} is at a target that both have. It goes on by itself."
-        ));
-    }
-    Ok(())
-}
-
-/// What the caller may do now, asked of the decisions themselves.
-fn allowed(
-    state: &ChangeState,
-    caller: &Caller,
-    in_the_way: &InTheWay,
-    policy_version: u32,
-    review_required: bool,
-) -> Vec<Allowed> {
-    use ChangeCommand as C;
-    let (by, at) = (&caller.principal, stream::now());
-    let digest = state.plan().map(|plan| plan.digest.clone()).unwrap_or_default();
-    let reason = || "probe".to_owned();
-    // What is done already is accepted, and does nothing.
-    let ask = |command: C| {
-        Change::decide(state, Asked { by: by.clone(), at, command })
-            .map(|events| !events.is_empty())
-    };
-    let mut questions = vec![
-        ("edit", may_edit(state, by).map(|_| true)),
-        ("plan", may_plan(state, by).map(|_| true)),
-        ("submit", may_submit(state, by, at, policy_version).map(|plan| plan.is_some())),
-        ("approve", ask(C::Approve { digest, comment: None, frozen: in_the_way.frozen.clone() })),
-        ("reject", ask(C::Reject { reason: reason() })),
-        ("withdraw", ask(C::Withdraw)),
-        ("cancel", ask(C::Cancel { reason: reason() })),
-        (
-            "execute",
-            ask(C::StartExecution { run: RunId(Uuid::nil()), in_the_way: in_the_way.clone() }),
-        ),
-        ("rollback", may_roll_back(state, by, &[]).map(|_| true)),
-    ];
-    if in_the_way.closed.is_some() {
-        questions.push(("override_window", may_override(state, by).map(|_| true)));
-    }
-    if !in_the_way.frozen.is_empty() {
-        questions.push(("override_freeze", may_override(state, by).map(|_| true)));
-    }
-    if matches!(state, ChangeState::Finished(finish) if finish.how == Outcome::Unknown) {
-        let finding = Found::Applied;
-        questions.push(("settle", ask(C::Settle { finding, evidence: reason(), read: None })));
-    }
-    if review_required {
-        questions.push(("review", ask(C::Review { comment: reason() })));
-    }
-    questions
-        .into_iter()
-        .filter(|(_, asked)| !matches!(asked, Ok(false)))
-        .map(|(action, asked)| {
-            let (code, why_not) = match asked {
-                Ok(_) => (None, None),
-                Err(no) => (Some(no.code().to_owned()), Some(no.to_string())),
-            };
-            Allowed { action: action.to_owned(), ok: code.is_none(), code, why_not }
-        })
-        .collect()
 }
 
 /// A change by id, or by the number that people see.

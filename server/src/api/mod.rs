@@ -15,6 +15,7 @@ mod names;
 mod openapi;
 pub mod people;
 mod policies;
+mod reading;
 mod session;
 mod system;
 mod windows;

@@ -1,0 +1,112 @@
+//! What is added to a change when somebody reads it: what it meets, and what the reader may do.
+
+use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
+use nexplane_core::api::{Allowed, ChangeState as State_, ChangeView};
+use nexplane_core::change::event::Found;
+use nexplane_core::change::{
+    Change, ChangeCommand, ChangeState, Outcome, may_edit, may_override, may_plan, may_roll_back,
+    may_submit,
+};
+use nexplane_core::freeze::InTheWay;
+use nexplane_core::id::RunId;
+use nexplane_projections::changes;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::problem::{ApiError, ApiResult};
+use crate::runtime::queue;
+use crate::stream;
+
+/// Adds what else is under way with the same targets, and whose turn it waits for.
+pub async fn meet(app: &App, view: &mut ChangeView) -> ApiResult<()> {
+    match view.state {
+        State_::Draft
+        | State_::Submitted
+        | State_::Approved
+        | State_::Scheduled
+        | State_::Executing => {}
+        State_::Complete
+        | State_::Failed
+        | State_::OutcomeUnknown
+        | State_::RollingBack
+        | State_::RolledBack
+        | State_::RollbackPartial
+        | State_::RollbackBlocked
+        | State_::Rejected
+        | State_::Cancelled
+        | State_::Expired => return Ok(()),
+    }
+    view.conflicts = changes::in_conflict(&app.pool, view.id, &view.targets).await?;
+    let Some(run) = view.run.as_ref().filter(|run| run.finished_at.is_none()) else {
+        return Ok(());
+    };
+    let ahead = queue::ahead(&app.pool, run.id).await.map_err(ApiError::unavailable)?;
+    let first = ahead.first().and_then(|ahead| {
+        let mut conflicts = view.conflicts.iter();
+        conflicts.find(|conflict| conflict.id == ahead.change).map(|found| found.number)
+    });
+    if let Some(number) = first {
+        view.waiting_for = Some(format!(
+            "Waits for its turn: change #{number} is at a target that both have. It goes on by itself."
+        ));
+    }
+    Ok(())
+}
+
+/// What the caller may do now, asked of the decisions themselves.
+pub fn allowed(
+    state: &ChangeState,
+    caller: &Caller,
+    in_the_way: &InTheWay,
+    policy_version: u32,
+    review_required: bool,
+) -> Vec<Allowed> {
+    use ChangeCommand as C;
+    let (by, at) = (&caller.principal, stream::now());
+    let digest = state.plan().map(|plan| plan.digest.clone()).unwrap_or_default();
+    let reason = || "probe".to_owned();
+    // What is done already is accepted, and does nothing.
+    let ask = |command: C| {
+        Change::decide(state, Asked { by: by.clone(), at, command })
+            .map(|events| !events.is_empty())
+    };
+    let mut questions = vec![
+        ("edit", may_edit(state, by).map(|_| true)),
+        ("plan", may_plan(state, by).map(|_| true)),
+        ("submit", may_submit(state, by, at, policy_version).map(|plan| plan.is_some())),
+        ("approve", ask(C::Approve { digest, comment: None, frozen: in_the_way.frozen.clone() })),
+        ("reject", ask(C::Reject { reason: reason() })),
+        ("withdraw", ask(C::Withdraw)),
+        ("cancel", ask(C::Cancel { reason: reason() })),
+        (
+            "execute",
+            ask(C::StartExecution { run: RunId(Uuid::nil()), in_the_way: in_the_way.clone() }),
+        ),
+        ("rollback", may_roll_back(state, by, &[]).map(|_| true)),
+    ];
+    if in_the_way.closed.is_some() {
+        questions.push(("override_window", may_override(state, by).map(|_| true)));
+    }
+    if !in_the_way.frozen.is_empty() {
+        questions.push(("override_freeze", may_override(state, by).map(|_| true)));
+    }
+    if matches!(state, ChangeState::Finished(finish) if finish.how == Outcome::Unknown) {
+        let finding = Found::Applied;
+        questions.push(("settle", ask(C::Settle { finding, evidence: reason(), read: None })));
+    }
+    if review_required {
+        questions.push(("review", ask(C::Review { comment: reason() })));
+    }
+    questions
+        .into_iter()
+        .filter(|(_, asked)| !matches!(asked, Ok(false)))
+        .map(|(action, asked)| {
+            let (code, why_not) = match asked {
+                Ok(_) => (None, None),
+                Err(no) => (Some(no.code().to_owned()), Some(no.to_string())),
+            };
+            Allowed { action: action.to_owned(), ok: code.is_none(), code, why_not }
+        })
+        .collect()
+}
