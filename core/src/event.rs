@@ -13,9 +13,11 @@ use crate::change::event::ChangeEvent;
 use crate::connection::event::ConnectionEvent;
 use crate::host::event::HostEvent;
 use crate::id::{Category, ChangeId, StreamId};
+use crate::manifest::event::ManifestEvent;
 use crate::person::event::PersonEvent;
 use crate::policy::event::PolicyEvent;
 use crate::record::{Header, Record};
+use crate::rollout::event::RolloutEvent;
 use crate::run::event::RunEvent;
 
 /// An event of any aggregate.
@@ -26,8 +28,10 @@ pub enum Event {
     Change(ChangeEvent),
     Connection(ConnectionEvent),
     Host(HostEvent),
+    Manifest(ManifestEvent),
     Person(PersonEvent),
     Policy(PolicyEvent),
+    Rollout(RolloutEvent),
     Run(RunEvent),
 }
 
@@ -71,7 +75,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 72] = [
+pub const KINDS: [&str; 80] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -122,6 +126,7 @@ pub const KINDS: [&str; 72] = [
     "host.renewed",
     "host.revoked",
     "host.went_offline",
+    "manifest.page_added",
     "person.added",
     "person.agent_invited",
     "person.disabled",
@@ -133,6 +138,13 @@ pub const KINDS: [&str; 72] = [
     "person.token_created",
     "person.token_revoked",
     "policy.published",
+    "rollout.batch_begun",
+    "rollout.batch_ended",
+    "rollout.finished",
+    "rollout.paused",
+    "rollout.resumed",
+    "rollout.started",
+    "rollout.stopped",
     "run.claimed",
     "run.finished",
     "run.started",
@@ -163,8 +175,10 @@ impl Event {
             Category::Change => read(tagged).map(Self::Change),
             Category::Connection => read(tagged).map(Self::Connection),
             Category::Host => read(tagged).map(Self::Host),
+            Category::Manifest => read(tagged).map(Self::Manifest),
             Category::Person => read(tagged).map(Self::Person),
             Category::Policy => read(tagged).map(Self::Policy),
+            Category::Rollout => read(tagged).map(Self::Rollout),
             Category::Run => read(tagged).map(Self::Run),
         };
         match event {
@@ -183,8 +197,10 @@ impl Event {
             Self::Change(event) => encode(event),
             Self::Connection(event) => encode(event),
             Self::Host(event) => encode(event),
+            Self::Manifest(event) => encode(event),
             Self::Person(event) => encode(event),
             Self::Policy(event) => encode(event),
+            Self::Rollout(event) => encode(event),
             Self::Run(event) => encode(event),
         }
     }
@@ -193,7 +209,9 @@ impl Event {
     pub fn change(&self, stream: StreamId) -> Option<ChangeId> {
         match self {
             Self::Change(_) => Some(ChangeId(stream.id)),
-            Self::Run(RunEvent::Started { change, .. }) => Some(*change),
+            Self::Manifest(ManifestEvent::PageAdded { change, .. })
+            | Self::Rollout(RolloutEvent::Started { change, .. })
+            | Self::Run(RunEvent::Started { change, .. }) => Some(*change),
             Self::Connection(ConnectionEvent::CredentialsOpened { change, .. }) => *change,
             Self::Asset(AssetEvent::Drifted { explained_by, .. }) => *explained_by,
             Self::Asset(_)
@@ -202,6 +220,7 @@ impl Event {
             | Self::Host(_)
             | Self::Person(_)
             | Self::Policy(_)
+            | Self::Rollout(_)
             | Self::Run(_) => None,
         }
     }

@@ -41,8 +41,12 @@ macro_rules! ids {
 ids! {
     /// One change request.
     ChangeId;
-    /// One execution of an approved plan.
+    /// One execution of an approved plan; of a plan for many targets, the execution of one part of it.
     RunId;
+    /// One execution of an approved plan for many targets. A change names it as its run.
+    RolloutId;
+    /// The steps of a plan for many targets.
+    ManifestId;
     /// One configured connector instance.
     ConnectionId;
     /// One thing that can be a target.
@@ -67,6 +71,25 @@ ids! {
     CommandId;
 }
 
+impl RunId {
+    /// The run of one part of a rollout. The id follows from both (UUID version 5, RFC 9562), so who
+    /// begins the part twice begins one run.
+    pub fn of_part(rollout: RolloutId, no: u32) -> Self {
+        Self(Uuid::new_v5(&rollout.0, &no.to_be_bytes()))
+    }
+
+    /// Whether it is the run of a part: those of whole plans have ids of version 7.
+    pub fn is_part(self) -> bool {
+        self.0.get_version_num() == 5
+    }
+}
+
+impl From<RunId> for RolloutId {
+    fn from(run: RunId) -> Self {
+        Self(run.0)
+    }
+}
+
 /// What kind of aggregate a stream belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,8 +99,10 @@ pub enum Category {
     Change,
     Connection,
     Host,
+    Manifest,
     Person,
     Policy,
+    Rollout,
     Run,
 }
 
@@ -89,8 +114,10 @@ impl Category {
             Self::Change => "change",
             Self::Connection => "connection",
             Self::Host => "host",
+            Self::Manifest => "manifest",
             Self::Person => "person",
             Self::Policy => "policy",
+            Self::Rollout => "rollout",
             Self::Run => "run",
         }
     }
@@ -105,8 +132,10 @@ impl FromStr for Category {
             "change" => Self::Change,
             "connection" => Self::Connection,
             "host" => Self::Host,
+            "manifest" => Self::Manifest,
             "person" => Self::Person,
             "policy" => Self::Policy,
+            "rollout" => Self::Rollout,
             "run" => Self::Run,
             other => return Err(BadStream(other.to_owned())),
         })
@@ -164,5 +193,6 @@ macro_rules! streams {
 
 streams! {
     AssetId => Asset, CalendarId => Calendar, ChangeId => Change, ConnectionId => Connection,
-    HostId => Host, PersonId => Person, PolicyId => Policy, RunId => Run
+    HostId => Host, ManifestId => Manifest, PersonId => Person, PolicyId => Policy,
+    RolloutId => Rollout, RunId => Run
 }

@@ -16,7 +16,7 @@
 //! | [`job`] | orders to host agents and their receipts |
 //! | [`api`] | the shapes of REST answers, shared with the dashboard and the command line |
 //! | [`event`] | every event of every aggregate, as one type |
-//! | `change`, `run`, `connection`, `asset`, `host`, `person`, `calendar`, `policy` | the aggregates |
+//! | `change`, `run`, `rollout`, `manifest`, `connection`, `asset`, `host`, `person`, `calendar`, `policy` | the aggregates |
 //! | [`policy`], [`risk`] | who must approve, and how dangerous it is |
 //! | `freeze` | what the calendar and a change have to know of each other |
 //! | [`recurrence`] | times that come again, in a time zone |
@@ -41,6 +41,7 @@ pub mod freeze;
 pub mod host;
 pub mod id;
 pub mod job;
+pub mod manifest;
 pub mod person;
 pub mod plan;
 pub mod policy;
@@ -50,5 +51,6 @@ pub mod proof;
 pub mod record;
 pub mod recurrence;
 pub mod risk;
+pub mod rollout;
 pub mod run;
 pub mod time;

@@ -3,13 +3,20 @@
 //! The digest is `SHA-256("nexplane plan v1" || 0x00 || canonical JSON)` of the header's hash and the
 //! hashes of all steps in order. So an agent that is given one step, the other steps' hashes and the
 //! header's hash can check that its order belongs to the approved plan without seeing the rest.
+//!
+//! A plan for many targets has [`Parts`] in place of steps: each target's step is a plan of its own
+//! ([`Plan::part`]) with a digest of its own, and `SHA-256("nexplane plan of parts v1" || 0x00 || …)` is of
+//! the header's hash, the number of parts, a hash over all of their digests in order, and the
+//! hashes of the sample that people see. So an agent checks its part as it checks any plan, and who has the
+//! manifest can check that the part belongs to what was approved.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::canonical;
 use crate::catalog::{EffectClass, Reversibility};
-use crate::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
+use crate::id::{AssetId, ChangeId, ConnectionId, ManifestId, PersonId, RunId};
+use crate::rollout::event::Strategy;
 use crate::time::Timestamp;
 
 /// Lower-case hexadecimal SHA-256 of a plan.
@@ -120,6 +127,22 @@ pub struct PlanHeader {
     /// Everybody who edited it, sorted.
     pub editors: Vec<PersonId>,
     pub rollback_of: Option<ChangeId>,
+    /// How the targets are gone through, when there is a rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Strategy>,
+}
+
+/// What a plan for many targets has in place of steps: those are in a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Parts {
+    pub manifest: ManifestId,
+    /// How many there are, at least one.
+    pub count: u32,
+    /// Lower-case hexadecimal SHA-256 over the digests of all parts, in order.
+    pub root: String,
+    /// The steps of the first parts, to look at.
+    pub sample: Vec<Step>,
 }
 
 /// A plan as stored in `change.planned` and shown in the API.
@@ -128,7 +151,10 @@ pub struct PlanHeader {
 pub struct Plan {
     pub digest: PlanDigest,
     pub header: PlanHeader,
+    /// Empty when there are parts.
     pub steps: Vec<Step>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
     pub checks: Vec<Check>,
     /// When the target was read. Not part of the digest.
     pub computed_at: Timestamp,
@@ -141,15 +167,50 @@ impl Plan {
         checks: Vec<Check>,
         computed_at: Timestamp,
     ) -> Self {
-        let hashes: Vec<_> = steps.iter().map(step_hash).collect();
-        let digest = digest(&header_hash(&header), &hashes);
-        Self { digest, header, steps, checks, computed_at }
+        let digest = content_digest(&header, &steps, None);
+        Self { digest, header, steps, parts: None, checks, computed_at }
+    }
+
+    /// A plan for many targets, whose steps are those of a manifest.
+    pub fn of_parts(
+        header: PlanHeader,
+        manifest: ManifestId,
+        steps: &[Step],
+        checks: Vec<Check>,
+        computed_at: Timestamp,
+    ) -> Self {
+        let parts = Parts {
+            manifest,
+            count: u32::try_from(steps.len()).unwrap_or(u32::MAX),
+            root: parts_root(&header, steps),
+            sample: steps.iter().take(SAMPLE).cloned().collect(),
+        };
+        let digest = content_digest(&header, &[], Some(&parts));
+        Self { digest, header, steps: Vec::new(), parts: Some(parts), checks, computed_at }
+    }
+
+    /// The plan of one part: the only step of it is this one, of the manifest.
+    pub fn part(&self, step: &Step) -> Self {
+        let step = Step { no: 0, ..step.clone() };
+        Self::new(part_header(&self.header, &step), vec![step], Vec::new(), self.computed_at)
+    }
+
+    /// Whether these are all of the manifest's steps, in order.
+    pub fn is_made_of(&self, steps: &[Step]) -> bool {
+        self.parts.as_ref().is_some_and(|parts| {
+            usize::try_from(parts.count) == Ok(steps.len())
+                && parts.root == parts_root(&self.header, steps)
+        })
+    }
+
+    /// Its steps, or those of them that it shows.
+    pub fn shown(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().chain(self.parts.iter().flat_map(|parts| &parts.sample))
     }
 
     /// Whether the digest is the one that the content has.
     pub fn is_intact(&self) -> bool {
-        let hashes: Vec<_> = self.steps.iter().map(step_hash).collect();
-        digest(&header_hash(&self.header), &hashes) == self.digest
+        content_digest(&self.header, &self.steps, self.parts.as_ref()) == self.digest
     }
 
     /// Whether every check passed.
@@ -159,7 +220,7 @@ impl Plan {
 
     /// The reversibility of the step that is worst in this; `None` without steps.
     pub fn worst_reversibility(&self) -> Option<&Reversibility> {
-        self.steps.iter().map(|step| &step.reversibility).max_by_key(|kind| match kind {
+        self.shown().map(|step| &step.reversibility).max_by_key(|kind| match kind {
             Reversibility::Reversible => 0,
             Reversibility::CompensateOnly { .. } => 1,
             Reversibility::OneWay { .. } => 2,
@@ -168,7 +229,7 @@ impl Plan {
 
     /// The weakest of the steps' effect classes; `None` without steps.
     pub fn weakest_effect_class(&self) -> Option<EffectClass> {
-        self.steps.iter().map(|step| step.effect_class).max_by_key(|class| match class {
+        self.shown().map(|step| step.effect_class).max_by_key(|class| match class {
             EffectClass::Keyed => 0,
             EffectClass::Fenced => 1,
             EffectClass::Verifiable => 2,
@@ -199,6 +260,53 @@ impl PlanProof {
         let index = usize::try_from(step.no).unwrap_or(usize::MAX);
         self.step_hashes.get(index) == Some(&step_hash(step))
             && digest(&self.header_hash, &self.step_hashes) == plan_digest
+    }
+}
+
+/// How many steps of a manifest a plan shows.
+const SAMPLE: usize = 20;
+
+fn content_digest(header: &PlanHeader, steps: &[Step], parts: Option<&Parts>) -> PlanDigest {
+    let header = header_hash(header);
+    match parts {
+        None => digest(&header, &steps.iter().map(step_hash).collect::<Vec<_>>()),
+        Some(Parts { manifest: _, count, root, sample }) => {
+            let sample: Vec<_> = sample.iter().map(step_hash).collect();
+            let content =
+                json!({ "header": header, "count": count, "root": root, "sample": sample });
+            canonical::digest("nexplane plan of parts v1", &content)
+        }
+    }
+}
+
+/// Over the digests of all parts.
+fn parts_root(header: &PlanHeader, steps: &[Step]) -> String {
+    root_of(steps.iter().map(|step| part_digest(header, step)))
+}
+
+/// Over the digests of all parts, in order.
+pub fn root_of(digests: impl Iterator<Item = PlanDigest>) -> String {
+    canonical::digest("nexplane parts v1", &digests.map(Value::String).collect())
+}
+
+/// The digest of the plan of one part.
+pub fn part_digest(header: &PlanHeader, step: &Step) -> PlanDigest {
+    let step = Step { no: 0, ..step.clone() };
+    digest(&header_hash(&part_header(header, &step)), &[step_hash(&step)])
+}
+
+fn part_header(whole: &PlanHeader, step: &Step) -> PlanHeader {
+    PlanHeader {
+        change: whole.change,
+        change_type: whole.change_type.clone(),
+        connection: step.connection,
+        targets: vec![step.target.asset],
+        parameters: whole.parameters.clone(),
+        policy_version: whole.policy_version,
+        author: whole.author,
+        editors: whole.editors.clone(),
+        rollback_of: whole.rollback_of,
+        rollout: None,
     }
 }
 
@@ -245,6 +353,7 @@ mod tests {
             author: PersonId(uuid(5)),
             editors: vec![PersonId(uuid(6))],
             rollback_of: None,
+            rollout: None,
         }
     }
 
@@ -384,6 +493,79 @@ mod tests {
         forged.step_hashes.push(step_hash(&step(2)));
         assert!(!forged.covers(&step(2), &plan.digest));
         assert!(!forged.covers(&step(0), &plan.digest));
+    }
+
+    fn many() -> (Plan, Vec<Step>) {
+        let steps: Vec<_> = (0..30)
+            .map(|no| {
+                let target =
+                    TargetRef { asset: AssetId(uuid(100 + u128::from(no))), ..step(0).target };
+                Step { target, ..step(no) }
+            })
+            .collect();
+        let plan = Plan::of_parts(
+            header(),
+            ManifestId(uuid(7)),
+            &steps,
+            Vec::new(),
+            Timestamp::from_micros(0),
+        );
+        (plan, steps)
+    }
+
+    /// What an approver of a rollout binds is every single target.
+    #[test]
+    fn the_digest_of_a_plan_in_parts_covers_every_step() {
+        let (plan, steps) = many();
+        assert!(plan.is_intact() && plan.is_made_of(&steps));
+        assert_eq!(plan.shown().count(), SAMPLE);
+        for index in [0, 19, 29] {
+            for other in other_steps() {
+                let mut altered = steps.clone();
+                altered[index] = Step { no: steps[index].no, ..other };
+                assert!(!plan.is_made_of(&altered), "{index}");
+            }
+        }
+        assert!(!plan.is_made_of(&steps[..29]));
+        let mut swapped = steps.clone();
+        swapped.swap(3, 4);
+        assert!(!plan.is_made_of(&swapped));
+        let mut more = steps.clone();
+        more.push(step(30));
+        assert!(!plan.is_made_of(&more));
+        assert!(!self::plan().is_made_of(&[]));
+    }
+
+    #[test]
+    fn what_a_plan_in_parts_says_of_itself_is_in_its_digest() {
+        let (plan, _) = many();
+        let parts = plan.parts.clone().unwrap();
+        let mut sample = parts.sample.clone();
+        sample[0].summary = "nothing happens".to_owned();
+        for altered in [
+            Parts { count: 29, ..parts.clone() },
+            Parts { root: "0".repeat(64), ..parts.clone() },
+            Parts { sample, ..parts.clone() },
+        ] {
+            assert!(!Plan { parts: Some(altered), ..plan.clone() }.is_intact());
+        }
+        assert!(!Plan { parts: None, ..plan.clone() }.is_intact());
+        assert!(!Plan { header: other_headers().remove(0), ..plan }.is_intact());
+    }
+
+    /// An agent, which sees only its part, checks that as it checks any plan.
+    #[test]
+    fn a_part_is_a_plan_of_its_own() {
+        let (plan, steps) = many();
+        let parts: Vec<_> = steps.iter().map(|step| plan.part(step)).collect();
+        for (part, step) in parts.iter().zip(&steps) {
+            assert!(part.is_intact());
+            assert_eq!(part.digest, part_digest(&plan.header, step));
+            assert_eq!(part.header.targets, vec![step.target.asset]);
+            assert!(part.proof().covers(&part.steps[0], &part.digest));
+        }
+        let root = root_of(parts.into_iter().map(|part| part.digest));
+        assert_eq!(root, plan.parts.unwrap().root);
     }
 
     #[test]

@@ -150,6 +150,7 @@ mod tests {
             waiting_for: None,
             closing_reason: None,
             run: None,
+            rollout: None,
             rollback_of: None,
             rolled_back_by: None,
             secrets: Vec::new(),

@@ -15,6 +15,7 @@ use nexplane_core::actor::{Actor, ActorKind};
 use nexplane_core::change::event::ChangeEvent;
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::Category;
+use nexplane_core::rollout::event::RolloutEvent;
 use nexplane_core::run::event::RunEvent;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -116,8 +117,10 @@ impl Projection for Audit {
             Category::Change,
             Category::Connection,
             Category::Host,
+            Category::Manifest,
             Category::Person,
             Category::Policy,
+            Category::Rollout,
             Category::Run,
         ]
     }
@@ -137,7 +140,7 @@ impl Projection for Audit {
             runs.iter().map(|(run, change)| RunRow { run: *run, change: *change }).collect();
         let unknown: BTreeSet<_> = events
             .iter()
-            .filter(|recorded| matches!(recorded.event, Event::Run(_)))
+            .filter(|recorded| matches!(recorded.event, Event::Rollout(_) | Event::Run(_)))
             .map(|recorded| recorded.header.stream.id)
             .filter(|run| !runs.contains_key(run))
             .collect();
@@ -161,14 +164,17 @@ fn run_of_change(recorded: &Recorded) -> Option<(Uuid, Uuid)> {
     let stream = recorded.header.stream.id;
     match &recorded.event {
         Event::Change(ChangeEvent::ExecutionStarted { run, .. }) => Some((run.0, stream)),
-        Event::Run(RunEvent::Started { change, .. }) => Some((stream, change.0)),
+        Event::Rollout(RolloutEvent::Started { change, .. })
+        | Event::Run(RunEvent::Started { change, .. }) => Some((stream, change.0)),
         Event::Asset(_)
         | Event::Calendar(_)
         | Event::Change(_)
         | Event::Connection(_)
         | Event::Host(_)
+        | Event::Manifest(_)
         | Event::Person(_)
         | Event::Policy(_)
+        | Event::Rollout(_)
         | Event::Run(_) => None,
     }
 }
@@ -176,12 +182,13 @@ fn run_of_change(recorded: &Recorded) -> Option<(Uuid, Uuid)> {
 fn row<'a>(recorded: &'a Recorded, runs: &BTreeMap<Uuid, Uuid>) -> Row<'a> {
     let Recorded { position, header, event } = recorded;
     let change = match event {
-        Event::Run(_) => runs.get(&header.stream.id).copied(),
+        Event::Rollout(_) | Event::Run(_) => runs.get(&header.stream.id).copied(),
         Event::Asset(_)
         | Event::Calendar(_)
         | Event::Change(_)
         | Event::Connection(_)
         | Event::Host(_)
+        | Event::Manifest(_)
         | Event::Person(_)
         | Event::Policy(_) => event.change(header.stream).map(|change| change.0),
     };

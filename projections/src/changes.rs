@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use nexplane_core::api::ChangeView;
 use nexplane_core::change::event::ChangeEvent;
 use nexplane_core::event::{Event, Recorded};
-use nexplane_core::id::{AssetId, Category, ChangeId};
+use nexplane_core::id::{AssetId, Category, ChangeId, RunId};
+use nexplane_core::rollout::event::RolloutEvent;
 use nexplane_core::run::event::RunEvent;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -124,7 +125,11 @@ impl Row {
             requester: view.requester.0,
             risk_score: view.risk.as_ref().map(|risk| risk.score),
             risk_level: view.risk.as_ref().map(|risk| risk.level.as_str()),
-            targets: view.targets.clone(),
+            targets: if hidden.targets.is_empty() {
+                view.targets.clone()
+            } else {
+                hidden.targets.clone()
+            },
             applied: hidden.applied.values().copied().collect(),
             executed: hidden.executed,
             outcome: hidden.outcome.map(Outcome::as_str),
@@ -156,6 +161,15 @@ fn assemble(
     Ok(view)
 }
 
+/// All but the events of single parts of rollouts: those are the projection `rollouts`' to show, and would
+/// each write the whole row.
+fn own(events: &[Recorded]) -> Vec<&Recorded> {
+    let is_part = |recorded: &Recorded| {
+        matches!(recorded.event, Event::Run(_)) && RunId(recorded.header.stream.id).is_part()
+    };
+    events.iter().filter(|recorded| !is_part(recorded)).collect()
+}
+
 /// The changes that events are about: run events by what is known of their runs.
 struct Subjects {
     runs: BTreeMap<Uuid, ChangeId>,
@@ -163,21 +177,24 @@ struct Subjects {
 
 impl Subjects {
     /// The runs that the events themselves name.
-    fn new(events: &[Recorded]) -> Self {
+    fn new(events: &[&Recorded]) -> Self {
         let runs = events.iter().filter_map(|recorded| {
             let stream = recorded.header.stream;
             match &recorded.event {
                 Event::Change(ChangeEvent::ExecutionStarted { run, .. }) => {
                     Some((run.0, ChangeId(stream.id)))
                 }
-                Event::Run(RunEvent::Started { change, .. }) => Some((stream.id, *change)),
+                Event::Rollout(RolloutEvent::Started { change, .. })
+                | Event::Run(RunEvent::Started { change, .. }) => Some((stream.id, *change)),
                 Event::Asset(_)
                 | Event::Calendar(_)
                 | Event::Change(_)
                 | Event::Connection(_)
                 | Event::Host(_)
+                | Event::Manifest(_)
                 | Event::Person(_)
                 | Event::Policy(_)
+                | Event::Rollout(_)
                 | Event::Run(_) => None,
             }
         });
@@ -185,10 +202,10 @@ impl Subjects {
     }
 
     /// Runs whose change is not known yet.
-    fn unknown(&self, events: &[Recorded]) -> Vec<Uuid> {
+    fn unknown(&self, events: &[&Recorded]) -> Vec<Uuid> {
         let unknown: BTreeSet<_> = events
             .iter()
-            .filter(|recorded| matches!(recorded.event, Event::Run(_)))
+            .filter(|recorded| matches!(recorded.event, Event::Rollout(_) | Event::Run(_)))
             .map(|recorded| recorded.header.stream.id)
             .filter(|run| !self.runs.contains_key(run))
             .collect();
@@ -203,11 +220,12 @@ impl Subjects {
         let stream = recorded.header.stream;
         match &recorded.event {
             Event::Change(_) => Some(ChangeId(stream.id)),
-            Event::Run(_) => self.runs.get(&stream.id).copied(),
+            Event::Rollout(_) | Event::Run(_) => self.runs.get(&stream.id).copied(),
             Event::Asset(_)
             | Event::Calendar(_)
             | Event::Connection(_)
             | Event::Host(_)
+            | Event::Manifest(_)
             | Event::Person(_)
             | Event::Policy(_) => None,
         }
@@ -221,11 +239,11 @@ impl Projection for Changes {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn reads(&self) -> &'static [Category] {
-        &[Category::Change, Category::Run]
+        &[Category::Change, Category::Rollout, Category::Run]
     }
 
     fn tables(&self) -> &'static [&'static Table] {
@@ -238,6 +256,8 @@ impl Projection for Changes {
         at: Generation,
         events: &[Recorded],
     ) -> Result<(), ApplyError> {
+        let events = own(events);
+        let events = events.as_slice();
         let mut subjects = Subjects::new(events);
         let new_runs: Vec<_> = subjects
             .runs
@@ -282,6 +302,8 @@ impl Projection for Changes {
         db: &mut PgConnection,
         events: &[Recorded],
     ) -> Result<Vec<Notice>, sqlx::Error> {
+        let events = own(events);
+        let events = events.as_slice();
         let mut subjects = Subjects::new(events);
         let known =
             sqlx::query_as("SELECT run, change FROM nexplane.rm_change_runs WHERE run = ANY($1)")

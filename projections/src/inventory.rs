@@ -212,8 +212,10 @@ impl Rows {
             | Event::Change(_)
             | Event::Connection(_)
             | Event::Host(_)
+            | Event::Manifest(_)
             | Event::Person(_)
             | Event::Policy(_)
+            | Event::Rollout(_)
             | Event::Run(_) => None,
         }));
         let connections: Vec<ConnectionRow> = sqlx::query_as(AssertSqlSafe(format!(
@@ -264,8 +266,10 @@ impl Rows {
             Event::Calendar(_)
             | Event::Change(_)
             | Event::Host(_)
+            | Event::Manifest(_)
             | Event::Person(_)
             | Event::Policy(_)
+            | Event::Rollout(_)
             | Event::Run(_) => {}
         }
     }

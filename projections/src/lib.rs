@@ -10,6 +10,7 @@
 //! | [`changes`] | change requests, now and as of any moment |
 //! | [`hosts`] | machines with an agent |
 //! | [`inventory`] | assets, their relations, and connections |
+//! | [`rollouts`] | every target of a change with many |
 //! | [`risk`] | open risk, and how changes ended |
 //! | [`upkeep`] | work that nobody was woken for |
 //!
@@ -25,6 +26,7 @@ pub mod inventory;
 pub mod page;
 pub mod projection;
 pub mod risk;
+pub mod rollouts;
 pub mod runner;
 pub mod table;
 pub mod upkeep;
@@ -44,5 +46,6 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(hosts::Hosts),
         Arc::new(inventory::Inventory),
         Arc::new(risk::RiskModel),
+        Arc::new(rollouts::Rollouts),
     ]
 }

@@ -89,6 +89,7 @@ impl From<PlanError> for ApiError {
             PlanError::Open(error) => error.into(),
             PlanError::Parameters(errors) => Self::invalid(errors),
             PlanError::Target(index, why) => Self::invalid_field(&format!("/targets/{index}"), why),
+            PlanError::Write(error) => error.into(),
             PlanError::NothingToUndo => Self::conflict(
                 "change.not_in_state",
                 "None of its steps took effect, so there is nothing to undo.",

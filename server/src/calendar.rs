@@ -10,43 +10,65 @@
 //! whose stream moves with every session that is opened. A change is frozen by the environment that it
 //! was submitted for, in any case.
 
+use std::collections::BTreeSet;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::iter;
 use nexplane_core::asset::{Annotations, Asset, AssetState};
 use nexplane_core::calendar::event::Scope;
 use nexplane_core::calendar::{CALENDAR, Calendar, CalendarRejection, CalendarState, Freeze};
-use nexplane_core::change::event::Draft;
-use nexplane_core::change::{Change, ChangeCommand, ChangeState, Execution, Overrides};
+use nexplane_core::change::{
+    Change, ChangeCommand, ChangeState, Execution, MAX_STEPS, Overrides, Subject,
+};
 use nexplane_core::connection::{Connection, ConnectionState};
 use nexplane_core::freeze::{Closed, InTheWay, Reach};
-use nexplane_core::id::{FreezeId, StreamId};
+use nexplane_core::id::{AssetId, ConnectionId, FreezeId, StreamId};
 use nexplane_core::risk::Environment;
 use nexplane_core::time::Timestamp;
 use nexplane_store::log::{Guard, Log};
 
 use crate::stream::{self, LoadError, Loaded, Prepare, Prepared};
 
+/// Targets that are looked at, at the same time.
+const AT_ONCE: usize = 16;
+
 /// What freezes ask of a change.
 #[derive(Clone, Copy, Debug)]
 pub struct About<'a> {
     /// The one that it was submitted for.
     environment: Option<Environment>,
-    draft: &'a Draft,
+    connection: ConnectionId,
+    targets: &'a [AssetId],
     overrides: &'a Overrides,
 }
 
 impl<'a> About<'a> {
     /// `None` when there is no such change.
     pub fn of(state: &'a ChangeState) -> Option<Self> {
-        let subject = state.subject()?;
-        let (draft, overrides) = (&subject.draft, &subject.overrides);
-        Some(Self { environment: state.environment(), draft, overrides })
+        Some(Self::subject(state.subject()?, state.environment()))
     }
 
     pub const fn execution(execution: &'a Execution) -> Self {
-        let subject = &execution.subject;
+        Self::subject(&execution.subject, Some(execution.environment))
+    }
+
+    /// Of one part of a rollout: its own target only.
+    pub const fn part(
+        execution: &'a Execution,
+        connection: ConnectionId,
+        target: &'a AssetId,
+    ) -> Self {
+        let targets = std::slice::from_ref(target);
+        Self { connection, targets, ..Self::execution(execution) }
+    }
+
+    const fn subject(subject: &'a Subject, environment: Option<Environment>) -> Self {
+        let Subject { draft, overrides, .. } = subject;
         Self {
-            environment: Some(execution.environment),
-            draft: &subject.draft,
-            overrides: &subject.overrides,
+            environment,
+            connection: draft.connection,
+            targets: draft.targets.as_slice(),
+            overrides,
         }
     }
 }
@@ -135,27 +157,47 @@ pub async fn look(log: &Log, about: &About<'_>) -> Result<Looked, LoadError> {
     Sheet::read(log, None).await?.look(log, about).await
 }
 
-/// What a change touches now, and guards on what its targets are.
+/// What a change touches now, and guards on what its targets are; without guards for more targets than
+/// one run has: there every intent is asked for its own target, with a guard.
 pub async fn reach_of(log: &Log, about: &About<'_>) -> Result<(Reach, Vec<Guard>), LoadError> {
     let mut reach = Reach::default();
-    let mut guards = Vec::with_capacity(about.draft.targets.len());
+    let mut guards = Vec::new();
+    let mut connections = BTreeSet::from([about.connection]);
     reach.environments.extend(about.environment);
-    let connection = stream::load::<Connection>(log, about.draft.connection.into()).await?;
-    match connection.state {
-        ConnectionState::Active(active) => reach.environments.push(active.environment),
-        ConnectionState::Absent | ConnectionState::Removed(_) => {}
-    }
-    for target in &about.draft.targets {
-        let Loaded { state, version } = stream::load::<Asset>(log, (*target).into()).await?;
-        guards.push(Guard { stream: (*target).into(), version });
+    let mut assets = iter(about.targets.iter().copied())
+        .map(|target: AssetId| async move {
+            Ok::<_, LoadError>((target, stream::load::<Asset>(log, target.into()).await?))
+        })
+        .buffered(AT_ONCE);
+    while let Some(asset) = assets.next().await {
+        let (target, Loaded { state, version }) = asset?;
+        if about.targets.len() <= MAX_STEPS {
+            guards.push(Guard { stream: target.into(), version });
+        }
         let annotations = match state {
             AssetState::Absent => Annotations::default(),
-            AssetState::Present(present) => present.annotations,
+            AssetState::Present(present) => {
+                connections.insert(present.identity.connection);
+                present.annotations
+            }
             AssetState::Gone(gone) => gone.annotations,
         };
         reach.environments.extend(annotations.environment);
         reach.tags.extend(annotations.tags);
     }
+    let mut labels = iter(connections)
+        .map(|connection: ConnectionId| async move {
+            stream::load::<Connection>(log, connection.into()).await
+        })
+        .buffered(AT_ONCE);
+    while let Some(connection) = labels.next().await {
+        match connection?.state {
+            ConnectionState::Active(active) => reach.environments.push(active.environment),
+            ConnectionState::Absent | ConnectionState::Removed(_) => {}
+        }
+    }
+    reach.environments.sort_unstable();
+    reach.environments.dedup();
     Ok((reach, guards))
 }
 

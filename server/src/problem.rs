@@ -288,7 +288,9 @@ plain_rejections!(
     nexplane_core::calendar::CalendarRejection,
     nexplane_core::connection::ConnectionRejection,
     nexplane_core::host::HostRejection,
+    nexplane_core::manifest::ManifestRejection,
     nexplane_core::person::PersonRejection,
+    nexplane_core::rollout::RolloutRejection,
     nexplane_core::run::RunRejection
 );
 

@@ -10,6 +10,7 @@ use crate::change::event::Found;
 use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, SecretId};
 use crate::plan::{Check, DiffLine, Field, Step};
 use crate::risk::Risk;
+use crate::rollout::event::{Strategy, Tally};
 use crate::time::Timestamp;
 
 /// Where a change is in its life.
@@ -111,6 +112,7 @@ pub struct ChangeView {
     pub state: ChangeState,
     pub change_type: String,
     pub connection_id: ConnectionId,
+    /// Of a rollout the first 100; `GET …/targets` has all.
     pub targets: Vec<AssetId>,
     pub parameters: Value,
     pub requester: PersonId,
@@ -139,6 +141,9 @@ pub struct ChangeView {
     #[serde(default)]
     pub closing_reason: Option<String>,
     pub run: Option<RunView>,
+    /// How its targets are gone through, and how far that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutView>,
     /// Set when its outcome was unknown: `complete` and `failed` are then what a person found, and
     /// not a reading of the target.
     #[serde(default)]
@@ -206,7 +211,8 @@ pub struct ConflictView {
 pub struct Allowed {
     /// `plan`, `submit`, `approve`, `reject`, `withdraw`, `cancel`, `execute`, `rollback`, `edit`,
     /// `override_freeze` while a freeze is in the way, `override_window` outside of maintenance windows,
-    /// `review` while one is due, `settle` while the outcome is unknown.
+    /// `review` while one is due, `settle` while the outcome is unknown, `pause`, `resume` and `stop` while
+    /// a rollout is under way.
     pub action: String,
     pub ok: bool,
     /// Code and sentence of the refusal.
@@ -220,7 +226,12 @@ pub struct Allowed {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanView {
     pub digest: String,
+    /// Of a rollout the first ones.
     pub steps: Vec<Step>,
+    /// How many steps there are.
+    #[serde(default)]
+    pub step_count: u32,
+    /// Of the steps above.
     pub diff: Vec<DiffLine>,
     pub checks: Vec<Check>,
     /// The weakest of the steps' classes.
@@ -229,6 +240,89 @@ pub struct PlanView {
     pub reversible: bool,
     pub reversibility: Reversibility,
     pub computed_at: Timestamp,
+}
+
+/// How the many targets of a change are gone through, and how far that is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RolloutView {
+    pub strategy: Strategy,
+    /// Number of targets of the change.
+    pub targets: u32,
+    /// Since it was executed; added when it is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<RolloutProgress>,
+}
+
+/// Where a rollout is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RolloutProgress {
+    /// `running`, `paused`, `stopped`, or how it ended: `complete`, `failed`, `outcome_unknown`,
+    /// `rollback_partial`, `rollback_blocked`.
+    pub state: String,
+    /// Why it is paused, was stopped, or did not end well.
+    pub reason: Option<String>,
+    /// Targets that take part: those of the plan.
+    pub size: u32,
+    /// Targets that are waiting for their turn.
+    pub waiting: u32,
+    pub executing: u32,
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// Batches that have begun; the first is the canary.
+    pub batches: u32,
+}
+
+/// `GET /change-requests/{id}/targets`: one target of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RolloutTargetView {
+    /// Its place in the order of the plan, from 0.
+    pub no: u32,
+    pub asset: AssetId,
+    pub name: String,
+    pub state: TargetState,
+    /// Why it did not end well.
+    pub reason: Option<String>,
+    /// Its run, once it has begun.
+    pub run: Option<RunId>,
+}
+
+/// Where one target of a rollout is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TargetState {
+    Waiting,
+    Executing,
+    Complete,
+    Failed,
+    OutcomeUnknown,
+    /// The rollout was stopped before anything was sent to it.
+    NotStarted,
+}
+
+impl TargetState {
+    pub const ALL: [Self; 6] = [
+        Self::Failed,
+        Self::OutcomeUnknown,
+        Self::Executing,
+        Self::Waiting,
+        Self::NotStarted,
+        Self::Complete,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Executing => "executing",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::NotStarted => "not_started",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -394,6 +488,9 @@ pub struct DraftRequest {
     pub parameters: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowRequest>,
+    /// How the targets are gone through. More than 100 have a careful one when none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Strategy>,
 }
 
 fn empty_object() -> Value {
@@ -426,6 +523,8 @@ pub struct EditRequest {
     pub parameters: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowRequest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Strategy>,
 }
 
 /// `POST …/approve`

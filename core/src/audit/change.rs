@@ -12,6 +12,7 @@ use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, Stre
 use crate::plan::{Plan, PlanDigest, PlanHeader};
 use crate::policy::Case;
 use crate::risk::{Environment, Risk, RiskLevel};
+use crate::rollout::event::Strategy;
 use crate::run::event::RunOutcome;
 use crate::time::Timestamp;
 
@@ -51,6 +52,7 @@ struct Request {
     targets: Vec<AssetId>,
     parameters: Value,
     window: Option<Window>,
+    rollout: Option<Strategy>,
 }
 
 #[derive(Debug)]
@@ -263,6 +265,7 @@ impl Auditor {
             let sentence = format!("The plan says {}, its content says otherwise.", plan.digest);
             self.accuse(seen, Rule::PlanAltered, sentence);
         }
+        self.planned_in_parts(seen, plan);
         if let Some(what) = open.differs(seen.stream, &plan.header) {
             let sentence = format!("The {what} in the plan is not that of the change.");
             self.accuse(seen, Rule::PlanOfAnother, sentence);
@@ -409,7 +412,7 @@ impl Auditor {
             self.accuse(seen, Rule::OutsideWindow, sentence);
         }
         let environment = submission.map(|submission| submission.environment);
-        self.frozen(seen, open, environment, "It started");
+        self.frozen(seen, open, &open.request.targets, environment, "It started");
         let approvals = submission.map_or(&[][..], |submission| &submission.approvals);
         (environment, approvals.iter().map(|given| given.by).collect())
     }
@@ -429,27 +432,42 @@ impl Auditor {
         }
     }
 
-    /// An intent of the run of an executing change.
-    pub(super) fn intended_of(&mut self, seen: Seen, id: ChangeId, step: u32) {
+    /// An intent of the run of an executing change; of a part, at its own target.
+    pub(super) fn intended_of(
+        &mut self,
+        seen: Seen,
+        id: ChangeId,
+        step: u32,
+        own: Option<AssetId>,
+    ) {
         // Out of the map for a moment: the report is written while it is read.
         let Some(track) = self.changes.remove(&id.0) else { return };
         if let Track::Open(open) = &track
             && let Phase::Executing(executing) = &open.phase
         {
-            self.frozen(seen, open, executing.environment, &format!("Step {step} was intended"));
+            let what = format!("Step {step} was intended");
+            let targets = own.as_ref().map_or(&*open.request.targets, std::slice::from_ref);
+            self.frozen(seen, open, targets, executing.environment, &what);
         }
         self.changes.insert(id.0, track);
     }
 
-    fn frozen(&mut self, seen: Seen, open: &Open, environment: Option<Environment>, what: &str) {
-        for freeze in self.freezes.covering(seen.at, environment, &open.request.targets) {
+    fn frozen(
+        &mut self,
+        seen: Seen,
+        open: &Open,
+        targets: &[AssetId],
+        environment: Option<Environment>,
+        what: &str,
+    ) {
+        for freeze in self.freezes.covering(seen.at, environment, targets) {
             if !open.overridden.contains(&freeze) {
                 let sentence = format!("{what} at {}, inside the freeze {freeze}.", seen.at);
                 self.accuse(seen, Rule::Frozen, sentence);
             }
         }
         if !open.windows_overridden
-            && let Some(window) = self.freezes.outside(seen.at, environment, &open.request.targets)
+            && let Some(window) = self.freezes.outside(seen.at, environment, targets)
         {
             let sentence =
                 format!("{what} at {}, outside of the maintenance window “{window}”.", seen.at);
@@ -472,6 +490,11 @@ impl Open {
         self.phase = Phase::Draft;
     }
 
+    /// How its targets are gone through, as drafted.
+    pub(super) const fn rollout(&self) -> Option<Strategy> {
+        self.request.rollout
+    }
+
     /// Author and editors.
     pub(super) fn own(&self) -> BTreeSet<PersonId> {
         self.editors.iter().copied().chain([self.author]).collect()
@@ -483,7 +506,8 @@ impl Open {
 
     /// What a plan says of another change than this.
     fn differs(&self, stream: StreamId, header: &PlanHeader) -> Option<&'static str> {
-        let Request { change_type, connection, targets, parameters, window: _ } = &self.request;
+        let Request { change_type, connection, targets, parameters, window: _, rollout } =
+            &self.request;
         [
             (header.change.0 == stream.id, "change"),
             (header.author == self.author, "author"),
@@ -493,6 +517,7 @@ impl Open {
             (header.connection == *connection, "connection"),
             (header.targets == *targets, "list of targets"),
             (header.parameters == *parameters, "set of parameters"),
+            (header.rollout == *rollout, "strategy of the rollout"),
         ]
         .into_iter()
         .find_map(|(same, what)| (!same).then_some(what))
@@ -507,6 +532,7 @@ impl Request {
             targets: draft.targets.clone(),
             parameters: draft.parameters.clone(),
             window: draft.window,
+            rollout: draft.rollout,
         }
     }
 }

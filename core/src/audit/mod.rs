@@ -8,7 +8,7 @@
 //! aggregate, so that a mistake there does not excuse itself here. [`Rule`] lists what it checks.
 //!
 //! What it remembers is small: the plan of an open change by its digest, two or three words of one
-//! that has ended, a number per stream.
+//! that has ended, a number per stream; of a change on many targets, a digest for each of them until it has ended.
 //!
 //! Deliberately absent: leaf hashes, checkpoints and consistency proofs; what people were allowed to
 //! do at the time (roles change beside the streams that they act on, so a role is no proof either
@@ -19,6 +19,7 @@ mod change;
 mod freeze;
 mod outcome;
 mod policy;
+mod rollout;
 mod rule;
 mod run;
 mod settle;
@@ -91,6 +92,8 @@ pub struct Auditor {
     versions: BTreeMap<StreamId, u64>,
     changes: BTreeMap<Uuid, change::Track>,
     runs: BTreeMap<Uuid, run::Track>,
+    manifests: BTreeMap<Uuid, rollout::Manifest>,
+    rollouts: BTreeMap<Uuid, rollout::Track>,
     freezes: Freezes,
     policies: Policies,
 }
@@ -127,7 +130,9 @@ impl Auditor {
             Event::Asset(event) => self.freezes.asset(seen, event),
             Event::Calendar(event) => self.freezes.calendar(seen, event),
             Event::Change(event) => self.change(seen, event),
+            Event::Manifest(event) => self.manifest(seen, event),
             Event::Policy(event) => self.policy(seen, event),
+            Event::Rollout(event) => self.rollout(seen, event),
             Event::Run(event) => self.run(seen, event),
             Event::Connection(_) | Event::Host(_) | Event::Person(_) => {}
         }
@@ -212,7 +217,14 @@ impl Auditor {
             Category::Change => {
                 self.changes.insert(stream.id, change::Track::Unknown);
             }
+            Category::Manifest => {
+                self.manifests.insert(stream.id, rollout::Manifest::Unknown);
+            }
             Category::Policy => self.policies = Policies::unknown(),
+            Category::Rollout => {
+                self.rollouts.insert(stream.id, rollout::Track::Unknown);
+                self.runs.insert(stream.id, run::Track::Unknown);
+            }
             Category::Run => {
                 self.runs.insert(stream.id, run::Track::Unknown);
             }
@@ -256,8 +268,10 @@ const fn category(event: &Event) -> Category {
         Event::Change(_) => Category::Change,
         Event::Connection(_) => Category::Connection,
         Event::Host(_) => Category::Host,
+        Event::Manifest(_) => Category::Manifest,
         Event::Person(_) => Category::Person,
         Event::Policy(_) => Category::Policy,
+        Event::Rollout(_) => Category::Rollout,
         Event::Run(_) => Category::Run,
     }
 }

@@ -66,7 +66,7 @@ impl Auditor {
             Some(run::Track::Unknown) => return,
             Some(run::Track::Finished(outcome)) if outcomes.contains(outcome) => return,
             Some(run::Track::Finished(outcome)) => outcome.as_str(),
-            Some(run::Track::Open(_)) => "not over",
+            Some(run::Track::Open(_) | run::Track::Rolling) => "not over",
             None => "not begun",
         };
         self.accuse(seen, rule, format!("Its run {run} says: {ended}."));

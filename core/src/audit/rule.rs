@@ -87,6 +87,12 @@ rules! {
         "A change is rolled back as the run of its rollback ended.";
     RollbackUnnamed "audit.rollback_unnamed"
         "The change that rolls another one back says so from its draft on, and is executing that very run.";
+    RolloutHeld "audit.rollout_held"
+        "No batch and no target of a rollout begins while it is paused, after it was stopped, or after more targets than agreed did not end well.";
+    RolloutOutOfOrder "audit.rollout_out_of_order"
+        "The batches of a rollout follow each other without a gap, and are no larger than what was approved.";
+    RolloutTally "audit.rollout_tally"
+        "A rollout accounts for every target, as the runs of its parts say.";
     RunOutcome "audit.run_outcome"
         "A run ends as its steps say.";
     RunUnfounded "audit.run_unfounded"

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::change::{Executing, Phase, Track as Change};
 use super::{Auditor, Rule, Seen};
 use crate::catalog::EffectClass;
-use crate::id::{ChangeId, PersonId, RunId};
+use crate::id::{AssetId, ChangeId, PersonId, RunId};
 use crate::plan::Plan;
+use crate::rollout::event::Part;
 use crate::run::event::{Finding, RunEvent, RunOutcome};
 
 /// What is remembered of a run.
@@ -15,6 +16,8 @@ pub(super) enum Track {
     /// Not to be judged.
     Unknown,
     Open(Box<Open>),
+    /// A rollout, which has not ended.
+    Rolling,
     Finished(RunOutcome),
 }
 
@@ -26,6 +29,10 @@ pub(super) struct Open {
     /// 0 until the first claim.
     epoch: u32,
     steps: Vec<Step>,
+    part: Option<Part>,
+    target: Option<AssetId>,
+    /// A stop kept it from being sent.
+    was_stopped: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +62,7 @@ impl Auditor {
     pub(super) fn run(&mut self, seen: Seen, event: &RunEvent) {
         let id = seen.stream.id;
         let next = match self.runs.remove(&id) {
-            None => self.first(seen, event),
+            None | Some(Track::Rolling) => self.first(seen, event),
             Some(Track::Unknown) => Track::Unknown,
             Some(Track::Open(open)) => self.next(seen, open, event),
             Some(Track::Finished(outcome)) => {
@@ -67,7 +74,7 @@ impl Auditor {
     }
 
     fn first(&mut self, seen: Seen, event: &RunEvent) -> Track {
-        let RunEvent::Started { change, plan, approvals, undoes } = event else {
+        let RunEvent::Started { change, plan, approvals, undoes, part } = event else {
             self.accuse(seen, Rule::RunUnfounded, "The run does not begin with its start.");
             return Track::Unknown;
         };
@@ -75,7 +82,7 @@ impl Auditor {
             let sentence = format!("The plan says {}, its content says otherwise.", plan.digest);
             self.accuse(seen, Rule::PlanAltered, sentence);
         }
-        self.founded(seen, *change, plan, approvals, *undoes);
+        self.founded(seen, *change, plan, approvals, *undoes, *part);
         let steps = plan.steps.iter().map(|step| Step {
             class: step.effect_class,
             attempts: 0,
@@ -85,7 +92,10 @@ impl Auditor {
             change: *change,
             back: undoes.is_some(),
             epoch: 0,
+            target: plan.steps.first().map(|step| step.target.asset),
             steps: steps.collect(),
+            part: *part,
+            was_stopped: false,
         }))
     }
 
@@ -97,8 +107,9 @@ impl Auditor {
         plan: &Plan,
         approvals: &[PersonId],
         undoes: Option<RunId>,
+        part: Option<Part>,
     ) {
-        let run = RunId(seen.stream.id);
+        let run = part.map_or(RunId(seen.stream.id), |part| RunId(part.rollout.0));
         let (executing, rollback_of) = match self.changes.get(&change.0) {
             Some(Change::Unknown) => return,
             None if self.is_partial() => {
@@ -119,7 +130,9 @@ impl Auditor {
             }
         };
         let Executing { digest, approvers, .. } = executing;
-        if plan.digest != digest {
+        if let Some(part) = part {
+            self.part_started(seen, change, plan, part);
+        } else if plan.digest != digest {
             let sentence =
                 format!("It runs the plan {}; the change executes {digest}.", plan.digest);
             self.accuse(seen, Rule::ForeignDigest, sentence);
@@ -127,6 +140,13 @@ impl Auditor {
         if approvals.iter().copied().collect::<BTreeSet<_>>() != approvers {
             let sentence = "The approvals that it names are not those of the change.";
             self.accuse(seen, Rule::RunUnfounded, sentence);
+        }
+        if part.is_some() {
+            if rollback_of.is_some() != undoes.is_some() {
+                let sentence = "It does not undo a run of the change that is rolled back.";
+                self.accuse(seen, Rule::RunUnfounded, sentence);
+            }
+            return;
         }
         let undone = match rollback_of.map(|original| self.changes.get(&original.0)) {
             None => None,
@@ -141,7 +161,7 @@ impl Auditor {
         }
     }
 
-    fn unfounded(&mut self, seen: Seen, change: ChangeId) {
+    pub(super) fn unfounded(&mut self, seen: Seen, change: ChangeId) {
         let sentence = format!("Change {change} is not executing this run.");
         self.accuse(seen, Rule::RunUnfounded, sentence);
     }
@@ -196,6 +216,9 @@ impl Auditor {
                         format!("It ends {}; its steps say: {by_steps}.", outcome.as_str());
                     self.accuse(seen, Rule::RunOutcome, sentence);
                 }
+                if let Some(part) = open.part {
+                    self.part_ended(part, *outcome, open.was_stopped);
+                }
                 return Track::Finished(*outcome);
             }
         }
@@ -203,8 +226,12 @@ impl Auditor {
     }
 
     fn intended(&mut self, seen: Seen, open: &mut Open, no: u32, epoch: u32, attempt: u32) {
-        self.still_executing(seen, open.change);
-        self.intended_of(seen, open.change, no);
+        self.still_executing(seen, open.change, open.part);
+        let own = open.target.filter(|_| open.part.is_some());
+        self.intended_of(seen, open.change, no, own);
+        if let Some(part) = open.part {
+            self.part_intended(seen, part);
+        }
         if epoch == 0 || epoch != open.epoch {
             let sentence = format!("Epoch {epoch} intends step {no}; the claim is {}.", open.epoch);
             self.accuse(seen, Rule::IntentUnclaimed, sentence);
@@ -237,8 +264,8 @@ impl Auditor {
         }
     }
 
-    fn still_executing(&mut self, seen: Seen, change: ChangeId) {
-        let run = RunId(seen.stream.id);
+    fn still_executing(&mut self, seen: Seen, change: ChangeId, part: Option<Part>) {
+        let run = part.map_or(RunId(seen.stream.id), |part| RunId(part.rollout.0));
         let is_so = match self.changes.get(&change.0) {
             Some(Change::Unknown) => true,
             None => self.is_partial(),

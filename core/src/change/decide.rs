@@ -18,13 +18,16 @@ use crate::freeze::Frozen;
 use crate::id::{Category, ChangeId, PersonId};
 use crate::plan::Plan;
 use crate::policy::Case;
+use crate::rollout::event::Strategy;
 use crate::run::event::RunOutcome;
 use crate::time::Timestamp;
 
 /// A plan older than this (seconds) has to be made again before it is submitted.
 pub const MAX_PLAN_AGE_S: i64 = 3600;
 /// The most targets of one change.
-pub const MAX_TARGETS: usize = 100;
+pub const MAX_TARGETS: usize = 10_000;
+/// The most of them that are done one after the other, in one run. More need a rollout.
+pub const MAX_STEPS: usize = 100;
 
 const OPERATOR: &str = "the operator role";
 const APPROVER: &str = "the approver role";
@@ -535,6 +538,12 @@ fn checked(mut draft: Draft) -> Result<Draft, No> {
     let mut seen = std::collections::BTreeSet::new();
     if !draft.targets.iter().all(|target| seen.insert(*target)) {
         return invalid("targets", "each target once".to_owned());
+    }
+    if draft.targets.len() > MAX_STEPS {
+        draft.rollout.get_or_insert(Strategy::for_targets(draft.targets.len()));
+    }
+    if let Some((field, problem)) = draft.rollout.and_then(|strategy| strategy.fault()) {
+        return invalid(field, problem);
     }
     if draft.window.is_some_and(|window| window.end <= window.start) {
         return invalid("window", "it has to end after it starts".to_owned());

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId};
 use crate::plan::{Plan, PlanDigest};
 use crate::risk::{Environment, Risk};
+use crate::rollout::event::Strategy;
 use crate::time::Timestamp;
 
 /// What a person asks for.
@@ -25,6 +26,9 @@ pub struct Draft {
     pub parameters: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
+    /// How its targets are gone through; none when they are done one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Strategy>,
 }
 
 /// When a change may start.

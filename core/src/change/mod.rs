@@ -47,7 +47,9 @@ mod tests;
 #[cfg(feature = "decide")]
 pub use self::{
     command::ChangeCommand,
-    decide::{Change, MAX_PLAN_AGE_S, MAX_TARGETS, may_edit, may_execute, may_plan, may_submit},
+    decide::{
+        Change, MAX_PLAN_AGE_S, MAX_STEPS, MAX_TARGETS, may_edit, may_execute, may_plan, may_submit,
+    },
     freeze::may_override,
     rejection::ChangeRejection,
     rollback::may_roll_back,

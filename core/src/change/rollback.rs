@@ -50,7 +50,7 @@ pub fn may_roll_back<'a>(
             wanted: "to go forward again, make a new change",
         });
     }
-    for step in &finish.execution.plan.steps {
+    for step in finish.execution.plan.shown() {
         match &step.reversibility {
             Reversibility::OneWay { why } => return Err(No::OneWay { why: why.clone() }),
             Reversibility::Reversible | Reversibility::CompensateOnly { .. } => {}

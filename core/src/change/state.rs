@@ -66,6 +66,7 @@ impl Subject {
             && header.author == self.author
             && header.editors.iter().eq(&self.editors)
             && header.rollback_of == self.rollback_of
+            && header.rollout == self.draft.rollout
     }
 }
 

@@ -125,6 +125,7 @@ fn draft() -> Draft {
         targets: vec![AssetId(Uuid::from_u128(9))],
         parameters: json!({}),
         window: None,
+        rollout: None,
     }
 }
 
@@ -174,6 +175,7 @@ fn plan_of(draft: &Draft, editors: &[PersonId], found: &str) -> Plan {
         author: ANN,
         editors: editors.to_vec(),
         rollback_of: None,
+        rollout: None,
     };
     let steps = vec![step(found, Reversibility::Reversible)];
     Plan::new(header, steps, vec![check(true)], second(PLANNED))

@@ -10,7 +10,8 @@ mod tests;
 use crate::change::event::ChangeEvent;
 use crate::event::{Event, Recorded};
 use crate::host::event::HostEvent;
-use crate::id::{ChangeId, HostId, RunId};
+use crate::id::{ChangeId, HostId, RolloutId, RunId};
+use crate::rollout::event::RolloutEvent;
 use crate::run::event::RunEvent;
 use crate::time::Timestamp;
 
@@ -21,6 +22,8 @@ pub enum Effect {
     BeginRun { change: ChangeId, run: RunId },
     /// Tell the change how its run ended.
     ReportOutcome { run: RunId },
+    /// Tell the change how its rollout ended.
+    ReportRollout { rollout: RolloutId },
     /// Tell the change that was undone how its rollback ended, if `change` is a rollback.
     ReportRollback { change: ChangeId },
     /// Start a change that is scheduled, once this moment is there.
@@ -71,6 +74,8 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ChangeEvent::SecretRevealed { .. } => Vec::new(),
         },
         Event::Run(event) => match event {
+            // How a rollout ended is for itself to say.
+            RunEvent::Finished { .. } if RunId(id).is_part() => Vec::new(),
             RunEvent::Finished { .. } => vec![Effect::ReportOutcome { run: RunId(id) }],
             RunEvent::Started { .. }
             | RunEvent::Claimed { .. }
@@ -92,7 +97,20 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | HostEvent::Locked { .. }
             | HostEvent::Revoked { .. } => Vec::new(),
         },
+        Event::Rollout(event) => match event {
+            RolloutEvent::Finished { .. } => vec![Effect::ReportRollout { rollout: RolloutId(id) }],
+            RolloutEvent::Started { .. }
+            | RolloutEvent::BatchBegun { .. }
+            | RolloutEvent::BatchEnded { .. }
+            | RolloutEvent::Paused { .. }
+            | RolloutEvent::Resumed {}
+            | RolloutEvent::Stopped { .. } => Vec::new(),
+        },
         Event::Calendar(_) => vec![Effect::LookAtScheduled],
-        Event::Asset(_) | Event::Connection(_) | Event::Person(_) | Event::Policy(_) => Vec::new(),
+        Event::Asset(_)
+        | Event::Connection(_)
+        | Event::Manifest(_)
+        | Event::Person(_)
+        | Event::Policy(_) => Vec::new(),
     }
 }

@@ -7,7 +7,17 @@ use crate::change::event::Produced;
 use crate::freeze::InTheWay;
 use crate::id::{ChangeId, PersonId, RunId};
 use crate::plan::{Field, Fingerprint, Plan};
+use crate::rollout::event::Part;
 use crate::run::event::{Captured, Finding, Reason};
+
+/// Why a rollout begins nothing further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Until somebody lets it go on.
+    Paused,
+    /// For good.
+    Stopped { reason: String },
+}
 
 #[derive(Clone, Debug)]
 pub enum RunCommand {
@@ -16,6 +26,8 @@ pub enum RunCommand {
         plan: Box<Plan>,
         approvals: Vec<PersonId>,
         undoes: Option<RunId>,
+        /// Of a rollout.
+        part: Option<Part>,
     },
     /// Takes over; `after` is the epoch that the worker saw.
     Claim {
@@ -29,6 +41,8 @@ pub enum RunCommand {
         key: String,
         before: Captured,
         in_the_way: InTheWay,
+        /// The rollout that it is a part of is not to begin anything.
+        held: Option<Held>,
     },
     Succeed {
         step: u32,

@@ -6,7 +6,7 @@ use crate::catalog::EffectClass;
 use crate::event::Event;
 use crate::freeze::InTheWay;
 use crate::id::Category;
-use crate::run::command::RunCommand;
+use crate::run::command::{Held, RunCommand};
 use crate::run::event::{Finding, RunEvent};
 use crate::run::evolve::evolve;
 use crate::run::rejection::RunRejection as No;
@@ -50,8 +50,8 @@ fn decide(state: &RunState, command: RunCommand) -> Result<Vec<RunEvent>, No> {
     use RunCommand as C;
 
     match (state, command) {
-        (RunState::Absent, C::Start { change, plan, approvals, undoes }) => {
-            Ok(vec![RunEvent::Started { change, plan, approvals, undoes }])
+        (RunState::Absent, C::Start { change, plan, approvals, undoes, part }) => {
+            Ok(vec![RunEvent::Started { change, plan, approvals, undoes, part }])
         }
         (RunState::Absent, _) => Err(No::NotFound),
         (RunState::Running(_) | RunState::Finished(_), C::Start { .. }) => Err(No::Exists),
@@ -71,9 +71,14 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
             }
             Ok(vec![RunEvent::Claimed { epoch: run.epoch.saturating_add(1), worker }])
         }
-        C::Intend { step, epoch, key, before, in_the_way: InTheWay { frozen, closed } } => {
+        C::Intend { step, epoch, key, before, in_the_way: InTheWay { frozen, closed }, held } => {
             fenced(run, epoch)?;
             let attempt = next_attempt(run, step)?;
+            match held {
+                None => {}
+                Some(Held::Paused) => return Err(No::Paused),
+                Some(Held::Stopped { reason }) => return Err(No::Stopped { reason }),
+            }
             if !frozen.is_empty() {
                 return Err(No::Frozen { frozen });
             }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::change::event::Produced;
 use crate::id::{ChangeId, PersonId, RunId, SecretId};
 use crate::plan::{Field, Fingerprint, Plan};
+use crate::rollout::event::Part;
 
 /// A target's state as captured right before the effect. What must stay secret is in the secret
 /// table under `sealed`; the fields are what people may see of it.
@@ -24,7 +25,7 @@ pub struct Captured {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reason {
     /// Stable word: a connector's error kind, or `crash`, `unverified`, `moved`, `precheck`, `frozen`,
-    /// `window_closed`.
+    /// `window_closed`, `stopped`.
     pub kind: String,
     /// For people; holds no secret.
     pub message: String,
@@ -76,6 +77,9 @@ pub enum RunEvent {
         /// On a rollback: the run that it undoes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         undoes: Option<RunId>,
+        /// Which part of a rollout it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part: Option<Part>,
     },
     /// A worker took the lease; all earlier epochs are fenced off.
     #[serde(rename = "run.claimed")]

@@ -5,13 +5,14 @@ use crate::run::state::{Effect, Finished, Intent, RunState, Running, StepPhase, 
 
 pub fn evolve(state: RunState, event: &RunEvent) -> RunState {
     match (state, event) {
-        (RunState::Absent, RunEvent::Started { change, plan, approvals, undoes }) => {
+        (RunState::Absent, RunEvent::Started { change, plan, approvals, undoes, part }) => {
             RunState::Running(Running {
                 change: *change,
                 steps: plan.steps.iter().map(|_| StepPhase::Planned).collect(),
                 plan: plan.clone(),
                 approvals: approvals.clone(),
                 undoes: *undoes,
+                part: *part,
                 epoch: 0,
                 produced: Vec::new(),
             })

@@ -36,4 +36,9 @@ mod state;
 mod tests;
 
 #[cfg(feature = "decide")]
-pub use self::{command::RunCommand, decide::Run, rejection::RunRejection, state::*};
+pub use self::{
+    command::{Held, RunCommand},
+    decide::Run,
+    rejection::RunRejection,
+    state::*,
+};

@@ -28,6 +28,10 @@ pub enum RunRejection {
     Frozen { frozen: Vec<Frozen> },
     #[error("Stopped because {closed}: this step was not started, and nothing was sent for it.")]
     WindowClosed { closed: Closed },
+    #[error("The rollout is paused.")]
+    Paused,
+    #[error("The rollout was stopped before anything was sent: {reason}")]
+    Stopped { reason: String },
     #[error("Its steps have not come to an end.")]
     NotOver,
 }
@@ -45,6 +49,8 @@ impl Reject for RunRejection {
             Self::OutOfOrder { .. } => "run.out_of_order",
             Self::Frozen { .. } => "run.frozen",
             Self::WindowClosed { .. } => "run.window_closed",
+            Self::Paused => "rollout.paused",
+            Self::Stopped { .. } => "rollout.stopped",
             Self::NotOver => "run.not_over",
         }
     }

@@ -6,6 +6,7 @@ use crate::catalog::EffectClass;
 use crate::change::event::Produced;
 use crate::id::{ChangeId, PersonId, RunId};
 use crate::plan::{Field, Fingerprint, Plan, Step};
+use crate::rollout::event::Part;
 use crate::run::event::{Captured, Finding, Reason, RunOutcome};
 
 const NEVER_REPEATED: &str =
@@ -25,6 +26,7 @@ pub struct Running {
     pub plan: Box<Plan>,
     pub approvals: Vec<PersonId>,
     pub undoes: Option<RunId>,
+    pub part: Option<Part>,
     /// 0 until the first claim.
     pub epoch: u32,
     /// One for each step of the plan, in its order.

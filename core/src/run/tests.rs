@@ -66,6 +66,7 @@ fn plan_of(classes: &[EffectClass]) -> Box<Plan> {
         author: ANN,
         editors: Vec::new(),
         rollback_of: None,
+        rollout: None,
     };
     let steps = (0..).zip(classes).map(|(no, class)| Step {
         no,
@@ -95,7 +96,7 @@ fn plan() -> Box<Plan> {
 }
 
 fn started_with(plan: Box<Plan>, undoes: Option<RunId>) -> E {
-    E::Started { change: CHANGE, plan, approvals: vec![BOB], undoes }
+    E::Started { change: CHANGE, plan, approvals: vec![BOB], undoes, part: None }
 }
 
 fn claimed(epoch: u32) -> E {
@@ -189,7 +190,7 @@ fn done(step: u32) -> Vec<E> {
 }
 
 fn start() -> C {
-    C::Start { change: CHANGE, plan: plan(), approvals: vec![BOB], undoes: None }
+    C::Start { change: CHANGE, plan: plan(), approvals: vec![BOB], undoes: None, part: None }
 }
 
 fn claim(after: u32) -> C {
@@ -203,6 +204,7 @@ fn intend(step: u32, epoch: u32) -> C {
         key: "key".to_owned(),
         before: before(),
         in_the_way: InTheWay::default(),
+        held: None,
     }
 }
 

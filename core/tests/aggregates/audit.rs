@@ -148,6 +148,7 @@ fn draft(length: u8, window: bool) -> Draft {
         targets: vec![AssetId(Uuid::from_u128(40))],
         parameters: json!({ "length": length }),
         window,
+        rollout: None,
     }
 }
 
@@ -163,6 +164,7 @@ fn plan(state: &ChangeState, at: Timestamp) -> Option<Box<Plan>> {
         author: subject.author,
         editors: subject.editors.iter().copied().collect(),
         rollback_of: subject.rollback_of,
+        rollout: None,
     };
     let step = |no, effect_class| Step {
         no,
@@ -265,7 +267,13 @@ impl World {
             Ask::Begin => {
                 let ChangeState::Executing(execution) = &self.change else { return None };
                 let (plan, approvals) = (execution.plan.clone(), execution.approvers.clone());
-                return Some(R::Start { change: CHANGE, plan, approvals, undoes: None });
+                return Some(R::Start {
+                    change: CHANGE,
+                    plan,
+                    approvals,
+                    undoes: None,
+                    part: None,
+                });
             }
             Ask::Claim { after } => return Some(R::Claim { worker: Uuid::nil(), after }),
             Ask::Finish { epoch } => return Some(R::Finish { epoch }),
@@ -293,6 +301,7 @@ impl World {
                     key: "k".to_owned(),
                     before,
                     in_the_way: InTheWay::default(),
+                    held: None,
                 }
             }
             What::Succeed => R::Succeed { step, epoch, outcome: json!({}), produced: Vec::new() },

@@ -235,6 +235,8 @@ fn about(detail: &EventDetail) -> Html {
         Some((Category::Host, _)) => (name_or("A host"), Some(Route::Hosts)),
         Some((Category::Person, _)) => (name_or("A person"), Some(Route::People)),
         Some((Category::Run, _)) => ("A run of a change".to_owned(), change),
+        Some((Category::Manifest, _)) => ("The steps of a plan".to_owned(), change),
+        Some((Category::Rollout, _)) => ("The rollout of a change".to_owned(), change),
         Some((Category::Calendar, _)) => ("The calendar".to_owned(), None),
         Some((Category::Policy, _)) => ("The approval policy".to_owned(), None),
         None => (event.stream.clone(), None),

@@ -7,7 +7,9 @@ use nexplane_core::calendar::event::CalendarEvent;
 use nexplane_core::change::event::{ChangeEvent, Draft, Produced};
 use nexplane_core::connection::event::ConnectionEvent;
 use nexplane_core::event::Event;
+use nexplane_core::manifest::event::ManifestEvent;
 use nexplane_core::plan::Plan;
+use nexplane_core::rollout::event::RolloutEvent;
 use nexplane_core::run::event::RunEvent;
 use uuid::Uuid;
 
@@ -21,6 +23,15 @@ pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
         Event::Connection(event) => connection(event, &mut ids),
         Event::Calendar(event) => {
             ids.insert(calendar(event));
+        }
+        Event::Manifest(ManifestEvent::PageAdded { change, steps }) => {
+            ids.insert(change.0);
+            ids.extend(steps.iter().map(|step| step.target.asset.0));
+        }
+        Event::Rollout(event) => {
+            if let RolloutEvent::Started { change, manifest, .. } = event {
+                ids.extend([change.0, manifest.0]);
+            }
         }
         Event::Host(_) | Event::Person(_) | Event::Policy(_) => {}
         Event::Run(event) => run(event, &mut ids),
@@ -141,6 +152,7 @@ fn plan(plan: &Plan, ids: &mut BTreeSet<Uuid>) {
     ids.insert(plan.header.connection.0);
     ids.extend(plan.header.targets.iter().map(|asset| asset.0));
     ids.extend(plan.steps.iter().map(|step| step.target.asset.0));
+    ids.extend(plan.parts.as_ref().map(|parts| parts.manifest.0));
     ids.extend(plan.header.rollback_of.map(|change| change.0));
 }
 

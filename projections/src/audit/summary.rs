@@ -10,8 +10,10 @@ use nexplane_core::change::event::{ChangeEvent, Draft, Found};
 use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::HostEvent;
+use nexplane_core::manifest::event::ManifestEvent;
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::policy::event::PolicyEvent;
+use nexplane_core::rollout::event::{RolloutEvent, Tally};
 use nexplane_core::run::event::{Finding, RunEvent, RunOutcome};
 
 /// What happened, in one sentence.
@@ -22,8 +24,12 @@ pub fn summary(event: &Event) -> String {
         Event::Change(event) => change(event),
         Event::Connection(event) => connection(event),
         Event::Host(event) => host(event),
+        Event::Manifest(ManifestEvent::PageAdded { change: _, steps }) => {
+            format!("Wrote down {} of a plan.", count(steps.len(), "step"))
+        }
         Event::Person(event) => person(event),
         Event::Policy(event) => policy(event),
+        Event::Rollout(event) => rollout(event),
         Event::Run(event) => run(event),
     }
 }
@@ -92,7 +98,8 @@ fn change(event: &ChangeEvent) -> String {
         E::Edited { draft } => format!("Edited the change: {}.", about(draft)),
         E::Planned { plan } => {
             let failed = plan.checks.iter().filter(|check| !check.ok).count();
-            let steps = count(plan.steps.len(), "step");
+            let steps = plan.parts.as_ref().map_or(plan.steps.len(), |parts| parts.count as usize);
+            let steps = count(steps, "step");
             if failed == 0 {
                 format!("Planned {steps}, every check passed.")
             } else {
@@ -234,6 +241,31 @@ fn person(event: &PersonEvent) -> String {
         }
         E::AgentInvited { hostname: None, .. } => "Made an enrolment token.".to_owned(),
     }
+}
+
+fn rollout(event: &RolloutEvent) -> String {
+    use RolloutEvent as E;
+    match event {
+        E::Started { size, undoes: None, .. } => format!("The rollout to {size} targets began."),
+        E::Started { size, undoes: Some(_), .. } => {
+            format!("The rollout that undoes {size} targets began.")
+        }
+        E::BatchBegun { no: 0, count, .. } => format!("The canary of {count} began."),
+        E::BatchBegun { no, count, .. } => format!("Batch {no} of {count} began."),
+        E::BatchEnded { no: 0, tally } => format!("The canary ended: {}.", tallied(tally)),
+        E::BatchEnded { no, tally } => format!("Batch {no} ended: {}.", tallied(tally)),
+        E::Paused { reason: _ } => "The rollout was paused.".to_owned(),
+        E::Resumed {} => "The rollout goes on.".to_owned(),
+        E::Stopped { reason: _ } => "The rollout was stopped.".to_owned(),
+        E::Finished { outcome, reason: _, tally } => {
+            format!("The rollout ended {}: {}.", outcome.as_str(), tallied(tally))
+        }
+    }
+}
+
+fn tallied(tally: &Tally) -> String {
+    let Tally { complete, failed, unknown, not_started } = tally;
+    format!("{complete} complete, {failed} failed, {unknown} unknown, {not_started} not started")
 }
 
 fn run(event: &RunEvent) -> String {

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use nexplane_core::api::{
-    ApprovalView, ChangeState, ChangeView, OverrideView, PlanView, ReviewView, RunView,
-    ScheduledView, SecretView, SettledView, StepState, StepView,
+    ApprovalView, ChangeState, ChangeView, OverrideView, PlanView, ReviewView, RolloutView,
+    RunView, ScheduledView, SecretView, SettledView, StepState, StepView,
 };
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::change::event::{ChangeEvent, Draft, Found, Produced, Quorum, Window};
@@ -15,11 +15,15 @@ use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{AssetId, ChangeId, FreezeId, PersonId, RunId};
 use nexplane_core::plan::{Plan, Step};
 use nexplane_core::policy::Case;
+use nexplane_core::rollout::event::RolloutEvent;
 use nexplane_core::run::event::{Finding, RunEvent};
 use nexplane_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::waiting::waiting_for;
+
+/// Targets of a rollout that the row shows.
+const SHOWN: usize = 100;
 
 /// A change with what the API does not show but later events, or queries, need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,7 +48,10 @@ pub struct Hidden {
     pub executed: Option<u64>,
     /// How its own execution ended; a later rollback does not change that.
     pub outcome: Option<Outcome>,
-    /// Steps that had an effect, or may have had, and their targets.
+    /// All targets of a rollout; empty for any other change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<AssetId>,
+    /// Steps that had an effect, or may have had, and their targets. Of a rollout, all of them from its start.
     pub applied: BTreeMap<u32, AssetId>,
     /// The newest plan, as the policy sees it.
     pub planned: Option<Case>,
@@ -107,10 +114,20 @@ pub fn apply(folded: Option<Folded>, recorded: &Recorded, number: u64) -> Option
                 apply_run(&mut folded, event, recorded);
             }
         }
+        Event::Rollout(event) => {
+            if let (Some(run), RolloutEvent::Finished { outcome, reason, .. }) =
+                (&mut folded.view.run, event)
+            {
+                outcome.as_str().clone_into(&mut run.state);
+                run.reason.clone_from(reason);
+                run.finished_at = Some(recorded.header.at);
+            }
+        }
         Event::Asset(_)
         | Event::Calendar(_)
         | Event::Connection(_)
         | Event::Host(_)
+        | Event::Manifest(_)
         | Event::Person(_)
         | Event::Policy(_) => {
             return Some(folded);
@@ -151,6 +168,7 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         scheduled: None,
         closing_reason: None,
         run: None,
+        rollout: None,
         settled: None,
         rollback_of: *rollback_of,
         rolled_back_by: None,
@@ -300,12 +318,14 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
         }
         E::ExecutionStarted { run, digest: _ } => {
             hidden.executed = Some(recorded.position);
+            hidden.applied.extend((0..).zip(hidden.targets.iter().copied()));
             view.scheduled = None;
             hidden.unscheduled = None;
             // Two streams: the run's first events may stand before this one.
             if view.run.as_ref().is_none_or(|known| known.id != *run) {
                 let plan = view.plan.as_ref();
-                let steps = plan.map_or_else(Vec::new, |plan| step_views(&plan.steps));
+                let steps = plan.filter(|_| view.rollout.is_none());
+                let steps = steps.map_or_else(Vec::new, |plan| step_views(&plan.steps));
                 view.run = Some(run_view(*run, recorded.header.at, steps));
             }
         }
@@ -389,15 +409,35 @@ fn settle(folded: &mut Folded, finding: Found) {
 }
 
 fn set_draft(folded: &mut Folded, draft: &Draft) {
-    let Draft { title, reason, ticket, change_type, connection, targets, parameters, window } =
-        draft;
+    let Draft {
+        title,
+        reason,
+        ticket,
+        change_type,
+        connection,
+        targets,
+        parameters,
+        window,
+        rollout,
+    } = draft;
     let Folded { view, hidden } = folded;
     view.title.clone_from(title);
     view.reason.clone_from(reason);
     view.ticket.clone_from(ticket);
     view.change_type.clone_from(change_type);
     view.connection_id = *connection;
-    view.targets.clone_from(targets);
+    view.rollout = rollout.map(|strategy| RolloutView {
+        strategy,
+        targets: u32::try_from(targets.len()).unwrap_or(u32::MAX),
+        progress: None,
+    });
+    if rollout.is_some() {
+        hidden.targets.clone_from(targets);
+        view.targets = targets.iter().take(SHOWN).copied().collect();
+    } else {
+        hidden.targets.clear();
+        view.targets.clone_from(targets);
+    }
     view.parameters.clone_from(parameters);
     hidden.window = *window;
 }
@@ -560,11 +600,15 @@ fn merge_secrets(secrets: &mut Vec<SecretView>, produced: &[Produced]) {
 pub fn plan_view(plan: &Plan) -> PlanView {
     PlanView {
         digest: plan.digest.clone(),
-        steps: plan.steps.clone(),
-        diff: plan.steps.iter().flat_map(|step| step.diff.iter().cloned()).collect(),
+        steps: plan.shown().cloned().collect(),
+        step_count: plan.parts.as_ref().map_or_else(
+            || u32::try_from(plan.steps.len()).unwrap_or(u32::MAX),
+            |parts| parts.count,
+        ),
+        diff: plan.shown().flat_map(|step| step.diff.iter().cloned()).collect(),
         checks: plan.checks.clone(),
         effect_class: plan.weakest_effect_class().unwrap_or(EffectClass::Verifiable),
-        reversible: plan.steps.iter().all(|step| step.reversibility.is_reversible()),
+        reversible: plan.shown().all(|step| step.reversibility.is_reversible()),
         reversibility: plan.worst_reversibility().cloned().unwrap_or(Reversibility::Reversible),
         computed_at: plan.computed_at,
     }

@@ -2,7 +2,7 @@
 
 use nexplane_core::api::{ChangeState, ChangeView, ConflictView, Page};
 use nexplane_core::event::Recorded;
-use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId, StreamId};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RolloutId, RunId, StreamId};
 use nexplane_core::policy::Replayed;
 use nexplane_core::risk::History;
 use nexplane_store::log::Log;
@@ -137,7 +137,9 @@ pub async fn as_of(
             .await?;
     let Some(number) = number else { return Ok(None) };
     let mut streams = vec![StreamId::from(id)];
-    streams.extend(runs(pool, id).await?.into_iter().map(StreamId::from));
+    for run in runs(pool, id).await? {
+        streams.extend([StreamId::from(run), StreamId::from(RolloutId::from(run))]);
+    }
     let mut events: Vec<Recorded> = Vec::new();
     for stream in streams {
         let stored = log.read_stream(stream, 1, Some(until)).await?;
@@ -186,31 +188,29 @@ pub async fn later_applied(
         .collect())
 }
 
-/// Other changes that are in review, waiting or executing and have one of these targets; the newest 20.
-pub async fn in_conflict(
-    pool: &PgPool,
-    with: ChangeId,
-    assets: &[AssetId],
-) -> Result<Vec<ConflictView>, QueryError> {
+/// Other changes that are in review, waiting or executing and have one of this one's targets; the newest 20,
+/// each with the first common targets.
+pub async fn in_conflict(pool: &PgPool, with: ChangeId) -> Result<Vec<ConflictView>, QueryError> {
     let rows: Vec<(Uuid, i64, String, String, Vec<Uuid>)> = sqlx::query_as(
-        "SELECT id, number, view->>'title', state, targets FROM nexplane.rm_changes \
-         WHERE targets && $2 AND id <> $1 \
-           AND state IN ('submitted', 'approved', 'scheduled', 'executing') \
-         ORDER BY number DESC LIMIT 20",
+        "SELECT other.id, other.number, other.view->>'title', other.state, \
+                ARRAY(SELECT unnest(other.targets) INTERSECT SELECT unnest(own.targets) LIMIT 100) \
+         FROM nexplane.rm_changes own \
+         JOIN nexplane.rm_changes other ON other.targets && own.targets AND other.id <> own.id \
+         WHERE own.id = $1 \
+           AND other.state IN ('submitted', 'approved', 'scheduled', 'executing') \
+         ORDER BY other.number DESC LIMIT 20",
     )
     .bind(with.0)
-    .bind(assets.iter().map(|asset| asset.0).collect::<Vec<_>>())
     .persistent(false)
     .fetch_all(pool)
     .await?;
     let conflict = |(id, number, title, state, targets): (Uuid, i64, String, String, Vec<Uuid>)| {
-        let common = targets.into_iter().map(AssetId).filter(|target| assets.contains(target));
         Some(ConflictView {
             id: ChangeId(id),
             number: number.unsigned_abs(),
             title,
             state: state.parse().ok()?,
-            targets: common.collect(),
+            targets: targets.into_iter().map(AssetId).collect(),
         })
     };
     Ok(rows.into_iter().filter_map(conflict).collect())

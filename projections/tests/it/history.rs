@@ -397,6 +397,7 @@ impl History {
             targets: targets.into_iter().collect(),
             parameters: json!({ "note": "x", "n": 1.5, "big": u64::MAX }),
             window,
+            rollout: None,
         };
         let drafted = ChangeEvent::Drafted { draft: draft.clone(), rollback_of: None };
         let machine = self.random.one_in(5);
@@ -460,6 +461,7 @@ impl History {
             author: subject.author,
             editors: subject.editors.clone(),
             rollback_of: subject.rollback_of.map(|(change, _)| change),
+            rollout: None,
         };
         Plan::new(header, steps, checks, Timestamp::from_micros(self.now))
     }
@@ -651,7 +653,10 @@ impl History {
                     self.emit(original.into(), Actor::SYSTEM, vec![started]);
                 }
                 let (change, plan) = (subject.id, Box::new(running.plan.clone()));
-                (At::Unclaimed, RunEvent::Started { change, plan, approvals: Vec::new(), undoes })
+                (
+                    At::Unclaimed,
+                    RunEvent::Started { change, plan, approvals: Vec::new(), undoes, part: None },
+                )
             }
             At::Unclaimed => {
                 (At::Planned, RunEvent::Claimed { epoch: 1, worker: self.random.uuid() })

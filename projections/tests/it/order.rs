@@ -75,6 +75,7 @@ fn plan(n: u128, targets: &[AssetId]) -> Plan {
         author: PersonId(Uuid::from_u128(9)),
         editors: Vec::new(),
         rollback_of: None,
+        rollout: None,
     };
     Plan::new(header, steps.collect(), Vec::new(), Timestamp::from_micros(START))
 }
@@ -93,6 +94,7 @@ fn carried_out(n: u128, rollback_of: Option<u128>, fates: &[(AssetId, Fate)]) ->
         targets,
         parameters: json!({}),
         window: None,
+        rollout: None,
     };
     let quorum = Quorum {
         policy_version: 1,
@@ -118,6 +120,7 @@ fn carried_out(n: u128, rollback_of: Option<u128>, fates: &[(AssetId, Fate)]) ->
             plan: Box::new(plan),
             approvals: Vec::new(),
             undoes: rollback_of.map(run),
+            part: None,
         },
         RunEvent::Claimed { epoch: 1, worker: Uuid::nil() },
     ];

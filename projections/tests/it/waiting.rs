@@ -47,8 +47,10 @@ impl Story {
             | Event::Change(_)
             | Event::Connection(_)
             | Event::Host(_)
+            | Event::Manifest(_)
             | Event::Person(_)
-            | Event::Policy(_) => StreamId::from(CHANGE),
+            | Event::Policy(_)
+            | Event::Rollout(_) => StreamId::from(CHANGE),
         };
         let position = self.events.len() as u64;
         let minutes = i64::try_from(position).unwrap();
@@ -123,6 +125,7 @@ impl Story {
             plan: Box::new(plan(true)),
             approvals: Vec::new(),
             undoes: None,
+            part: None,
         };
         self.executing().then(started).then(RunEvent::Claimed { epoch: 1, worker: Uuid::nil() })
     }
@@ -168,6 +171,7 @@ fn draft() -> Draft {
         targets: vec![AssetId(Uuid::from_u128(9))],
         parameters: json!({}),
         window: None,
+        rollout: None,
     }
 }
 
@@ -201,6 +205,7 @@ fn plan(ok: bool) -> Plan {
         author: AUTHOR,
         editors: Vec::new(),
         rollback_of: None,
+        rollout: None,
     };
     let check = |ok| Check { name: "c".to_owned(), ok, detail: String::new() };
     let checks = vec![check(true), check(ok)];

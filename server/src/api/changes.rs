@@ -22,7 +22,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
-use super::{freezes, names, reading};
+use super::{freezes, names, reading, rollouts};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::calendar::{About, Gated, Sheet};
@@ -521,8 +521,9 @@ pub async fn show(
     freezes::wait(&mut view, &in_the_way.frozen);
     reading::meet(app, &mut view).await?;
     let policy_version = policy::current(&app.log).await?.state.version;
-    view.allowed =
-        reading::allowed(&state, caller, &in_the_way, policy_version, view.review_required);
+    let rollout = rollouts::follow(app, caller, &state, &mut view).await?;
+    let is_due = view.review_required;
+    view.allowed = reading::allowed(&state, caller, &in_the_way, policy_version, is_due, rollout);
     names::of_changes(app, std::iter::once(&mut view)).await?;
     let position = position.unwrap_or(view.position).max(view.position);
     Ok(answer(status, &view, view.version, Some(position)))

@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use futures_util::StreamExt as _;
 use nexplane_core::api::{DraftRequest, EditRequest, FieldError};
+use nexplane_core::catalog::ActionSpec;
 use nexplane_core::change::event::{Draft, Window};
-use nexplane_core::change::{Change, ChangeCommand, ChangeRejection};
+use nexplane_core::change::{Change, ChangeCommand, ChangeRejection, MAX_STEPS, MAX_TARGETS};
 use nexplane_core::id::{AssetId, ChangeId};
+use nexplane_core::rollout::event::Strategy;
 use nexplane_projections::inventory;
 
 use super::changes::{load, show, tell};
@@ -18,6 +21,9 @@ use crate::auth::Caller;
 use crate::problem::{ApiError, ApiResult};
 use crate::runtime::OpenError;
 use crate::stream::{self, Request};
+
+/// Targets that are looked up at the same time.
+const AT_ONCE: usize = 16;
 
 /// `POST /change-requests`
 pub async fn draft(
@@ -48,10 +54,12 @@ pub async fn edit(
     let state = load(&app, id).await?.state;
     let subject = state.subject().ok_or(ChangeRejection::NotFound)?;
     let mut draft = subject.draft.clone();
-    let EditRequest { title, reason, ticket, targets, parameters, window } = body;
+    let EditRequest { title, reason, ticket, targets, parameters, window, rollout: strategy } =
+        body;
     draft.title = title.unwrap_or(draft.title);
     draft.reason = reason.unwrap_or(draft.reason);
     draft.ticket = ticket.or(draft.ticket);
+    let is_retargeted = targets.is_some();
     if let Some(targets) = targets {
         draft.targets = resolve_targets(&app, &targets).await?;
     }
@@ -60,6 +68,11 @@ pub async fn edit(
         draft.parameters = parameters;
     }
     draft.window = window.map(|w| Window { start: w.start, end: w.end }).or(draft.window);
+    let spec = app.targets.action(&draft.change_type)?.spec();
+    draft.rollout = rollout(spec, &draft.targets, strategy.or(draft.rollout))?;
+    if is_retargeted {
+        check_targets(&app, &draft, spec).await?;
+    }
     tell(&app, &caller, &request, id, ChangeCommand::Edit { draft }).await
 }
 
@@ -87,38 +100,62 @@ async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
         ));
     }
     let targets = resolve_targets(app, &body.targets).await?;
-    for (index, target) in targets.iter().enumerate() {
-        let pointer = format!("/targets/{index}");
-        let (found, located) = match app.targets.target(*target).await {
-            Ok(found) => found,
-            Err(OpenError::NoAsset(_)) => {
-                return Err(ApiError::invalid_field(
-                    &pointer,
-                    "there is no such asset in the inventory",
-                ));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if located.connection != body.connection_id {
-            let why = format!("'{}' belongs to another connection", found.name);
-            return Err(ApiError::invalid_field(&pointer, why));
-        }
-        if !spec.target_types.contains(&found.kind) {
-            let wanted = spec.target_types.join(" or ");
-            let why = format!("'{}' is a {}; {} needs a {wanted}", found.name, found.kind, spec.id);
-            return Err(ApiError::invalid_field(&pointer, why));
-        }
-    }
-    Ok(Draft {
+    let draft = Draft {
         title: body.title,
         reason: body.reason,
         ticket: body.ticket,
         change_type: body.change_type,
         connection: body.connection_id,
+        rollout: rollout(spec, &targets, body.rollout)?,
         targets,
         parameters: body.parameters,
         window: body.window.map(|w| Window { start: w.start, end: w.end }),
-    })
+    };
+    check_targets(app, &draft, spec).await?;
+    Ok(draft)
+}
+
+/// How many targets are gone through: more than one run has need a strategy, and get one.
+fn rollout(
+    spec: &ActionSpec,
+    targets: &[AssetId],
+    asked: Option<Strategy>,
+) -> ApiResult<Option<Strategy>> {
+    let needed = (targets.len() > MAX_STEPS).then(|| Strategy::for_targets(targets.len()));
+    let strategy = asked.or(needed);
+    if strategy.is_some() && !spec.produces.is_empty() {
+        let why = format!(
+            "{} hands over a secret for every target: name at most {MAX_STEPS} targets, without a rollout",
+            spec.id
+        );
+        return Err(ApiError::invalid_field("/targets", why));
+    }
+    Ok(strategy)
+}
+
+/// Every target is in the inventory, and the action fits it.
+async fn check_targets(app: &App, draft: &Draft, spec: &ActionSpec) -> ApiResult<()> {
+    let mut checked = futures_util::stream::iter(draft.targets.iter().copied().enumerate())
+        .map(|(index, target)| async move {
+            let pointer = format!("/targets/{index}");
+            let (found, located) = match app.targets.target(target).await {
+                Ok(found) => found,
+                Err(OpenError::NoAsset(_)) => {
+                    let why = "there is no such asset in the inventory";
+                    return Err(ApiError::invalid_field(&pointer, why));
+                }
+                Err(error) => return Err(error.into()),
+            };
+            app.targets
+                .fits(draft, spec, &found, located.connection)
+                .await?
+                .map_err(|why| ApiError::invalid_field(&pointer, why))
+        })
+        .buffered(AT_ONCE);
+    while let Some(target) = checked.next().await {
+        target?;
+    }
+    Ok(())
 }
 
 fn check_parameters(app: &App, change_type: &str, parameters: &serde_json::Value) -> ApiResult<()> {
@@ -134,12 +171,9 @@ fn check_parameters(app: &App, change_type: &str, parameters: &serde_json::Value
 
 /// Asset ids, or keys `<connection name>/<external key>`.
 async fn resolve_targets(app: &App, targets: &[String]) -> ApiResult<Vec<AssetId>> {
-    if targets.len() > nexplane_core::change::MAX_TARGETS {
-        let most = nexplane_core::change::MAX_TARGETS;
-        return Err(ApiError::invalid_field(
-            "/targets",
-            format!("at most {most} targets in one change"),
-        ));
+    if targets.len() > MAX_TARGETS {
+        let why = format!("at most {MAX_TARGETS} targets in one change");
+        return Err(ApiError::invalid_field("/targets", why));
     }
     let mut ids = Vec::with_capacity(targets.len());
     let mut unknown = Vec::new();

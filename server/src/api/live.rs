@@ -192,7 +192,10 @@ async fn subscribe(app: &App, following: &mut Following, text: &str) -> Vec<Live
 
 fn is_topic(topic: &str) -> bool {
     matches!(topic, "changes" | "hosts" | "assets" | "connections" | "projections")
-        || topic.strip_prefix("change:").is_some_and(|id| id.parse::<ChangeId>().is_ok())
+        || topic
+            .strip_prefix("change:")
+            .or_else(|| topic.strip_prefix("rollout:"))
+            .is_some_and(|id| id.parse::<ChangeId>().is_ok())
 }
 
 async fn send(socket: &mut WebSocket, message: &LiveMessage) -> anyhow::Result<()> {

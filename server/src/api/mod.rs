@@ -16,6 +16,7 @@ mod openapi;
 pub mod people;
 mod policies;
 mod reading;
+mod rollouts;
 mod session;
 mod system;
 mod windows;
@@ -232,6 +233,14 @@ pub fn routes() -> Vec<Route> {
         .takes::<api::OverrideWindowRequest>()
         .answers::<api::ChangeView>(),
         post(
+            "/change-requests/{id}/pause",
+            SignedIn,
+            rollouts::pause,
+            "Begin no further target of its rollout until it is resumed",
+        )
+        .takes::<api::ReasonRequest>()
+        .answers::<api::ChangeView>(),
+        post(
             "/change-requests/{id}/plan",
             SignedIn,
             changes::plan,
@@ -241,6 +250,13 @@ pub fn routes() -> Vec<Route> {
         post("/change-requests/{id}/reject", SignedIn, changes::reject, "Reject it")
             .takes::<api::ReasonRequest>()
             .answers::<api::ChangeView>(),
+        post(
+            "/change-requests/{id}/resume",
+            SignedIn,
+            rollouts::resume,
+            "Let its paused rollout go on",
+        )
+        .answers::<api::ChangeView>(),
         post(
             "/change-requests/{id}/review",
             SignedIn,
@@ -266,12 +282,27 @@ pub fn routes() -> Vec<Route> {
         .takes::<api::SettleRequest>()
         .answers::<api::ChangeView>(),
         post(
+            "/change-requests/{id}/stop",
+            SignedIn,
+            rollouts::stop,
+            "Begin no further target of its rollout, for good",
+        )
+        .takes::<api::ReasonRequest>()
+        .answers::<api::ChangeView>(),
+        post(
             "/change-requests/{id}/submit",
             SignedIn,
             changes::submit,
             "Ask for approval of the plan",
         )
         .answers::<api::ChangeView>(),
+        get(
+            "/change-requests/{id}/targets",
+            SignedIn,
+            rollouts::targets,
+            "The targets of its rollout, in the order of the plan",
+        )
+        .answers::<api::Page<api::RolloutTargetView>>(),
         post(
             "/change-requests/{id}/withdraw",
             SignedIn,

@@ -76,6 +76,11 @@ pub async fn of_stream(app: &App, stream: StreamId) -> ApiResult<Option<String>>
             upkeep::names(&app.pool, &[stream.id]).await?.remove(&stream.id)
         }
         Category::Person => app.directory.names(&[stream.id]).await?.remove(&stream.id),
-        Category::Calendar | Category::Host | Category::Policy | Category::Run => None,
+        Category::Calendar
+        | Category::Host
+        | Category::Manifest
+        | Category::Policy
+        | Category::Rollout
+        | Category::Run => None,
     })
 }

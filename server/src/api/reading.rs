@@ -1,6 +1,6 @@
 //! What is added to a change when somebody reads it: what it meets, and what the reader may do.
 
-use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
+use nexplane_core::aggregate::{Asked, Decider as _, Reject};
 use nexplane_core::api::{Allowed, ChangeState as State_, ChangeView};
 use nexplane_core::change::event::Found;
 use nexplane_core::change::{
@@ -9,6 +9,7 @@ use nexplane_core::change::{
 };
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::RunId;
+use nexplane_core::rollout::RolloutRejection;
 use nexplane_projections::changes;
 use uuid::Uuid;
 
@@ -37,7 +38,7 @@ pub async fn meet(app: &App, view: &mut ChangeView) -> ApiResult<()> {
         | State_::Cancelled
         | State_::Expired => return Ok(()),
     }
-    view.conflicts = changes::in_conflict(&app.pool, view.id, &view.targets).await?;
+    view.conflicts = changes::in_conflict(&app.pool, view.id).await?;
     let Some(run) = view.run.as_ref().filter(|run| run.finished_at.is_none()) else {
         return Ok(());
     };
@@ -61,6 +62,7 @@ pub fn allowed(
     in_the_way: &InTheWay,
     policy_version: u32,
     review_required: bool,
+    rollout: Vec<(&'static str, Result<bool, RolloutRejection>)>,
 ) -> Vec<Allowed> {
     use ChangeCommand as C;
     let (by, at) = (&caller.principal, stream::now());
@@ -100,13 +102,17 @@ pub fn allowed(
     }
     questions
         .into_iter()
-        .filter(|(_, asked)| !matches!(asked, Ok(false)))
-        .map(|(action, asked)| {
-            let (code, why_not) = match asked {
-                Ok(_) => (None, None),
-                Err(no) => (Some(no.code().to_owned()), Some(no.to_string())),
-            };
-            Allowed { action: action.to_owned(), ok: code.is_none(), code, why_not }
-        })
+        .filter_map(answered)
+        .chain(rollout.into_iter().filter_map(answered))
         .collect()
+}
+
+/// What the answer to a question is for the reader; none when there is nothing to do.
+fn answered<R: Reject>((action, asked): (&str, Result<bool, R>)) -> Option<Allowed> {
+    let (code, why_not) = match asked {
+        Ok(false) => return None,
+        Ok(true) => (None, None),
+        Err(no) => (Some(no.code().to_owned()), Some(no.to_string())),
+    };
+    Some(Allowed { action: action.to_owned(), ok: code.is_none(), code, why_not })
 }

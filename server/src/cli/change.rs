@@ -9,7 +9,7 @@ use comfy_table::Table;
 use futures_util::{SinkExt as _, StreamExt as _};
 use nexplane_core::api::{
     ApproveRequest, ChangeState, ChangeView, DraftRequest, LiveMessage, Page, ReasonRequest,
-    SettleRequest, StepState, Subscribe,
+    RolloutTargetView, SettleRequest, StepState, Subscribe,
 };
 use nexplane_core::change::event::Found;
 use nexplane_core::id::ConnectionId;
@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use super::client::{Client, ClientError, Server};
+use super::rollout::{self, RolloutArgs, lines};
 use super::{complain, note, say};
 
 #[derive(clap::Args, Debug)]
@@ -27,6 +28,8 @@ use super::{complain, note, say};
       --title 'Lock reporting' --reason 'Key leaked, INC-42'
   nexplane change plan 7 && nexplane change submit 7
   nexplane change approve 7 && nexplane change execute 7 --watch
+  nexplane change draft --type host.set_file_permission --connection web-1 --targets-file hosts.txt \\
+      --canary 5 --batch 100 --max-failed 3 --parameters @mode.json --title 'Close it' --reason 'OPS-7'
 
 A change is named by its number or its id.
 
@@ -66,8 +69,10 @@ enum Command {
         #[arg(long)]
         connection: String,
         /// Asset id, or external key such as role/reporting; repeat for several.
-        #[arg(long = "target", required = true)]
+        #[arg(long = "target", required_unless_present = "targets_file")]
         targets: Vec<String>,
+        #[command(flatten)]
+        rollout: RolloutArgs,
         /// Parameters as a JSON object; @FILE reads a file.
         #[arg(long, default_value = "{}")]
         parameters: String,
@@ -118,6 +123,32 @@ enum Command {
     },
     /// Give it up.
     Cancel {
+        change: String,
+        #[arg(long)]
+        reason: String,
+    },
+    /// List the targets of a rollout, in the order of its plan.
+    Targets {
+        change: String,
+        /// One or more states, separated by commas: failed,outcome_unknown.
+        #[arg(long)]
+        state: Option<String>,
+        /// The last number of the page before.
+        #[arg(long)]
+        after: Option<u32>,
+        #[arg(long, default_value_t = 200)]
+        limit: u32,
+    },
+    /// Begin no further target of a rollout until it is resumed.
+    Pause {
+        change: String,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let a paused rollout go on.
+    Resume { change: String },
+    /// Begin no further target of a rollout, for good. What is under way comes to its end.
+    Stop {
         change: String,
         #[arg(long)]
         reason: String,
@@ -174,16 +205,29 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<ExitCo
             return Ok(ExitCode::SUCCESS);
         }
         Command::Show { change } => find(client, &change).await?,
-        Command::Draft { change_type, connection, targets, parameters, title, reason, ticket } => {
+        Command::Draft {
+            change_type,
+            connection,
+            targets,
+            rollout: args,
+            parameters,
+            title,
+            reason,
+            ticket,
+        } => {
             let (connection_id, name) = connection_of(client, &connection).await?;
-            let targets = targets
+            let mut targets: Vec<_> = targets
                 .into_iter()
                 .map(|target| {
                     let is_id = target.parse::<uuid::Uuid>().is_ok();
                     if is_id { target } else { format!("{name}/{target}") }
                 })
                 .collect();
+            if let Some(path) = &args.targets_file {
+                targets.extend(lines(path)?);
+            }
             let parameters = parameters_of(&parameters)?;
+            let rollout = args.strategy(targets.len());
             let body = DraftRequest {
                 title,
                 reason,
@@ -193,6 +237,7 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<ExitCo
                 targets,
                 parameters,
                 window: None,
+                rollout,
             };
             client.post("/change-requests", &body).await?
         }
@@ -210,6 +255,27 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<ExitCo
         }
         Command::Cancel { change, reason } => {
             act(client, &change, "cancel", ReasonRequest { reason }).await?
+        }
+        Command::Targets { change, state, after, limit } => {
+            let id = find(client, &change).await?.id;
+            let mut query = vec![format!("limit={limit}")];
+            query.extend(state.map(|state| format!("state={}", encode(&state))));
+            query.extend(after.map(|after| format!("cursor={after}")));
+            let path = format!("/change-requests/{id}/targets?{}", query.join("&"));
+            let page: Page<RolloutTargetView> = client.get(&path).await?;
+            if json {
+                say(&serde_json::to_string(&page).context("cannot write JSON")?);
+            } else {
+                say(&rollout::table(&page).to_string());
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Pause { change, reason } => {
+            act(client, &change, "pause", ReasonRequest { reason }).await?
+        }
+        Command::Resume { change } => act(client, &change, "resume", json!({})).await?,
+        Command::Stop { change, reason } => {
+            act(client, &change, "stop", ReasonRequest { reason }).await?
         }
         Command::Execute { change, watch } => {
             let view: ChangeView = act(client, &change, "execute", json!({})).await?;
@@ -288,8 +354,8 @@ async fn follow(client: &Client, view: ChangeView, json: bool) -> Result<ExitCod
     let (mut socket, _) = tokio_tungstenite::connect_async(request)
         .await
         .context("cannot follow the change: the WebSocket was refused")?;
-    let subscribe =
-        Subscribe { subscribe: vec![format!("change:{}", view.id)], since: Some(view.position) };
+    let topics = vec![format!("change:{}", view.id), format!("rollout:{}", view.id)];
+    let subscribe = Subscribe { subscribe: topics, since: Some(view.position) };
     let text = serde_json::to_string(&subscribe).context("cannot write the subscription")?;
     socket.send(Message::Text(text.into())).await.context("the WebSocket broke")?;
 
@@ -313,6 +379,9 @@ async fn follow(client: &Client, view: ChangeView, json: bool) -> Result<ExitCod
                 .context("the WebSocket broke")?;
             let Message::Text(text) = message else { continue };
             match serde_json::from_str::<LiveMessage>(&text) {
+                Ok(LiveMessage::Notice { topic, changed, .. }) if topic.starts_with("rollout:") => {
+                    rollout::counts(&changed, json);
+                }
                 Ok(LiveMessage::Notice { .. } | LiveMessage::Resync { .. }) => break,
                 Ok(LiveMessage::Error { error }) => return Err(anyhow::anyhow!(error).into()),
                 Err(_) => {}

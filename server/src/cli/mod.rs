@@ -10,6 +10,7 @@ mod log;
 mod policy;
 mod projections;
 mod replay;
+mod rollout;
 mod up;
 mod user;
 mod window;

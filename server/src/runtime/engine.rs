@@ -10,22 +10,25 @@ use std::time::Duration;
 
 use nexplane_core::change::{Change, ChangeState, Execution};
 use nexplane_core::freeze::InTheWay;
-use nexplane_core::id::{ChangeId, RunId, SecretId, StreamId};
-use nexplane_core::run::{Run, RunCommand, RunState, Running};
-use nexplane_store::log::Guard;
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, RolloutId, RunId, SecretId, StreamId};
+use nexplane_core::rollout::{Hold as Brake, Rollout, RolloutRejection, RolloutState};
+use nexplane_core::run::{Finished, Held, Run, RunCommand, RunState, Running};
+use nexplane_store::log::{Guard, Log};
 use sqlx::PgPool;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::lease::{self, Lease};
 use super::queue;
+use super::rollout::Driver;
 use super::step;
 use super::targets::{Targets, change_owner};
 use crate::calendar::{self, About, Looked};
 use crate::problem::chain;
-use crate::stream::{self, Done, LoadError, Prepare, Prepared, Request, StreamError};
+use crate::stream::{self, Done, LoadError, Loaded, Prepare, Prepared, Request, StreamError};
 use crate::vault::Kind;
 
 /// How long to wait before the database is asked again, at first and at the longest.
@@ -74,6 +77,8 @@ struct Inner {
     running: Mutex<HashSet<RunId>>,
     /// A run of this engine has ended its turn at its targets.
     turns: Notify,
+    /// Somebody did something to a rollout.
+    moved: Notify,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -95,6 +100,10 @@ pub(super) enum Left {
     Database(#[from] sqlx::Error),
     #[error("the runs before it cannot be looked at")]
     Queue(#[from] queue::ClearError),
+    #[error("the rollout cannot be written")]
+    Rollout(#[source] StreamError<RolloutRejection>),
+    #[error("its rollout is paused")]
+    Paused,
     #[error("the database is away")]
     Away,
     #[error("a secret cannot be stored or read")]
@@ -109,11 +118,20 @@ pub(super) struct Hold<'a> {
     pub change: ChangeId,
     /// The version of the change that is executing: every intent is guarded by it.
     change_version: u64,
-    execution: Execution,
+    execution: &'a Execution,
+    part: Option<PartOf>,
     pub epoch: u32,
-    lease: Lease,
+    lease: &'a Lease,
     stopping: &'a CancellationToken,
     correlation: Uuid,
+}
+
+/// What is particular to the run of a part.
+#[derive(Clone, Copy)]
+struct PartOf {
+    rollout: RolloutId,
+    connection: ConnectionId,
+    target: AssetId,
 }
 
 impl Engine {
@@ -125,6 +143,7 @@ impl Engine {
             worker: Uuid::now_v7(),
             running: Mutex::default(),
             turns: Notify::new(),
+            moved: Notify::new(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }))
@@ -164,44 +183,84 @@ impl Engine {
         let lease = lease::take(&inner.pool, run, inner.worker, inner.options.lease)
             .await?
             .ok_or(Left::Taken)?;
-        let loaded = stream::load::<Run>(&inner.targets.log, run.into()).await?;
-        let RunState::Running(state) = loaded.state else {
-            self.end_turn(run).await?;
-            lease.release().await?;
-            return Ok(());
-        };
-        let owner = stream::load::<Change>(&inner.targets.log, change.into()).await?;
+        let state = stream::load::<Run>(self.log(), run.into()).await?.state;
+        let owner = stream::load::<Change>(self.log(), change.into()).await?;
         let execution = match owner.state {
-            ChangeState::Executing(execution) if execution.run == run => execution,
+            ChangeState::Executing(execution) if execution.run == run => Some(execution),
             ChangeState::Absent
             | ChangeState::Draft(_)
             | ChangeState::Submitted(_)
             | ChangeState::Approved(_)
             | ChangeState::Executing(_)
             | ChangeState::Finished(_)
-            | ChangeState::Closed(_) => {
-                lease.release().await?;
-                return Ok(());
-            }
+            | ChangeState::Closed(_) => None,
         };
-        let mut hold = Hold {
-            targets: &inner.targets,
-            options: inner.options,
+        match (state, execution) {
+            (RunState::Running(running), Some(execution)) => {
+                let hold = self.hold(change, owner.version, &execution, &lease, run, None);
+                self.carry(hold, running).await?;
+            }
+            (RunState::Running(_), None) => {}
+            (RunState::Finished(_), _) => self.end_turn(run).await?,
+            (RunState::Absent, Some(execution)) => {
+                let driver = Driver::of(self, change, owner.version, &execution, &lease).await?;
+                if let Some(driver) = driver {
+                    driver.drive().await?;
+                }
+            }
+            (RunState::Absent, None) => {}
+        }
+        lease.release().await?;
+        Ok(())
+    }
+
+    fn hold<'a>(
+        &'a self,
+        change: ChangeId,
+        change_version: u64,
+        execution: &'a Execution,
+        lease: &'a Lease,
+        run: RunId,
+        part: Option<PartOf>,
+    ) -> Hold<'a> {
+        Hold {
+            targets: &self.0.targets,
+            options: self.0.options,
             run,
             change,
-            change_version: owner.version,
+            change_version,
             execution,
-            epoch: state.epoch,
+            part,
+            epoch: 0,
             lease,
-            stopping: &inner.stopping,
+            stopping: &self.0.stopping,
             correlation: change.0,
-        };
-        let claim = RunCommand::Claim { worker: inner.worker, after: state.epoch };
+        }
+    }
+
+    /// Carries out one part of a rollout that this worker has the lease of.
+    pub(super) async fn carry_part(
+        &self,
+        driver: &Driver<'_>,
+        run: RunId,
+        rollout: RolloutId,
+        running: Running,
+    ) -> Result<Finished, Left> {
+        let step = running.plan.steps.first().ok_or(Left::Taken)?;
+        let part = PartOf { rollout, connection: step.connection, target: step.target.asset };
+        let Driver { change, change_version, execution, lease, .. } = driver;
+        let hold = self.hold(*change, *change_version, execution, lease, run, Some(part));
+        self.carry(hold, running).await
+    }
+
+    /// Claims a run and carries it to its end.
+    async fn carry(&self, mut hold: Hold<'_>, running: Running) -> Result<Finished, Left> {
+        let claim = RunCommand::Claim { worker: self.0.worker, after: running.epoch };
         let mut state = hold.tell(claim).await?;
         hold.epoch = state.epoch;
-        self.wait_for_turn(&hold).await?;
+        self.wait_for_turn(&hold, &state).await?;
         while state.outcome().is_none() || step::can_settle(&state) {
-            if inner.stopping.is_cancelled() {
+            if self.is_stopping() {
                 return Err(Left::Stopping);
             }
             match step::advance(&hold, &state).await? {
@@ -209,16 +268,15 @@ impl Engine {
                 None => break,
             }
         }
-        hold.finish().await?;
-        self.end_turn(run).await?;
-        hold.lease.release().await?;
-        Ok(())
+        let finished = hold.finish().await?;
+        self.end_turn(hold.run).await?;
+        Ok(finished)
     }
 
     /// Until no other run is at a target of this one.
-    async fn wait_for_turn(&self, hold: &Hold<'_>) -> Result<(), Left> {
-        let (pool, plan) = (&self.0.pool, &hold.execution.plan);
-        let assets: Vec<_> = plan.steps.iter().map(|step| step.target.asset).collect();
+    async fn wait_for_turn(&self, hold: &Hold<'_>, run: &Running) -> Result<(), Left> {
+        let pool = &self.0.pool;
+        let assets: Vec<_> = run.plan.steps.iter().map(|step| step.target.asset).collect();
         queue::join(pool, hold.change, hold.run, &assets).await?;
         loop {
             let ended = self.0.turns.notified();
@@ -231,10 +289,31 @@ impl Engine {
                 // Another server's, or one whose worker went away.
                 waited = hold.pause(TURN) => {
                     waited?;
-                    queue::clear_ended(pool, &self.0.targets.log, &ahead).await?;
+                    queue::clear_ended(pool, self.log(), &ahead).await?;
                 }
             }
         }
+    }
+
+    /// Rollouts that wait look at what somebody did to them.
+    pub fn look_at_rollouts(&self) {
+        self.0.moved.notify_waiters();
+    }
+
+    pub(super) fn moved(&self) -> Notified<'_> {
+        self.0.moved.notified()
+    }
+
+    pub(super) fn log(&self) -> &Log {
+        &self.0.targets.log
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.0.stopping.is_cancelled()
+    }
+
+    pub(super) async fn stopped(&self) {
+        self.0.stopping.cancelled().await;
     }
 
     async fn end_turn(&self, run: RunId) -> Result<(), Left> {
@@ -254,7 +333,7 @@ impl Hold<'_> {
     /// it run, and this worker certainly has the lease. `command` makes it of what is in the way.
     pub(super) async fn intend(
         &self,
-        command: impl Fn(InTheWay) -> RunCommand + Send + Sync,
+        command: impl Fn(InTheWay, Option<Held>) -> RunCommand + Send + Sync,
     ) -> Result<Running, Left> {
         let has_lease = || self.time_left().map(drop);
         has_lease()?;
@@ -271,9 +350,16 @@ impl Hold<'_> {
         }
     }
 
+    fn about(&self) -> About<'_> {
+        match &self.part {
+            None => About::execution(self.execution),
+            Some(part) => About::part(self.execution, part.connection, &part.target),
+        }
+    }
+
     /// What the calendar says of the change.
     async fn look(&self) -> Result<Looked, LoadError> {
-        calendar::look(&self.targets.log, &About::execution(&self.execution)).await
+        calendar::look(&self.targets.log, &self.about()).await
     }
 
     fn change_guard(&self) -> Guard {
@@ -304,9 +390,12 @@ impl Hold<'_> {
         request
     }
 
-    async fn finish(&self) -> Result<(), Left> {
-        self.append(&Order(RunCommand::Finish { epoch: self.epoch }), || Ok(())).await?;
-        Ok(())
+    async fn finish(&self) -> Result<Finished, Left> {
+        let command = RunCommand::Finish { epoch: self.epoch };
+        match self.append(&Order(command), || Ok(())).await?.state {
+            RunState::Finished(finished) => Ok(finished),
+            RunState::Absent | RunState::Running(_) => Err(Left::Taken),
+        }
     }
 
     /// Appends; while the database is away it asks again with the same command id, so that an
@@ -375,17 +464,38 @@ struct Intent<'a, F> {
 
 impl<F> Prepare<Run> for Intent<'_, F>
 where
-    F: Fn(InTheWay) -> RunCommand + Send + Sync,
+    F: Fn(InTheWay, Option<Held>) -> RunCommand + Send + Sync,
 {
     async fn prepare(&self, _: &RunState) -> Result<Prepared<RunCommand>, LoadError> {
         let Looked { at, in_the_way, mut guards } = self.hold.look().await?;
         guards.push(self.hold.change_guard());
-        Ok(Prepared { command: (self.command)(in_the_way), at: Some(at), guards })
+        let mut held = None;
+        if let Some(PartOf { rollout, .. }) = self.hold.part {
+            let log = &self.hold.targets.log;
+            let Loaded { state, version } = stream::load::<Rollout>(log, rollout.into()).await?;
+            held = brake(state);
+            guards.push(Guard { stream: rollout.into(), version });
+        }
+        Ok(Prepared { command: (self.command)(in_the_way, held), at: Some(at), guards })
     }
 
     /// The change is what was approved, or the run is left alone.
     fn is_decided_again(&self, moved: StreamId) -> bool {
         moved != self.hold.change_guard().stream
+    }
+}
+
+/// Why a rollout in this state begins nothing.
+fn brake(state: RolloutState) -> Option<Held> {
+    match state {
+        RolloutState::Rolling(rolling) => match rolling.hold {
+            Brake::Free => None,
+            Brake::Paused { .. } => Some(Held::Paused),
+            Brake::Stopped { reason } => Some(Held::Stopped { reason }),
+        },
+        RolloutState::Absent | RolloutState::Finished(..) => {
+            Some(Held::Stopped { reason: "it is over".to_owned() })
+        }
     }
 }
 

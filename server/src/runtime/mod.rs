@@ -7,10 +7,13 @@
 mod discovery;
 mod engine;
 mod lease;
+mod manifest;
+mod parts;
 mod planner;
 pub mod queue;
 mod reactor;
 mod reread;
+mod rollout;
 mod schedule;
 mod settle;
 mod step;

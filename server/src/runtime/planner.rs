@@ -1,18 +1,27 @@
 //! Plans: reads the targets, changes nothing.
 
-use nexplane_connectors::sdk::ConnectorError;
+use futures_util::StreamExt as _;
+use nexplane_connectors::sdk::{
+    Advice, AnyAction, ConnectorError, ErrorKind, Inspection, Snapshot,
+};
 use nexplane_core::api::FieldError;
 use nexplane_core::catalog::Reversibility;
-use nexplane_core::change::{ChangeState, Subject};
+use nexplane_core::change::event::Draft;
+use nexplane_core::change::{ChangeState, Execution, Subject};
 use nexplane_core::connection::Purpose;
-use nexplane_core::id::{ChangeId, RunId};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, RolloutId, RunId};
+use nexplane_core::manifest::ManifestRejection;
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef, Undoes};
 use nexplane_core::run::{Run, RunState, StepPhase, Verified};
 use serde_json::Value;
 
+use super::parts::{self, Reads};
 use super::targets::{OpenError, Opened, Targets};
 use crate::policy;
-use crate::stream::{self, Request};
+use crate::stream::{self, Request, StreamError};
+
+/// Targets that are looked up at the same time.
+const AT_ONCE: usize = 16;
 
 /// Makes plans.
 #[derive(Clone, Debug)]
@@ -31,6 +40,8 @@ pub enum PlanError {
     Target(usize, String),
     #[error("the change to be undone has no finished execution")]
     NothingToUndo,
+    #[error("the steps cannot be written")]
+    Write(#[from] StreamError<ManifestRejection>),
 }
 
 impl From<ConnectorError> for PlanError {
@@ -69,55 +80,74 @@ impl Planner {
                     .collect(),
             )
         })?;
+        let mut located = futures_util::stream::iter(draft.targets.iter().copied().enumerate())
+            .map(|(index, asset)| self.located(index, asset, draft, action))
+            .buffered(AT_ONCE);
         let mut targets = Vec::with_capacity(draft.targets.len());
-        for (index, asset) in draft.targets.iter().enumerate() {
-            let (target, located) = match self.targets.target(*asset).await {
-                Ok(found) => found,
-                Err(OpenError::NoAsset(_)) => {
-                    let why = "this asset is not in the inventory now; run discovery".to_owned();
-                    return Err(PlanError::Target(index, why));
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if located.connection != draft.connection {
-                let why = format!("'{}' belongs to another connection", target.name);
-                return Err(PlanError::Target(index, why));
-            }
-            if !action.spec().target_types.contains(&target.kind) {
-                let wanted = action.spec().target_types.join(" or ");
-                let why =
-                    format!("'{}' is a {}, the action needs a {wanted}", target.name, target.kind);
-                return Err(PlanError::Target(index, why));
-            }
-            targets.push(target);
+        while let Some(target) = located.next().await {
+            targets.push(target?);
         }
+        drop(located);
 
+        let step = |no, connection, target: TargetRef, found: Inspection| Step {
+            no,
+            action: draft.change_type.clone(),
+            connection,
+            target,
+            parameters: draft.parameters.clone(),
+            effect_class: action.spec().effect_class,
+            reversibility: action.spec().reversibility.clone(),
+            before_fingerprint: found.before.fingerprint,
+            summary: found.summary,
+            rollback: found.rollback,
+            diff: found.diff,
+            undoes: None,
+        };
+        let header = header(change, subject, policy_version);
+        if draft.rollout.is_some() {
+            let inspect = Inspect { action, parameters: &draft.parameters };
+            let (found, mut checks) =
+                parts::read_each(&self.targets, change, targets, request, &inspect).await?;
+            let mut steps = Vec::with_capacity(found.len());
+            for (_, (connection, target), mut found) in found {
+                checks.extend(found.checks.drain(..).map(|check| named(&target, check)));
+                steps.push(step(0, connection, target, found));
+            }
+            return parts::plan(&self.targets, header, steps, checks).await;
+        }
         let opened =
             self.targets.open(draft.connection, Purpose::Plan, Some(change), request).await?;
         let mut steps = Vec::with_capacity(targets.len());
         let mut checks = Vec::new();
-        for (no, target) in (0..).zip(targets) {
-            let inspection = action.inspect(&*opened.session, &target, &draft.parameters).await?;
-            checks.extend(inspection.checks.into_iter().map(|check| Check {
-                detail: format!("{}: {}", target.name, check.detail),
-                ..check
-            }));
-            steps.push(Step {
-                no,
-                action: draft.change_type.clone(),
-                connection: draft.connection,
-                target,
-                parameters: draft.parameters.clone(),
-                effect_class: action.spec().effect_class,
-                reversibility: action.spec().reversibility.clone(),
-                before_fingerprint: inspection.before.fingerprint,
-                summary: inspection.summary,
-                rollback: inspection.rollback,
-                diff: inspection.diff,
-                undoes: None,
-            });
+        for (no, (connection, target)) in (0..).zip(targets) {
+            let mut found = action.inspect(&*opened.session, &target, &draft.parameters).await?;
+            checks.extend(found.checks.drain(..).map(|check| named(&target, check)));
+            steps.push(step(no, connection, target, found));
         }
-        Ok(Plan::new(header(change, subject, policy_version), steps, checks, stream::now()))
+        Ok(Plan::new(header, steps, checks, stream::now()))
+    }
+
+    /// A target as it is in the inventory, when the action fits it.
+    async fn located(
+        &self,
+        index: usize,
+        asset: AssetId,
+        draft: &Draft,
+        action: &dyn AnyAction,
+    ) -> Result<(ConnectionId, TargetRef), PlanError> {
+        let (target, located) = match self.targets.target(asset).await {
+            Ok(found) => found,
+            Err(OpenError::NoAsset(_)) => {
+                let why = "this asset is not in the inventory now; run discovery".to_owned();
+                return Err(PlanError::Target(index, why));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.targets
+            .fits(draft, action.spec(), &target, located.connection)
+            .await?
+            .map_err(|why| PlanError::Target(index, why))?;
+        Ok((located.connection, target))
     }
 
     /// Plans the undoing of what a run did: its verified steps, newest first, back to the state
@@ -133,55 +163,62 @@ impl Planner {
             return Err(PlanError::NothingToUndo);
         };
         let policy_version = policy::current(&self.targets.log).await?.state.version;
-        let run_id = finish.execution.run;
         let action = self.targets.action(&subject.draft.change_type)?;
-        let done = verified_steps(&self.targets, run_id).await?;
+        let done = self.verified_steps(&finish.execution).await?;
         if done.is_empty() {
             return Err(PlanError::NothingToUndo);
         }
-        let opened = self
-            .targets
-            .open(subject.draft.connection, Purpose::Plan, Some(change), request)
-            .await?;
-        let mut steps = Vec::with_capacity(done.len());
-        let mut checks = Vec::new();
-        for (no, (step, verified)) in (0..).zip(done.into_iter().rev()) {
-            let now = read(action, &opened, &step.target, &step.parameters).await?;
-            let before = &verified.effect.intent.before;
-            let moved =
-                now.fingerprint != verified.fingerprint && now.fingerprint != before.fingerprint;
-            let summary = if moved {
-                format!(
-                    "{} is no longer as the change left it; unless that is put right, the rollback will stop there",
-                    step.target.name
-                )
-            } else {
-                format!("put {} back to the state captured before the change", step.target.name)
-            };
+        let is_in_parts = finish.execution.plan.parts.is_some();
+        let header = header(change, subject, policy_version);
+        let done: Vec<_> = done.into_iter().rev().collect();
+        let located = done.iter().map(|(_, step, _)| (step.connection, step.target.clone()));
+        let read = Reread { action, done: &done };
+        let (found, faults) =
+            parts::read_each(&self.targets, change, located.collect(), request, &read).await?;
+        if let (Some(fault), false) = (faults.first(), is_in_parts) {
+            let error = ConnectorError::new(ErrorKind::Unreachable, Advice::Later, &fault.detail);
+            return Err(error.into());
+        }
+        let mut checks = faults;
+        let mut steps = Vec::with_capacity(found.len());
+        for (no, (index, _, now)) in (0..).zip(found) {
+            let Some((run, step, verified)) = done.get(index) else { continue };
             checks.push(Check {
                 name: "captured state".to_owned(),
                 ok: true,
                 detail: format!("{}: the state before the change was captured", step.target.name),
             });
-            let name = step.target.name.clone();
-            steps.push(Step {
-                no,
-                before_fingerprint: now.fingerprint,
-                summary,
-                rollback: "to go forward again, make a new change".to_owned(),
-                reversibility: Reversibility::CompensateOnly {
-                    why: "a rollback is not rolled back; to go forward again, make a new change"
-                        .to_owned(),
-                },
-                diff: difference(&name, &now.fields, &before.fields),
-                undoes: Some(Undoes { run: run_id, step: step.no }),
-                ..step
-            });
+            steps.push(step_back(no, *run, step, verified, now));
         }
-        Ok(Plan::new(header(change, subject, policy_version), steps, checks, stream::now()))
+        if is_in_parts {
+            return parts::plan(&self.targets, header, steps, checks).await;
+        }
+        Ok(Plan::new(header, steps, checks, stream::now()))
     }
 
-    /// The names of the targets that are no longer as the plan says; empty when all still are.
+    /// The steps of an execution whose effect is known and was read back, in their order, each with its run.
+    async fn verified_steps(
+        &self,
+        execution: &Execution,
+    ) -> Result<Vec<(RunId, Step, Verified)>, PlanError> {
+        let Some(parts) = &execution.plan.parts else {
+            let run = execution.run;
+            return verified_of(&self.targets, run).await?.ok_or(PlanError::NothingToUndo);
+        };
+        let rollout = RolloutId::from(execution.run);
+        let mut runs = futures_util::stream::iter(0..parts.count)
+            .map(|no| verified_of(&self.targets, RunId::of_part(rollout, no)))
+            .buffered(AT_ONCE);
+        let mut steps = Vec::new();
+        while let Some(part) = runs.next().await {
+            // One that was not started has nothing to undo.
+            steps.extend(part?.unwrap_or_default());
+        }
+        Ok(steps)
+    }
+
+    /// The names of the targets that are no longer as the plan says; empty when all still are. Those of a
+    /// rollout are not read: each is compared right before its own effect.
     pub async fn moved(
         &self,
         change: ChangeId,
@@ -194,7 +231,7 @@ impl Planner {
             self.targets.open(first.connection, Purpose::Plan, Some(change), request).await?;
         let mut moved = Vec::new();
         for step in &plan.steps {
-            let now = read(action, &opened, &step.target, &step.parameters).await?;
+            let now = action.read(&*opened.session, &step.target, &step.parameters).await?;
             if now.fingerprint != step.before_fingerprint {
                 moved.push(step.target.name.clone());
             }
@@ -203,37 +240,97 @@ impl Planner {
     }
 }
 
-async fn read(
-    action: &dyn nexplane_connectors::sdk::AnyAction,
-    opened: &Opened,
-    target: &TargetRef,
-    parameters: &Value,
-) -> Result<nexplane_connectors::sdk::Snapshot, ConnectorError> {
-    action.read(&*opened.session, target, parameters).await
+/// What a check is about, in front of what it found.
+fn named(target: &TargetRef, check: Check) -> Check {
+    Check { detail: format!("{}: {}", target.name, check.detail), ..check }
 }
 
-/// The steps of a run whose effect is known and was read back, in their order.
-async fn verified_steps(targets: &Targets, run: RunId) -> Result<Vec<(Step, Verified)>, PlanError> {
-    let state = stream::load::<Run>(&targets.log, run.into()).await?.state;
-    let RunState::Finished(finished) = state else { return Err(PlanError::NothingToUndo) };
+/// What an action finds before it is planned.
+struct Inspect<'a> {
+    action: &'a dyn AnyAction,
+    parameters: &'a Value,
+}
+
+impl Reads for Inspect<'_> {
+    type Reading = Inspection;
+
+    async fn read(
+        &self,
+        opened: &Opened,
+        _: usize,
+        target: &TargetRef,
+    ) -> Result<Inspection, ConnectorError> {
+        self.action.inspect(&*opened.session, target, self.parameters).await
+    }
+}
+
+/// What targets of steps that were done are now.
+struct Reread<'a> {
+    action: &'a dyn AnyAction,
+    done: &'a [(RunId, Step, Verified)],
+}
+
+impl Reads for Reread<'_> {
+    type Reading = Snapshot;
+
+    async fn read(
+        &self,
+        opened: &Opened,
+        index: usize,
+        target: &TargetRef,
+    ) -> Result<Snapshot, ConnectorError> {
+        let parameters = self.done.get(index).map_or(&Value::Null, |(_, step, _)| &step.parameters);
+        self.action.read(&*opened.session, target, parameters).await
+    }
+}
+
+/// A step that puts a target back to what was captured before this one.
+fn step_back(no: u32, run: RunId, step: &Step, verified: &Verified, now: Snapshot) -> Step {
+    let before = &verified.effect.intent.before;
+    let name = &step.target.name;
+    let moved = now.fingerprint != verified.fingerprint && now.fingerprint != before.fingerprint;
+    let summary = if moved {
+        format!(
+            "{name} is no longer as the change left it; unless that is put right, the rollback will stop there"
+        )
+    } else {
+        format!("put {name} back to the state captured before the change")
+    };
+    Step {
+        no,
+        before_fingerprint: now.fingerprint,
+        summary,
+        rollback: "to go forward again, make a new change".to_owned(),
+        reversibility: Reversibility::CompensateOnly {
+            why: "a rollback is not rolled back; to go forward again, make a new change".to_owned(),
+        },
+        diff: difference(name, &now.fields, &before.fields),
+        undoes: Some(Undoes { run, step: step.no }),
+        ..step.clone()
+    }
+}
+
+/// The steps of a run whose effect is known and was read back, in their order; none when it has not
+/// ended.
+async fn verified_of(
+    targets: &Targets,
+    id: RunId,
+) -> Result<Option<Vec<(RunId, Step, Verified)>>, PlanError> {
+    let state = stream::load::<Run>(&targets.log, id.into()).await?.state;
+    let RunState::Finished(finished) = state else { return Ok(None) };
     let run = finished.run;
-    Ok(run
-        .plan
-        .steps
-        .into_iter()
-        .zip(run.steps)
-        .filter_map(|(step, phase)| match phase {
-            StepPhase::Verified(verified) => Some((step, verified)),
-            StepPhase::Planned
-            | StepPhase::Intended(_)
-            | StepPhase::Succeeded(_)
-            | StepPhase::Unverified { .. }
-            | StepPhase::Failed { .. }
-            | StepPhase::Unknown { .. }
-            | StepPhase::Reconciled { .. }
-            | StepPhase::Blocked { .. } => None,
-        })
-        .collect())
+    let steps = run.plan.steps.into_iter().zip(run.steps).filter_map(|(step, phase)| match phase {
+        StepPhase::Verified(verified) => Some((id, step, verified)),
+        StepPhase::Planned
+        | StepPhase::Intended(_)
+        | StepPhase::Succeeded(_)
+        | StepPhase::Unverified { .. }
+        | StepPhase::Failed { .. }
+        | StepPhase::Unknown { .. }
+        | StepPhase::Reconciled { .. }
+        | StepPhase::Blocked { .. } => None,
+    });
+    Ok(Some(steps.collect()))
 }
 
 fn header(change: ChangeId, subject: &Subject, policy_version: u32) -> PlanHeader {
@@ -247,6 +344,7 @@ fn header(change: ChangeId, subject: &Subject, policy_version: u32) -> PlanHeade
         author: subject.author,
         editors: subject.editors.iter().copied().collect(),
         rollback_of: subject.rollback_of,
+        rollout: subject.draft.rollout,
     }
 }
 

@@ -9,13 +9,16 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
+use nexplane_core::change::event::Produced;
 use nexplane_core::change::{Change, ChangeCommand, ChangeState};
 use nexplane_core::connection::{Connection, ConnectionCommand};
 use nexplane_core::event::Recorded;
 use nexplane_core::host::Host;
-use nexplane_core::id::{AssetId, ChangeId, ConnectionId, HostId, RunId};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, HostId, RolloutId, RunId};
 use nexplane_core::process::{Effect, react};
 use nexplane_core::risk::Environment;
+use nexplane_core::rollout::event::Strategy;
+use nexplane_core::rollout::{Rollout, RolloutCommand, RolloutState};
 use nexplane_core::run::event::RunOutcome;
 use nexplane_core::run::{Run, RunCommand, RunState};
 use nexplane_core::time::Timestamp;
@@ -30,7 +33,7 @@ use super::engine::Engine;
 use super::planner::Planner;
 use super::schedule;
 use crate::problem::chain;
-use crate::stream::{self, Request, StreamError};
+use crate::stream::{self, LoadError, Request, StreamError};
 
 /// Key of the advisory lock: the first eight bytes of SHA-256("nexplane reactor").
 const LOCK: i64 = 0x5d0b_6b4e_9a3c_1f27;
@@ -143,6 +146,9 @@ impl Reactor {
             match effect {
                 Effect::BeginRun { change, run } => self.begin_run(change, run, &request).await?,
                 Effect::ReportOutcome { run } => self.report_outcome(run, &request).await?,
+                Effect::ReportRollout { rollout } => {
+                    self.report_outcome(RunId(rollout.0), &request).await?;
+                }
                 Effect::ReportRollback { change } => self.report_rollback(change, &request).await?,
                 Effect::StartAt { change, opens } => {
                     // What opens later is found by the sweep, also after a restart.
@@ -203,17 +209,37 @@ impl Reactor {
                 Err(error) => return Err(error.into()),
             }
         }
-        let command = RunCommand::Start {
-            change,
-            plan: execution.plan,
-            approvals: execution.approvers,
-            undoes,
+        let is_started = match &execution.plan.parts {
+            None => {
+                let command = RunCommand::Start {
+                    change,
+                    plan: execution.plan,
+                    approvals: execution.approvers,
+                    undoes,
+                    part: None,
+                };
+                let started = stream::execute::<Run>(&self.log, run.into(), request, command).await;
+                begun(started.map(drop)).map_err(Box::<dyn std::error::Error + Send + Sync>::from)
+            }
+            Some(parts) => {
+                let targets = &execution.subject.draft.targets;
+                let strategy = execution.plan.header.rollout;
+                let command = RolloutCommand::Start {
+                    change,
+                    digest: execution.plan.digest.clone(),
+                    manifest: parts.manifest,
+                    size: parts.count,
+                    strategy: strategy.unwrap_or_else(|| Strategy::for_targets(targets.len())),
+                    approvals: execution.approvers,
+                    undoes,
+                };
+                let rollout = RolloutId::from(run);
+                let started =
+                    stream::execute::<Rollout>(&self.log, rollout.into(), request, command).await;
+                begun(started.map(drop)).map_err(Into::into)
+            }
         };
-        match stream::execute::<Run>(&self.log, run.into(), request, command).await {
-            // Started before the crash that made us come here again.
-            Ok(_) | Err(StreamError::Rejected(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+        is_started?;
         self.engine.start(change, run);
         Ok(())
     }
@@ -257,16 +283,10 @@ impl Reactor {
         run: RunId,
         request: &Request,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let state = stream::load::<Run>(&self.log, run.into()).await?.state;
-        let RunState::Finished(finished) = state else { return Ok(()) };
-        let change = finished.run.change;
-        let command = ChangeCommand::RecordOutcome {
-            this: change,
-            run,
-            outcome: finished.outcome,
-            reason: finished.reason.unwrap_or_default(),
-            secrets: finished.run.produced,
+        let Some(Ended { change, outcome, reason, secrets }) = self.ended(run).await? else {
+            return Ok(());
         };
+        let command = ChangeCommand::RecordOutcome { this: change, run, outcome, reason, secrets };
         match stream::execute::<Change>(&self.log, change.into(), request, command).await {
             Ok(_) | Err(StreamError::Rejected(_)) => Ok(()),
             Err(error) => Err(error.into()),
@@ -282,18 +302,36 @@ impl Reactor {
         let ChangeState::Finished(finish) = state else { return Ok(()) };
         let Some(original) = finish.execution.subject.rollback_of else { return Ok(()) };
         let run = finish.execution.run;
-        let state = stream::load::<Run>(&self.log, run.into()).await?.state;
-        let RunState::Finished(finished) = state else { return Ok(()) };
-        let command = ChangeCommand::RecordRollback {
-            rollback,
-            run,
-            outcome: finished.outcome,
-            reason: finished.reason.unwrap_or_default(),
-        };
+        let Some(Ended { outcome, reason, .. }) = self.ended(run).await? else { return Ok(()) };
+        let command = ChangeCommand::RecordRollback { rollback, run, outcome, reason };
         match stream::execute::<Change>(&self.log, original.into(), request, command).await {
             Ok(_) | Err(StreamError::Rejected(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// How a run, or the rollout that is in its place, ended; none when it has not.
+    async fn ended(&self, run: RunId) -> Result<Option<Ended>, LoadError> {
+        if let RunState::Finished(finished) =
+            stream::load::<Run>(&self.log, run.into()).await?.state
+        {
+            return Ok(Some(Ended {
+                change: finished.run.change,
+                outcome: finished.outcome,
+                reason: finished.reason.unwrap_or_default(),
+                secrets: finished.run.produced,
+            }));
+        }
+        let rollout = RolloutId::from(run);
+        Ok(match stream::load::<Rollout>(&self.log, rollout.into()).await?.state {
+            RolloutState::Finished(rolling, outcome) => Some(Ended {
+                change: rolling.change,
+                outcome,
+                reason: rolling.outcome().and_then(|(_, reason, _)| reason).unwrap_or_default(),
+                secrets: Vec::new(),
+            }),
+            RolloutState::Absent | RolloutState::Rolling(_) => None,
+        })
     }
 
     /// In a task of its own: it reads a target.
@@ -351,6 +389,24 @@ impl Reactor {
             }
         }
         Ok(())
+    }
+}
+
+/// What a run or a rollout came to.
+struct Ended {
+    change: ChangeId,
+    outcome: RunOutcome,
+    reason: String,
+    secrets: Vec<Produced>,
+}
+
+/// What was started before the crash that made us come here again is no error.
+fn begun<R: std::error::Error + 'static>(
+    started: Result<(), StreamError<R>>,
+) -> Result<(), StreamError<R>> {
+    match started {
+        Ok(()) | Err(StreamError::Rejected(_)) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -21,6 +21,9 @@ use super::targets::{OpenError, Opened, change_owner};
 use crate::stream::{self, StreamError};
 use crate::vault::Kind;
 
+/// Why a step of a part was not started: somebody stopped the rollout.
+pub(super) const STOPPED: &str = "stopped";
+
 /// Whether a run that has stopped at something unknown can still be settled by reading the target.
 pub(super) fn can_settle(run: &Running) -> bool {
     run.steps.iter().zip(&run.plan.steps).any(|(phase, step)| {
@@ -164,21 +167,29 @@ impl At<'_> {
         };
         let key = self.key();
         let (step, epoch) = (self.step.no, self.hold.epoch);
-        let intend = |in_the_way| {
+        let intend = |in_the_way, held| {
             let (key, before) = (key.clone(), captured.clone());
-            RunCommand::Intend { step, epoch, key, before, in_the_way }
+            RunCommand::Intend { step, epoch, key, before, in_the_way, held }
         };
         match self.hold.intend(intend).await {
             Ok(_) => {}
             Err(Left::Write(StreamError::Rejected(
-                no @ (RunRejection::Frozen { .. } | RunRejection::WindowClosed { .. }),
+                no @ (RunRejection::Frozen { .. }
+                | RunRejection::WindowClosed { .. }
+                | RunRejection::Stopped { .. }),
             ))) => {
-                let is_frozen = matches!(no, RunRejection::Frozen { .. });
-                let kind = if is_frozen { "frozen" } else { "window_closed" };
+                let kind = match no {
+                    RunRejection::Frozen { .. } => "frozen",
+                    RunRejection::Stopped { .. } => STOPPED,
+                    _ => "window_closed",
+                };
                 let why = Why::new(kind, no.to_string());
                 return self
                     .block(&why, self.planned(false), self.planned(true), before.fields)
                     .await;
+            }
+            Err(Left::Write(StreamError::Rejected(RunRejection::Paused))) => {
+                return Err(Left::Paused);
             }
             Err(left) => return Err(left),
         }

@@ -9,6 +9,8 @@ use nexplane_connectors::sdk::{
     SecretJson,
 };
 use nexplane_core::asset::{Asset, AssetState};
+use nexplane_core::catalog::ActionSpec;
+use nexplane_core::change::event::Draft;
 use nexplane_core::connection::{
     Active, Connection, ConnectionCommand, ConnectionRejection, ConnectionState, Purpose,
 };
@@ -117,6 +119,30 @@ impl Targets {
             }
             AssetState::Absent | AssetState::Gone(_) => Err(OpenError::NoAsset(id)),
         }
+    }
+
+    /// Why an action of a draft does not fit a target, if it does not. The targets of a rollout may be on
+    /// any connection of the action's connector, all others on that of the draft.
+    pub async fn fits(
+        &self,
+        draft: &Draft,
+        spec: &ActionSpec,
+        target: &TargetRef,
+        connection: ConnectionId,
+    ) -> Result<Result<(), String>, OpenError> {
+        let TargetRef { name, kind, .. } = target;
+        let is_at_home = connection == draft.connection
+            || (draft.rollout.is_some()
+                && spec.id.split('.').next()
+                    == Some(&self.connection(connection).await?.connector));
+        if !is_at_home {
+            return Ok(Err(format!("'{name}' belongs to another connection")));
+        }
+        if !spec.target_types.contains(kind) {
+            let wanted = spec.target_types.join(" or ");
+            return Ok(Err(format!("'{name}' is a {kind}, {} needs a {wanted}", spec.id)));
+        }
+        Ok(Ok(()))
     }
 
     /// Opens a session. That the credentials were decrypted, by whom and why, is an event.

@@ -16,7 +16,7 @@ const MAX_EVENTS: usize = 1000;
 const MAX_GUARDS: usize = 128;
 
 /// Bytes of one record, at most. Output of executions is stored elsewhere, by hash.
-const MAX_RECORD_BYTES: usize = 256 * 1024;
+const MAX_RECORD_BYTES: usize = 512 * 1024;
 
 /// Bytes of all records of one command, at most.
 const MAX_COMMAND_BYTES: usize = 1024 * 1024;
@@ -48,7 +48,7 @@ pub struct Append {
     pub expected_version: u64,
     /// Other streams that must not have moved; at most 64.
     pub guards: Vec<Guard>,
-    /// At least one, at most 1,000; 256 KiB of record text each and 1 MiB together.
+    /// At least one, at most 1,000; 512 KiB of record text each and 1 MiB together.
     pub events: Vec<NewEvent>,
     pub actor: Actor,
     pub at: Timestamp,
@@ -314,7 +314,7 @@ mod tests {
         assert!(matches!(data("{\n}"), Bad::LineBreak));
         assert!(matches!(data(r#""\ud800""#), Bad::Unreadable(_)));
         assert!(matches!(data(&("[".repeat(500) + &"]".repeat(500))), Bad::Unreadable(_)));
-        assert!(matches!(data(&format!("\"{}\"", "x".repeat(300_000))), Bad::RecordTooLarge(_)));
+        assert!(matches!(data(&format!("\"{}\"", "x".repeat(600_000))), Bad::RecordTooLarge(_)));
         for kind in ["", "Change.submitted", "a\0b", "a b", &"a".repeat(101)] {
             assert!(matches!(refused(append(kind, "{}")), Bad::Kind(_)), "{kind:?}");
         }

@@ -63,6 +63,7 @@ pub fn draft(window: Option<Window>) -> Draft {
         targets: vec![TARGET],
         parameters: json!({ "length": 24 }),
         window,
+        rollout: None,
     }
 }
 
@@ -170,6 +171,7 @@ impl Log {
             author: subject.author,
             editors: subject.editors.iter().copied().collect(),
             rollback_of: subject.rollback_of,
+            rollout: None,
         };
         Plan::new(header, vec![step(0), step(1)], Vec::new(), at(self.second))
     }
@@ -229,8 +231,13 @@ impl Log {
         let ChangeState::Executing(execution) = self.state::<Change>(change.into()) else {
             panic!("not executing")
         };
-        let command =
-            R::Start { change, plan: execution.plan, approvals: execution.approvers, undoes };
+        let command = R::Start {
+            change,
+            plan: execution.plan,
+            approvals: execution.approvers,
+            undoes,
+            part: None,
+        };
         self.tell::<Run>(run, &Principal::SYSTEM, command)
     }
 
@@ -371,7 +378,8 @@ pub fn step(no: u32) -> Step {
 
 pub fn intend(step: u32, epoch: u32) -> R {
     let before = Captured { fields: Vec::new(), fingerprint: "f0".to_owned(), sealed: None };
-    R::Intend { step, epoch, key: "k".to_owned(), before, in_the_way: InTheWay::default() }
+    let (key, in_the_way) = ("k".to_owned(), InTheWay::default());
+    R::Intend { step, epoch, key, before, in_the_way, held: None }
 }
 
 pub fn succeed(step: u32, epoch: u32) -> R {

@@ -1,6 +1,7 @@
 //! From the draft to the quorum.
 
 use super::*;
+use crate::rollout::event::Strategy;
 
 fn new(draft: Draft) -> C {
     C::Draft { draft, rollback_of: None }
@@ -62,19 +63,27 @@ fn a_draft_is_complete_and_bounded() {
     for (targets, ok) in [
         (Vec::new(), false),
         (vec![asset(1), asset(2), asset(1)], false),
-        ((0..100).map(asset).collect(), true),
-        ((0..101).map(asset).collect(), false),
+        ((0..10_000).map(asset).collect(), true),
+        ((0..10_001).map(asset).collect(), false),
     ] {
         cases.push(("targets", Draft { targets, ..draft() }, ok));
     }
     for (start, end, ok) in [(5, 6, true), (5, 5, false), (6, 5, false)] {
         cases.push(("window", draft_in(start, end), ok));
     }
+    let strategy = Strategy::for_targets(2);
+    let never = Strategy { parallel: 0, ..strategy };
+    cases.push(("rollout/parallel", Draft { rollout: Some(never), ..draft() }, false));
+    cases.push(("rollout", Draft { rollout: Some(strategy), ..draft() }, true));
     for (field, draft, ok) in cases {
         let written = when(&Past::default(), ann(), new(draft.clone()));
         let edited = when(&drafted(), ann(), C::Edit { draft: draft.clone() });
         for answer in [written, edited] {
-            assert!(if ok { answer.is_ok() } else { is_invalid(&answer, field) }, "{draft:?}");
+            let title = &draft.title;
+            assert!(
+                if ok { answer.is_ok() } else { is_invalid(&answer, field) },
+                "{field} {title}"
+            );
         }
     }
 }

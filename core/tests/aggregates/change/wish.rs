@@ -151,6 +151,7 @@ fn draft_of(title: String, value: u8, window: Option<Window>) -> Draft {
         targets: vec![AssetId(Uuid::from_u128(9))],
         parameters: json!(value),
         window,
+        rollout: None,
     }
 }
 
@@ -407,6 +408,7 @@ fn plan(subject: Option<&Subject>, found: &Value, ready: bool, stale: bool, at: 
             .map(|subject| subject.editors.iter().copied().collect())
             .unwrap_or_default(),
         rollback_of: subject.and_then(|subject| subject.rollback_of),
+        rollout: None,
     };
     let step = Step {
         no: 0,

@@ -7,13 +7,17 @@ use nexplane_core::change::event::{ChangeEvent, Draft, Found, Produced, Window};
 use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
-use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId, WindowId};
+use nexplane_core::id::{
+    AssetId, ChangeId, ConnectionId, FreezeId, ManifestId, RunId, SecretId, WindowId,
+};
+use nexplane_core::manifest::event::ManifestEvent;
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy::event::PolicyEvent;
 use nexplane_core::policy::{self, Ask, PolicyDocument, ReversibilityKind, Rule, Then, When};
 use nexplane_core::recurrence::Recurrence;
 use nexplane_core::risk::{Environment, Factor, Risk, RiskLevel};
+use nexplane_core::rollout::event::{RolloutEvent, Strategy, Tally};
 use nexplane_core::run::event::{Captured, Finding, Reason, RunEvent, RunOutcome};
 use serde_json::{Value, json};
 
@@ -182,8 +186,39 @@ corpus! {
         TokenRevoked { token: uuid(91) }
         AgentInvited { hostname: Some("web-1.example".to_owned()), expires_at: moment(3600) }
     }
+    ManifestEvent {
+        PageAdded { change: ChangeId(uuid(20)), steps: plan().steps }
+    }
     PolicyEvent {
         Published { version: 2, document: document(), note: "Keys are rotated by two".to_owned() }
+    }
+    RolloutEvent {
+        Started {
+            change: ChangeId(uuid(20)),
+            digest: plan().digest,
+            manifest: ManifestId(uuid(33)),
+            size: 400,
+            strategy: Strategy {
+                canary: 4,
+                batch: 40,
+                parallel: 20,
+                pause_s: 60,
+                max_failed: 2,
+                hold_after_canary: true,
+            },
+            approvals: vec![PersonId(uuid(3)), PersonId(uuid(4))],
+            undoes: Some(RunId(uuid(31))),
+        }
+        BatchBegun { no: 0, first: 0, count: 4 }
+        BatchEnded { no: 0, tally: Tally { complete: 4, ..Tally::default() } }
+        Paused { reason: "Let us look at the first ones".to_owned() }
+        Resumed {}
+        Stopped { reason: "The disks of some are full".to_owned() }
+        Finished {
+            outcome: RunOutcome::Failed,
+            reason: Some("Of 400 targets 42 are complete.".to_owned()),
+            tally: Tally { complete: 42, failed: 2, unknown: 0, not_started: 356 },
+        }
     }
     RunEvent {
         Started {
@@ -191,6 +226,7 @@ corpus! {
             plan: plan(),
             approvals: vec![PersonId(uuid(3)), PersonId(uuid(4))],
             undoes: Some(RunId(uuid(31))),
+            part: None,
         }
         Claimed { epoch: 1, worker: uuid(95) }
         StepIntended {
@@ -270,6 +306,7 @@ fn draft() -> Draft {
         targets: vec![AssetId(uuid(40))],
         parameters: json!({ "length": 32 }),
         window: Some(Window { start: moment(3600), end: moment(7200) }),
+        rollout: None,
     }
 }
 
@@ -285,6 +322,7 @@ fn plan() -> Box<Plan> {
         author: PersonId(uuid(1)),
         editors: vec![PersonId(uuid(2))],
         rollback_of: Some(ChangeId(uuid(21))),
+        rollout: None,
     };
     let step = Step {
         no: 0,

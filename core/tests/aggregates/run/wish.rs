@@ -111,6 +111,7 @@ pub fn express(state: &S, wished: &Wished, classes: &[EffectClass], back: bool) 
                 plan: Box::new(plan(classes)),
                 approvals: vec![OWNER],
                 undoes: back.then_some(RunId(Uuid::from_u128(9))),
+                part: None,
             };
         }
         S::Running(run) => run,
@@ -136,6 +137,7 @@ pub fn order(wish: Wish, step: u32, epoch: u32, luck: Luck) -> C {
                 key: "key".to_owned(),
                 before,
                 in_the_way: InTheWay::default(),
+                held: None,
             }
         }
         Wish::Succeed => C::Succeed { step, epoch, outcome: Value::Null, produced: Vec::new() },
@@ -222,6 +224,7 @@ fn plan(classes: &[EffectClass]) -> Plan {
         author: OWNER,
         editors: Vec::new(),
         rollback_of: None,
+        rollout: None,
     };
     let steps = (0..).zip(classes).map(|(no, class)| Step {
         no,
@@ -254,6 +257,7 @@ pub fn event() -> impl Strategy<Value = E> {
         plan: Box::new(plan(&[EffectClass::Verifiable, EffectClass::Unprotected])),
         approvals: Vec::new(),
         undoes: undoes.map(RunId),
+        part: None,
     };
     let intended = |(step, epoch, attempt)| E::StepIntended {
         step,

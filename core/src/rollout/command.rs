@@ -1,0 +1,31 @@
+//! What can be asked of a rollout.
+
+use crate::id::{ChangeId, ManifestId, PersonId, RunId};
+use crate::plan::PlanDigest;
+use crate::rollout::event::{Strategy, Tally};
+
+#[derive(Clone, Debug)]
+pub enum RolloutCommand {
+    /// By the runtime.
+    Start {
+        change: ChangeId,
+        digest: PlanDigest,
+        manifest: ManifestId,
+        size: u32,
+        strategy: Strategy,
+        approvals: Vec<PersonId>,
+        undoes: Option<RunId>,
+    },
+    /// By the runtime: the next one.
+    BeginBatch,
+    /// By the runtime: how all targets of the batch that is open ended.
+    EndBatch { no: u32, tally: Tally },
+    /// By an operator or a responder.
+    Pause { reason: String },
+    /// By an operator.
+    Resume,
+    /// By an operator or a responder.
+    Stop { reason: String },
+    /// By the runtime.
+    Finish,
+}

@@ -1,0 +1,292 @@
+//! Carries out rollouts: batch after batch, in each as many parts at the same time as was approved.
+//!
+//! Where it stands is in the log: batches in the rollout's stream, every target in the run of its part. Who
+//! takes it over looks at the parts of the open batch first, and goes on with what is left. One lease covers
+//! the rollout and all of its parts.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use nexplane_core::aggregate::Principal;
+use nexplane_core::change::Execution;
+use nexplane_core::id::{ChangeId, ManifestId, RolloutId, RunId};
+use nexplane_core::plan::Step;
+use nexplane_core::rollout::event::{Part, Tally};
+use nexplane_core::rollout::{
+    Batch, Hold as Brake, Next, Rolling, Rollout, RolloutCommand, RolloutRejection, RolloutState,
+};
+use nexplane_core::run::event::RunOutcome;
+use nexplane_core::run::{Finished, Run, RunCommand, RunState, StepPhase};
+use nexplane_core::time::Timestamp;
+
+use super::engine::{Engine, Left};
+use super::lease::Lease;
+use super::manifest;
+use super::step::STOPPED;
+use crate::problem::chain;
+use crate::stream::{self, Request, StreamError};
+
+/// How often a rollout that waits looks for what another server wrote.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Parts that are looked at, at the same time, when a batch is taken up.
+const SURVEY: usize = 16;
+
+/// One worker's hold on a rollout.
+pub(super) struct Driver<'a> {
+    pub engine: &'a Engine,
+    pub change: ChangeId,
+    pub change_version: u64,
+    pub execution: &'a Execution,
+    pub lease: &'a Lease,
+    rollout: RolloutId,
+    manifest: ManifestId,
+    steps: Vec<Step>,
+}
+
+/// Where a part stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Complete,
+    Failed,
+    Unknown,
+    /// Stopped before anything was sent.
+    NotStarted,
+    /// To be carried out, or gone on with.
+    Open,
+}
+
+/// What one round over a batch led to.
+struct Driven {
+    tally: Tally,
+    /// Parts that a pause keeps from being begun.
+    open: u32,
+}
+
+impl<'a> Driver<'a> {
+    /// `None` when the execution is not a rollout's.
+    pub(super) async fn of(
+        engine: &'a Engine,
+        change: ChangeId,
+        change_version: u64,
+        execution: &'a Execution,
+        lease: &'a Lease,
+    ) -> Result<Option<Self>, Left> {
+        let Some(parts) = &execution.plan.parts else { return Ok(None) };
+        let steps = manifest::read(engine.log(), parts.manifest).await?;
+        let (rollout, manifest) = (RolloutId::from(execution.run), parts.manifest);
+        Ok(Some(Self {
+            engine,
+            change,
+            change_version,
+            execution,
+            lease,
+            rollout,
+            manifest,
+            steps,
+        }))
+    }
+
+    /// To its end, or until this worker has to leave it.
+    pub(super) async fn drive(&self) -> Result<(), Left> {
+        if !self.execution.plan.is_made_of(&self.steps) {
+            let reason = "Its manifest is not the one that was approved.".to_owned();
+            self.tell(RolloutCommand::Stop { reason }).await?;
+        }
+        loop {
+            if self.engine.is_stopping() {
+                return Err(Left::Stopping);
+            }
+            let moved = self.engine.moved();
+            let RolloutState::Rolling(rolling) = self.load().await? else { return Ok(()) };
+            let now = stream::now();
+            match rolling.next(now) {
+                Next::Begin => self.tell(RolloutCommand::BeginBatch).await?,
+                Next::Drive(batch) => {
+                    let Driven { tally, open } = self.round(&rolling, batch).await?;
+                    if open == 0 {
+                        self.tell(RolloutCommand::EndBatch { no: batch.no, tally }).await?;
+                    } else {
+                        self.wait(moved, LOOK).await;
+                    }
+                }
+                Next::WaitUntil(moment) => self.wait(moved, until(now, moment).min(LOOK)).await,
+                Next::Wait => self.wait(moved, LOOK).await,
+                Next::Finish => {
+                    self.tell(RolloutCommand::Finish).await?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn load(&self) -> Result<RolloutState, Left> {
+        Ok(stream::load::<Rollout>(self.engine.log(), self.rollout.into()).await?.state)
+    }
+
+    /// What a person did in the same moment is looked at, and not an error.
+    async fn tell(&self, command: RolloutCommand) -> Result<(), Left> {
+        let mut request = Request::once(Principal::SYSTEM, stream::now());
+        (request.correlation, request.causation) = (self.change.0, self.rollout.0);
+        let log = self.engine.log();
+        match stream::execute::<Rollout>(log, self.rollout.into(), &request, command).await {
+            Ok(_)
+            | Err(StreamError::Rejected(
+                RolloutRejection::Paused { .. }
+                | RolloutRejection::Stopped { .. }
+                | RolloutRejection::TooEarly { .. }
+                | RolloutRejection::Finished,
+            )) => Ok(()),
+            Err(error) => Err(Left::Rollout(error)),
+        }
+    }
+
+    async fn wait(&self, moved: tokio::sync::futures::Notified<'_>, length: Duration) {
+        tokio::select! {
+            () = moved => {}
+            () = tokio::time::sleep(length) => {}
+            () = self.engine.stopped() => {}
+        }
+    }
+
+    /// Every part of a batch once: those that have begun first are looked at, so that what failed before a
+    /// crash counts.
+    async fn round(&self, rolling: &Rolling, batch: Batch) -> Result<Driven, Left> {
+        let parts = batch.first..batch.first.saturating_add(batch.count);
+        let mut known = futures_util::stream::iter(parts)
+            .map(|no| async move { Ok::<_, Left>((no, self.standing(no).await?)) })
+            .buffered(SURVEY);
+        let (mut tally, mut open) = (Tally::default(), Vec::new());
+        while let Some(part) = known.next().await {
+            match part? {
+                (no, At::Open) => open.push(no),
+                (_, at) => count(&mut tally, at),
+            }
+        }
+        let bad = AtomicU32::new(tally.bad());
+        let leaving = AtomicBool::new(false);
+        let (bad, leaving) = (&bad, &leaving);
+        let parallel = usize::try_from(rolling.strategy.parallel).unwrap_or(1);
+        // What is under way is carried to its end also when this worker has to leave.
+        let mut ends = futures_util::stream::iter(open)
+            .map(|no| async move {
+                let failed = bad.load(Ordering::Relaxed);
+                let so_far = Tally { failed, ..Tally::default() };
+                let may_begin = !rolling.is_too_bad(so_far) && !leaving.load(Ordering::Relaxed);
+                let end = self.part(no, may_begin).await;
+                match &end {
+                    Ok(At::Failed | At::Unknown) => {
+                        bad.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(At::Complete | At::NotStarted | At::Open) => {}
+                    Err(_) => leaving.store(true, Ordering::Relaxed),
+                }
+                end
+            })
+            .buffer_unordered(parallel);
+        let mut waiting = 0;
+        let mut left = None;
+        while let Some(end) = ends.next().await {
+            match end {
+                Ok(At::Open) => waiting += 1,
+                Ok(at) => count(&mut tally, at),
+                Err(error) => {
+                    let cause = chain(&error);
+                    tracing::debug!(rollout.id = %self.rollout, %cause, "left a part for later");
+                    left.get_or_insert(error);
+                }
+            }
+        }
+        match left {
+            Some(error) => Err(error),
+            None => Ok(Driven { tally, open: waiting }),
+        }
+    }
+
+    async fn standing(&self, no: u32) -> Result<At, Left> {
+        let run = RunId::of_part(self.rollout, no);
+        let state = stream::load::<Run>(self.engine.log(), run.into()).await?.state;
+        Ok(match state {
+            RunState::Absent | RunState::Running(_) => At::Open,
+            RunState::Finished(finished) => ended(&finished),
+        })
+    }
+
+    /// Carries out one part. One that has begun goes on, whatever is in the way of others.
+    async fn part(&self, no: u32, may_begin: bool) -> Result<At, Left> {
+        let run = RunId::of_part(self.rollout, no);
+        let log = self.engine.log();
+        let running = match stream::load::<Run>(log, run.into()).await?.state {
+            RunState::Finished(finished) => return Ok(ended(&finished)),
+            RunState::Running(running) => running,
+            RunState::Absent => {
+                if self.engine.is_stopping() {
+                    return Err(Left::Stopping);
+                }
+                let RolloutState::Rolling(rolling) = self.load().await? else {
+                    return Err(Left::Taken);
+                };
+                match rolling.hold {
+                    Brake::Free if may_begin => {}
+                    Brake::Free | Brake::Stopped { .. } => return Ok(At::NotStarted),
+                    Brake::Paused { .. } => return Ok(At::Open),
+                }
+                match self.begin(no, run).await? {
+                    RunState::Running(running) => running,
+                    RunState::Absent | RunState::Finished(_) => return Err(Left::Taken),
+                }
+            }
+        };
+        match self.engine.carry_part(self, run, self.rollout, running).await {
+            Ok(finished) => Ok(ended(&finished)),
+            Err(Left::Paused) => Ok(At::Open),
+            Err(left) => Err(left),
+        }
+    }
+
+    async fn begin(&self, no: u32, run: RunId) -> Result<RunState, Left> {
+        let step = usize::try_from(no).ok().and_then(|no| self.steps.get(no));
+        let step = step.ok_or(Left::Taken)?;
+        let command = RunCommand::Start {
+            change: self.change,
+            plan: Box::new(self.execution.plan.part(step)),
+            approvals: self.execution.approvers.clone(),
+            undoes: step.undoes.map(|undoes| undoes.run),
+            part: Some(Part { rollout: self.rollout, manifest: self.manifest, no }),
+        };
+        let purpose = format!("part {no}");
+        let request = Request::following(self.rollout.0, self.change.0, &purpose, stream::now());
+        let log = self.engine.log();
+        Ok(stream::execute::<Run>(log, run.into(), &request, command).await?.state)
+    }
+}
+
+/// How a part ended.
+fn ended(finished: &Finished) -> At {
+    match finished.outcome {
+        RunOutcome::Complete => At::Complete,
+        RunOutcome::OutcomeUnknown => At::Unknown,
+        RunOutcome::Failed | RunOutcome::RollbackPartial | RunOutcome::RollbackBlocked => {
+            let stopped = finished.run.steps.iter().any(
+                |phase| matches!(phase, StepPhase::Blocked { reason } if reason.kind == STOPPED),
+            );
+            if stopped { At::NotStarted } else { At::Failed }
+        }
+    }
+}
+
+const fn count(tally: &mut Tally, at: At) {
+    match at {
+        At::Complete => tally.complete += 1,
+        At::Failed => tally.failed += 1,
+        At::Unknown => tally.unknown += 1,
+        At::NotStarted => tally.not_started += 1,
+        At::Open => {}
+    }
+}
+
+fn until(now: Timestamp, then: Timestamp) -> Duration {
+    let micros = then.as_micros().saturating_sub(now.as_micros());
+    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+}
