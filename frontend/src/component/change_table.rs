@@ -63,12 +63,18 @@ pub fn name(change: &ChangeView, id: Uuid) -> String {
     change.names.get(&id.to_string()).cloned().unwrap_or_else(|| format::short_id(id))
 }
 
+/// How many there are; of a rollout the change shows only the first ones.
+pub fn target_count(change: &ChangeView) -> usize {
+    let rollout = change.rollout.as_ref().and_then(|rollout| usize::try_from(rollout.targets).ok());
+    rollout.unwrap_or(change.targets.len())
+}
+
 /// `app_reader`, or `app_reader and 2 more`.
 pub fn targets(change: &ChangeView) -> String {
     match change.targets.as_slice() {
         [] => "No target".to_owned(),
         [one] => name(change, one.0),
-        [first, rest @ ..] => format!("{} and {} more", name(change, first.0), rest.len()),
+        [first, ..] => format!("{} and {} more", name(change, first.0), target_count(change) - 1),
     }
 }
 
@@ -82,7 +88,7 @@ pub fn waits(change: &ChangeView) -> String {
     }
     match change.state {
         ChangeState::Complete => {
-            let targets = u64::try_from(change.targets.len()).unwrap_or(u64::MAX);
+            let targets = u64::try_from(target_count(change)).unwrap_or(u64::MAX);
             format!("Verified on {}.", format::count(targets, "target", "targets"))
         }
         ChangeState::RolledBack => "Undone: the state before is back.".to_owned(),

@@ -5,6 +5,7 @@ mod approval;
 mod fact;
 mod moment;
 mod plan;
+mod rollout;
 mod secret;
 mod station;
 mod step;
@@ -247,7 +248,9 @@ fn body(
                 }
                 <secret::Secrets change={Rc::clone(change)} past={happened.is_some()} on_changed={on_changed.clone()} />
                 <plan::Plan change={Rc::clone(change)} busy={planning.busy() && happened.is_none()} />
-                if change.plan.is_some() || change.run.is_some() {
+                if change.rollout.is_some() {
+                    <rollout::Rollout change={Rc::clone(change)} />
+                } else if change.plan.is_some() || change.run.is_some() {
                     <step::Steps change={Rc::clone(change)} />
                 }
                 <section class="panel order-6" aria-labelledby="events-title">

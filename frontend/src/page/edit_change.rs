@@ -53,12 +53,15 @@ pub fn EditChange(props: &EditChangeProps) -> Html {
     };
     let on_submit = {
         let (save, version) = (save.clone(), change.version);
+        let is_rollout = change.rollout.is_some();
         Callback::from(move |drafted: Drafted| {
             let request = EditRequest {
                 title: Some(drafted.title),
                 reason: Some(drafted.reason),
                 ticket: drafted.ticket,
-                targets: Some(drafted.targets.iter().map(|target| target.id.to_string()).collect()),
+                // Of a rollout the form has only the first ones.
+                targets: (!is_rollout)
+                    .then(|| drafted.targets.iter().map(|target| target.id.to_string()).collect()),
                 parameters: Some(drafted.parameters),
                 window: drafted.window,
                 rollout: None,

@@ -79,6 +79,8 @@ pub struct AuditFilter {
     pub change: Option<ChangeId>,
     /// Words in summary, type, ids and payload; all of them, the last may be a beginning.
     pub q: Option<String>,
+    /// Only of a change as a whole: without manifests, the runs of single targets, and the sessions for them.
+    pub whole: bool,
 }
 
 /// In which order a list is.
@@ -193,7 +195,7 @@ fn conditions(
 }
 
 fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
-    let AuditFilter { from, to, actor, kind, resource, change, q } = filter;
+    let AuditFilter { from, to, actor, kind, resource, change, q, whole } = filter;
     if let Some(from) = from {
         sql.push(" AND at_us >= ").push_bind(from.as_micros());
     }
@@ -213,6 +215,13 @@ fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
     if let Some(change) = change {
         sql.push(" AND change = ").push_bind(change.0);
     }
+    if *whole {
+        // The run of a part has an id of version 5.
+        sql.push(
+            " AND category NOT IN ('connection', 'manifest') \
+             AND NOT (category = 'run' AND get_byte(uuid_send(stream), 6) >> 4 = 5)",
+        );
+    }
     if let Some(q) = q {
         match words::query(q) {
             Some(query) => {
@@ -227,14 +236,15 @@ fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
     }
 }
 
-/// The events of a change and of its runs, oldest first.
+/// The events of a change and of its runs, oldest first; of a rollout, only those of the whole.
 pub async fn of_change(
     pool: &PgPool,
     change: ChangeId,
+    whole: bool,
     cursor: Option<&str>,
     limit: Option<u32>,
 ) -> Result<Page<EventView>, QueryError> {
-    let filter = AuditFilter { change: Some(change), ..AuditFilter::default() };
+    let filter = AuditFilter { change: Some(change), whole, ..AuditFilter::default() };
     list(pool, &filter, AuditOrder::OldestFirst, cursor, limit).await
 }
 

@@ -136,7 +136,7 @@ async fn filters_find_exactly_what_they_say() {
         e.change_request_id == Some(change)
     })
     .await;
-    let events = audit::of_change(world.pool(), change, None, Some(200)).await.unwrap();
+    let events = audit::of_change(world.pool(), change, false, None, Some(200)).await.unwrap();
     assert!(events.items.is_sorted_by_key(|event| event.position));
     assert_eq!(events.items[0].kind, "change.drafted");
     let kinds: BTreeSet<_> = events.items.iter().map(|event| event.kind.as_str()).collect();
@@ -223,6 +223,7 @@ async fn single_events_and_bad_cursors() {
         .await;
         assert!(matches!(refused, Err(QueryError::Cursor)), "{cursor}");
     }
-    let nobody = audit::of_change(world.pool(), ChangeId(uuid::Uuid::nil()), None, None).await;
+    let nobody =
+        audit::of_change(world.pool(), ChangeId(uuid::Uuid::nil()), false, None, None).await;
     assert!(nobody.unwrap().items.is_empty());
 }

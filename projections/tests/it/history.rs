@@ -67,7 +67,9 @@ impl Random {
     }
 
     pub fn uuid(&mut self) -> Uuid {
-        Uuid::from_u64_pair(self.next(), self.next())
+        // Of the kind that the system makes: version 5 is for the runs of parts.
+        let random = Uuid::from_u64_pair(self.next(), self.next());
+        uuid::Builder::from_uuid(random).with_version(uuid::Version::SortRand).into_uuid()
     }
 }
 

@@ -159,6 +159,7 @@ async fn filter(app: &App, query: &AuditQuery) -> ApiResult<AuditFilter> {
         resource,
         change,
         q: query.q.clone(),
+        whole: false,
     })
 }
 

@@ -399,11 +399,12 @@ pub async fn events(
     Query(query): Query<super::PageQuery>,
 ) -> ApiResult<axum::Json<Page<EventView>>> {
     let id = change_id(&app, &id).await?;
-    load(&app, id).await?;
+    let state = load(&app, id).await?.state;
     let limit = super::limit(query.limit)?;
+    let whole = state.subject().is_some_and(|subject| subject.draft.rollout.is_some());
+    let cursor = query.cursor.as_deref();
     let mut page =
-        nexplane_projections::audit::of_change(&app.pool, id, query.cursor.as_deref(), limit)
-            .await?;
+        nexplane_projections::audit::of_change(&app.pool, id, whole, cursor, limit).await?;
     names::of_events(&app, page.items.iter_mut()).await?;
     Ok(axum::Json(page))
 }

@@ -12,7 +12,7 @@ use yew_router::prelude::*;
 
 use crate::api::{self, ApiError};
 use crate::component::badge::Callout;
-use crate::component::change_table::{name, targets, waits};
+use crate::component::change_table::{name, target_count, targets, waits};
 use crate::component::dialog::Dialog;
 use crate::component::icon::{Glyph, Icon};
 use crate::component::input::TextInput;
@@ -38,11 +38,14 @@ enum Act {
     OverrideFreeze,
     OverrideWindow,
     Review,
+    Resume,
+    Pause,
+    Stop,
 }
 
 impl Act {
     /// In the order of the buttons: what goes forward first.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Submit,
         Self::Approve,
         Self::Execute,
@@ -55,6 +58,9 @@ impl Act {
         Self::OverrideFreeze,
         Self::OverrideWindow,
         Self::Review,
+        Self::Resume,
+        Self::Pause,
+        Self::Stop,
     ];
 
     const fn name(self) -> &'static str {
@@ -71,6 +77,9 @@ impl Act {
             Self::OverrideFreeze => "override_freeze",
             Self::OverrideWindow => "override_window",
             Self::Review => "review",
+            Self::Resume => "resume",
+            Self::Pause => "pause",
+            Self::Stop => "stop",
         }
     }
 
@@ -92,6 +101,9 @@ impl Act {
             Self::OverrideFreeze => "Override the freeze",
             Self::OverrideWindow => "Override the window",
             Self::Review => "Review",
+            Self::Resume => "Let it go on",
+            Self::Pause => "Pause",
+            Self::Stop => "Stop for good",
         }
     }
 
@@ -105,13 +117,24 @@ impl Act {
             | Self::Reject
             | Self::OverrideFreeze
             | Self::OverrideWindow
-            | Self::Review => false,
+            | Self::Review
+            | Self::Resume
+            | Self::Pause
+            | Self::Stop => false,
         }
     }
 
     /// Nobody is told who is not the one for it: it is not the usual way.
     const fn is_for_few(self) -> bool {
-        matches!(self, Self::OverrideFreeze | Self::OverrideWindow | Self::Review)
+        matches!(
+            self,
+            Self::OverrideFreeze
+                | Self::OverrideWindow
+                | Self::Review
+                | Self::Resume
+                | Self::Pause
+                | Self::Stop
+        )
     }
 }
 
@@ -199,7 +222,10 @@ pub fn Actions(props: &ActionsProps) -> Html {
                 | Act::Cancel
                 | Act::OverrideFreeze
                 | Act::OverrideWindow
-                | Act::Review => asked.set(Some(act)),
+                | Act::Review
+                | Act::Resume
+                | Act::Pause
+                | Act::Stop => asked.set(Some(act)),
             }
         })
     };
@@ -215,7 +241,7 @@ pub fn Actions(props: &ActionsProps) -> Html {
         let (press, act) = (press.clone(), offer.act);
         let look = if first == Some(index) {
             "primary"
-        } else if matches!(act, Act::Reject | Act::Cancel | Act::OverrideFreeze | Act::OverrideWindow) {
+        } else if is_grave(act) {
             "danger"
         } else {
             ""
@@ -296,11 +322,21 @@ fn Confirm(props: &ConfirmProps) -> Html {
     let toaster = use_toaster();
     let word = (act == Act::Execute).then(|| word_to_type(change)).flatten();
     let ready = match act {
-        Act::Reject | Act::Cancel | Act::OverrideFreeze | Act::OverrideWindow | Act::Review => {
-            !text.trim().is_empty()
-        }
+        Act::Reject
+        | Act::Cancel
+        | Act::OverrideFreeze
+        | Act::OverrideWindow
+        | Act::Review
+        | Act::Pause
+        | Act::Stop => !text.trim().is_empty(),
         Act::Execute => word.as_ref().is_none_or(|word| typed.trim() == word),
-        Act::Plan | Act::Submit | Act::Approve | Act::Rollback | Act::Edit | Act::Withdraw => true,
+        Act::Plan
+        | Act::Submit
+        | Act::Approve
+        | Act::Rollback
+        | Act::Edit
+        | Act::Withdraw
+        | Act::Resume => true,
     };
     let onsubmit = {
         let (call, text, digest) = (call.clone(), text.clone(), digest.clone());
@@ -337,7 +373,7 @@ fn Confirm(props: &ConfirmProps) -> Html {
         <Dialog title={title(act, change)} on_close={props.on_close.clone()} testid="confirm">
             <form {onsubmit} class="form">
                 { explanation(act, change, &digest) }
-                if matches!(act, Act::Reject | Act::Cancel) {
+                if matches!(act, Act::Reject | Act::Cancel | Act::Pause | Act::Stop) {
                     <TextInput id="confirm-reason" label="Reason" value={(*text).clone()} multiline=true
                         on_change={setter(&text)} autofocus=true testid="confirm-reason"
                         help="The requester reads it, and it stays in the audit log." />
@@ -406,10 +442,16 @@ async fn send(
             let comment = Some(text).filter(|text| !text.is_empty());
             api::post(&path, &ApproveRequest { plan_digest, comment }).await
         }
-        Act::Reject | Act::Cancel => api::post(&path, &ReasonRequest { reason: text }).await,
-        Act::Plan | Act::Submit | Act::Execute | Act::Rollback | Act::Edit | Act::Withdraw => {
-            api::act(&path).await
+        Act::Reject | Act::Cancel | Act::Pause | Act::Stop => {
+            api::post(&path, &ReasonRequest { reason: text }).await
         }
+        Act::Plan
+        | Act::Submit
+        | Act::Execute
+        | Act::Rollback
+        | Act::Edit
+        | Act::Withdraw
+        | Act::Resume => api::act(&path).await,
     }
 }
 
@@ -420,7 +462,7 @@ fn word_to_type(change: &ChangeView) -> Option<String> {
     }
     Some(match change.targets.as_slice() {
         [one] => name(change, one.0),
-        many => format!("{} targets", many.len()),
+        _ => format!("{} targets", target_count(change)),
     })
 }
 
@@ -436,10 +478,12 @@ fn moved(error: &ApiError) -> bool {
     matches!(error.code(), Some("change.plan_moved" | "change.stale_digest"))
 }
 
+const fn is_grave(act: Act) -> bool {
+    matches!(act, Act::Reject | Act::Cancel | Act::OverrideFreeze | Act::OverrideWindow | Act::Stop)
+}
+
 const fn look(act: Act, one_way: bool) -> &'static str {
-    let is_grave =
-        matches!(act, Act::Reject | Act::Cancel | Act::OverrideFreeze | Act::OverrideWindow);
-    if is_grave || matches!(act, Act::Execute) && one_way { "danger solid" } else { "primary" }
+    if is_grave(act) || matches!(act, Act::Execute) && one_way { "danger solid" } else { "primary" }
 }
 
 fn title(act: Act, change: &ChangeView) -> String {
@@ -489,6 +533,15 @@ fn explanation(act: Act, change: &ChangeView, digest: &str) -> Html {
                     { for change.overrides.iter().map(|given| html! { <li>{ &given.justification }</li> }) }
                 </ul>
             </>
+        },
+        Act::Resume => html! { <p>{ format!("{what} goes on with the next targets.") }</p> },
+        Act::Pause => html! {
+            <p>{ "No further target is begun until an operator lets it go on. What is under way comes to \
+                  its end." }</p>
+        },
+        Act::Stop => html! {
+            <p>{ "No further target is begun, for good. What is under way comes to its end; what was done \
+                  can be rolled back, and the rest needs a new change." }</p>
         },
         Act::Plan | Act::Submit | Act::Edit => html! {},
     }

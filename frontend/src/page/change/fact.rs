@@ -5,12 +5,15 @@ use std::rc::Rc;
 use nexplane_core::api::ChangeView;
 use yew::prelude::*;
 
-use crate::component::change_table::name;
+use crate::component::change_table::{name, target_count};
 use crate::component::fields::Fields;
 use crate::component::link::Link;
 use crate::component::time::Time;
 use crate::route::Route;
 use crate::words;
+
+/// Targets that are named; of a rollout there are many.
+const SHOWN: usize = 20;
 
 #[derive(Properties, PartialEq)]
 pub struct FactsProps {
@@ -37,11 +40,14 @@ pub fn Facts(props: &FactsProps) -> Html {
                 </dd></div>
                 <div><dt>{ if change.targets.len() == 1 { "Target" } else { "Targets" } }</dt><dd>
                     <ul class="plain">
-                        { for change.targets.iter().map(|id| html! {
+                        { for change.targets.iter().take(SHOWN).map(|id| html! {
                             <li><Link to={Route::Asset { id: *id }} testid="change-target">
                                 { name(change, id.0) }
                             </Link></li>
                         }) }
+                        if target_count(change) > SHOWN {
+                            <li class="faint">{ format!("and {} more", target_count(change) - SHOWN) }</li>
+                        }
                     </ul>
                 </dd></div>
                 <div><dt>{ "Connection" }</dt><dd>{ name(change, change.connection_id.0) }</dd></div>
