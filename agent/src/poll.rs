@@ -8,7 +8,7 @@
 use std::error::Error as StdError;
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::host::LinuxHost;
 use crate::host::linux::OpenRootError;
 use crate::identity::{Identity, IdentityError, hash_token};
 use crate::journal::{Journal, JournalError};
+use crate::keep::Keep;
 use crate::key::{AgentKey, KeyError};
 use crate::policy;
 use crate::runner::{Clock, Runner, RunnerError, Who};
@@ -116,7 +117,8 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let _lock = settings.config.lock()?;
     let mut shutdown = pin!(shutdown);
-    let mut started = match Identity::load(settings.config.directory())? {
+    let keep = settings.config.keep();
+    let mut started = match Identity::load(&keep)? {
         Some(identity) => Some(open(&settings, identity)?),
         None => None,
     };
@@ -127,8 +129,9 @@ pub async fn run(
     }) {
         // What the earlier identity began is settled; its journal is set aside.
         drop(started.take());
+        let policy = policy::Source::File(settings.config.policy());
         let enrolled = tokio::select! {
-            enrolled = enroll(&settings, enrolment) => enrolled?,
+            enrolled = enroll(&keep, &policy, enrolment) => enrolled?,
             () = &mut shutdown => return Ok(()),
         };
         started = Some(open(&settings, enrolled)?);
@@ -139,30 +142,39 @@ pub async fn run(
         agent.identity.ca_pem.clone_from(&enrolment.ca_pem);
         agent.client = connect(&agent.identity)?;
     }
-    tokio::select! {
-        () = agent.greet() => {}
-        () = &mut shutdown => return Ok(()),
-    }
-    ready(Ready { host: agent.identity.host, name: agent.identity.name.clone() });
-    agent.serve(shutdown).await
+    agent.live(shutdown, ready).await
+}
+
+/// What [`run`] does once it has settled what was open, for an agent that is put together otherwise:
+/// the runner has been told to [recover](Runner::recover), and renewed identities go to `keep`.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(
+    keep: Keep,
+    identity: Identity,
+    runner: Runner,
+    shutdown: impl Future<Output = ()>,
+    ready: impl FnOnce(Ready),
+) -> Result<(), RunError> {
+    Agent::new(keep, identity, runner)?.live(pin!(shutdown), ready).await
 }
 
 /// Enrols; an unreachable control plane is tried again, a refusal is final.
-async fn enroll(settings: &Settings, enrolment: &Enrolment) -> Result<Identity, RunError> {
+///
+/// # Errors
+/// The control plane's no, or what is kept cannot be written.
+pub async fn enroll(
+    keep: &Keep,
+    policy: &policy::Source,
+    enrolment: &Enrolment,
+) -> Result<Identity, RunError> {
     let system_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let name = enrolment.name.clone().unwrap_or_else(system_name);
     let mut backoff = Backoff::default();
     loop {
-        let enrolled = Identity::enroll(
-            settings.config.directory(),
-            &enrolment.control_plane,
-            &enrolment.ca_pem,
-            &enrolment.token,
-            &name,
-            policy::file_hash(&settings.config.policy()),
-        )
-        .await;
-        match enrolled {
+        let Enrolment { control_plane, ca_pem, token, .. } = enrolment;
+        match Identity::enroll(keep, control_plane, ca_pem, token, &name, policy.hash()).await {
             Ok(identity) => {
                 tracing::info!(host.id = %identity.host, name = identity.name, "Enrolled");
                 return Ok(identity);
@@ -208,17 +220,7 @@ fn open(settings: &Settings, identity: Identity) -> Result<Agent, RunError> {
     let mut runner =
         Runner::new(who, key, Arc::new(host), journal, snapshots, config.policy(), clock);
     runner.recover()?;
-    let client = connect(&identity)?;
-    Ok(Agent {
-        config: config.clone(),
-        identity,
-        client,
-        runner: Some(runner),
-        instance: Uuid::new_v4(),
-        polls: 0,
-        backoff: Backoff::default(),
-        next_renewal: None,
-    })
+    Ok(Agent::new(config.keep(), identity, runner)?)
 }
 
 fn connect(identity: &Identity) -> Result<Client, ClientError> {
@@ -227,7 +229,7 @@ fn connect(identity: &Identity) -> Result<Client, ClientError> {
 }
 
 struct Agent {
-    config: Config,
+    keep: Keep,
     identity: Identity,
     client: Client,
     /// Away while an order runs.
@@ -240,6 +242,32 @@ struct Agent {
 }
 
 impl Agent {
+    fn new(keep: Keep, identity: Identity, runner: Runner) -> Result<Self, ClientError> {
+        Ok(Self {
+            keep,
+            client: connect(&identity)?,
+            identity,
+            runner: Some(runner),
+            instance: Uuid::new_v4(),
+            polls: 0,
+            backoff: Backoff::default(),
+            next_renewal: None,
+        })
+    }
+
+    async fn live(
+        mut self,
+        mut shutdown: Pin<&mut impl Future<Output = ()>>,
+        ready: impl FnOnce(Ready),
+    ) -> Result<(), RunError> {
+        tokio::select! {
+            () = self.greet() => {}
+            () = &mut shutdown => return Ok(()),
+        }
+        ready(Ready { host: self.identity.host, name: self.identity.name.clone() });
+        self.serve(shutdown).await
+    }
+
     /// Reaches the control plane for the first time, and compares clocks.
     async fn greet(&mut self) {
         loop {
@@ -264,7 +292,7 @@ impl Agent {
 
     async fn serve(
         &mut self,
-        mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>,
+        mut shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), RunError> {
         'life: loop {
             let answer = tokio::select! {
@@ -315,7 +343,7 @@ impl Agent {
             have: self.runner()?.journal().high_water(),
             instance: self.instance,
             number: self.polls,
-            policy_hash: policy::file_hash(&self.config.policy()),
+            policy_hash: self.runner()?.policy_hash(),
         };
         Ok(self.client.poll(&request).await)
     }
@@ -407,7 +435,7 @@ impl Agent {
         if now() < due {
             return;
         }
-        match self.identity.renew(self.config.directory(), &self.client).await {
+        match self.identity.renew(&self.keep, &self.client).await {
             Ok(renewed) => match (connect(&renewed), AgentKey::from_pem(&renewed.key_pem)) {
                 (Ok(client), Ok(key)) => {
                     self.client = client;
@@ -469,7 +497,7 @@ impl Agent {
 }
 
 /// Whether the future is done, without waiting for it.
-async fn is_done(future: &mut std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+async fn is_done(future: &mut Pin<&mut impl Future<Output = ()>>) -> bool {
     tokio::select! {
         biased;
         () = future => true,

@@ -9,6 +9,7 @@ use nexplane_agent::client::Client;
 use nexplane_agent::config::Config;
 use nexplane_agent::host::LinuxHost;
 use nexplane_agent::identity::Identity;
+use nexplane_agent::keep::Keep;
 use nexplane_agent::operation;
 use nexplane_agent::poll::{self, Enrolment, Ready, RunError, Settings};
 use nexplane_core::catalog::{EffectClass, Reversibility};
@@ -167,7 +168,8 @@ impl Rig {
         let config = tempfile::tempdir().unwrap();
         let token = self.token().await;
         let (url, ca) = (self.gateway.url(), self.gateway.ca_pem());
-        let identity = Identity::enroll(config.path(), &url, ca, &token, name, None).await.unwrap();
+        let keep = Keep::directory(config.path());
+        let identity = Identity::enroll(&keep, &url, ca, &token, name, None).await.unwrap();
         (config, identity)
     }
 
