@@ -45,5 +45,7 @@ mod replay;
 mod reversible;
 mod seal;
 mod settle;
+mod simulated;
+mod simulated_agents;
 mod window;
 mod witness;
