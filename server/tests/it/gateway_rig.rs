@@ -125,6 +125,10 @@ impl HostRegistry for Registry {
     fn standing(&self, host: HostId, _key_hash: &str) -> Standing {
         self.hosts.lock().unwrap().get(&host).map_or(Standing::Unknown, |(_, standing)| *standing)
     }
+
+    fn is_online(&self, _host: HostId) -> bool {
+        true
+    }
 }
 
 pub struct Rig {
