@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt as _, stream};
 use nexplane_agent::host::fake::Node;
 use nexplane_agent::host::{
     Access, FakeHost, FileMeta, FileView, Host, HostError, HostPath, Ids, Mode, SystemFacts,
@@ -42,7 +43,9 @@ use crate::harness::{Client, Server, items, text};
 /// How many agents enrol at the same moment.
 const ENROLLING: usize = 32;
 /// Tokens that one admin makes: each is an event of theirs, and all of them are read for the next.
-const TOKENS_EACH: usize = 250;
+const TOKENS_EACH: usize = 100;
+/// Admins that are added at the same moment.
+const ADDING: usize = 4;
 /// Orders that are carried out at the same moment; a silent host keeps its place.
 const AT_ONCE: usize = 512;
 /// What a whole fleet may take for something, besides the time for each of its agents.
@@ -100,10 +103,12 @@ impl Fleet {
         let mut fleet = Self::new(count);
         let runtime = fleet.runtime.as_ref().unwrap();
         let ca_pem = std::fs::read_to_string(&server.ca).unwrap();
-        let mut admins = vec![server.admin.clone()];
-        for number in 1..count.div_ceil(TOKENS_EACH) {
-            admins.push(server.person(&format!("admin-{number}"), &["admin"]).await);
-        }
+        let mut admins: Vec<_> = stream::iter(1..count.div_ceil(TOKENS_EACH))
+            .map(async |number| server.person(&format!("admin-{number}"), &["admin"]).await)
+            .buffer_unordered(ADDING)
+            .collect()
+            .await;
+        admins.push(server.admin.clone());
         let turns = Arc::new(Semaphore::new(ENROLLING));
         let ready = Arc::new(AtomicUsize::new(0));
         for (machine, admin) in fleet.machines.values().zip(admins.iter().cycle()) {
