@@ -2,8 +2,8 @@
 //! the other, until it is told to stop.
 //!
 //! The control plane is asked, never trusted to be there: results wait in the journal until it has
-//! them, and what it says about pace is followed. Reconnects back off exponentially with full jitter,
-//! so that ten thousand agents do not return in the same second.
+//! them, and what it says about pace is followed. Reconnects back off with full jitter, so that ten
+//! thousand agents do not return in the same second, and all of them soon.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -17,6 +17,7 @@ use nexplane_core::job::{Envelope, JobEvent, PollRequest, PollResponse, SignedRe
 use nexplane_core::time::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::client::{Client, ClientError};
@@ -33,6 +34,8 @@ use crate::snapshot::{self, SnapshotError, Snapshots};
 
 /// Longest time that a poll is held.
 const WAIT_S: u32 = 50;
+/// Longest pause after the first attempt that did not reach the control plane.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between attempts to reach the control plane.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Longest pause after the control plane said no to this agent: a person has to act.
@@ -505,18 +508,22 @@ async fn is_done(future: &mut Pin<&mut impl Future<Output = ()>>) -> bool {
     }
 }
 
-/// Exponential back-off with full jitter.
+/// Back-off with full jitter: a pause of at most twice as long as it has not worked for. A count of
+/// failures would not do: who draws short pauses counts fast, and stays away long after all the
+/// others are back.
 #[derive(Clone, Copy, Debug, Default)]
 struct Backoff {
-    failures: u32,
+    since: Option<Instant>,
 }
 
 impl Backoff {
     fn next(&mut self, longest: Duration) -> Duration {
-        let ceiling = Duration::from_secs(1)
-            .saturating_mul(1_u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX))
-            .min(longest);
-        self.failures += 1;
+        self.after_failure(Instant::now(), longest)
+    }
+
+    fn after_failure(&mut self, now: Instant, longest: Duration) -> Duration {
+        let since = *self.since.get_or_insert(now);
+        let ceiling = (now.duration_since(since) * 2).clamp(FIRST_PAUSE, longest);
         Duration::from_millis(random_below(millis(ceiling)))
     }
 }
@@ -552,16 +559,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_their_limit_and_vary() {
+    fn pauses_grow_with_the_time_away_and_vary() {
         let longest = Duration::from_mins(1);
+        let start = Instant::now();
         let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..50 {
+        for _ in 0..500 {
             let mut backoff = Backoff::default();
-            assert!(backoff.next(longest) < Duration::from_secs(1));
-            assert!(backoff.next(longest) < Duration::from_secs(2));
-            for _ in 0..40 {
-                let pause = backoff.next(longest);
-                assert!(pause < longest);
+            for (away_ms, most_ms) in
+                [(0, 1_000), (10, 1_000), (600, 1_200), (4_000, 8_000), (40_000, 60_000)]
+            {
+                let now = start + Duration::from_millis(away_ms);
+                let pause = backoff.after_failure(now, longest);
+                assert!(pause < Duration::from_millis(most_ms), "{pause:?} after {away_ms} ms");
                 seen.insert(pause);
             }
         }
