@@ -1,7 +1,7 @@
 //! Mutual TLS for host agents: enrolment, long-poll, orders and receipts.
 //!
 //! Agents call; nothing here ever calls an agent. A held poll costs an entry in memory: the database
-//! is asked when a poll begins and when there is something for it. Orders are signed when they are
+//! is asked when an agent comes and when there is something for it. Orders are signed when they are
 //! stored and answered by receipts that only the agent can sign; this part stores them and can make
 //! none. It owns no rule about hosts: the rest of the server decides through [`HostRegistry`] who
 //! exists and who may act, and hears who comes and goes.
@@ -381,10 +381,7 @@ impl Shared {
                     self.sweep().await;
                     Ok(())
                 }
-                _ = heartbeat.tick() => match self.heartbeat().await {
-                    Ok(()) => self.inherit().await,
-                    failed => failed,
-                },
+                _ = heartbeat.tick() => self.round().await,
                 _ = forget.tick() => job::forget_old_questions(&self.pool).await.map(drop),
                 _ = renew.tick() => {
                     if let Err(error) = own.renew(&self.authority, now()) {
@@ -439,6 +436,17 @@ impl Shared {
         .execute(&self.pool)
         .await
         .map_err(unavailable)?;
+        Ok(())
+    }
+
+    /// Says that this gateway lives, and looks after what was left lying.
+    async fn round(&self) -> Result<(), sqlx::Error> {
+        self.heartbeat().await?;
+        self.inherit().await?;
+        // Nobody else looks for an order whose wake-up was lost.
+        for host in job::hosts_with_orders(&self.pool).await? {
+            self.presence.wake(host);
+        }
         Ok(())
     }
 

@@ -196,6 +196,11 @@ impl Presence {
         state.held.is_some() || state.seen.elapsed() < self.silence
     }
 
+    /// How many agents this gateway has seen.
+    pub fn known(&self) -> usize {
+        lock(&self.hosts).len()
+    }
+
     /// How many polls are held.
     pub fn held(&self) -> usize {
         lock(&self.hosts).values().filter(|slot| lock(&slot.state).held.is_some()).count()

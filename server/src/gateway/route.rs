@@ -35,8 +35,9 @@ const BODY: usize = 8 * 1024 * 1024;
 const SMALL_BODY: usize = 64 * 1024;
 /// Longest time that a poll is held.
 const LONGEST_WAIT_S: u32 = 50;
-/// Agents come back after this long when the gateway stops.
+/// Agents come back after this long when the gateway stops, and then a thousand in a second.
 const RETURN_AFTER: Duration = Duration::from_secs(2);
+const RETURNS: Duration = Duration::from_millis(1);
 /// Renewal is due after half of a certificate's life.
 const RENEW_AFTER_S: i64 = super::authority::AGENT_CERTIFICATE_S / 2;
 
@@ -186,7 +187,7 @@ async fn wait_for_order(
 ) -> ApiResult<Option<Duration>> {
     tokio::select! {
         biased;
-        () = shared.stop.cancelled() => Ok(Some(RETURN_AFTER)),
+        () = shared.stop.cancelled() => Ok(Some(return_after(shared, peer.host))),
         () = held.ended.cancelled() => {
             check_standing(shared, peer)?;
             // Another poll of this agent took its place.
@@ -198,6 +199,15 @@ async fn wait_for_order(
         }
         () = tokio::time::sleep_until(deadline) => Ok(Some(Duration::ZERO)),
     }
+}
+
+/// When an agent comes back after the gateway has stopped: each at a moment of its own.
+fn return_after(shared: &Shared, host: HostId) -> Duration {
+    // The last bits of an id are random.
+    let [.., high, low] = host.0.into_bytes();
+    let agents = u32::try_from(shared.presence.known()).unwrap_or(u32::MAX).min(60_000);
+    let turn = u32::from(u16::from_be_bytes([high, low])) % (agents + 1);
+    RETURN_AFTER + RETURNS * turn
 }
 
 /// `POST /agent/v1/jobs/{id}/events`
