@@ -50,6 +50,8 @@ async fn main() {
 
 async fn measure(size: usize) {
     let mut server = Server::start().await;
+    // As servers have it; tests have less.
+    server.lease_s = 30;
     server.pin_gateway().await;
     let alone = Idle::of(&server).await;
     println!("without agents: {}", alone.told(&alone, 0));
