@@ -62,6 +62,10 @@ web:
 bench *args:
     cargo bench --workspace --bench '*' "$@"
 
+# A thousand and ten thousand agents on one server: what they cost, and how they come back. `just bench-agents 3000`.
+bench-agents *args:
+    cargo bench --workspace --bench agents -- "$@"
+
 # Rewrite the generated files (openapi.json, catalog.json …) from the code; look at the diff before committing.
 bless:
     NEXPLANE_BLESS=1 cargo nextest run --workspace --no-tests=pass -E 'test(golden)'

@@ -12,6 +12,7 @@ use nexplane_core::job::{
     RenewResponse, TimeResponse,
 };
 use reqwest::{StatusCode, header::RETRY_AFTER};
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -209,6 +210,8 @@ fn tls(ca_pem: &str, own: Option<(&str, &str)>) -> Result<ClientConfig, ClientEr
             builder.with_client_auth_cert(chain, key).map_err(ClientError::Tls)?
         }
     };
+    // The gateway hands out no tickets, so there is nothing to make room for.
+    config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::keep::Keep;
+
 /// The configuration directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -34,6 +36,11 @@ impl Config {
 
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Where the identity is kept.
+    pub fn keep(&self) -> Keep {
+        Keep::directory(&self.directory)
     }
 
     /// Makes the directory (mode 0700) if need be, and keeps other agents out of it for as long as

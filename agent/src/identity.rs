@@ -5,7 +5,7 @@
 //! kept before the token is sent, so that a lost answer can be asked for again.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nexplane_core::id::HostId;
 use nexplane_core::job::{
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::pem::parse_x509_pem;
 
 use crate::client::{Client, ClientError};
-use crate::snapshot::write_private;
+use crate::keep::Keep;
 
 /// What an agent has after it was enrolled.
 #[derive(Clone, Serialize, Deserialize)]
@@ -89,13 +89,13 @@ struct Fresh {
 }
 
 impl Identity {
-    /// The identity in the configuration directory; `None` when not enrolled.
-    pub fn load(config: &Path) -> Result<Option<Self>, IdentityError> {
-        load(&config.join("identity.json"))
+    /// The identity that is kept in the configuration directory; `None` when not enrolled.
+    pub fn load(config: &Keep) -> Result<Option<Self>, IdentityError> {
+        load(config, "identity.json")
     }
 
-    pub fn save(&self, config: &Path) -> Result<(), IdentityError> {
-        save(&config.join("identity.json"), self)
+    pub fn save(&self, config: &Keep) -> Result<(), IdentityError> {
+        save(config, "identity.json", self)
     }
 
     /// Makes a key, sends a certificate request with the token, and saves what comes back.
@@ -104,7 +104,7 @@ impl Identity {
     /// [`IdentityError::Refused`] when the token is unknown, used or expired, or the control plane is
     /// not reachable or not certified by `ca_pem`.
     pub async fn enroll(
-        config: &Path,
+        config: &Keep,
         control_plane: &str,
         ca_pem: &str,
         token: &str,
@@ -112,13 +112,13 @@ impl Identity {
         policy_hash: Option<String>,
     ) -> Result<Self, IdentityError> {
         let token_hash = hash_token(token);
-        let waiting = config.join("enrolling.json");
-        let pending = match load::<Pending>(&waiting)? {
+        let waiting = "enrolling.json";
+        let pending = match load::<Pending>(config, waiting)? {
             Some(pending) if pending.token_hash == token_hash => pending,
             Some(_) | None => {
                 let key_pem = new_key().map_err(IdentityError::Key)?.serialize_pem();
                 let pending = Pending { token_hash, key_pem };
-                save(&waiting, &pending)?;
+                save(config, waiting, &pending)?;
                 pending
             }
         };
@@ -146,24 +146,20 @@ impl Identity {
             token_hash: pending.token_hash,
         };
         identity.save(config)?;
-        std::fs::remove_file(&waiting).map_err(|source| IdentityError::Io {
-            attempt: "remove",
-            path: waiting,
-            source,
-        })?;
+        remove(config, waiting)?;
         Ok(identity)
     }
 
     /// The same identity with a fresh key and certificate, saved. The old ones stay valid until they
     /// end, and the fresh key is kept for another attempt, so nothing is lost when the answer is.
-    pub async fn renew(&self, config: &Path, client: &Client) -> Result<Self, IdentityError> {
-        let waiting = config.join("renewing.json");
-        let Fresh { key_pem } = match load(&waiting)? {
+    pub async fn renew(&self, config: &Keep, client: &Client) -> Result<Self, IdentityError> {
+        let waiting = "renewing.json";
+        let Fresh { key_pem } = match load(config, waiting)? {
             Some(fresh) => fresh,
             None => {
                 let key_pem = new_key().map_err(IdentityError::Key)?.serialize_pem();
                 let fresh = Fresh { key_pem };
-                save(&waiting, &fresh)?;
+                save(config, waiting, &fresh)?;
                 fresh
             }
         };
@@ -178,11 +174,7 @@ impl Identity {
             renewed = Self { certificate_pem, key_pem, dispatchers, renew_after, ..renewed };
             renewed.save(config)?;
         }
-        std::fs::remove_file(&waiting).map_err(|source| IdentityError::Io {
-            attempt: "remove",
-            path: waiting,
-            source,
-        })?;
+        remove(config, waiting)?;
         Ok(renewed)
     }
 
@@ -212,21 +204,31 @@ fn request_pem(key_pem: &str) -> Result<String, rcgen::Error> {
     params.serialize_request(&key)?.pem()
 }
 
-fn load<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, IdentityError> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|source| IdentityError::Malformed { path: path.to_owned(), source }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(IdentityError::Io { attempt: "read", path: path.to_owned(), source }),
-    }
+fn load<T: for<'de> Deserialize<'de>>(
+    config: &Keep,
+    name: &str,
+) -> Result<Option<T>, IdentityError> {
+    let bytes = config.read(name).map_err(failed(config, "read", name))?;
+    bytes
+        .map(|bytes| serde_json::from_slice(&bytes))
+        .transpose()
+        .map_err(|source| IdentityError::Malformed { path: config.path(name), source })
 }
 
-fn save<T: Serialize>(path: &Path, value: &T) -> Result<(), IdentityError> {
+fn save<T: Serialize>(config: &Keep, name: &str, value: &T) -> Result<(), IdentityError> {
     let json = serde_json::to_vec_pretty(value).expect("identities are structs of strings");
-    write_private(path, &json).map_err(|source| IdentityError::Io {
-        attempt: "write",
-        path: path.to_owned(),
-        source,
-    })
+    config.write(name, &json).map_err(failed(config, "write", name))
+}
+
+fn remove(config: &Keep, name: &str) -> Result<(), IdentityError> {
+    config.remove(name).map_err(failed(config, "remove", name))
+}
+
+fn failed(
+    config: &Keep,
+    attempt: &'static str,
+    name: &str,
+) -> impl FnOnce(io::Error) -> IdentityError {
+    let path = config.path(name);
+    move |source| IdentityError::Io { attempt, path, source }
 }

@@ -8,6 +8,7 @@
 //! | [`operation`] | what can be done: validate, snapshot, apply, verify, revert |
 //! | [`host`] | how a machine is read and written: Linux by descriptor, and a fake in memory |
 //! | [`journal`], [`snapshot`] | what was promised and done, and what it can be undone from |
+//! | [`keep`] | the agent's own small files |
 //! | [`policy`] | the host owner's say |
 //! | [`key`] | signatures of orders and receipts |
 //! | [`runner`] | checks an order and carries it out |
@@ -19,6 +20,7 @@ pub mod config;
 pub mod host;
 pub mod identity;
 pub mod journal;
+pub mod keep;
 pub mod key;
 pub mod operation;
 pub mod policy;

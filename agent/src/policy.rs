@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use nexplane_core::id::PersonId;
 use rustix::fs::OFlags;
@@ -69,6 +70,40 @@ pub struct Loaded {
     pub policy: Policy,
     /// SHA-256 of the file, hexadecimal.
     pub hash: Option<String>,
+}
+
+/// Where the host owner's say is.
+#[derive(Clone, Debug)]
+pub enum Source {
+    File(PathBuf),
+    /// For machines in memory.
+    Memory(Arc<RwLock<Policy>>),
+}
+
+impl Source {
+    /// The policy as it is now.
+    pub fn load(&self) -> Result<Policy, PolicyError> {
+        match self {
+            Self::File(path) => Policy::load(path).map(|loaded| loaded.policy),
+            Self::Memory(policy) => {
+                Ok(policy.read().unwrap_or_else(PoisonError::into_inner).clone())
+            }
+        }
+    }
+
+    /// As [`file_hash`].
+    pub fn hash(&self) -> Option<String> {
+        match self {
+            Self::File(path) => file_hash(path),
+            Self::Memory(_) => None,
+        }
+    }
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
 }
 
 impl Policy {

@@ -2,13 +2,13 @@
 //! the other, until it is told to stop.
 //!
 //! The control plane is asked, never trusted to be there: results wait in the journal until it has
-//! them, and what it says about pace is followed. Reconnects back off exponentially with full jitter,
-//! so that ten thousand agents do not return in the same second.
+//! them, and what it says about pace is followed. Reconnects back off with full jitter, so that ten
+//! thousand agents do not return in the same second, and all of them soon.
 
 use std::error::Error as StdError;
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use nexplane_core::job::{Envelope, JobEvent, PollRequest, PollResponse, SignedRe
 use nexplane_core::time::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::client::{Client, ClientError};
@@ -25,6 +26,7 @@ use crate::host::LinuxHost;
 use crate::host::linux::OpenRootError;
 use crate::identity::{Identity, IdentityError, hash_token};
 use crate::journal::{Journal, JournalError};
+use crate::keep::Keep;
 use crate::key::{AgentKey, KeyError};
 use crate::policy;
 use crate::runner::{Clock, Runner, RunnerError, Who};
@@ -32,6 +34,8 @@ use crate::snapshot::{self, SnapshotError, Snapshots};
 
 /// Longest time that a poll is held.
 const WAIT_S: u32 = 50;
+/// Longest pause after the first attempt that did not reach the control plane.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between attempts to reach the control plane.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Longest pause after the control plane said no to this agent: a person has to act.
@@ -116,7 +120,8 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let _lock = settings.config.lock()?;
     let mut shutdown = pin!(shutdown);
-    let mut started = match Identity::load(settings.config.directory())? {
+    let keep = settings.config.keep();
+    let mut started = match Identity::load(&keep)? {
         Some(identity) => Some(open(&settings, identity)?),
         None => None,
     };
@@ -127,8 +132,9 @@ pub async fn run(
     }) {
         // What the earlier identity began is settled; its journal is set aside.
         drop(started.take());
+        let policy = policy::Source::File(settings.config.policy());
         let enrolled = tokio::select! {
-            enrolled = enroll(&settings, enrolment) => enrolled?,
+            enrolled = enroll(&keep, &policy, enrolment) => enrolled?,
             () = &mut shutdown => return Ok(()),
         };
         started = Some(open(&settings, enrolled)?);
@@ -139,30 +145,39 @@ pub async fn run(
         agent.identity.ca_pem.clone_from(&enrolment.ca_pem);
         agent.client = connect(&agent.identity)?;
     }
-    tokio::select! {
-        () = agent.greet() => {}
-        () = &mut shutdown => return Ok(()),
-    }
-    ready(Ready { host: agent.identity.host, name: agent.identity.name.clone() });
-    agent.serve(shutdown).await
+    agent.live(shutdown, ready).await
+}
+
+/// What [`run`] does once it has settled what was open, for an agent that is put together otherwise:
+/// the runner has been told to [recover](Runner::recover), and renewed identities go to `keep`.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(
+    keep: Keep,
+    identity: Identity,
+    runner: Runner,
+    shutdown: impl Future<Output = ()>,
+    ready: impl FnOnce(Ready),
+) -> Result<(), RunError> {
+    Agent::new(keep, identity, runner)?.live(pin!(shutdown), ready).await
 }
 
 /// Enrols; an unreachable control plane is tried again, a refusal is final.
-async fn enroll(settings: &Settings, enrolment: &Enrolment) -> Result<Identity, RunError> {
+///
+/// # Errors
+/// The control plane's no, or what is kept cannot be written.
+pub async fn enroll(
+    keep: &Keep,
+    policy: &policy::Source,
+    enrolment: &Enrolment,
+) -> Result<Identity, RunError> {
     let system_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let name = enrolment.name.clone().unwrap_or_else(system_name);
     let mut backoff = Backoff::default();
     loop {
-        let enrolled = Identity::enroll(
-            settings.config.directory(),
-            &enrolment.control_plane,
-            &enrolment.ca_pem,
-            &enrolment.token,
-            &name,
-            policy::file_hash(&settings.config.policy()),
-        )
-        .await;
-        match enrolled {
+        let Enrolment { control_plane, ca_pem, token, .. } = enrolment;
+        match Identity::enroll(keep, control_plane, ca_pem, token, &name, policy.hash()).await {
             Ok(identity) => {
                 tracing::info!(host.id = %identity.host, name = identity.name, "Enrolled");
                 return Ok(identity);
@@ -208,17 +223,7 @@ fn open(settings: &Settings, identity: Identity) -> Result<Agent, RunError> {
     let mut runner =
         Runner::new(who, key, Arc::new(host), journal, snapshots, config.policy(), clock);
     runner.recover()?;
-    let client = connect(&identity)?;
-    Ok(Agent {
-        config: config.clone(),
-        identity,
-        client,
-        runner: Some(runner),
-        instance: Uuid::new_v4(),
-        polls: 0,
-        backoff: Backoff::default(),
-        next_renewal: None,
-    })
+    Ok(Agent::new(config.keep(), identity, runner)?)
 }
 
 fn connect(identity: &Identity) -> Result<Client, ClientError> {
@@ -227,7 +232,7 @@ fn connect(identity: &Identity) -> Result<Client, ClientError> {
 }
 
 struct Agent {
-    config: Config,
+    keep: Keep,
     identity: Identity,
     client: Client,
     /// Away while an order runs.
@@ -240,6 +245,32 @@ struct Agent {
 }
 
 impl Agent {
+    fn new(keep: Keep, identity: Identity, runner: Runner) -> Result<Self, ClientError> {
+        Ok(Self {
+            keep,
+            client: connect(&identity)?,
+            identity,
+            runner: Some(runner),
+            instance: Uuid::new_v4(),
+            polls: 0,
+            backoff: Backoff::default(),
+            next_renewal: None,
+        })
+    }
+
+    async fn live(
+        mut self,
+        mut shutdown: Pin<&mut impl Future<Output = ()>>,
+        ready: impl FnOnce(Ready),
+    ) -> Result<(), RunError> {
+        tokio::select! {
+            () = self.greet() => {}
+            () = &mut shutdown => return Ok(()),
+        }
+        ready(Ready { host: self.identity.host, name: self.identity.name.clone() });
+        self.serve(shutdown).await
+    }
+
     /// Reaches the control plane for the first time, and compares clocks.
     async fn greet(&mut self) {
         loop {
@@ -264,7 +295,7 @@ impl Agent {
 
     async fn serve(
         &mut self,
-        mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>,
+        mut shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), RunError> {
         'life: loop {
             let answer = tokio::select! {
@@ -315,7 +346,7 @@ impl Agent {
             have: self.runner()?.journal().high_water(),
             instance: self.instance,
             number: self.polls,
-            policy_hash: policy::file_hash(&self.config.policy()),
+            policy_hash: self.runner()?.policy_hash(),
         };
         Ok(self.client.poll(&request).await)
     }
@@ -407,7 +438,7 @@ impl Agent {
         if now() < due {
             return;
         }
-        match self.identity.renew(self.config.directory(), &self.client).await {
+        match self.identity.renew(&self.keep, &self.client).await {
             Ok(renewed) => match (connect(&renewed), AgentKey::from_pem(&renewed.key_pem)) {
                 (Ok(client), Ok(key)) => {
                     self.client = client;
@@ -469,7 +500,7 @@ impl Agent {
 }
 
 /// Whether the future is done, without waiting for it.
-async fn is_done(future: &mut std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+async fn is_done(future: &mut Pin<&mut impl Future<Output = ()>>) -> bool {
     tokio::select! {
         biased;
         () = future => true,
@@ -477,18 +508,22 @@ async fn is_done(future: &mut std::pin::Pin<&mut impl Future<Output = ()>>) -> b
     }
 }
 
-/// Exponential back-off with full jitter.
+/// Back-off with full jitter: a pause of at most twice as long as it has not worked for. A count of
+/// failures would not do: who draws short pauses counts fast, and stays away long after all the
+/// others are back.
 #[derive(Clone, Copy, Debug, Default)]
 struct Backoff {
-    failures: u32,
+    since: Option<Instant>,
 }
 
 impl Backoff {
     fn next(&mut self, longest: Duration) -> Duration {
-        let ceiling = Duration::from_secs(1)
-            .saturating_mul(1_u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX))
-            .min(longest);
-        self.failures += 1;
+        self.after_failure(Instant::now(), longest)
+    }
+
+    fn after_failure(&mut self, now: Instant, longest: Duration) -> Duration {
+        let since = *self.since.get_or_insert(now);
+        let ceiling = (now.duration_since(since) * 2).clamp(FIRST_PAUSE, longest);
         Duration::from_millis(random_below(millis(ceiling)))
     }
 }
@@ -524,16 +559,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_their_limit_and_vary() {
+    fn pauses_grow_with_the_time_away_and_vary() {
         let longest = Duration::from_mins(1);
+        let start = Instant::now();
         let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..50 {
+        for _ in 0..500 {
             let mut backoff = Backoff::default();
-            assert!(backoff.next(longest) < Duration::from_secs(1));
-            assert!(backoff.next(longest) < Duration::from_secs(2));
-            for _ in 0..40 {
-                let pause = backoff.next(longest);
-                assert!(pause < longest);
+            for (away_ms, most_ms) in
+                [(0, 1_000), (10, 1_000), (600, 1_200), (4_000, 8_000), (40_000, 60_000)]
+            {
+                let now = start + Duration::from_millis(away_ms);
+                let pause = backoff.after_failure(now, longest);
+                assert!(pause < Duration::from_millis(most_ms), "{pause:?} after {away_ms} ms");
                 seen.insert(pause);
             }
         }

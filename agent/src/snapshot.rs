@@ -4,9 +4,7 @@
 //! directory has a limit; when it is reached, no further effect begins, because nothing could be put
 //! back. Nothing here is ever sent anywhere.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nexplane_core::id::{JobId, RunId};
@@ -14,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::keep::Keep;
 use crate::operation::Observation;
 
 /// Most bytes of all snapshots together: 1 GiB.
@@ -52,7 +51,7 @@ pub enum SnapshotError {
 /// The directory of snapshots.
 #[derive(Debug)]
 pub struct Snapshots {
-    directory: PathBuf,
+    keep: Keep,
     used: u64,
     limit: u64,
 }
@@ -60,19 +59,18 @@ pub struct Snapshots {
 impl Snapshots {
     /// Opens the directory, or makes it with mode 0700.
     pub fn open(directory: &Path, limit: u64) -> Result<Self, SnapshotError> {
+        Self::open_in(Keep::directory(directory), limit)
+    }
+
+    /// The same wherever they are kept; nothing else may be there.
+    pub fn open_in(keep: Keep, limit: u64) -> Result<Self, SnapshotError> {
         let fail = |attempt| {
-            move |source| SnapshotError::Io { attempt, path: directory.to_owned(), source }
+            let path = keep.path("");
+            move |source| SnapshotError::Io { attempt, path, source }
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(fail("make the directory of"))?;
-        let mut used = 0;
-        for entry in fs::read_dir(directory).map_err(fail("list"))? {
-            used += entry.and_then(|entry| entry.metadata()).map_err(fail("list"))?.len();
-        }
-        Ok(Self { directory: directory.to_owned(), used, limit })
+        keep.make().map_err(fail("make the directory of"))?;
+        let used = keep.total().map_err(fail("list"))?;
+        Ok(Self { keep, used, limit })
     }
 
     /// Bytes of all snapshots.
@@ -81,25 +79,25 @@ impl Snapshots {
     }
 
     pub fn exists(&self, job: &JobId) -> bool {
-        self.path(job).exists()
+        self.keep.size(&name(job)).is_some()
     }
 
     /// Saves a before-state durably. Replaces one of the same job.
     pub fn save(&mut self, saved: &Saved) -> Result<(), SnapshotError> {
-        let path = self.path(&saved.job);
+        let name = name(&saved.job);
         let json = serde_json::to_vec(saved).expect("a before-state is a struct of JSON values");
         let mut bytes = hex::encode(Sha256::digest(&json)).into_bytes();
         bytes.push(b'\n');
         bytes.extend(json);
-        let earlier = fs::metadata(&path).map_or(0, |meta| meta.len());
+        let earlier = self.keep.size(&name).unwrap_or(0);
         let used = self.used.saturating_sub(earlier) + bytes.len() as u64;
         if used > self.limit {
-            let path = self.directory.clone();
+            let path = self.keep.path("");
             return Err(SnapshotError::Full { used: self.used, limit: self.limit, path });
         }
-        write_private(&path, &bytes).map_err(|source| SnapshotError::Io {
+        self.keep.write(&name, &bytes).map_err(|source| SnapshotError::Io {
             attempt: "save",
-            path,
+            path: self.keep.path(&name),
             source,
         })?;
         self.used = used;
@@ -108,12 +106,10 @@ impl Snapshots {
 
     /// The before-state of a job.
     pub fn load(&self, job: &JobId) -> Result<Saved, SnapshotError> {
-        let path = self.path(job);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(SnapshotError::Missing { path });
-            }
+        let path = self.keep.path(&name(job));
+        let bytes = match self.keep.read(&name(job)) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Err(SnapshotError::Missing { path }),
             Err(source) => return Err(SnapshotError::Io { attempt: "read", path, source }),
         };
         let saved = bytes.split_at_checked(64).and_then(|(sum, rest)| {
@@ -126,23 +122,8 @@ impl Snapshots {
             Some(_) | None => Err(SnapshotError::Damaged { path }),
         }
     }
-
-    fn path(&self, job: &JobId) -> PathBuf {
-        self.directory.join(format!("{job}.json"))
-    }
 }
 
-/// Puts a whole file with mode 0600 in place, durably.
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    // A leftover of a crash; a fresh file has the mode that is asked for.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+fn name(job: &JobId) -> String {
+    format!("{job}.json")
 }

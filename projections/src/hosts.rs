@@ -285,23 +285,34 @@ pub struct Credential {
     pub host: HostId,
     /// SHA-256 of the public key of the certificate that counts, hexadecimal.
     pub key_hash: String,
+    pub is_online: bool,
     /// Locked and revoked hosts are refused.
-    pub is_denied: bool,
+    pub is_locked: bool,
+    pub is_revoked: bool,
+    /// Of the host owner's policy file; none when there is no file.
+    pub policy_hash: Option<String>,
+    /// Of the host's stream.
+    pub version: u64,
 }
 
 /// The certificates of all hosts that count now.
 pub async fn credentials(pool: &PgPool) -> Result<Vec<Credential>, QueryError> {
-    let rows: Vec<(Uuid, String, String)> = sqlx::query_as(
-        "SELECT id, certificate_key_hash, status FROM nexplane.rm_hosts ORDER BY id",
+    let rows: Vec<(Uuid, String, String, Option<String>, i64)> = sqlx::query_as(
+        "SELECT id, certificate_key_hash, status, policy_hash, version FROM nexplane.rm_hosts \
+         ORDER BY id",
     )
     .fetch_all(pool)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(id, key_hash, status)| Credential {
+        .map(|(id, key_hash, status, policy_hash, version)| Credential {
             host: HostId(id),
             key_hash,
-            is_denied: status == LOCKED || status == REVOKED,
+            is_online: status == ONLINE,
+            is_locked: status == LOCKED,
+            is_revoked: status == REVOKED,
+            policy_hash,
+            version: version.unsigned_abs(),
         })
         .collect())
 }

@@ -31,6 +31,7 @@ use nexplane_agent::client::Client as AgentClient;
 use nexplane_agent::host::LinuxHost;
 use nexplane_agent::identity::Identity;
 use nexplane_agent::journal::Journal;
+use nexplane_agent::keep::Keep;
 use nexplane_agent::key::AgentKey;
 use nexplane_agent::runner::{Runner, Who};
 use nexplane_agent::snapshot::{self, Snapshots};
@@ -129,7 +130,8 @@ async fn enroll(admin: &Client, ca: &Path, config: &Path, name: &str) -> Identit
     let invited = admin.post("/hosts/enrollment-tokens", json!({ "ttl_s": 600 })).await.is(201);
     let field = |name: &str| text(invited.get(name).unwrap_or(&Value::Null));
     let ca = std::fs::read_to_string(ca).unwrap();
-    Identity::enroll(config, &field("gateway"), &ca, &field("token"), name, None).await.unwrap()
+    let keep = Keep::directory(config);
+    Identity::enroll(&keep, &field("gateway"), &ca, &field("token"), name, None).await.unwrap()
 }
 
 /// An agent that does what it is told, and says when it got an order to change something.

@@ -12,7 +12,7 @@ use nexplane_connectors::host::HostJobs;
 use nexplane_core::aggregate::{Principal, Reject as _};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
-use nexplane_core::host::{Host, HostCommand, HostRejection, HostState};
+use nexplane_core::host::{Host, HostCommand, HostRejection};
 use nexplane_core::id::{Category, HostId};
 use nexplane_projections::hosts;
 use nexplane_store::log::{Cursor, Log};
@@ -40,9 +40,10 @@ impl std::fmt::Debug for Hosts {
     }
 }
 
-/// Starts the gateway with the installation's keys.
+/// Starts the gateway with the installation's keys. The read model of hosts has come to `from`.
 pub async fn start(
     opened: &Opened,
+    from: Cursor,
     listen: SocketAddr,
     names: &[String],
     stop: CancellationToken,
@@ -50,7 +51,7 @@ pub async fn start(
     let made = || Ok(GatewayKeys::generate(stream::now())?.to_bytes());
     let bytes = open::key(&opened.directory, &opened.vault, "gateway", made).await?;
     let keys = GatewayKeys::from_bytes(&bytes)?;
-    let registry = Arc::new(Registry::load(&opened.log, &opened.pool).await?);
+    let registry = Arc::new(Registry::load(&opened.log, &opened.pool, from).await?);
     tokio::spawn(Arc::clone(&registry).follow(stop));
     let gateway = Gateway::start(GatewayOptions {
         listen,
@@ -82,18 +83,17 @@ struct Known {
     standing: Standing,
     /// The newest key, and the one before it: an agent uses that until it has stored the new one.
     keys: [Option<String>; 2],
+    is_online: bool,
+    policy_hash: Option<String>,
+    /// Of the host's stream, as far as it was heard here.
+    version: u64,
 }
 
 impl Registry {
-    async fn load(log: &Log, pool: &PgPool) -> anyhow::Result<Self> {
-        let from = Cursor::end(log.head().await?);
-        let mut known = HashMap::new();
-        for credential in hosts::credentials(pool).await? {
-            let host = credential.host;
-            let state = stream::load::<Host>(log, host.into()).await?.state;
-            known.extend(known_as(&state).map(|entry| (host, entry)));
-        }
-        Ok(Self { log: log.clone(), from, known: RwLock::new(known) })
+    async fn load(log: &Log, pool: &PgPool, from: Cursor) -> anyhow::Result<Self> {
+        let credentials = hosts::credentials(pool).await?.into_iter();
+        let known = credentials.map(|credential| (credential.host, Known::from(credential)));
+        Ok(Self { log: log.clone(), from, known: RwLock::new(known.collect()) })
     }
 
     /// What other servers and people do to hosts.
@@ -110,7 +110,8 @@ impl Registry {
                         match stream::recorded(&stored) {
                             Ok(recorded) if recorded.header.stream.category == Category::Host => {
                                 if let Event::Host(event) = &recorded.event {
-                                    self.learn(HostId(recorded.header.stream.id), event);
+                                    let host = HostId(recorded.header.stream.id);
+                                    self.learn(host, recorded.header.version, event);
                                 }
                             }
                             Ok(_) => {}
@@ -129,30 +130,40 @@ impl Registry {
         }
     }
 
-    fn learn(&self, host: HostId, event: &HostEvent) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+    /// Takes note of an event that was not heard before.
+    fn learn(&self, host: HostId, version: u64, event: &HostEvent) {
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let HostEvent::Enrolled { certificate, policy_hash, .. } = event {
+            all.entry(host).or_insert_with(|| Known {
+                standing: Standing::Good,
+                keys: [Some(certificate.key_hash.clone()), None],
+                is_online: false,
+                policy_hash: policy_hash.clone(),
+                version,
+            });
+            return;
+        }
+        let Some(known) = all.get_mut(&host).filter(|known| known.version < version) else {
+            return;
+        };
+        known.version = version;
         match event {
-            HostEvent::Enrolled { certificate, .. } => {
-                let keys = [Some(certificate.key_hash.clone()), None];
-                known.insert(host, Known { standing: Standing::Good, keys });
-            }
+            HostEvent::Enrolled { .. } => {}
             HostEvent::Renewed { certificate } => {
-                if let Some(known) = known.get_mut(&host) {
-                    let [newest, _] = &known.keys;
-                    if newest.as_ref() != Some(&certificate.key_hash) {
-                        known.keys = [Some(certificate.key_hash.clone()), newest.clone()];
-                    }
+                let [newest, _] = &known.keys;
+                if newest.as_ref() != Some(&certificate.key_hash) {
+                    known.keys = [Some(certificate.key_hash.clone()), newest.clone()];
                 }
             }
             HostEvent::Locked { .. } => {
-                known.entry(host).and_modify(|known| known.standing = Standing::Locked);
+                (known.standing, known.is_online) = (Standing::Locked, false);
             }
             HostEvent::Revoked { .. } => {
-                known.entry(host).and_modify(|known| known.standing = Standing::Revoked);
+                (known.standing, known.is_online) = (Standing::Revoked, false);
             }
-            HostEvent::CameOnline {}
-            | HostEvent::WentOffline { .. }
-            | HostEvent::PolicyChanged { .. } => {}
+            HostEvent::CameOnline {} => known.is_online = true,
+            HostEvent::WentOffline { .. } => known.is_online = false,
+            HostEvent::PolicyChanged { policy_hash } => known.policy_hash.clone_from(policy_hash),
         }
     }
 
@@ -160,30 +171,35 @@ impl Registry {
         let request = Request::once(Principal::SYSTEM, stream::now());
         let done = stream::execute::<Host>(&self.log, host.into(), &request, command).await;
         let done = done.map_err(refusal)?;
-        for event in &done.events {
-            self.learn(host, event);
+        let before = done.version - done.events.len() as u64;
+        for (version, event) in (before + 1..).zip(&done.events) {
+            self.learn(host, version, event);
         }
         Ok(())
     }
+
+    /// Whether this is true of the host, as far as it is known here.
+    fn knows(&self, host: HostId, what: impl FnOnce(&Known) -> bool) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&host).is_some_and(what)
+    }
 }
 
-fn known_as(state: &HostState) -> Option<Known> {
-    let key = |certificate: &Certificate| [Some(certificate.key_hash.clone()), None];
-    Some(match state {
-        HostState::Absent => return None,
-        HostState::Offline(phase) => {
-            Known { standing: Standing::Good, keys: key(&phase.enrolment.certificate) }
+impl From<hosts::Credential> for Known {
+    fn from(credential: hosts::Credential) -> Self {
+        let standing = match (credential.is_revoked, credential.is_locked) {
+            (true, _) => Standing::Revoked,
+            (false, true) => Standing::Locked,
+            (false, false) => Standing::Good,
+        };
+        Self {
+            standing,
+            keys: [Some(credential.key_hash), None],
+            is_online: credential.is_online,
+            policy_hash: credential.policy_hash,
+            version: credential.version,
         }
-        HostState::Online(phase) => {
-            Known { standing: Standing::Good, keys: key(&phase.enrolment.certificate) }
-        }
-        HostState::Locked(phase) => {
-            Known { standing: Standing::Locked, keys: key(&phase.enrolment.certificate) }
-        }
-        HostState::Revoked(phase) => {
-            Known { standing: Standing::Revoked, keys: key(&phase.certificate) }
-        }
-    })
+    }
 }
 
 fn refusal(error: StreamError<HostRejection>) -> RegistryError {
@@ -217,6 +233,10 @@ impl HostRegistry for Registry {
     }
 
     async fn came_online(&self, host: HostId) -> Result<(), RegistryError> {
+        // Ten thousand agents that return to a server which was restarted are no news.
+        if self.is_online(host) {
+            return Ok(());
+        }
         self.tell(host, HostCommand::ComeOnline { host }).await
     }
 
@@ -229,6 +249,9 @@ impl HostRegistry for Registry {
         host: HostId,
         policy_hash: Option<String>,
     ) -> Result<(), RegistryError> {
+        if self.knows(host, |known| known.policy_hash == policy_hash) {
+            return Ok(());
+        }
         self.tell(host, HostCommand::ReportPolicy { host, policy_hash }).await
     }
 
@@ -242,5 +265,9 @@ impl HostRegistry for Registry {
             Some(known) if known.keys.iter().flatten().any(|key| key == key_hash) => known.standing,
             Some(_) | None => Standing::Unknown,
         }
+    }
+
+    fn is_online(&self, host: HostId) -> bool {
+        self.knows(host, |known| known.is_online)
     }
 }

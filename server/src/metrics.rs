@@ -32,6 +32,7 @@ pub struct Metrics {
     position: Family<Of, Gauge>,
     lag: Family<Of, Gauge>,
     head: Gauge,
+    polls: Gauge,
     /// Browsers and programs on the live WebSocket.
     pub live: Gauge,
 }
@@ -55,14 +56,15 @@ impl Metrics {
         // 1 ms to 16 s.
         let duration = Histogram::new(exponential_buckets(0.001, 2.0, 15));
         let (position, lag) = (Family::<Of, Gauge>::default(), Family::<Of, Gauge>::default());
-        let (head, live) = (Gauge::default(), Gauge::default());
+        let (head, polls, live) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("http_requests", "Answers by route and status", answers.clone());
         registry.register("http_duration_seconds", "Time to an answer", duration.clone());
         registry.register("projection_position", "Next position of a projection", position.clone());
         registry.register("projection_lag_events", "Events it has not seen", lag.clone());
         registry.register("log_next_position", "Events in the log", head.clone());
+        registry.register("agent_polls", "Polls of agents that are held", polls.clone());
         registry.register("live_connections", "Open live WebSockets", live.clone());
-        Self { registry, answers, duration, position, lag, head, live }
+        Self { registry, answers, duration, position, lag, head, polls, live }
     }
 
     pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
@@ -71,14 +73,15 @@ impl Metrics {
         self.duration.observe(took.as_secs_f64());
     }
 
-    /// The OpenMetrics text, with the projections as they are now.
-    pub fn text(&self, projections: &[ProjectionView], head: u64) -> String {
+    /// The OpenMetrics text, with the projections and the held polls as they are now.
+    pub fn text(&self, projections: &[ProjectionView], head: u64, polls: usize) -> String {
         for row in projections {
             let of = Of { projection: row.name.clone() };
             self.position.get_or_create(&of).set(i64::try_from(row.position).unwrap_or(i64::MAX));
             self.lag.get_or_create(&of).set(i64::try_from(row.lag).unwrap_or(i64::MAX));
         }
         self.head.set(i64::try_from(head).unwrap_or(i64::MAX));
+        self.polls.set(i64::try_from(polls).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -11,7 +11,9 @@ use nexplane_connectors::sdk::{Advice, ConnectorError, Egress, EgressRules, Erro
 use nexplane_core::id::{HostId, JobId};
 use nexplane_core::job::Order;
 use nexplane_projections::{Options as ProjectionOptions, Projections, Role};
+use nexplane_store::log::Cursor;
 use nexplane_store::log::seal::Seals;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +62,7 @@ pub struct Ready {
 
 /// Starts a server. On return it answers.
 pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
+    raise_file_limit();
     let listen = options.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8000)));
     let gateway_listen = options.gateway_listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8443)));
     let (listener, address) = bind(listen).await?;
@@ -80,8 +83,8 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     .await?;
     projections.start(Role::Worker);
     // Who may act is read from the read model of hosts, so it has to be whole.
-    let head = log.head().await?.next_position;
-    if let Some(last) = head.checked_sub(1) {
+    let head = log.head().await?;
+    if let Some(last) = head.next_position.checked_sub(1) {
         let hosts = projections.wait_for_some(&["hosts"], last, HOSTS_WITHIN).await;
         hosts.context(
             "the read model of hosts does not catch up; 'nexplane projections list' tells why",
@@ -89,7 +92,8 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     }
 
     let stop = CancellationToken::new();
-    let hosts = hosts::start(&opened, gateway_listen, &options.gateway_names, stop.clone()).await?;
+    let (from, names) = (Cursor::end(head), &options.gateway_names);
+    let hosts = hosts::start(&opened, from, gateway_listen, names, stop.clone()).await?;
     let (seals, sealer) = seal::start(&opened).await?;
     let log_key = sealer.as_ref().map(|sealer| sealer.key().verifier().to_string());
     let app = App::new(Parts {
@@ -136,6 +140,17 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
         first_run,
     };
     Ok(Running { app, ready, opened, stop, tasks })
+}
+
+/// Each agent is an open file, and the limit is usually a low one that programs may raise themselves.
+fn raise_file_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of open files was not raised");
+    }
 }
 
 /// Before anything else is started: a port in use is the commonest reason to fail.

@@ -45,7 +45,7 @@ impl Check {
             ("root directory", self.root()),
             ("host owner's policy", self.policy()),
         ];
-        match Identity::load(config.directory()) {
+        match Identity::load(&config.keep()) {
             Err(error) => findings.push(("identity", Err((error.to_string(), ENROL)))),
             Ok(None) => {
                 findings.push(("identity", Err(("this agent is not enrolled".to_owned(), ENROL))));

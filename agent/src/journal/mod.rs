@@ -8,12 +8,12 @@
 //! A last line that a crash cut off is dropped: nothing was done yet on the strength of it. Any other
 //! damage is an error: an agent that does not know what it did does not go on by itself.
 
+mod medium;
 mod record;
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use nexplane_core::id::{HostId, JobId};
@@ -21,6 +21,7 @@ use nexplane_core::job::{Envelope, SignedReceipt};
 use nexplane_core::plan::Fingerprint;
 use sha2::{Digest, Sha256};
 
+use medium::Medium;
 pub use record::Record;
 
 /// A journal larger than this is compacted when it is opened.
@@ -63,8 +64,7 @@ pub struct Entry {
 /// The journal of one host's agent. One process at a time; the caller holds the lock.
 #[derive(Debug)]
 pub struct Journal {
-    path: PathBuf,
-    file: File,
+    medium: Medium,
     host: HostId,
     length: u64,
     head: String,
@@ -83,46 +83,52 @@ impl Journal {
     /// # Errors
     /// Damage other than a cut-off last line; a journal of another host; I/O.
     pub fn open(path: &Path, host: HostId) -> Result<Self, JournalError> {
-        let io = |attempt| move |source| JournalError::Io { attempt, path: path.into(), source };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(io("open"))?;
-        let mut journal = Self::scan(path, &mut file, host)?;
-        let size = file.metadata().map_err(io("look at"))?.len();
+        let medium = Medium::open(path).map_err(|source| JournalError::Io {
+            attempt: "open",
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::open_on(medium, host)
+    }
+
+    /// Begins a journal that is lost with this value.
+    pub fn in_memory(host: HostId) -> Result<Self, JournalError> {
+        Self::open_on(Medium::Memory(Vec::new()), host)
+    }
+
+    fn open_on(medium: Medium, host: HostId) -> Result<Self, JournalError> {
+        let mut journal = Self::scan(medium, host)?;
+        let size = journal.medium.size().map_err(|error| journal.io("look at", error))?;
         if journal.length < size {
             tracing::warn!(
                 dropped_bytes = size - journal.length,
                 "The journal's last line was cut off by a crash and is dropped"
             );
-            file.set_len(journal.length).map_err(io("repair"))?;
-            file.sync_all().map_err(io("repair"))?;
+            let cut = journal.medium.cut(journal.length);
+            cut.map_err(|error| journal.io("repair", error))?;
         }
-        journal.file = file;
         if journal.length == 0 {
             journal.append(&journal.opened())?;
-            sync_directory(path).map_err(io("create"))?;
+            journal.medium.sync_name().map_err(|error| journal.io("create", error))?;
         }
         Ok(journal)
     }
 
     /// What a journal says, without changing it; `None` when there is none.
     pub fn read(path: &Path, host: HostId) -> Result<Option<Self>, JournalError> {
-        match File::open(path) {
-            Ok(mut file) => Self::scan(path, &mut file, host).map(Some),
+        let path = path.to_owned();
+        match File::open(&path) {
+            Ok(file) => Self::scan(Medium::File { path, file }, host).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(JournalError::Io { attempt: "open", path: path.into(), source }),
+            Err(source) => Err(JournalError::Io { attempt: "open", path, source }),
         }
     }
 
-    fn scan(path: &Path, file: &mut File, host: HostId) -> Result<Self, JournalError> {
-        let io = |attempt| move |source| JournalError::Io { attempt, path: path.into(), source };
+    fn scan(medium: Medium, host: HostId) -> Result<Self, JournalError> {
+        let path = medium.path();
+        let io = |source| JournalError::Io { attempt: "read", path: path.clone(), source };
         let mut journal = Self {
-            path: path.to_owned(),
-            file: file.try_clone().map_err(io("open"))?,
+            medium: Medium::Memory(Vec::new()),
             host,
             length: 0,
             head: record::START.to_owned(),
@@ -133,29 +139,29 @@ impl Journal {
             receipt_head: record::START.to_owned(),
             poisoned: false,
         };
-        file.seek(SeekFrom::Start(0)).map_err(io("read"))?;
-        let mut reader = BufReader::new(file);
+        let mut reader = BufReader::new(medium.reader().map_err(io)?);
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
-            let size = reader.read_until(b'\n', &mut line).map_err(io("read"))?;
+            let size = reader.read_until(b'\n', &mut line).map_err(io)?;
             if size == 0 {
                 break;
             }
             let whole = line.strip_suffix(b"\n");
             match whole.and_then(|text| record::decode(&journal.head, text)) {
                 Some((Record::Opened { host: found, .. }, _)) if found != host => {
-                    let path = path.to_owned();
                     return Err(JournalError::OfAnotherHost { path, found, expected: host });
                 }
                 Some((record, head)) => {
                     journal.take(record, size);
                     journal.head = head;
                 }
-                None if is_cut_off(&line, &mut reader).map_err(io("read"))? => break,
-                None => return Err(JournalError::Damaged { path: path.to_owned(), line: number }),
+                None if is_cut_off(&line, &mut reader).map_err(io)? => break,
+                None => return Err(JournalError::Damaged { path, line: number }),
             }
         }
+        drop(reader);
+        journal.medium = medium;
         Ok(journal)
     }
 
@@ -169,10 +175,9 @@ impl Journal {
             return Err(JournalError::Poisoned);
         }
         let (line, head) = record::encode(&self.head, record);
-        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
-        if let Err(source) = written {
+        if let Err(source) = self.medium.append(line.as_bytes()) {
             self.poisoned = true;
-            return Err(JournalError::Io { attempt: "write", path: self.path.clone(), source });
+            return Err(self.io("write", source));
         }
         self.take(record.clone(), line.len());
         self.head = head;
@@ -277,17 +282,13 @@ impl Journal {
     fn receipt_at(&self, at: u64, size: usize) -> Result<SignedReceipt, JournalError> {
         match self.record_at(at, size)? {
             Some(Record::Result { receipt, .. }) => Ok(receipt),
-            Some(_) | None => Err(JournalError::Damaged { path: self.path.clone(), line: 0 }),
+            Some(_) | None => Err(JournalError::Damaged { path: self.medium.path(), line: 0 }),
         }
     }
 
     /// The line has been checked when the journal was opened, or was written by this process.
     fn record_at(&self, at: u64, size: usize) -> Result<Option<Record>, JournalError> {
-        let mut line = vec![0; size];
-        let mut file = File::open(&self.path).map_err(|error| self.io("read", error))?;
-        file.seek(SeekFrom::Start(at))
-            .and_then(|_| file.read_exact(&mut line))
-            .map_err(|error| self.io("read", error))?;
+        let line = self.medium.read_at(at, size).map_err(|error| self.io("read", error))?;
         Ok(line.get(record::START.len() + 1..).and_then(|json| serde_json::from_slice(json).ok()))
     }
 
@@ -321,21 +322,8 @@ impl Journal {
             text.push_str(&line);
             head = next;
         }
-        let beside = self.path.with_extension("new");
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)
-            .and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.sync_all()
-            })
-            .and_then(|()| std::fs::rename(&beside, &self.path))
-            .and_then(|()| sync_directory(&self.path));
-        written.map_err(|error| self.io("compact", error))?;
-        *self = Self::open(&self.path, self.host)?;
+        let medium = self.medium.replaced(&text).map_err(|error| self.io("compact", error))?;
+        *self = Self::open_on(medium, self.host)?;
         Ok(true)
     }
 
@@ -349,7 +337,7 @@ impl Journal {
     }
 
     fn io(&self, attempt: &'static str, source: io::Error) -> JournalError {
-        JournalError::Io { attempt, path: self.path.clone(), source }
+        JournalError::Io { attempt, path: self.medium.path(), source }
     }
 }
 
@@ -363,10 +351,6 @@ pub fn payload_hash(payload: &str) -> String {
 fn is_cut_off(line: &[u8], rest: &mut impl Read) -> io::Result<bool> {
     let nothing_after = rest.read(&mut [0])? == 0;
     Ok(nothing_after && (!line.ends_with(b"\n") || line.contains(&0)))
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

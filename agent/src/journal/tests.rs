@@ -136,3 +136,21 @@ fn compaction_keeps_what_is_needed_to_undo_and_to_refuse() {
     assert_eq!(journal.unfinished().len(), 1);
     assert_eq!(journal.receipt_head(), (3, head.as_str()));
 }
+
+#[test]
+fn one_in_memory_answers_as_one_on_disk() {
+    let mut journal = Journal::in_memory(HOST).unwrap();
+    for record in [received(1), result(1, true), received(2)] {
+        journal.append(&record).unwrap();
+    }
+    assert_eq!((journal.high_water(), journal.unfinished().len()), (2, 1));
+    assert_eq!(journal.receipt(&job(1)).unwrap().unwrap().payload, "receipt 1");
+    assert_eq!(journal.unreported().unwrap().len(), 1);
+    journal.append(&result(2, true)).unwrap();
+    for number in [1, 2] {
+        journal.append(&Record::Reported { job: job(number.into()), number }).unwrap();
+    }
+    assert!(journal.compact(0, |_| true).unwrap());
+    assert_eq!((journal.high_water(), journal.receipt_head().0), (2, 2));
+    assert!(journal.job(&job(1)).unwrap().reported && journal.unreported().unwrap().is_empty());
+}

@@ -203,8 +203,8 @@ impl Runner {
     }
 
     fn policy(&self) -> Result<Policy, Refusal> {
-        Policy::load(&self.policy)
-            .map(|loaded| loaded.policy)
+        self.policy
+            .load()
             .map_err(|error| Refusal::new(RefusalCode::LocalPolicy, error.to_string()))
     }
 

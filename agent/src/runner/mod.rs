@@ -13,7 +13,6 @@ mod effect;
 mod recover;
 
 use std::fmt::Debug;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use nexplane_core::id::{HostId, JobId};
@@ -28,6 +27,7 @@ use crate::host::{Host, HostError};
 use crate::journal::{self, Journal, JournalError, Record, payload_hash};
 use crate::key::{AgentKey, KeyError};
 use crate::operation::{Bound, collect_facts};
+use crate::policy;
 use crate::snapshot::Snapshots;
 
 use check::{Admission, Refusal, Work};
@@ -63,8 +63,8 @@ pub struct Runner {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) journal: Journal,
     pub(crate) snapshots: Snapshots,
-    /// The host owner's policy file.
-    pub(crate) policy: PathBuf,
+    /// The host owner's say.
+    pub(crate) policy: policy::Source,
     pub(crate) clock: Clock,
 }
 
@@ -82,14 +82,20 @@ impl Runner {
         host: Arc<dyn Host>,
         journal: Journal,
         snapshots: Snapshots,
-        policy: PathBuf,
+        policy: impl Into<policy::Source>,
         clock: Clock,
     ) -> Self {
+        let policy = policy.into();
         Self { who, key, host, journal, snapshots, policy, clock }
     }
 
     pub const fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// Hash of the host owner's policy file as it is now; none without a file.
+    pub fn policy_hash(&self) -> Option<String> {
+        self.policy.hash()
     }
 
     /// From now on signs with this key and believes these dispatchers.

@@ -8,7 +8,6 @@ use super::effect::{Goal, success};
 use super::{Runner, RunnerError};
 use crate::journal::payload_hash;
 use crate::operation::{self, Bound};
-use crate::policy::Policy;
 use crate::snapshot::Saved;
 
 impl Runner {
@@ -112,7 +111,7 @@ impl Runner {
             Order::Inspect { .. } | Order::Verify { .. } | Order::CollectFacts => &[],
         };
         let veto = |detail| Refusal::new(RefusalCode::LocalPolicy, detail);
-        let policy = Policy::load(&self.policy).map_err(|error| veto(error.to_string()))?.policy;
+        let policy = self.policy.load().map_err(|error| veto(error.to_string()))?;
         policy.check_reach(&saved.operation, &bound.paths()).map_err(veto)?;
         policy.check_effect(approvals).map_err(veto)
     }

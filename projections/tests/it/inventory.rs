@@ -435,7 +435,8 @@ async fn a_host_is_what_its_events_say() {
     // What a locked host says changes nothing.
     site.happened(id, HostEvent::CameOnline {}).await;
     assert_eq!(view().await.status, "locked");
-    assert!(hosts::credentials(&pool).await.unwrap()[0].is_denied);
+    let credential = hosts::credentials(&pool).await.unwrap().remove(0);
+    assert!(credential.is_locked && !credential.is_online && !credential.is_revoked);
     site.happened(id, HostEvent::Revoked { reason: "stolen".to_owned() }).await;
     site.happened(id, HostEvent::CameOnline {}).await;
     let now = view().await;
@@ -453,4 +454,6 @@ async fn a_host_is_what_its_events_say() {
     assert_eq!(found(filter("revoked", "db")).await, 0);
     let credential = hosts::credentials(&pool).await.unwrap().remove(0);
     assert_eq!((credential.host, credential.key_hash), (id, certificate(2).key_hash));
+    assert!(credential.is_revoked && !credential.is_locked);
+    assert_eq!((credential.policy_hash.as_deref(), credential.version), (Some("p"), now.version));
 }

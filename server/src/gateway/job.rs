@@ -190,6 +190,18 @@ pub async fn deliver(pool: &PgPool, host: HostId, have: u64) -> Result<Vec<Envel
     rows.into_iter().map(|(_, text)| from_text(&text)).collect()
 }
 
+/// The hosts for whose agents there are orders.
+pub async fn hosts_with_orders(pool: &PgPool) -> Result<Vec<HostId>, sqlx::Error> {
+    let hosts: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT DISTINCT host_id FROM nexplane.agent_jobs
+         WHERE finished_at IS NULL AND withdrawn_at IS NULL
+           AND (delivered_at IS NOT NULL OR not_after > now())",
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(hosts.into_iter().map(HostId).collect())
+}
+
 /// Takes an order back; true when it certainly never reached the agent and never will.
 pub async fn withdraw(pool: &PgPool, job: JobId) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(

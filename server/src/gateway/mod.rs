@@ -1,13 +1,14 @@
 //! Mutual TLS for host agents: enrolment, long-poll, orders and receipts.
 //!
 //! Agents call; nothing here ever calls an agent. A held poll costs an entry in memory: the database
-//! is asked when a poll begins and when there is something for it. Orders are signed when they are
+//! is asked when an agent comes and when there is something for it. Orders are signed when they are
 //! stored and answered by receipts that only the agent can sign; this part stores them and can make
 //! none. It owns no rule about hosts: the rest of the server decides through [`HostRegistry`] who
 //! exists and who may act, and hears who comes and goes.
 //!
 //! | Module | Holds |
 //! |---|---|
+//! | `arrival` | where agents are, noted for many at a time |
 //! | [`authority`] | the two certificate authorities, and the key that signs orders |
 //! | [`dispatcher`] | from an order to its receipt |
 //! | [`job`] | orders and receipts in the database |
@@ -15,6 +16,7 @@
 //! | [`token`] | enrolment tokens |
 //! | `tls`, `listener`, `route` | whose certificate is accepted; the accept loop; the routes |
 
+mod arrival;
 pub mod authority;
 pub mod dispatcher;
 pub mod job;
@@ -33,11 +35,12 @@ use nexplane_core::host::event::Certificate;
 use nexplane_core::id::{HostId, PersonId};
 use nexplane_core::time::Timestamp;
 use sqlx::PgPool;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use arrival::Arrivals;
 use authority::{Authority, AuthorityError, GATEWAY_CERTIFICATE_S, GatewayKeys};
 use dispatcher::Dispatcher;
 use job::Wake;
@@ -48,7 +51,12 @@ use token::TokenError;
 
 /// How often a gateway says that it lives, and looks for hosts of gateways that do not.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(20);
+/// Connections that the kernel keeps until they are accepted, as far as it is willing to
+/// (`net.core.somaxconn`): agents that return at once need not try again.
+const BACKLOG: u32 = 16_384;
 const FORGET_EVERY: Duration = Duration::from_hours(1);
+/// How often it is looked whether hosts that hold a poll may still act; in memory.
+const STANDING_EVERY: Duration = Duration::from_secs(4);
 
 /// What the rest of the server decides about hosts, and hears of them.
 ///
@@ -83,6 +91,9 @@ pub trait HostRegistry: Send + Sync {
     /// Whether the host may act. Asked for every request, so it answers from memory; what it learns
     /// later ends a held poll within 4 s, and [`Gateway::revoke`] ends it at once.
     fn standing(&self, host: HostId, key_hash: &str) -> Standing;
+
+    /// Whether the log says that the host is online, as far as it is known here.
+    fn is_online(&self, host: HostId) -> bool;
 }
 
 /// A host whose agent has shown a token.
@@ -187,6 +198,7 @@ pub(crate) struct Shared {
     pub authority: Arc<Authority>,
     pub hosts: Arc<dyn HostRegistry>,
     pub presence: Arc<Presence>,
+    pub arrivals: Arrivals,
     pub dispatcher: Dispatcher,
     pub stop: CancellationToken,
 }
@@ -202,7 +214,7 @@ impl Gateway {
     pub async fn start(options: GatewayOptions) -> Result<Self, StartError> {
         let GatewayOptions { listen, names, keys, pool, hosts, silence } = options;
         let failed = |source| StartError::Listen { address: listen, source };
-        let socket = TcpListener::bind(listen).await.map_err(failed)?;
+        let socket = bind(listen).map_err(failed)?;
         let local_addr = socket.local_addr().map_err(failed)?;
         let authority = Arc::new(Authority::open(&keys)?);
         drop(keys);
@@ -215,9 +227,19 @@ impl Gateway {
         let presence = Arc::new(Presence::new(silence));
         let dispatcher =
             Dispatcher::new(pool.clone(), Arc::clone(&authority), Arc::clone(&presence), id);
+        let (arrivals, queue) = arrival::channel();
+        tokio::spawn(queue.run(pool.clone(), id));
         let stops = stop.clone();
-        let shared =
-            Arc::new(Shared { id, pool, authority, hosts, presence, dispatcher, stop: stops });
+        let shared = Arc::new(Shared {
+            id,
+            pool,
+            authority,
+            hosts,
+            presence,
+            arrivals,
+            dispatcher,
+            stop: stops,
+        });
         shared.heartbeat().await?;
 
         let tasks = TaskTracker::new();
@@ -227,6 +249,10 @@ impl Gateway {
         let dispatcher = shared.dispatcher.clone();
         let stopping = stop.clone();
         tasks.spawn(async move { dispatcher.listen(stopping).await });
+        let watcher = Arc::clone(&shared);
+        tasks.spawn(async move {
+            watcher.stop.run_until_cancelled(watcher.watch_held()).await;
+        });
         let housekeeper = Arc::clone(&shared);
         tasks.spawn(async move {
             stop.run_until_cancelled(housekeeper.keep_house(&own)).await;
@@ -306,23 +332,38 @@ impl Shared {
         if *told && !held.moved {
             return;
         }
-        let claimed = sqlx::query(
-            "INSERT INTO nexplane.agent_hosts AS h (host_id, gateway_id) VALUES ($1, $2)
-             ON CONFLICT (host_id) DO UPDATE SET gateway_id = excluded.gateway_id",
-        )
-        .bind(host.0)
-        .bind(self.id)
-        .execute(&self.pool)
-        .await;
-        if let Err(error) = claimed {
-            RegistryError::Unavailable(error.into())
-                .log(host, "It was not noted where the host is");
-            return;
+        match self.arrivals.note(host).await {
+            Ok(true) => held.slot.was_woken(),
+            Ok(false) => held.slot.found_nothing(0),
+            Err(error) => {
+                RegistryError::Unavailable(error.into())
+                    .log(host, "It was not noted where the host is");
+                return;
+            }
         }
         if !*told {
             match self.hosts.came_online(host).await {
                 Ok(()) => *told = true,
                 Err(error) => error.log(host, "That the host is online was not recorded"),
+            }
+        }
+    }
+
+    /// Ends the polls of hosts that may not act any more. Somebody else may have told that a host is
+    /// offline which is here; then it is told again that it is not.
+    async fn watch_held(&self) {
+        let mut glance = tokio::time::interval(STANDING_EVERY);
+        loop {
+            glance.tick().await;
+            for (host, slot) in self.presence.holding() {
+                let may = |key: &str| self.hosts.standing(host, key) == Standing::Good;
+                if !slot.goes_on(may) || self.hosts.is_online(host) {
+                    continue;
+                }
+                let Ok(told) = slot.told_online.try_lock() else { continue };
+                if *told && let Err(error) = self.hosts.came_online(host).await {
+                    error.log(host, "That the host is online was not recorded");
+                }
             }
         }
     }
@@ -340,10 +381,7 @@ impl Shared {
                     self.sweep().await;
                     Ok(())
                 }
-                _ = heartbeat.tick() => match self.heartbeat().await {
-                    Ok(()) => self.inherit().await,
-                    failed => failed,
-                },
+                _ = heartbeat.tick() => self.round().await,
                 _ = forget.tick() => job::forget_old_questions(&self.pool).await.map(drop),
                 _ = renew.tick() => {
                     if let Err(error) = own.renew(&self.authority, now()) {
@@ -401,6 +439,17 @@ impl Shared {
         Ok(())
     }
 
+    /// Says that this gateway lives, and looks after what was left lying.
+    async fn round(&self) -> Result<(), sqlx::Error> {
+        self.heartbeat().await?;
+        self.inherit().await?;
+        // Nobody else looks for an order whose wake-up was lost.
+        for host in job::hosts_with_orders(&self.pool).await? {
+            self.presence.wake(host);
+        }
+        Ok(())
+    }
+
     async fn heartbeat(&self) -> Result<(), sqlx::Error> {
         sqlx::query(
             "INSERT INTO nexplane.agent_gateways (gateway_id) VALUES ($1)
@@ -435,6 +484,13 @@ impl Shared {
             .await?;
         Ok(())
     }
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The configured names, and those of this machine.

@@ -47,6 +47,11 @@ struct State {
     held: Option<(u64, CancellationToken)>,
     polls: u64,
     seen: Instant,
+    /// SHA-256 of the key that it polls with, hexadecimal.
+    key_hash: String,
+    /// There was no order for an agent that has journalled up to this number, and nobody woke it
+    /// since.
+    nothing_above: Option<u64>,
     #[expect(clippy::option_option, reason = "not told yet, no file, or a file")]
     policy_hash: Option<Option<String>>,
 }
@@ -89,6 +94,8 @@ impl Presence {
                     held: None,
                     polls: 0,
                     seen: Instant::now(),
+                    key_hash: String::new(),
+                    nothing_above: None,
                     policy_hash: None,
                 }),
             })
@@ -96,7 +103,13 @@ impl Presence {
     }
 
     /// Begins a poll. The one that was held before, if any, ends.
-    pub fn hold(&self, host: HostId, instance: Uuid, number: u64) -> Result<Held, TwoUsers> {
+    pub fn hold(
+        &self,
+        host: HostId,
+        key_hash: &str,
+        instance: Uuid,
+        number: u64,
+    ) -> Result<Held, TwoUsers> {
         let slot = self.slot(host);
         let mut state = lock(&slot.state);
         if state.replaced.contains(&instance)
@@ -112,6 +125,7 @@ impl Presence {
             }
         }
         state.number = number;
+        key_hash.clone_into(&mut state.key_hash);
         state.polls += 1;
         state.seen = Instant::now();
         let ended = CancellationToken::new();
@@ -167,10 +181,24 @@ impl Presence {
             .collect()
     }
 
+    /// Agents that hold a poll, with their entries.
+    pub fn holding(&self) -> Vec<(HostId, Arc<Slot>)> {
+        lock(&self.hosts)
+            .iter()
+            .filter(|(_, slot)| lock(&slot.state).held.is_some())
+            .map(|(host, slot)| (*host, Arc::clone(slot)))
+            .collect()
+    }
+
     /// Whether the agent of this entry is here, or was a moment ago.
     pub fn is_here(&self, slot: &Slot) -> bool {
         let state = lock(&slot.state);
         state.held.is_some() || state.seen.elapsed() < self.silence
+    }
+
+    /// How many agents this gateway has seen.
+    pub fn known(&self) -> usize {
+        lock(&self.hosts).len()
     }
 
     /// How many polls are held.
@@ -183,6 +211,33 @@ impl Slot {
     /// A sign of life besides a poll.
     pub fn touch(&self) {
         lock(&self.state).seen = Instant::now();
+    }
+
+    /// Ends its poll unless the key with which it polls may; true when it goes on.
+    pub fn goes_on(&self, may: impl FnOnce(&str) -> bool) -> bool {
+        let state = lock(&self.state);
+        let Some((_, held)) = &state.held else { return false };
+        let goes_on = may(&state.key_hash);
+        if !goes_on {
+            held.cancel();
+        }
+        goes_on
+    }
+
+    /// Takes note that there is no order for an agent that has journalled up to `have`. Whoever
+    /// makes one from now on wakes it.
+    pub fn found_nothing(&self, have: u64) {
+        lock(&self.state).nothing_above = Some(have);
+    }
+
+    /// Takes note that it was woken: what was found before counts no more.
+    pub fn was_woken(&self) {
+        lock(&self.state).nothing_above = None;
+    }
+
+    /// Whether the database has to be asked for orders.
+    pub fn may_have_orders(&self, have: u64) -> bool {
+        lock(&self.state).nothing_above.is_none_or(|above| have < above)
     }
 
     /// Takes note of the policy hash; true when it is news to this gateway.
@@ -219,10 +274,10 @@ mod tests {
     fn a_restarted_agent_takes_over_and_the_earlier_process_may_not_return() {
         let presence = Presence::new(SILENCE);
         let [a, b] = [Uuid::from_u128(10), Uuid::from_u128(11)];
-        let first = presence.hold(HOST, a, 1).unwrap();
-        let second = presence.hold(HOST, b, 1).unwrap();
+        let first = presence.hold(HOST, "key", a, 1).unwrap();
+        let second = presence.hold(HOST, "key", b, 1).unwrap();
         assert!(first.ended.is_cancelled() && !second.ended.is_cancelled());
-        assert_eq!(presence.hold(HOST, a, 2).unwrap_err(), TwoUsers);
+        assert_eq!(presence.hold(HOST, "key", a, 2).unwrap_err(), TwoUsers);
         drop(first);
         assert_eq!(presence.held(), 1, "the end of a replaced poll is not the end of the new one");
         drop(second);
@@ -234,17 +289,20 @@ mod tests {
     fn the_number_of_a_process_must_rise() {
         let presence = Presence::new(SILENCE);
         let process = Uuid::from_u128(10);
-        drop(presence.hold(HOST, process, 5).unwrap());
-        assert_eq!(presence.hold(HOST, process, 5).unwrap_err(), TwoUsers);
-        assert_eq!(presence.hold(HOST, process, 4).unwrap_err(), TwoUsers);
-        assert!(!presence.hold(HOST, process, 6).unwrap().moved);
-        assert!(presence.hold(HOST, process, 9).unwrap().moved, "it polled elsewhere meanwhile");
+        drop(presence.hold(HOST, "key", process, 5).unwrap());
+        assert_eq!(presence.hold(HOST, "key", process, 5).unwrap_err(), TwoUsers);
+        assert_eq!(presence.hold(HOST, "key", process, 4).unwrap_err(), TwoUsers);
+        assert!(!presence.hold(HOST, "key", process, 6).unwrap().moved);
+        assert!(
+            presence.hold(HOST, "key", process, 9).unwrap().moved,
+            "it polled elsewhere meanwhile"
+        );
     }
 
     #[test]
     fn denial_ends_the_poll_at_once() {
         let presence = Presence::new(SILENCE);
-        let held = presence.hold(HOST, Uuid::from_u128(10), 1).unwrap();
+        let held = presence.hold(HOST, "key", Uuid::from_u128(10), 1).unwrap();
         presence.deny(HOST);
         assert!(held.ended.is_cancelled() && presence.is_denied(HOST));
     }
@@ -252,9 +310,33 @@ mod tests {
     #[tokio::test]
     async fn a_wake_up_before_the_wait_is_not_lost() {
         let presence = Presence::new(SILENCE);
-        let held = presence.hold(HOST, Uuid::from_u128(10), 1).unwrap();
+        let held = presence.hold(HOST, "key", Uuid::from_u128(10), 1).unwrap();
         presence.wake(HOST);
         held.slot.wake.notified().await;
+    }
+
+    #[test]
+    fn only_who_was_woken_or_knows_less_asks_again() {
+        let presence = Presence::new(SILENCE);
+        let slot = presence.slot(HOST);
+        assert!(slot.may_have_orders(7), "nobody has looked yet");
+        slot.found_nothing(7);
+        assert!(!slot.may_have_orders(7) && !slot.may_have_orders(8));
+        assert!(slot.may_have_orders(6), "its journal is older than it was");
+        slot.was_woken();
+        assert!(slot.may_have_orders(7));
+    }
+
+    #[test]
+    fn a_poll_ends_when_its_key_may_not_hold_it() {
+        let presence = Presence::new(SILENCE);
+        let held = presence.hold(HOST, "key", Uuid::from_u128(10), 1).unwrap();
+        for (host, slot) in presence.holding() {
+            assert!(slot.goes_on(|key| host == HOST && key == "key"));
+        }
+        assert!(!held.ended.is_cancelled());
+        assert!(!held.slot.goes_on(|key| key == "another"));
+        assert!(held.ended.is_cancelled());
     }
 
     #[test]

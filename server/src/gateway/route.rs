@@ -35,10 +35,9 @@ const BODY: usize = 8 * 1024 * 1024;
 const SMALL_BODY: usize = 64 * 1024;
 /// Longest time that a poll is held.
 const LONGEST_WAIT_S: u32 = 50;
-/// How often a held poll looks whether its host may still act; in memory.
-const STANDING_EVERY: Duration = Duration::from_secs(4);
-/// Agents come back after this long when the gateway stops.
+/// Agents come back after this long when the gateway stops, and then a thousand in a second.
 const RETURN_AFTER: Duration = Duration::from_secs(2);
+const RETURNS: Duration = Duration::from_millis(1);
 /// Renewal is due after half of a certificate's life.
 const RENEW_AFTER_S: i64 = super::authority::AGENT_CERTIFICATE_S / 2;
 
@@ -147,10 +146,13 @@ async fn poll(
 ) -> ApiResult<Json<PollResponse>> {
     let peer = valid(&shared, caller)?;
     let request: PollRequest = read(&headers, body, SMALL_BODY).await?;
-    let held = match shared.presence.hold(peer.host, request.instance, request.number) {
+    let (instance, number) = (request.instance, request.number);
+    let held = match shared.presence.hold(peer.host, &peer.key_hash, instance, number) {
         Ok(held) => held,
         Err(TwoUsers) => return Err(quarantine(&shared, peer.host).await),
     };
+    // Whoever learned earlier that it may not act has not seen this poll.
+    check_standing(&shared, &peer)?;
     shared.came(peer.host, &held).await;
     if held.slot.is_new_policy(request.policy_hash.as_ref())
         && let Err(error) =
@@ -160,13 +162,15 @@ async fn poll(
     }
     let wait = Duration::from_secs(u64::from(request.wait_s.min(LONGEST_WAIT_S)));
     let deadline = tokio::time::Instant::now() + wait;
-    let mut glance = tokio::time::interval(STANDING_EVERY);
     loop {
-        let jobs = job::deliver(&shared.pool, peer.host, request.have).await?;
-        if !jobs.is_empty() {
-            return Ok(Json(PollResponse { jobs, next_delay_ms: 0 }));
+        if held.slot.may_have_orders(request.have) {
+            let jobs = job::deliver(&shared.pool, peer.host, request.have).await?;
+            if !jobs.is_empty() {
+                return Ok(Json(PollResponse { jobs, next_delay_ms: 0 }));
+            }
+            held.slot.found_nothing(request.have);
         }
-        if let Some(pause) = wait_for_order(&shared, &peer, &held, &mut glance, deadline).await? {
+        if let Some(pause) = wait_for_order(&shared, &peer, &held, deadline).await? {
             let next_delay_ms = u64::try_from(pause.as_millis()).unwrap_or(0);
             return Ok(Json(PollResponse { jobs: Vec::new(), next_delay_ms }));
         }
@@ -179,23 +183,31 @@ async fn wait_for_order(
     shared: &Shared,
     peer: &Peer,
     held: &Held,
-    glance: &mut tokio::time::Interval,
     deadline: tokio::time::Instant,
 ) -> ApiResult<Option<Duration>> {
-    loop {
-        tokio::select! {
-            biased;
-            () = shared.stop.cancelled() => return Ok(Some(RETURN_AFTER)),
-            () = held.ended.cancelled() => {
-                check_standing(shared, peer)?;
-                // Another poll of this agent took its place.
-                return Ok(Some(Duration::ZERO));
-            }
-            () = held.slot.wake.notified() => return Ok(None),
-            () = tokio::time::sleep_until(deadline) => return Ok(Some(Duration::ZERO)),
-            _ = glance.tick() => check_standing(shared, peer)?,
+    tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => Ok(Some(return_after(shared, peer.host))),
+        () = held.ended.cancelled() => {
+            check_standing(shared, peer)?;
+            // Another poll of this agent took its place.
+            Ok(Some(Duration::ZERO))
         }
+        () = held.slot.wake.notified() => {
+            held.slot.was_woken();
+            Ok(None)
+        }
+        () = tokio::time::sleep_until(deadline) => Ok(Some(Duration::ZERO)),
     }
+}
+
+/// When an agent comes back after the gateway has stopped: each at a moment of its own.
+fn return_after(shared: &Shared, host: HostId) -> Duration {
+    // The last bits of an id are random.
+    let [.., high, low] = host.0.into_bytes();
+    let agents = u32::try_from(shared.presence.known()).unwrap_or(u32::MAX).min(60_000);
+    let turn = u32::from(u16::from_be_bytes([high, low])) % (agents + 1);
+    RETURN_AFTER + RETURNS * turn
 }
 
 /// `POST /agent/v1/jobs/{id}/events`

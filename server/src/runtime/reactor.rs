@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use nexplane_core::change::event::Produced;
 use nexplane_core::change::{Change, ChangeCommand, ChangeState};
 use nexplane_core::connection::{Connection, ConnectionCommand};
@@ -43,6 +44,11 @@ const WAIT_FOR_LATER: Duration = Duration::from_secs(10);
 
 /// Scheduled changes that are looked at, and whose targets are read, at the same time.
 static STARTS: Semaphore = Semaphore::const_new(16);
+
+/// Hosts that are connected, and hosts whose facts are read, at the same time: thousands may come at
+/// once, and all of them go through the same few connections to the database.
+const HOSTS_AT_ONCE: usize = 32;
+static DISCOVERIES: Semaphore = Semaphore::const_new(HOSTS_AT_ONCE);
 
 /// How often in the length of a lease the database hears of the holder of the lock, and how often runs
 /// and approvals are looked at that nobody woke anybody for: every 5 s when a lease is 30 s.
@@ -105,8 +111,10 @@ impl Reactor {
                 batch = subscription.next() => {
                     let batch = batch?;
                     let mut heard = Instant::now();
-                    for (stored, left) in batch.iter().zip((0..batch.len()).rev()) {
-                        self.perform_all(&stream::recorded(stored)?, &mut due).await?;
+                    let events: Vec<_> = batch.iter().map(stream::recorded).collect::<Result<_, _>>()?;
+                    self.connect_hosts(&events).await?;
+                    for ((stored, event), left) in batch.iter().zip(&events).zip((0..batch.len()).rev()) {
+                        self.perform_all(event, &mut due).await?;
                         if left == 0 || heard.elapsed() > beat {
                             // Also says whether the lock's connection is still there.
                             sqlx::query("UPDATE nexplane.reactor SET next_position = $1")
@@ -161,10 +169,12 @@ impl Reactor {
                         self.start_scheduled(change);
                     }
                 }
-                Effect::ConnectHost { host } => self.connect_host(host, &request).await?,
+                // Was done for all hosts of the batch.
+                Effect::ConnectHost { .. } => {}
                 Effect::DiscoverHost { host } => {
                     let discoverer = self.discoverer.clone();
                     tokio::spawn(async move {
+                        let Ok(_turn) = DISCOVERIES.acquire().await else { return };
                         let connection = ConnectionId(host.0);
                         if let Err(error) = discoverer.discover(connection, &request).await {
                             tracing::warn!(host.id = %host, cause = %chain(&error), "could not read the facts of a host");
@@ -344,6 +354,29 @@ impl Reactor {
                 tracing::warn!(change.id = %change, cause = %chain(&error), "a scheduled change could not be started; trying again");
             }
         });
+    }
+
+    /// Makes the connections of the hosts that enrolled in a batch.
+    async fn connect_hosts(
+        &self,
+        batch: &[Recorded],
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let mut enrolled = Vec::new();
+        for event in batch {
+            for effect in react(event) {
+                if let Effect::ConnectHost { host } = effect {
+                    let (cause, correlation) = (event.header.id, event.header.correlation);
+                    let purpose = format!("{effect:?}");
+                    let at = stream::now();
+                    enrolled.push((host, Request::following(cause, correlation, &purpose, at)));
+                }
+            }
+        }
+        let connected = enrolled.into_iter().map(|(host, request)| {
+            let reactor = self.clone();
+            async move { reactor.connect_host(host, &request).await }
+        });
+        futures_util::stream::iter(connected).buffer_unordered(HOSTS_AT_ONCE).try_collect().await
     }
 
     /// A host's connection has the host's own id and name.

@@ -2,6 +2,7 @@
 
 use nexplane_agent::client::{Client, ClientError};
 use nexplane_agent::identity::{Identity, IdentityError};
+use nexplane_agent::keep::Keep;
 use nexplane_core::job::EnrollRequest;
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use x509_parser::extensions::GeneralName;
@@ -154,7 +155,7 @@ async fn the_agent_trusts_the_pinned_authority_only() {
     let token = rig.token().await;
     let config = tempfile::tempdir().unwrap();
     let enrolled = Identity::enroll(
-        config.path(),
+        &Keep::directory(config.path()),
         &rig.gateway.url(),
         other.gateway.ca_pem(),
         &token,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nexplane_agent::identity::Identity;
+use nexplane_agent::keep::Keep;
 use nexplane_agent::poll::Enrolment;
 use nexplane_core::id::HostId;
 use nexplane_core::job::{Envelope, Job, JobEvent, JobResult, Order, PollRequest, Receipt};
@@ -216,7 +217,8 @@ async fn receipts_that_are_not_the_hosts_are_refused() {
 async fn a_receipt_signed_with_an_earlier_key_counts() {
     let rig = Rig::new().await;
     let (config, identity) = rig.enroll("web-1").await;
-    let renewed = identity.renew(config.path(), &rig.client(&identity)).await.unwrap();
+    let keep = Keep::directory(config.path());
+    let renewed = identity.renew(&keep, &rig.client(&identity)).await.unwrap();
     let dispatcher = rig.gateway.dispatcher();
     let run = dispatcher.run(identity.host, Order::CollectFacts, Duration::from_secs(1), "facts");
     let (_, taken) = tokio::join!(run, take(&rig, &renewed, 1, 0));

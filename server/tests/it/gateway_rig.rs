@@ -9,6 +9,7 @@ use nexplane_agent::client::Client;
 use nexplane_agent::config::Config;
 use nexplane_agent::host::LinuxHost;
 use nexplane_agent::identity::Identity;
+use nexplane_agent::keep::Keep;
 use nexplane_agent::operation;
 use nexplane_agent::poll::{self, Enrolment, Ready, RunError, Settings};
 use nexplane_core::catalog::{EffectClass, Reversibility};
@@ -124,6 +125,10 @@ impl HostRegistry for Registry {
     fn standing(&self, host: HostId, _key_hash: &str) -> Standing {
         self.hosts.lock().unwrap().get(&host).map_or(Standing::Unknown, |(_, standing)| *standing)
     }
+
+    fn is_online(&self, _host: HostId) -> bool {
+        true
+    }
 }
 
 pub struct Rig {
@@ -167,7 +172,8 @@ impl Rig {
         let config = tempfile::tempdir().unwrap();
         let token = self.token().await;
         let (url, ca) = (self.gateway.url(), self.gateway.ca_pem());
-        let identity = Identity::enroll(config.path(), &url, ca, &token, name, None).await.unwrap();
+        let keep = Keep::directory(config.path());
+        let identity = Identity::enroll(&keep, &url, ca, &token, name, None).await.unwrap();
         (config, identity)
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nexplane_agent::client::{Client, ClientError};
 use nexplane_agent::identity::Identity;
+use nexplane_agent::keep::Keep;
 use nexplane_core::id::{HostId, JobId};
 use nexplane_core::job::{JobEvent, PollRequest, RenewRequest};
 use nexplane_server::gateway::Standing;
@@ -61,9 +62,10 @@ async fn a_valid_certificate_opens_everything_and_is_renewed_with_a_fresh_key() 
     client.poll(&poll(1)).await.unwrap();
     let same = RenewRequest { csr_pem: csr(&KeyPair::from_pem(&identity.key_pem).unwrap()) };
     assert_eq!(code(client.renew(&same).await), "validation.failed");
-    let renewed = identity.renew(config.path(), &client).await.unwrap();
+    let keep = Keep::directory(config.path());
+    let renewed = identity.renew(&keep, &client).await.unwrap();
     assert_ne!(renewed.key_pem, identity.key_pem);
-    assert_eq!(Identity::load(config.path()).unwrap().unwrap().key_pem, renewed.key_pem);
+    assert_eq!(Identity::load(&keep).unwrap().unwrap().key_pem, renewed.key_pem);
     rig.client(&renewed).time().await.unwrap();
     // The earlier one is good until it ends: the answer may have been lost.
     client.time().await.unwrap();

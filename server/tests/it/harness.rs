@@ -36,6 +36,8 @@ pub struct Server {
     pub arguments: Vec<String>,
     /// Of the next start.
     pub lease_s: u32,
+    /// Where agents are listened to from the next start on.
+    gateway_listen: String,
     /// Another way to the database, from the next start on.
     pub database_url: Option<String>,
     /// Errors that the test brings about: parts of what the server then logs.
@@ -61,6 +63,7 @@ impl Server {
             admin: Client::new(base, None),
             arguments: Vec::new(),
             lease_s: LEASE_S,
+            gateway_listen: "127.0.0.1:0".to_owned(),
             database_url: None,
             expected_errors: Vec::new(),
             data: tempfile::tempdir().unwrap(),
@@ -120,7 +123,7 @@ impl Server {
     async fn spawn(&self) -> (Child, Value) {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
         let mut child = self
-            .command(&["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"])
+            .command(&["up", "--listen", "127.0.0.1:0", "--gateway-listen", &self.gateway_listen])
             .args(["--ready-json", "--lease-s", &self.lease_s.to_string()])
             .args(&self.arguments)
             .stdout(Stdio::piped())
@@ -158,6 +161,17 @@ impl Server {
     pub async fn restart(&mut self) {
         self.stop().await;
         self.up().await;
+    }
+
+    /// Restarts with a gateway that stays at its address, so that agents find the next server.
+    pub async fn pin_gateway(&mut self) {
+        // Below the ports of outgoing connections: of many agents that try it while nobody listens,
+        // one would sooner or later be given it as its own end.
+        let start = 20_000 + u16::from(Uuid::new_v4().as_bytes()[0]) * 40;
+        let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let port = (start..30_900).find(is_free).unwrap();
+        self.gateway_listen = format!("127.0.0.1:{port}");
+        self.restart().await;
     }
 
     fn log(&self) -> PathBuf {

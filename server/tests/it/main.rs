@@ -46,5 +46,7 @@ mod reversible;
 mod rollout;
 mod seal;
 mod settle;
+mod simulated;
+mod simulated_agents;
 mod window;
 mod witness;
