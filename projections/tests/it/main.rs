@@ -16,6 +16,7 @@ mod inventory;
 mod lease;
 mod order;
 mod rebuild;
+mod rollouts;
 mod runner;
 mod stall;
 mod support;

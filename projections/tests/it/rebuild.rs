@@ -13,6 +13,7 @@ use nexplane_projections::{Options, Projection, Role};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::history::{History, Random};
+use crate::rollouts;
 use crate::support::{LONG, World, assert_same, eventually, quick};
 
 /// Every type of event that this build knows.
@@ -40,6 +41,7 @@ async fn a_rebuild_gives_the_rows_of_the_live_read_models() {
     for n in 1..60 {
         last = world.append(history.more(n)).await;
     }
+    let last = last.max(world.append(rollouts::story()).await);
     live.wait_for(last, LONG).await.unwrap();
     let before = world.dump().await;
     assert!(
