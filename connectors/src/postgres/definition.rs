@@ -120,14 +120,13 @@ pub struct Setting {
 }
 
 impl Setting {
-    fn statement(&self, role: &Name) -> String {
+    pub fn statement(&self, role: &Name) -> String {
         let database = self
             .database
             .as_ref()
             .map(|d| format!(" IN DATABASE {}", ident(d)))
             .unwrap_or_default();
-        // A customised option is `<extension>.<name>`: each part is an identifier.
-        let name: Vec<_> = self.name.split('.').map(ident).collect();
+        let name = option(&self.name);
         let value = if LISTS.contains(&&*self.name.to_lowercase()) {
             let items: Vec<_> = list_items(&self.value).iter().map(|i| literal(i)).collect();
             // An empty list is one empty string.
@@ -135,8 +134,18 @@ impl Setting {
         } else {
             literal(&self.value)
         };
-        format!("ALTER ROLE {}{database} SET {} TO {value}", role.sql(), name.join("."))
+        format!("ALTER ROLE {}{database} SET {name} TO {value}", role.sql())
     }
+}
+
+/// Takes a setting for all databases away.
+pub fn reset_setting(role: &Name, name: &str) -> String {
+    format!("ALTER ROLE {} RESET {}", role.sql(), option(name))
+}
+
+/// A customised option is `<extension>.<name>`: each part is an identifier.
+fn option(name: &str) -> String {
+    name.split('.').map(ident).collect::<Vec<_>>().join(".")
 }
 
 /// Settings whose value is a list of quoted names (`GUC_LIST_QUOTE`), as `pg_dump` knows them.
@@ -277,19 +286,10 @@ impl Definition {
             let by = m.grantor.as_deref().unwrap_or_default();
             format!("only a superuser may grant {} in the name of {by}", m.words())
         }));
-        let names: Vec<_> =
-            self.settings.iter().map(|setting| setting.name.to_lowercase()).collect();
-        let rows = reader
-            .rows(
-                "SELECT DISTINCT n FROM unnest($1::text[]) n WHERE NOT EXISTS \
-                   (SELECT FROM pg_settings WHERE lower(name) = n AND context = 'user') ORDER BY 1",
-                &[&names],
-            )
-            .await?;
-        for row in &rows {
-            let name: String = row.get(0)?;
-            obstacles.push(format!("only a superuser may set {name} for it"));
-        }
+        let names = self.settings.iter().map(|setting| setting.name.as_str());
+        let beyond = beyond(reader, names).await?;
+        obstacles
+            .extend(beyond.iter().map(|name| format!("only a superuser may set {name} for it")));
         Ok(obstacles)
     }
 
@@ -389,7 +389,23 @@ async fn memberships(
     Ok(found)
 }
 
-async fn settings(reader: &Reader, oid: u32) -> Result<Vec<Setting>, ConnectorError> {
+/// Of these settings, the ones that only a superuser may set.
+pub async fn beyond(
+    reader: &Reader,
+    names: impl Iterator<Item = &str>,
+) -> Result<Vec<String>, ConnectorError> {
+    let names: Vec<_> = names.map(str::to_lowercase).collect();
+    let rows = reader
+        .rows(
+            "SELECT DISTINCT n FROM unnest($1::text[]) n WHERE NOT EXISTS \
+               (SELECT FROM pg_settings WHERE lower(name) = n AND context = 'user') ORDER BY 1",
+            &[&names],
+        )
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+pub async fn settings(reader: &Reader, oid: u32) -> Result<Vec<Setting>, ConnectorError> {
     // In the order in which the server keeps them, so that they come back in it.
     let sql = "SELECT d.datname::text, c.item \
          FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase, \

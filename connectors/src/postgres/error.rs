@@ -96,6 +96,8 @@ fn of_server(db: &DbError) -> ConnectorError {
         "3D000" | "3F000" | "42P01" | "42704" | "42883" => (ErrorKind::NotFound, Advice::Never),
         // Duplicate object, dependent objects, object in use, wrong object state.
         "42710" | "2BP01" | "55006" | "55000" => (ErrorKind::Conflict, Advice::Never),
+        // Invalid parameter value: what a setting cannot be.
+        "22023" => (ErrorKind::Invalid, Advice::Never),
         // Serialisation failure, deadlock, and "tuple concurrently updated", which has no code of
         // its own.
         "40001" | "40P01" | "XX000" => (ErrorKind::Conflict, Advice::RetryNow),

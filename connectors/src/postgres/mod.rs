@@ -22,6 +22,8 @@ mod role;
 mod rotate_user_password;
 mod scram;
 mod session;
+mod set_connection_limit;
+mod set_role_setting;
 mod sql;
 mod test;
 mod tls;
@@ -71,6 +73,8 @@ impl Connector for Postgres {
             .reversible::<lock_user::LockUser>()
             .reversible::<revoke_all_privileges::RevokeAllPrivileges>()
             .reversible::<rotate_user_password::RotateUserPassword>()
+            .reversible::<set_connection_limit::SetConnectionLimit>()
+            .reversible::<set_role_setting::SetRoleSetting>()
             .reversible::<unlock_user::UnlockUser>()
     }
 }

@@ -52,6 +52,8 @@ conform! {
     lock_user => "postgres.lock_user",
     revoke_all_privileges => "postgres.revoke_all_privileges",
     rotate_user_password => "postgres.rotate_user_password",
+    set_connection_limit => "postgres.set_connection_limit",
+    set_role_setting => "postgres.set_role_setting",
     unlock_user => "postgres.unlock_user",
 }
 

@@ -17,12 +17,14 @@ pub struct Case {
 }
 
 /// All actions that have a case. The conformance test compares this with the registry.
-pub const ACTIONS: [&str; 6] = [
+pub const ACTIONS: [&str; 8] = [
     "postgres.create_read_only_user",
     "postgres.drop_user",
     "postgres.lock_user",
     "postgres.revoke_all_privileges",
     "postgres.rotate_user_password",
+    "postgres.set_connection_limit",
+    "postgres.set_role_setting",
     "postgres.unlock_user",
 ];
 
@@ -41,6 +43,21 @@ pub async fn prepare(bench: &Bench, action: &str, actor: Option<&str>) -> Case {
             let role = bench.role_by("app", actor).await;
             let disturbance = format!("ALTER ROLE \"{role}\" PASSWORD 'somebody-else'");
             case("postgres.rotate_user_password", &role, disturbance)
+        }
+        "postgres.set_connection_limit" => {
+            let role = bench.role_by("app", actor).await;
+            let disturbance = format!("ALTER ROLE \"{role}\" CONNECTION LIMIT 8");
+            let parameters = json!({ "limit": 20 });
+            Case { parameters, ..case("postgres.set_connection_limit", &role, disturbance) }
+        }
+        "postgres.set_role_setting" => {
+            let role = bench.role_by("app", actor).await;
+            for setting in ["work_mem TO '7MB'", "lock_timeout TO '1min'", "search_path TO a, b"] {
+                bench.sql(&format!("ALTER ROLE \"{role}\" SET {setting}")).await;
+            }
+            let disturbance = format!("ALTER ROLE \"{role}\" SET lock_timeout TO '2min'");
+            let parameters = json!({ "name": "lock_timeout" });
+            Case { parameters, ..case("postgres.set_role_setting", &role, disturbance) }
         }
         "postgres.unlock_user" => {
             let role = bench.role_by("app", actor).await;

@@ -10,6 +10,7 @@ mod golden;
 mod host;
 mod person;
 mod policy;
+mod protocol;
 mod risk;
 mod run;
 

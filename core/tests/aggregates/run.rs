@@ -1,5 +1,5 @@
 mod ledger;
-mod wish;
+pub mod wish;
 
 use std::collections::BTreeSet;
 

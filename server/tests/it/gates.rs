@@ -8,6 +8,10 @@
 //! out, and critical changes wait, is shown of the decisions (`core/src/change/tests/gates.rs`), which
 //! every way here asks. The WebSocket takes no commands (`server: authorisation`).
 
+mod scheduled;
+
+use std::sync::Mutex;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
@@ -29,6 +33,8 @@ enum Way {
     Rollback,
     /// A responder let it pass a freeze.
     Override,
+    /// The timer starts it, for whoever had asked while the maintenance window was closed.
+    Scheduled,
 }
 
 /// What holds a change up.
@@ -92,13 +98,15 @@ impl Gate {
             }
             (Way::Rollback, G::WindowNotOpen | G::WindowOver) => Some("a rollback has no window"),
             (Way::CommandLine, G::KeyReused) => Some("it makes a key of its own for each command"),
+            (Way::Scheduled, G::KeyReused) => Some("the timer has no key"),
             (
                 Way::Session
                 | Way::CommandLine
                 | Way::PersonToken
                 | Way::MachineToken
                 | Way::Rollback
-                | Way::Override,
+                | Way::Override
+                | Way::Scheduled,
                 _,
             ) => None,
         }
@@ -142,6 +150,8 @@ enum Ask {
     ExecuteAs(&'static str),
     Approve(Value),
     RollBack,
+    /// It was asked for, and is scheduled: the window opens.
+    Wait,
 }
 
 /// A change, and who asks what of it.
@@ -165,6 +175,8 @@ struct Stage {
     responder: Client,
     /// The one that is overridden, on that way.
     freeze: Option<String>,
+    /// The maintenance window that is closed, where one is.
+    window: Mutex<Option<String>>,
 }
 
 impl Stage {
@@ -178,8 +190,18 @@ impl Stage {
         let approver = person(&server, way, "bob", &["approver"]).await;
         let executor = person(&server, way, "eve", &["operator"]).await;
         let responder = server.person("rita", &["responder"]).await;
-        let mut stage =
-            Self { way, server, shop, author, editor, approver, executor, responder, freeze: None };
+        let mut stage = Self {
+            way,
+            server,
+            shop,
+            author,
+            editor,
+            approver,
+            executor,
+            responder,
+            freeze: None,
+            window: Mutex::default(),
+        };
         if way == Way::Override {
             stage.freeze = Some(stage.freeze("year-end close").await);
         }
@@ -263,8 +285,16 @@ impl Stage {
     }
 
     async fn approved(&self, role: &str) -> Value {
+        self.approved_for(&self.executor, role).await
+    }
+
+    /// Where the timer starts it, this is who had asked for it.
+    async fn approved_for(&self, executor: &Person, role: &str) -> Value {
         let submitted = self.submitted(role).await;
         self.approve(&submitted).await;
+        if self.way == Way::Scheduled {
+            self.schedule(&id(&submitted), &executor.comes).await;
+        }
         submitted
     }
 
@@ -350,7 +380,7 @@ impl Stage {
             Gate::OperatorRevoked | Gate::Suspended => {
                 let name = format!("{gate:?}").to_lowercase();
                 let leaver = person(&self.server, self.way, &name, &["operator"]).await;
-                let approved = self.approved(role).await;
+                let approved = self.approved_for(&leaver, role).await;
                 self.dismiss(&leaver, gate).await;
                 by = leaver.comes;
                 approved
@@ -363,6 +393,7 @@ impl Stage {
                 by = leaver.comes;
                 submitted
             }
+            Gate::OutOfOrder if self.way == Way::Scheduled => self.out_of_order(role).await,
             Gate::OutOfOrder => {
                 // A rollback may be approved already when the later change comes.
                 let change = if self.way == Way::Rollback {
@@ -384,6 +415,9 @@ impl Stage {
                 approved
             }
         };
+        if self.way == Way::Scheduled && gate.comes_after_scheduling() {
+            ask = Ask::Wait;
+        }
         Case { change: id(&change), role: role.to_owned(), ask, by, freezes }
     }
 
@@ -402,6 +436,7 @@ impl Stage {
         let path = |verb: &str| format!("/change-requests/{change}/{verb}");
         let answer = match (self.way, ask) {
             (Way::CommandLine, ask) => return command_line(&self.server, change, ask, by).await,
+            (Way::Scheduled, Ask::Execute) => self.ask_while_closed(change, by).await,
             (_, Ask::Execute) => by.act(change, "execute").await,
             (_, Ask::ExecuteAs(key)) => {
                 let post = by.request(Method::POST, &path("execute"));
@@ -411,6 +446,7 @@ impl Stage {
                 by.post(&path("approve"), json!({ "plan_digest": digest })).await
             }
             (_, Ask::RollBack) => by.act(change, "rollback").await,
+            (_, Ask::Wait) => panic!("nobody asks"),
         };
         let Answer { status, json, .. } = &answer;
         if *status < 300 {
@@ -438,7 +474,7 @@ async fn person(server: &Server, way: Way, name: &str, roles: &[&str]) -> Person
     let kind = match way {
         Way::PersonToken => "user",
         Way::MachineToken => "machine",
-        Way::Session | Way::CommandLine | Way::Rollback | Way::Override => {
+        Way::Session | Way::CommandLine | Way::Rollback | Way::Override | Way::Scheduled => {
             return Person { comes: session.clone(), session };
         }
     };
@@ -458,6 +494,7 @@ async fn command_line(
         Ask::Execute | Ask::ExecuteAs(_) => vec!["execute".to_owned()],
         Ask::Approve(digest) => vec!["approve".to_owned(), "--digest".to_owned(), text(digest)],
         Ask::RollBack => vec!["rollback".to_owned()],
+        Ask::Wait => panic!("nobody asks"),
     };
     arguments.push(change.to_owned());
     let base = server.base.lock().unwrap().clone();
@@ -523,6 +560,10 @@ async fn refused(stage: &Stage, gate: Gate, role: &str) {
     let case = stage.set_up(gate, role).await;
     let what = format!("{:?}, {gate:?}", stage.way);
     let (before, start) = (stage.row(&case.role).await, stage.server.events().await);
+    if matches!(case.ask, Ask::Wait) {
+        stage.held_up(gate, &case, &before).await;
+        return;
+    }
     let said = stage.attempt(&case.change, &case.ask, &case.by).await;
     if (stage.way, gate) == (Way::Rollback, Gate::TargetMoved) {
         // It compares with what its step left behind, so its run begins; and ends before an intent.
@@ -577,4 +618,9 @@ async fn a_rollback_passes_no_gate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_override_passes_one_freeze_and_no_other_gate() {
     no_way_past(Way::Override).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_timer_passes_no_gate() {
+    no_way_past(Way::Scheduled).await;
 }

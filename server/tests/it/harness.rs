@@ -377,7 +377,7 @@ impl Client {
     /// An executed change, once its run is over.
     pub async fn settled(&self, change: &str) -> Value {
         // The read model may still show what it was before the execution.
-        let before_end = ["draft", "submitted", "approved", "executing"];
+        let before_end = ["draft", "submitted", "approved", "scheduled", "executing"];
         self.moved_on(change, &before_end).await
     }
 

@@ -3,6 +3,12 @@
 //!
 //! `NEXPLANE_RACE_ROUNDS` says how many rounds of each, 20 when it is not set.
 
+use std::time::Duration;
+
+use nexplane_core::calendar::event::CalendarEvent;
+use nexplane_core::change::event::ChangeEvent;
+use nexplane_core::event::Event;
+use nexplane_core::record;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Client, Server, Shop, eventually, id, text};
@@ -14,8 +20,11 @@ struct Stage {
     /// Each at a replica of their own.
     operators: [Client; 2],
     approvers: [Client; 2],
-    /// Keep the replicas running.
-    _servers: (Server, crate::harness::Replica),
+    /// At the second replica.
+    admin: Client,
+    server: Server,
+    /// Keeps it running.
+    _replica: crate::harness::Replica,
 }
 
 impl Stage {
@@ -30,7 +39,8 @@ impl Stage {
         let approvers =
             [server.approver().await, server.person("arno", &["approver"]).await.at(&replica.base)];
         let operators = [operator, other];
-        Self { shop, role, asset, operators, approvers, _servers: (server, replica) }
+        let admin = server.admin.at(&replica.base);
+        Self { shop, role, asset, operators, approvers, admin, server, _replica: replica }
     }
 
     /// A submitted change that locks the role, which can log in.
@@ -180,4 +190,72 @@ async fn of_two_executions_there_is_one_run() {
         assert_eq!(count(&history, "change.execution_started"), 1, "{history:?}");
         assert!(stage.is_locked().await);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_approval_and_a_freeze_one_comes_first() {
+    let stage = Stage::new("staging").await;
+    let (mut given, mut refused) = (0, 0);
+    for round in 0..rounds() {
+        let (change, digest) = stage.submitted().await;
+        let now = jiff::Timestamp::now();
+        let [start, end] = [-1, 1].map(|hours| now + jiff::SignedDuration::from_hours(hours));
+        let freeze = json!({
+            "scope": { "kind": "all" },
+            "start": format!("{start:.6}"),
+            "end": format!("{end:.6}"),
+            "reason": "closing",
+        });
+        // Now the one is a little earlier, now the other.
+        let wait =
+            |turn| Duration::from_millis(if round % 2 == turn { round as u64 % 7 * 2 } else { 0 });
+        let approve = async {
+            tokio::time::sleep(wait(0)).await;
+            stage.approvers[0].approve(&change, &digest).await
+        };
+        let declare = async {
+            tokio::time::sleep(wait(1)).await;
+            id(&stage.admin.post("/freeze-windows", freeze).await.is(201))
+        };
+        let (approved, freeze) = tokio::join!(approve, declare);
+        if approved.status == 200 {
+            given += 1;
+        } else {
+            // Never a conflict: that the calendar moved is not the caller's to know.
+            approved.refused(423, "change.frozen");
+            refused += 1;
+        }
+        let path = format!("/freeze-windows/{freeze}/end");
+        stage.admin.post(&path, json!({ "reason": "over" })).await.is(200);
+        // Whoever lost only has to wait for the end of it.
+        if stage.state(&change).await == "submitted" {
+            stage.approvers[1].approve(&change, &digest).await.is(200);
+        }
+        let history = stage.history_with(&change, "change.approved").await;
+        assert_eq!(count(&history, "change.approval_given"), 1, "{history:?}");
+        let path = format!("/change-requests/{change}/cancel");
+        stage.operators[0].post(&path, json!({ "reason": "over" })).await.is(200);
+    }
+    eprintln!("{given} came before the freeze, {refused} after it");
+    assert!(given > 0 && refused > 0, "both have to happen for it to be a race");
+
+    let pool = stage.server.database().pool();
+    let mut frozen = false;
+    let (mut seen, mut freezes) = (0, 0);
+    for record in nexplane_store::testing::event_records(pool).await.unwrap() {
+        let (header, event) = Event::decode(record::decode(&record).unwrap()).unwrap();
+        match event {
+            Event::Calendar(CalendarEvent::FreezeDeclared { .. }) => {
+                frozen = true;
+                freezes += 1;
+            }
+            Event::Calendar(CalendarEvent::FreezeEnded { .. }) => frozen = false,
+            Event::Change(ChangeEvent::ApprovalGiven { .. }) => {
+                assert!(!frozen, "an approval inside a freeze: {}", header.id);
+                seen += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((seen, freezes), (rounds(), rounds()));
 }

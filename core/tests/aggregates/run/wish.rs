@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::*;
 
-const CHANGE: ChangeId = ChangeId(Uuid::from_u128(50));
+pub const CHANGE: ChangeId = ChangeId(Uuid::from_u128(50));
 const WORKER: Uuid = Uuid::from_u128(80);
 
 /// What becomes of a step, when it comes to that.
@@ -211,7 +211,7 @@ pub fn next(run: &Running, step: u32, luck: Luck) -> Wish {
     }
 }
 
-fn plan(classes: &[EffectClass]) -> Plan {
+pub fn plan(classes: &[EffectClass]) -> Plan {
     let connection = ConnectionId(Uuid::from_u128(8));
     let asset = AssetId(Uuid::from_u128(9));
     let header = PlanHeader {

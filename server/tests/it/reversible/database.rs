@@ -7,7 +7,7 @@ use super::reader::{Snapshot, database};
 use super::{Row, Stage};
 use crate::harness::{Client, Shop, id, items};
 
-pub const ROWS: [Row; 13] = [
+pub const ROWS: [Row; 18] = [
     ("postgres.create_read_only_user", "no such role"),
     ("postgres.create_read_only_user", "no such role, and tables of several owners"),
     ("postgres.drop_user", "a role with nothing but its name"),
@@ -19,6 +19,11 @@ pub const ROWS: [Row; 13] = [
     ("postgres.rotate_user_password", "an MD5 hash"),
     ("postgres.rotate_user_password", "a SCRAM verifier"),
     ("postgres.rotate_user_password", "no password"),
+    ("postgres.set_connection_limit", "a limit"),
+    ("postgres.set_connection_limit", "no limit"),
+    ("postgres.set_role_setting", "another value, in the middle of others"),
+    ("postgres.set_role_setting", "no settings"),
+    ("postgres.set_role_setting", "to be taken away from in front of others"),
     ("postgres.unlock_user", "a role whose password has expired"),
     ("postgres.unlock_user", "a locked role"),
 ];
@@ -119,6 +124,33 @@ impl Case {
                 };
                 case(format!("CREATE ROLE {role} LOGIN {password};"), new_password)
             }
+            ("postgres.set_connection_limit", what) => Self {
+                before: match what {
+                    "a limit" => format!("CREATE ROLE {role} LOGIN {EXPIRED};"),
+                    _ => format!("CREATE ROLE {role} LOGIN;"),
+                },
+                parameters: json!({ "limit": 12 }),
+                intended: has("rolconnlimit", "12"),
+            },
+            ("postgres.set_role_setting", what) => {
+                let name = format!("settings of {role} in (all)");
+                let (before, value, after) = match what {
+                    "no settings" => (String::new(), json!("12s"), "{lock_timeout=12s}"),
+                    "to be taken away from in front of others" => {
+                        (settings(role), Value::Null, "{work_mem=7MB,jit=off,my.option=on}")
+                    }
+                    _ => (
+                        settings(role),
+                        json!("12s"),
+                        "{work_mem=7MB,lock_timeout=12s,jit=off,my.option=on}",
+                    ),
+                };
+                Self {
+                    before: format!("CREATE ROLE {role};{before}"),
+                    parameters: json!({ "name": "lock_timeout", "value": value }),
+                    intended: Box::new(move |now| assert_eq!(now[&name], after, "{name}")),
+                }
+            }
             ("postgres.unlock_user", "a locked role") => {
                 case(format!("CREATE ROLE {role} PASSWORD '{role}';"), has("rolcanlogin", "true"))
             }
@@ -131,6 +163,13 @@ impl Case {
 }
 
 const EXPIRED: &str = "PASSWORD 'x' CONNECTION LIMIT 3 VALID UNTIL '2001-02-03 04:05:06.789+02'";
+
+/// Settings of the role, one in the middle.
+fn settings(role: &str) -> String {
+    ["work_mem TO '7MB'", "lock_timeout TO '1min'", "jit TO off", "my.option TO on"]
+        .map(|setting| format!("ALTER ROLE {role} SET {setting};"))
+        .concat()
+}
 
 /// A schema with something of every kind, and its owner.
 fn objects(role: &str) -> String {
