@@ -66,6 +66,10 @@ bench *args:
 bench-agents *args:
     cargo bench --workspace --bench agents -- "$@"
 
+# A change on a thousand and on ten thousand hosts, and its way back, with the server killed on the way. `just bench-rollout 3000`.
+bench-rollout *args:
+    cargo bench --workspace --bench rollout -- "$@"
+
 # Rewrite the generated files (openapi.json, catalog.json …) from the code; look at the diff before committing.
 bless:
     NEXPLANE_BLESS=1 cargo nextest run --workspace --no-tests=pass -E 'test(golden)'

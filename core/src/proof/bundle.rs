@@ -2,7 +2,7 @@
 //!
 //! [C2SP tlog-tiles](https://c2sp.org/tlog-tiles), "Log entries", puts 256 entries into a bundle at
 //! `tile/entries/<N>[.p/<W>]`, each after its length as a big-endian u16. A record of ours may have
-//! 256 KiB, for which a u16 is too small, so this is where we do not follow it:
+//! 512 KiB, for which a u16 is too small, so this is where we do not follow it:
 //!
 //! | Format | Path | Content | Is there |
 //! |---|---|---|---|

@@ -24,7 +24,7 @@ pub enum RolloutCommand {
     Pause { reason: String },
     /// By an operator.
     Resume,
-    /// By an operator or a responder.
+    /// By an operator or a responder; by the runtime, when the manifest is not what was approved.
     Stop { reason: String },
     /// By the runtime.
     Finish,

@@ -67,6 +67,8 @@ fn permitted(by: &Principal, command: &RolloutCommand) -> Result<(), No> {
         C::Start { .. } | C::BeginBatch | C::EndBatch { .. } | C::Finish => {
             (by.actor.kind == ActorKind::System, THE_SYSTEM)
         }
+        // The runtime stops what is not what was approved.
+        C::Stop { .. } if by.actor.kind == ActorKind::System => (true, THE_SYSTEM),
         C::Pause { .. } | C::Stop { .. } => (
             by.actor.kind == ActorKind::User && by.has_any(&[Role::Operator, Role::Responder]),
             BRAKES,

@@ -401,7 +401,8 @@ fn settle(folded: &mut Folded, finding: Found) {
     hidden.outcome = Some(outcome);
     view.closing_reason =
         Some(format!("A person found that it {what}; that is not a reading of the target."));
-    if finding == Found::NotApplied {
+    // Which targets of a rollout it is about nobody says.
+    if finding == Found::NotApplied && view.rollout.is_none() {
         let steps: BTreeMap<_, _> =
             view.run.iter().flat_map(|run| &run.steps).map(|step| (step.no, step.state)).collect();
         hidden.applied.retain(|step, _| steps.get(step) == Some(&StepState::Verified));

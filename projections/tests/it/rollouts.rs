@@ -18,8 +18,7 @@ use nexplane_projections::{Role, changes, rollouts};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::history::Command;
-use crate::support::{LONG, World};
+use crate::support::{Command, LONG, World};
 
 const CHANGE: ChangeId = ChangeId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
 const ROLLOUT: RolloutId = RolloutId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002));

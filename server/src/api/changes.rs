@@ -1,10 +1,11 @@
 //! `/change-requests` and what one can do with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
 use nexplane_core::api::{
     ApproveRequest, ChangeState as State_, EventView, InboxItem, Page, ReasonRequest, SettleRequest,
@@ -30,6 +31,9 @@ use crate::policy::{self, Submitting};
 use crate::problem::{ApiError, ApiResult};
 use crate::runtime::reread;
 use crate::stream::{self, Done, Loaded, Request};
+
+/// Targets that are looked at, at the same time.
+const AT_ONCE: usize = 16;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -175,14 +179,28 @@ async fn assess(app: &App, state: &ChangeState) -> ApiResult<(Environment, Risk)
         Err(error) => return Err(error.into()),
     };
     let mut dependants: BTreeMap<AssetId, Dependant> = BTreeMap::new();
-    for asset in &draft.targets {
-        if let Ok((_, located)) = app.targets.target(*asset).await {
+    let mut connections = BTreeSet::from([draft.connection]);
+    let mut looked = futures_util::stream::iter(draft.targets.iter().copied())
+        .map(|asset: AssetId| async move {
+            let located = app.targets.target(asset).await.ok().map(|(_, located)| located);
+            let radius = inventory::blast_radius(&app.pool, asset).await?;
+            Ok::<_, ApiError>((asset, located, radius))
+        })
+        .buffered(AT_ONCE);
+    while let Some(target) = looked.next().await {
+        let (asset, located, radius) = target?;
+        if let Some(located) = located {
             environment = most_serious(environment, located.environment);
+            // Those of a rollout may be on many.
+            if connections.insert(located.connection) {
+                let connection = app.targets.connection(located.connection).await?;
+                environment = most_serious(environment, Some(connection.environment));
+            }
             if located.critical {
-                dependants.insert(*asset, Dependant { depth: 1, critical: true });
+                dependants.insert(asset, Dependant { depth: 1, critical: true });
             }
         }
-        for found in inventory::blast_radius(&app.pool, *asset).await?.dependants {
+        for found in radius.dependants {
             let dependant = Dependant { depth: found.depth, critical: found.critical };
             dependants
                 .entry(found.id)

@@ -7,7 +7,8 @@ use nexplane_connectors::sdk::{SecretBytes, Snapshot};
 use nexplane_core::catalog::EffectClass;
 use nexplane_core::change::event::Found;
 use nexplane_core::connection::Purpose;
-use nexplane_core::id::{ChangeId, RunId};
+use nexplane_core::id::{ChangeId, RolloutId, RunId};
+use nexplane_core::rollout::{Rollout, RolloutState};
 use nexplane_core::run::{Intent, Run, RunState, StepPhase};
 
 use super::targets::{OpenError, Targets, change_owner};
@@ -32,6 +33,15 @@ pub async fn reread(
     }
 }
 
+/// Of a rollout: as a whole it is not applied when any target failed or was left out. The unknown ones are
+/// not read again.
+async fn rest_of(targets: &Targets, rollout: RolloutId) -> Result<Option<Found>, OpenError> {
+    let state = stream::load::<Rollout>(&targets.log, rollout.into()).await?.state;
+    let RolloutState::Finished(rolling, _) = state else { return Ok(None) };
+    let rest = rolling.outcome().map(|(.., tally)| tally.failed + tally.not_started);
+    Ok(rest.filter(|rest| *rest > 0).map(|_| Found::NotApplied))
+}
+
 async fn look(
     targets: &Targets,
     change: ChangeId,
@@ -40,7 +50,7 @@ async fn look(
 ) -> Result<Option<Found>, OpenError> {
     let RunState::Finished(finished) = stream::load::<Run>(&targets.log, run.into()).await?.state
     else {
-        return Ok(None);
+        return rest_of(targets, run.into()).await;
     };
     let mut steps = finished.run.plan.steps.iter().zip(&finished.run.steps);
     let Some((step, StepPhase::Unknown { intent, .. } | StepPhase::Reconciled { intent, .. })) =

@@ -94,6 +94,8 @@ impl<'a> Driver<'a> {
             let reason = "Its manifest is not the one that was approved.".to_owned();
             self.tell(RolloutCommand::Stop { reason }).await?;
         }
+        // Nothing of the open batch is left to do until the pause is over.
+        let mut rests = false;
         loop {
             if self.engine.is_stopping() {
                 return Err(Left::Stopping);
@@ -101,14 +103,16 @@ impl<'a> Driver<'a> {
             let moved = self.engine.moved();
             let RolloutState::Rolling(rolling) = self.load().await? else { return Ok(()) };
             let now = stream::now();
+            rests &= matches!(rolling.hold, Brake::Paused { .. });
             match rolling.next(now) {
                 Next::Begin => self.tell(RolloutCommand::BeginBatch).await?,
+                Next::Drive(_) if rests => self.wait(moved, LOOK).await,
                 Next::Drive(batch) => {
                     let Driven { tally, open } = self.round(&rolling, batch).await?;
                     if open == 0 {
                         self.tell(RolloutCommand::EndBatch { no: batch.no, tally }).await?;
                     } else {
-                        self.wait(moved, LOOK).await;
+                        rests = true;
                     }
                 }
                 Next::WaitUntil(moment) => self.wait(moved, until(now, moment).min(LOOK)).await,

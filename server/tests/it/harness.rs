@@ -300,6 +300,12 @@ impl Client {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
+    /// The address of the WebSocket.
+    pub fn live(&self) -> String {
+        let base = self.base.lock().unwrap().replacen("http", "ws", 1);
+        format!("{base}/api/v1/live")
+    }
+
     /// The same person at another server.
     pub fn at(&self, base: &Base) -> Self {
         Self { base: base.clone(), ..self.clone() }

@@ -44,6 +44,7 @@ mod repeated;
 mod replay;
 mod reversible;
 mod rollout;
+mod rollout_fleet;
 mod seal;
 mod settle;
 mod simulated;

@@ -407,6 +407,7 @@ impl Model for Protocol {
             plan: Box::new(wish::plan(&[self.class])),
             approvals: vec![OWNER],
             undoes: None,
+            part: None,
         };
         let asked = Asked { by: Principal::SYSTEM, at: moment(0), command: start };
         let events = Run::decide(&RunState::Absent, asked).expect("nothing has happened yet");
