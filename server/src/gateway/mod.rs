@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
 use nexplane_core::host::event::Certificate;
 use nexplane_core::id::{HostId, PersonId};
 use nexplane_core::time::Timestamp;
@@ -45,7 +46,7 @@ use authority::{Authority, AuthorityError, GATEWAY_CERTIFICATE_S, GatewayKeys};
 use dispatcher::Dispatcher;
 use job::Wake;
 use listener::Listener;
-use presence::{Held, Presence};
+use presence::{Held, Presence, Slot};
 use tls::{OwnCertificate, TlsError};
 use token::TokenError;
 
@@ -54,6 +55,8 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(20);
 /// Connections that the kernel keeps until they are accepted, as far as it is willing to
 /// (`net.core.somaxconn`): agents that return at once need not try again.
 const BACKLOG: u32 = 16_384;
+/// Hosts of which it is told at the same time that they are offline.
+const TOLD_AT_ONCE: usize = 16;
 const FORGET_EVERY: Duration = Duration::from_hours(1);
 /// How often it is looked whether hosts that hold a poll may still act; in memory.
 const STANDING_EVERY: Duration = Duration::from_secs(4);
@@ -251,7 +254,8 @@ impl Gateway {
         tasks.spawn(async move { dispatcher.listen(stopping).await });
         let watcher = Arc::clone(&shared);
         tasks.spawn(async move {
-            watcher.stop.run_until_cancelled(watcher.watch_held()).await;
+            let both = async { tokio::join!(watcher.watch_held(), watcher.live()) };
+            watcher.stop.run_until_cancelled(both).await;
         });
         let housekeeper = Arc::clone(&shared);
         tasks.spawn(async move {
@@ -368,10 +372,10 @@ impl Shared {
         }
     }
 
-    /// Tells of hosts that have gone silent, keeps this gateway known, forgets what is old.
+    /// Tells of hosts that have gone silent, forgets what is old.
     async fn keep_house(&self, own: &OwnCertificate) {
         let mut sweep = tokio::time::interval(self.presence.silence() / 3);
-        let mut heartbeat = tokio::time::interval(HEARTBEAT_EVERY);
+        let mut round = tokio::time::interval(HEARTBEAT_EVERY);
         let mut forget = tokio::time::interval(FORGET_EVERY);
         let third = Duration::from_secs(GATEWAY_CERTIFICATE_S.unsigned_abs() / 3);
         let mut renew = tokio::time::interval_at(tokio::time::Instant::now() + third, third);
@@ -381,7 +385,7 @@ impl Shared {
                     self.sweep().await;
                     Ok(())
                 }
-                _ = heartbeat.tick() => self.round().await,
+                _ = round.tick() => self.round().await,
                 _ = forget.tick() => job::forget_old_questions(&self.pool).await.map(drop),
                 _ = renew.tick() => {
                     if let Err(error) = own.renew(&self.authority, now()) {
@@ -398,16 +402,19 @@ impl Shared {
     }
 
     async fn sweep(&self) {
-        for (host, slot) in self.presence.silent() {
-            let mut told = slot.told_online.lock().await;
-            // It may have come back while we waited for the lock.
-            if !*told || self.presence.is_here(&slot) {
-                continue;
-            }
-            match self.went(host).await {
-                Ok(()) => *told = false,
-                Err(error) => error.log(host, "That the host is offline was not recorded"),
-            }
+        let silent = stream::iter(self.presence.silent());
+        silent.for_each_concurrent(TOLD_AT_ONCE, |(host, slot)| self.fell_silent(host, slot)).await;
+    }
+
+    async fn fell_silent(&self, host: HostId, slot: Arc<Slot>) {
+        let mut told = slot.told_online.lock().await;
+        // It may have come back while we waited for the lock.
+        if !*told || self.presence.is_here(&slot) {
+            return;
+        }
+        match self.went(host).await {
+            Ok(()) => *told = false,
+            Err(error) => error.log(host, "That the host is offline was not recorded"),
         }
     }
 
@@ -439,9 +446,23 @@ impl Shared {
         Ok(())
     }
 
-    /// Says that this gateway lives, and looks after what was left lying.
+    /// Says that this gateway lives, whatever else there is to do: others tell of its hosts that they
+    /// are offline once it has been silent for a minute.
+    async fn live(&self) {
+        let mut heartbeat = tokio::time::interval(HEARTBEAT_EVERY);
+        loop {
+            heartbeat.tick().await;
+            if let Err(error) = self.heartbeat().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "A heartbeat was left out"
+                );
+            }
+        }
+    }
+
+    /// Looks after what was left lying.
     async fn round(&self) -> Result<(), sqlx::Error> {
-        self.heartbeat().await?;
         self.inherit().await?;
         // Nobody else looks for an order whose wake-up was lost.
         for host in job::hosts_with_orders(&self.pool).await? {
@@ -472,17 +493,19 @@ impl Shared {
         )
         .fetch_all(&self.pool)
         .await?;
-        for host in left {
-            let host = HostId(host);
-            let reason = "its gateway stopped, and its agent came to no other";
-            if let Err(error) = self.hosts.went_offline(host, reason).await {
-                error.log(host, "That the host is offline was not recorded");
-            }
-        }
+        let left = stream::iter(left.into_iter().map(HostId));
+        left.for_each_concurrent(TOLD_AT_ONCE, |host| self.was_left(host)).await;
         sqlx::query("DELETE FROM nexplane.agent_gateways WHERE seen_at < now() - interval '1 day'")
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    async fn was_left(&self, host: HostId) {
+        let reason = "its gateway stopped, and its agent came to no other";
+        if let Err(error) = self.hosts.went_offline(host, reason).await {
+            error.log(host, "That the host is offline was not recorded");
+        }
     }
 }
 
