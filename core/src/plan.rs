@@ -120,6 +120,9 @@ pub struct PlanHeader {
     /// Everybody who edited it, sorted.
     pub editors: Vec<PersonId>,
     pub rollback_of: Option<ChangeId>,
+    /// Whether what it did is undone when its run fails: who approves the plan approves that as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto_rollback: bool,
 }
 
 /// A plan as stored in `change.planned` and shown in the API.
@@ -245,6 +248,7 @@ mod tests {
             author: PersonId(uuid(5)),
             editors: vec![PersonId(uuid(6))],
             rollback_of: None,
+            auto_rollback: false,
         }
     }
 
@@ -296,6 +300,7 @@ mod tests {
             PlanHeader { author: PersonId(uuid(9)), ..header() },
             PlanHeader { editors: Vec::new(), ..header() },
             PlanHeader { rollback_of: Some(ChangeId(uuid(9))), ..header() },
+            PlanHeader { auto_rollback: true, ..header() },
         ]
     }
 

@@ -221,7 +221,7 @@ impl Projection for Changes {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn reads(&self) -> &'static [Category] {

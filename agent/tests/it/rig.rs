@@ -207,6 +207,7 @@ pub fn authority(step: &Step, precondition: &str) -> Authority {
         author: PersonId(Uuid::from_u128(6)),
         editors: Vec::new(),
         rollback_of: None,
+        auto_rollback: false,
     };
     let plan = Plan::new(header, vec![step.clone()], Vec::new(), now());
     Authority {

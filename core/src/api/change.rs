@@ -113,6 +113,9 @@ pub struct ChangeView {
     pub connection_id: ConnectionId,
     pub targets: Vec<AssetId>,
     pub parameters: Value,
+    /// What it did is undone when its run fails.
+    #[serde(default)]
+    pub auto_rollback: bool,
     pub requester: PersonId,
     #[serde(default)]
     pub editors: Vec<PersonId>,
@@ -394,6 +397,9 @@ pub struct DraftRequest {
     pub parameters: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowRequest>,
+    /// Whether what it did is undone when its run fails. Its approvals cover that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto_rollback: bool,
 }
 
 fn empty_object() -> Value {
@@ -426,6 +432,8 @@ pub struct EditRequest {
     pub parameters: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowRequest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_rollback: Option<bool>,
 }
 
 /// `POST …/approve`

@@ -66,6 +66,7 @@ fn plan_of(classes: &[EffectClass]) -> Box<Plan> {
         author: ANN,
         editors: Vec::new(),
         rollback_of: None,
+        auto_rollback: false,
     };
     let steps = (0..).zip(classes).map(|(no, class)| Step {
         no,

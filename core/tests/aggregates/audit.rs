@@ -148,6 +148,7 @@ fn draft(length: u8, window: bool) -> Draft {
         targets: vec![AssetId(Uuid::from_u128(40))],
         parameters: json!({ "length": length }),
         window,
+        auto_rollback: false,
     }
 }
 
@@ -163,6 +164,7 @@ fn plan(state: &ChangeState, at: Timestamp) -> Option<Box<Plan>> {
         author: subject.author,
         editors: subject.editors.iter().copied().collect(),
         rollback_of: subject.rollback_of,
+        auto_rollback: false,
     };
     let step = |no, effect_class| Step {
         no,

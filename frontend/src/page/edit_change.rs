@@ -61,6 +61,7 @@ pub fn EditChange(props: &EditChangeProps) -> Html {
                 targets: Some(drafted.targets.iter().map(|target| target.id.to_string()).collect()),
                 parameters: Some(drafted.parameters),
                 window: drafted.window,
+                auto_rollback: None,
             };
             let (navigator, path) = (navigator.clone(), path.clone());
             save.start(

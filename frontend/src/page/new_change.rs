@@ -176,6 +176,7 @@ fn Draft(props: &DraftProps) -> Html {
                 targets: drafted.targets.iter().map(|target| target.id.to_string()).collect(),
                 parameters: drafted.parameters,
                 window: drafted.window,
+                auto_rollback: false,
             };
             let navigator = navigator.clone();
             create.start(

@@ -397,6 +397,7 @@ impl History {
             targets: targets.into_iter().collect(),
             parameters: json!({ "note": "x", "n": 1.5, "big": u64::MAX }),
             window,
+            auto_rollback: false,
         };
         let drafted = ChangeEvent::Drafted { draft: draft.clone(), rollback_of: None };
         let machine = self.random.one_in(5);
@@ -460,6 +461,7 @@ impl History {
             author: subject.author,
             editors: subject.editors.clone(),
             rollback_of: subject.rollback_of.map(|(change, _)| change),
+            auto_rollback: false,
         };
         Plan::new(header, steps, checks, Timestamp::from_micros(self.now))
     }
@@ -564,6 +566,7 @@ impl History {
             risk,
             quorum,
             tags: None,
+            beforehand: None,
         }];
         if needed == 0 {
             events.push(self.approved(digest));

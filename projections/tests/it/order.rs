@@ -75,6 +75,7 @@ fn plan(n: u128, targets: &[AssetId]) -> Plan {
         author: PersonId(Uuid::from_u128(9)),
         editors: Vec::new(),
         rollback_of: None,
+        auto_rollback: false,
     };
     Plan::new(header, steps.collect(), Vec::new(), Timestamp::from_micros(START))
 }
@@ -93,6 +94,7 @@ fn carried_out(n: u128, rollback_of: Option<u128>, fates: &[(AssetId, Fate)]) ->
         targets,
         parameters: json!({}),
         window: None,
+        auto_rollback: false,
     };
     let quorum = Quorum {
         policy_version: 1,
@@ -107,7 +109,14 @@ fn carried_out(n: u128, rollback_of: Option<u128>, fates: &[(AssetId, Fate)]) ->
     let before = vec![
         ChangeEvent::Drafted { draft, rollback_of: rollback_of.map(change) },
         ChangeEvent::Planned { plan: Box::new(plan.clone()) },
-        ChangeEvent::Submitted { digest: digest.clone(), environment, risk, quorum, tags: None },
+        ChangeEvent::Submitted {
+            digest: digest.clone(),
+            environment,
+            risk,
+            quorum,
+            tags: None,
+            beforehand: None,
+        },
         ChangeEvent::Approved { digest: digest.clone(), not_before: at, until: at },
         ChangeEvent::ExecutionStarted { run: run(n), digest },
     ];

@@ -98,6 +98,7 @@ impl Story {
             risk,
             quorum,
             tags: None,
+            beforehand: None,
         })
     }
 
@@ -168,6 +169,7 @@ fn draft() -> Draft {
         targets: vec![AssetId(Uuid::from_u128(9))],
         parameters: json!({}),
         window: None,
+        auto_rollback: false,
     }
 }
 
@@ -201,6 +203,7 @@ fn plan(ok: bool) -> Plan {
         author: AUTHOR,
         editors: Vec::new(),
         rollback_of: None,
+        auto_rollback: false,
     };
     let check = |ok| Check { name: "c".to_owned(), ok, detail: String::new() };
     let checks = vec![check(true), check(ok)];

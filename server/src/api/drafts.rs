@@ -48,7 +48,7 @@ pub async fn edit(
     let state = load(&app, id).await?.state;
     let subject = state.subject().ok_or(ChangeRejection::NotFound)?;
     let mut draft = subject.draft.clone();
-    let EditRequest { title, reason, ticket, targets, parameters, window } = body;
+    let EditRequest { title, reason, ticket, targets, parameters, window, auto_rollback } = body;
     draft.title = title.unwrap_or(draft.title);
     draft.reason = reason.unwrap_or(draft.reason);
     draft.ticket = ticket.or(draft.ticket);
@@ -60,6 +60,7 @@ pub async fn edit(
         draft.parameters = parameters;
     }
     draft.window = window.map(|w| Window { start: w.start, end: w.end }).or(draft.window);
+    draft.auto_rollback = auto_rollback.unwrap_or(draft.auto_rollback);
     tell(&app, &caller, &request, id, ChangeCommand::Edit { draft }).await
 }
 
@@ -118,6 +119,7 @@ async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
         targets,
         parameters: body.parameters,
         window: body.window.map(|w| Window { start: w.start, end: w.end }),
+        auto_rollback: body.auto_rollback,
     })
 }
 

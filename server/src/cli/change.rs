@@ -77,6 +77,9 @@ enum Command {
         reason: String,
         #[arg(long)]
         ticket: Option<String>,
+        /// Undo what it did when its run fails. Its approvals cover that.
+        #[arg(long)]
+        auto_rollback: bool,
     },
     /// Plan it against the real target. Changes nothing.
     Plan { change: String },
@@ -174,7 +177,16 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<ExitCo
             return Ok(ExitCode::SUCCESS);
         }
         Command::Show { change } => find(client, &change).await?,
-        Command::Draft { change_type, connection, targets, parameters, title, reason, ticket } => {
+        Command::Draft {
+            change_type,
+            connection,
+            targets,
+            parameters,
+            title,
+            reason,
+            ticket,
+            auto_rollback,
+        } => {
             let (connection_id, name) = connection_of(client, &connection).await?;
             let targets = targets
                 .into_iter()
@@ -193,6 +205,7 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<ExitCo
                 targets,
                 parameters,
                 window: None,
+                auto_rollback,
             };
             client.post("/change-requests", &body).await?
         }

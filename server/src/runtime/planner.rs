@@ -247,6 +247,7 @@ fn header(change: ChangeId, subject: &Subject, policy_version: u32) -> PlanHeade
         author: subject.author,
         editors: subject.editors.iter().copied().collect(),
         rollback_of: subject.rollback_of,
+        auto_rollback: subject.draft.auto_rollback,
     }
 }
 

@@ -331,6 +331,7 @@ pub fn approved(
         author: PersonId(Uuid::from_u128(6)),
         editors: Vec::new(),
         rollback_of: None,
+        auto_rollback: false,
     };
     let plan = Plan::new(header, vec![step.clone()], Vec::new(), now());
     let authority = Authority {

@@ -63,6 +63,7 @@ pub fn draft(window: Option<Window>) -> Draft {
         targets: vec![TARGET],
         parameters: json!({ "length": 24 }),
         window,
+        auto_rollback: false,
     }
 }
 
@@ -125,7 +126,7 @@ impl Log {
         self.events.push(Recorded { position, header, event });
     }
 
-    fn state<D: Decider>(&self, stream: StreamId) -> D::State {
+    pub fn state<D: Decider>(&self, stream: StreamId) -> D::State {
         let own = self.events.iter().filter(|e| e.header.stream == stream);
         own.fold(D::State::default(), |state, e| {
             let event = D::own(&e.event).expect("streams hold their own events");
@@ -170,6 +171,7 @@ impl Log {
             author: subject.author,
             editors: subject.editors.iter().copied().collect(),
             rollback_of: subject.rollback_of,
+            auto_rollback: subject.draft.auto_rollback,
         };
         Plan::new(header, vec![step(0), step(1)], Vec::new(), at(self.second))
     }

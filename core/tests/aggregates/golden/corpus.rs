@@ -87,8 +87,9 @@ corpus! {
             environment: Environment::Prod,
             risk: risk(),
             quorum: policy::quorum(RiskLevel::Critical, Environment::Prod, false),
-            // As it was recorded before tags were.
+            // As it was recorded before they were.
             tags: None,
+            beforehand: None,
         }
         ApprovalGiven {
             digest: plan().digest,
@@ -270,6 +271,7 @@ fn draft() -> Draft {
         targets: vec![AssetId(uuid(40))],
         parameters: json!({ "length": 32 }),
         window: Some(Window { start: moment(3600), end: moment(7200) }),
+        auto_rollback: false,
     }
 }
 
@@ -285,6 +287,7 @@ fn plan() -> Box<Plan> {
         author: PersonId(uuid(1)),
         editors: vec![PersonId(uuid(2))],
         rollback_of: Some(ChangeId(uuid(21))),
+        auto_rollback: false,
     };
     let step = Step {
         no: 0,

@@ -222,6 +222,7 @@ pub fn plan(classes: &[EffectClass]) -> Plan {
         author: OWNER,
         editors: Vec::new(),
         rollback_of: None,
+        auto_rollback: false,
     };
     let steps = (0..).zip(classes).map(|(no, class)| Step {
         no,
