@@ -137,14 +137,12 @@ fn nothing_critical_goes_back_on_nobodys_word() {
 fn only_what_says_so_goes_back() {
     // The same, of a change of which nobody wished it.
     let unwished = going_back().events.into_iter().map(|mut recorded| {
-        match &mut recorded.event {
-            Event::Change(E::Drafted { draft, .. }) => draft.auto_rollback = false,
-            Event::Change(E::Planned { plan }) => {
-                let Plan { header, steps, computed_at, .. } = (**plan).clone();
-                let header = PlanHeader { auto_rollback: false, ..header };
-                **plan = Plan::new(header, steps, Vec::new(), computed_at);
-            }
-            _ => {}
+        if let Event::Change(E::Drafted { draft, .. }) = &mut recorded.event {
+            draft.auto_rollback = false;
+        } else if let Event::Change(E::Planned { plan }) = &mut recorded.event {
+            let Plan { header, steps, computed_at, .. } = (**plan).clone();
+            let header = PlanHeader { auto_rollback: false, ..header };
+            **plan = Plan::new(header, steps, Vec::new(), computed_at);
         }
         recorded
     });

@@ -20,8 +20,8 @@ pub fn failed(auto_rollback: bool) -> Past {
 /// What the runtime makes of it.
 pub fn back(undone: &Past) -> Back {
     let undone = given(undone);
-    let ChangeState::Finished(finish) = &undone else { panic!("{}", undone.name()) };
-    let subject = subject_of_rollback(CHANGE, &finish.execution);
+    let execution = may_go_back(&undone, &[]).expect("it goes back");
+    let subject = subject_of_rollback(CHANGE, execution);
     let header = PlanHeader {
         change: ROLLBACK,
         author: subject.author,
@@ -47,7 +47,7 @@ fn go(back: Back) -> Result<Vec<E>, No> {
 
 /// The rollback, as it is made.
 pub fn made() -> Past {
-    let events = go(back(&failed(true))).unwrap();
+    let events = go(back(&failed(true))).expect("it goes back");
     events
         .into_iter()
         .fold(Past::default(), |past, event| past.then(&Principal::SYSTEM, NOW, event))
