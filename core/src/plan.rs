@@ -130,6 +130,9 @@ pub struct PlanHeader {
     /// How the targets are gone through, when there is a rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Strategy>,
+    /// Whether what it did is undone when its run fails: who approves the plan approves that as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto_rollback: bool,
 }
 
 /// What a plan for many targets has in place of steps: those are in a manifest.
@@ -307,6 +310,8 @@ fn part_header(whole: &PlanHeader, step: &Step) -> PlanHeader {
         editors: whole.editors.clone(),
         rollback_of: whole.rollback_of,
         rollout: None,
+        // It is the whole that goes back.
+        auto_rollback: false,
     }
 }
 
@@ -354,6 +359,7 @@ mod tests {
             editors: vec![PersonId(uuid(6))],
             rollback_of: None,
             rollout: None,
+            auto_rollback: false,
         }
     }
 
@@ -405,6 +411,7 @@ mod tests {
             PlanHeader { author: PersonId(uuid(9)), ..header() },
             PlanHeader { editors: Vec::new(), ..header() },
             PlanHeader { rollback_of: Some(ChangeId(uuid(9))), ..header() },
+            PlanHeader { auto_rollback: true, ..header() },
         ]
     }
 

@@ -137,6 +137,7 @@ mod tests {
             connection_id: ConnectionId(Uuid::nil()),
             targets: Vec::new(),
             parameters: json!({}),
+            auto_rollback: false,
             requester: PersonId(Uuid::nil()),
             editors: Vec::new(),
             risk: None,

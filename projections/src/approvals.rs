@@ -162,7 +162,7 @@ fn fold(
             supersede(&mut state);
         }
         E::Planned { .. } | E::Withdrawn {} => supersede(&mut state),
-        E::Submitted { digest, environment: _, risk: _, quorum, tags: _ } => {
+        E::Submitted { digest, environment: _, risk: _, quorum, tags: _, beforehand: _ } => {
             state.open = Some(OpenApproval {
                 digest: digest.clone(),
                 needed: quorum.approvals,

@@ -47,6 +47,22 @@ pub async fn scheduled(
         .collect())
 }
 
+/// Changes that failed after a moment, are to go back by themselves, and have not begun to; at most 1,000.
+pub async fn to_go_back(pool: &PgPool, after: Timestamp) -> Result<Vec<ChangeId>, QueryError> {
+    let rows: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM nexplane.rm_changes c WHERE state = 'failed' \
+         AND view->'auto_rollback' = 'true' AND coalesce(view->'settled', 'null') = 'null' \
+         AND (view->>'updated_at')::timestamptz > $1::text::timestamptz \
+         AND NOT EXISTS (SELECT FROM nexplane.rm_changes b \
+                         WHERE b.rollback_of = c.id AND b.state <> 'approved') LIMIT 1000",
+    )
+    .bind(after.to_string())
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(ChangeId).collect())
+}
+
 /// Changes whose approvals have run out; at most 1,000.
 pub async fn expired_approvals(pool: &PgPool, now: Timestamp) -> Result<Vec<ChangeId>, QueryError> {
     let rows: Vec<Uuid> = sqlx::query_scalar(

@@ -14,7 +14,7 @@ use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::problem::ApiError;
 use crate::replay::Guest;
-use crate::runtime::{Discoverer, Engine, OpenError, PlanError, Planner, Targets};
+use crate::runtime::{AssessError, Discoverer, Engine, OpenError, PlanError, Planner, Targets};
 use crate::vault::Vault;
 
 /// The server's parts, shared by all requests.
@@ -94,6 +94,15 @@ impl From<PlanError> for ApiError {
                 "change.not_in_state",
                 "None of its steps took effect, so there is nothing to undo.",
             ),
+        }
+    }
+}
+
+impl From<AssessError> for ApiError {
+    fn from(error: AssessError) -> Self {
+        match error {
+            AssessError::Open(error) => error.into(),
+            AssessError::Query(error) => error.into(),
         }
     }
 }

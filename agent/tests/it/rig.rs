@@ -208,6 +208,7 @@ pub fn authority(step: &Step, precondition: &str) -> Authority {
         editors: Vec::new(),
         rollback_of: None,
         rollout: None,
+        auto_rollback: false,
     };
     let plan = Plan::new(header, vec![step.clone()], Vec::new(), now());
     Authority {

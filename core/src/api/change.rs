@@ -116,6 +116,9 @@ pub struct ChangeView {
     /// Of a rollout the first 100; `GET …/targets` has all.
     pub targets: Vec<AssetId>,
     pub parameters: Value,
+    /// What it did is undone when its run fails.
+    #[serde(default)]
+    pub auto_rollback: bool,
     pub requester: PersonId,
     #[serde(default)]
     pub editors: Vec<PersonId>,
@@ -409,6 +412,9 @@ pub struct DraftRequest {
     /// How the targets are gone through. More than 100 have a careful one when none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Strategy>,
+    /// Whether what it did is undone when its run fails. Its approvals cover that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto_rollback: bool,
 }
 
 fn empty_object() -> Value {
@@ -443,6 +449,8 @@ pub struct EditRequest {
     pub window: Option<WindowRequest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Strategy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_rollback: Option<bool>,
 }
 
 /// `POST …/approve`

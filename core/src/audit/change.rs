@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::outcome::Settled;
 use super::{Auditor, Rule, Seen};
 use crate::actor::ActorKind;
-use crate::change::event::{ChangeEvent, Draft, Quorum, Window};
+use crate::change::event::{Beforehand, ChangeEvent, Draft, Quorum, Window};
 use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, StreamId};
 use crate::plan::{Plan, PlanDigest, PlanHeader};
 use crate::policy::Case;
@@ -53,6 +53,7 @@ struct Request {
     parameters: Value,
     window: Option<Window>,
     rollout: Option<Strategy>,
+    auto_rollback: bool,
 }
 
 #[derive(Debug)]
@@ -79,6 +80,7 @@ pub(super) struct Told<'a> {
     pub risk: &'a Risk,
     pub quorum: &'a Quorum,
     pub tags: Option<&'a BTreeSet<String>>,
+    pub beforehand: Option<&'a Beforehand>,
 }
 
 /// One approval.
@@ -174,10 +176,11 @@ impl Auditor {
                 open.planned = Some((Case::planned(plan), plan.header.policy_version));
                 open.reopen();
             }
-            E::Submitted { digest, environment, risk, quorum, tags }
+            E::Submitted { digest, environment, risk, quorum, tags, beforehand }
                 if matches!(open.phase, Phase::Draft) =>
             {
-                let told = Told { environment: *environment, risk, quorum, tags: tags.as_ref() };
+                let (tags, beforehand) = (tags.as_ref(), beforehand.as_ref());
+                let told = Told { environment: *environment, risk, quorum, tags, beforehand };
                 let submission = self.submitted(seen, &open, digest, told);
                 open.phase = Phase::Submitted(submission);
             }
@@ -294,8 +297,20 @@ impl Auditor {
             );
             self.accuse(seen, Rule::QuorumWeakened, sentence);
         }
+        let approvals = match told.beforehand {
+            None => Vec::new(),
+            Some(beforehand) => {
+                self.beforehand(seen, open.rollback_of, beforehand);
+                if beforehand.approvers.is_empty() && level == RiskLevel::Critical {
+                    let sentence = "Nobody approved it beforehand, and its risk is critical.";
+                    self.accuse(seen, Rule::QuorumWeakened, sentence);
+                }
+                let given = |by: &PersonId| Given { by: *by, admin: false, at: seen.at };
+                beforehand.approvers.iter().map(given).collect()
+            }
+        };
         let needed = self.asked(seen, open.planned.as_ref(), &open.request.targets, level, told);
-        Submission { digest: digest.clone(), environment, needed, approvals: Vec::new() }
+        Submission { digest: digest.clone(), environment, needed, approvals }
     }
 
     fn approval_given(&mut self, seen: Seen, open: &mut Open, digest: &PlanDigest, admin: bool) {
@@ -495,6 +510,18 @@ impl Open {
         self.request.rollout
     }
 
+    /// Who approved that it is undone when its run fails; none when nobody wished that.
+    pub(super) fn approved_to_go_back(&self) -> Option<BTreeSet<PersonId>> {
+        match &self.phase {
+            Phase::Executing(executing)
+                if self.request.auto_rollback && self.rollback_of.is_none() =>
+            {
+                Some(executing.approvers.clone())
+            }
+            Phase::Draft | Phase::Submitted(_) | Phase::Approved(_) | Phase::Executing(_) => None,
+        }
+    }
+
     /// Author and editors.
     pub(super) fn own(&self) -> BTreeSet<PersonId> {
         self.editors.iter().copied().chain([self.author]).collect()
@@ -506,8 +533,15 @@ impl Open {
 
     /// What a plan says of another change than this.
     fn differs(&self, stream: StreamId, header: &PlanHeader) -> Option<&'static str> {
-        let Request { change_type, connection, targets, parameters, window: _, rollout } =
-            &self.request;
+        let Request {
+            change_type,
+            connection,
+            targets,
+            parameters,
+            window: _,
+            rollout,
+            auto_rollback,
+        } = &self.request;
         [
             (header.change.0 == stream.id, "change"),
             (header.author == self.author, "author"),
@@ -518,6 +552,7 @@ impl Open {
             (header.targets == *targets, "list of targets"),
             (header.parameters == *parameters, "set of parameters"),
             (header.rollout == *rollout, "strategy of the rollout"),
+            (header.auto_rollback == *auto_rollback, "wish to go back by itself"),
         ]
         .into_iter()
         .find_map(|(same, what)| (!same).then_some(what))
@@ -533,6 +568,7 @@ impl Request {
             parameters: draft.parameters.clone(),
             window: draft.window,
             rollout: draft.rollout,
+            auto_rollback: draft.auto_rollback,
         }
     }
 }

@@ -15,6 +15,7 @@
 //! way); whether approvals were given inside a freeze; whether overrides were reviewed, and by whom;
 //! whether a risk was scored rightly.
 
+mod beforehand;
 mod change;
 mod freeze;
 mod outcome;

@@ -15,6 +15,8 @@ pub(super) struct Settled {
     pub how: How,
     /// Author and editors, while its outcome is unknown.
     pub own: BTreeSet<PersonId>,
+    /// Who approved that it is undone, when it has failed and says that it goes back.
+    pub goes_back: Option<BTreeSet<PersonId>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,8 @@ impl Auditor {
             | RunOutcome::RollbackBlocked => How::Known,
         };
         let people = if how == How::Unknown { open.own() } else { BTreeSet::new() };
-        Track::Settled(Settled { run: own, how, own: people })
+        let goes_back = open.approved_to_go_back().filter(|_| outcome == RunOutcome::Failed);
+        Track::Settled(Settled { run: own, how, own: people, goes_back })
     }
 
     fn agrees(&mut self, seen: Seen, run: RunId, outcomes: &[RunOutcome], rule: Rule) {

@@ -58,7 +58,7 @@ impl Auditor {
         level: RiskLevel,
         told: Told<'_>,
     ) -> Needed {
-        let Told { environment, risk, quorum, tags } = told;
+        let Told { environment, risk, quorum, tags, beforehand } = told;
         let Quorum { policy_version: said, approvals, admin, delay_s, valid_s, rule: _ } = *quorum;
         let recorded = Needed { approvals, admin, delay_s, valid_s };
         // What is not planned is accused of that.
@@ -96,6 +96,10 @@ impl Auditor {
                 return recorded;
             }
         };
+        // Those approvals were held against the policy of the change that is undone.
+        if beforehand.is_some() {
+            return recorded;
+        }
         if approvals < asked.approvals
             || asked.admin && !admin
             || delay_s < asked.delay_s

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::aggregate::Principal;
+use crate::change::beforehand::Back;
 use crate::change::event::{Draft, Found, Produced};
 use crate::freeze::{Frozen, InTheWay};
 use crate::id::{ChangeId, FreezeId, RunId, SecretId};
@@ -81,6 +82,15 @@ pub enum ChangeCommand {
     /// By the runtime: somebody has to ask again.
     Unschedule {
         reason: String,
+    },
+    /// By the runtime: the rollback of a change that goes back by itself.
+    GoBack {
+        back: Box<Back>,
+    },
+    /// By the runtime, on such a rollback.
+    StartBack {
+        run: RunId,
+        in_the_way: InTheWay,
     },
     /// By the runtime, when the run has finished.
     RecordOutcome {

@@ -2,6 +2,7 @@
 
 use crate::actor::{Actor, ActorKind, Role};
 use crate::aggregate::{Asked, Decider, Principal};
+use crate::change::beforehand::{go_back, start_back};
 use crate::change::command::ChangeCommand;
 use crate::change::event::{ChangeEvent, Draft};
 use crate::change::evolve::evolve;
@@ -85,8 +86,14 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
             let digest = plan.digest.clone();
             let (needed, valid_s, delay_s) = (quorum.approvals, quorum.valid_s, quorum.delay_s);
             let tags = Some(case.tags);
-            let submitted =
-                ChangeEvent::Submitted { digest: digest.clone(), environment, risk, quorum, tags };
+            let submitted = ChangeEvent::Submitted {
+                digest: digest.clone(),
+                environment,
+                risk,
+                quorum,
+                tags,
+                beforehand: None,
+            };
             let at_once = (needed == 0).then(|| approved(digest, at, at, delay_s, valid_s));
             Ok(std::iter::once(submitted).chain(at_once).collect())
         }
@@ -106,6 +113,8 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
             start_scheduled(state, &by, at, &asker, run, in_the_way)
         }
         C::Unschedule { reason } => unschedule(state, &by, reason),
+        C::GoBack { back } => go_back(state, &by, at, *back),
+        C::StartBack { run, in_the_way } => start_back(state, &by, at, run, in_the_way),
         C::RecordOutcome { this, run, outcome, reason, secrets } => {
             system(&by)?;
             match state {
@@ -369,7 +378,7 @@ fn approve(
 }
 
 /// The delay begins with the last approval, and prolongs the validity, which begins with the oldest.
-fn approved(
+pub(super) fn approved(
     digest: String,
     oldest: Timestamp,
     last: Timestamp,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId};
+use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, SecretId};
 use crate::plan::{Plan, PlanDigest};
 use crate::risk::{Environment, Risk};
 use crate::rollout::event::Strategy;
@@ -29,6 +29,9 @@ pub struct Draft {
     /// How its targets are gone through; none when they are done one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Strategy>,
+    /// Whether what it did is undone when its run fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto_rollback: bool,
 }
 
 /// When a change may start.
@@ -53,6 +56,16 @@ pub struct Quorum {
     pub delay_s: u32,
     /// Seconds that approvals stay valid.
     pub valid_s: u32,
+}
+
+/// The approval that a rollback has of the change that it undoes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Beforehand {
+    /// The run that failed.
+    pub run: RunId,
+    /// Who had approved the plan of that run, which said that it goes back.
+    pub approvers: Vec<PersonId>,
 }
 
 /// A secret that an execution produced; its value is in the secret table only.
@@ -98,6 +111,9 @@ pub enum ChangeEvent {
         /// The tags of its targets, as the policy was asked. Once they were not recorded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tags: Option<BTreeSet<String>>,
+        /// On a rollback that was approved together with the change that it undoes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        beforehand: Option<Beforehand>,
     },
     #[serde(rename = "change.approval_given")]
     ApprovalGiven { digest: PlanDigest, comment: Option<String>, as_admin: bool },

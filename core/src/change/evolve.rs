@@ -44,13 +44,18 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
         },
         (
             S::Draft(Drafting { subject, plan: Some(plan) }),
-            E::Submitted { environment, quorum, .. },
+            E::Submitted { environment, quorum, beforehand, .. },
         ) => S::Submitted(Submission {
             subject,
             plan,
             environment: *environment,
             quorum: quorum.clone(),
-            approvals: Vec::new(),
+            approvals: beforehand
+                .iter()
+                .flat_map(|beforehand| &beforehand.approvers)
+                .map(|by| Given { by: *by, at, as_admin: false })
+                .collect(),
+            beforehand: beforehand.clone(),
         }),
         (S::Submitted(mut submission), E::ApprovalGiven { as_admin, .. }) => {
             if let Some(by) = by.person() {

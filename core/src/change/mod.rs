@@ -23,6 +23,8 @@
 //! (the runtime reads it right before and the run refuses); which freezes there are (`calendar`).
 
 #[cfg(feature = "decide")]
+mod beforehand;
+#[cfg(feature = "decide")]
 mod command;
 #[cfg(feature = "decide")]
 mod decide;
@@ -46,12 +48,13 @@ mod tests;
 
 #[cfg(feature = "decide")]
 pub use self::{
+    beforehand::{BEFOREHAND_VALID_S, Back, may_go_back, subject_of_rollback},
     command::ChangeCommand,
     decide::{
         Change, MAX_PLAN_AGE_S, MAX_STEPS, MAX_TARGETS, may_edit, may_execute, may_plan, may_submit,
     },
     freeze::may_override,
     rejection::ChangeRejection,
-    rollback::may_roll_back,
+    rollback::{may_roll_back, rollback_draft},
     state::*,
 };

@@ -3,7 +3,7 @@
 use crate::aggregate::Principal;
 use crate::catalog::Reversibility;
 use crate::change::decide::{proposer, system, wrong_state};
-use crate::change::event::ChangeEvent;
+use crate::change::event::{ChangeEvent, Draft};
 use crate::change::rejection::ChangeRejection as No;
 use crate::change::state::{ChangeState, Execution, Outcome};
 use crate::id::{ChangeId, RunId};
@@ -44,13 +44,21 @@ pub fn may_roll_back<'a>(
         }
         Outcome::RolledBack => return Err(wrong_state(state, "there is nothing left to undo")),
     }
-    if finish.execution.subject.rollback_of.is_some() {
+    undoable(&finish.execution, later)
+}
+
+/// Why this execution is not undone, whoever asks.
+pub(super) fn undoable<'a>(
+    execution: &'a Execution,
+    later: &[ChangeId],
+) -> Result<&'a Execution, No> {
+    if execution.subject.rollback_of.is_some() {
         return Err(No::NotInState {
             state: "a rollback",
             wanted: "to go forward again, make a new change",
         });
     }
-    for step in finish.execution.plan.shown() {
+    for step in execution.plan.shown() {
         match &step.reversibility {
             Reversibility::OneWay { why } => return Err(No::OneWay { why: why.clone() }),
             Reversibility::Reversible | Reversibility::CompensateOnly { .. } => {}
@@ -59,7 +67,18 @@ pub fn may_roll_back<'a>(
     if !later.is_empty() {
         return Err(No::OutOfOrderRollback { blocking: later.to_vec() });
     }
-    Ok(&finish.execution)
+    Ok(execution)
+}
+
+/// What the rollback of a change is a request for.
+pub fn rollback_draft(undone: ChangeId, draft: &Draft) -> Draft {
+    Draft {
+        title: format!("Roll back: {}", draft.title).chars().take(200).collect(),
+        reason: format!("Undoes change {undone}."),
+        window: None,
+        auto_rollback: false,
+        ..draft.clone()
+    }
 }
 
 pub(super) fn start_rollback(

@@ -81,7 +81,7 @@ pub(super) fn unschedule(
 
 /// The first moment after this one at which its own window and a maintenance window are open, as far
 /// as can be said now; `None` when they are open.
-fn opens(
+pub(super) fn opens(
     approval: &Approval,
     at: Timestamp,
     closed: Option<Closed>,
@@ -109,6 +109,6 @@ fn schedule(approval: &Approval, opens: Timestamp) -> Vec<ChangeEvent> {
     vec![ChangeEvent::Scheduled { opens }]
 }
 
-fn started(approval: &Approval, run: RunId) -> ChangeEvent {
+pub(super) fn started(approval: &Approval, run: RunId) -> ChangeEvent {
     ChangeEvent::ExecutionStarted { run, digest: approval.submission.plan.digest.clone() }
 }

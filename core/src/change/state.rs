@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::change::event::{Draft, Produced, Quorum};
+use crate::change::event::{Beforehand, Draft, Produced, Quorum};
 use crate::id::{ChangeId, FreezeId, PersonId, RunId, SecretId};
 use crate::plan::{Plan, PlanHeader};
 use crate::risk::Environment;
@@ -63,6 +63,7 @@ impl Subject {
             && header.connection == self.draft.connection
             && header.targets == self.draft.targets
             && header.parameters == self.draft.parameters
+            && header.auto_rollback == self.draft.auto_rollback
             && header.author == self.author
             && header.editors.iter().eq(&self.editors)
             && header.rollback_of == self.rollback_of
@@ -84,6 +85,8 @@ pub struct Submission {
     pub quorum: Quorum,
     /// In the order in which they were given; the oldest of them may have run out.
     pub approvals: Vec<Given>,
+    /// Set on a rollback that was approved together with the change that it undoes.
+    pub beforehand: Option<Beforehand>,
 }
 
 /// One approval of the submitted plan.

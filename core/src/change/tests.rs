@@ -1,5 +1,6 @@
 //! Decisions about changes: given events, when a command, then events or the exact rejection.
 
+mod beforehand;
 mod execution;
 mod freeze;
 mod gates;
@@ -126,6 +127,7 @@ fn draft() -> Draft {
         parameters: json!({}),
         window: None,
         rollout: None,
+        auto_rollback: false,
     }
 }
 
@@ -176,6 +178,7 @@ fn plan_of(draft: &Draft, editors: &[PersonId], found: &str) -> Plan {
         editors: editors.to_vec(),
         rollback_of: None,
         rollout: None,
+        auto_rollback: draft.auto_rollback,
     };
     let steps = vec![step(found, Reversibility::Reversible)];
     Plan::new(header, steps, vec![check(true)], second(PLANNED))
@@ -228,7 +231,14 @@ fn planned_event(plan: &Plan) -> E {
 fn submitted_event(plan: &Plan, quorum: Quorum, level: RiskLevel) -> E {
     let digest = plan.digest.clone();
     let tags = Some(BTreeSet::new());
-    E::Submitted { digest, environment: Environment::Prod, risk: risk(level), quorum, tags }
+    E::Submitted {
+        digest,
+        environment: Environment::Prod,
+        risk: risk(level),
+        quorum,
+        tags,
+        beforehand: None,
+    }
 }
 
 fn approval_event(plan: &Plan, as_admin: bool) -> E {
@@ -364,6 +374,10 @@ fn override_freeze() -> C {
     C::OverrideFreeze { freeze, covers: true, justification: reason() }
 }
 
+fn go_back() -> C {
+    C::GoBack { back: Box::new(beforehand::back(&beforehand::failed(true))) }
+}
+
 fn every_command() -> Vec<(&'static str, C)> {
     vec![
         ("draft", C::Draft { draft: draft(), rollback_of: None }),
@@ -383,6 +397,8 @@ fn every_command() -> Vec<(&'static str, C)> {
             C::StartScheduled { run: RUN, asker: eve(), in_the_way: InTheWay::default() },
         ),
         ("unschedule", C::Unschedule { reason: reason() }),
+        ("go back", go_back()),
+        ("start back", C::StartBack { run: RUN, in_the_way: InTheWay::default() }),
         ("record outcome", record_outcome(RUN, RunOutcome::Complete)),
         ("settle", settle(Found::Applied)),
         ("start rollback", start_rollback(RUN_BACK, &[])),

@@ -26,6 +26,8 @@ pub enum Effect {
     ReportRollout { rollout: RolloutId },
     /// Tell the change that was undone how its rollback ended, if `change` is a rollback.
     ReportRollback { change: ChangeId },
+    /// Undo a change that has failed, if that was approved with it.
+    GoBack { change: ChangeId },
     /// Start a change that is scheduled, once this moment is there.
     StartAt { change: ChangeId, opens: Timestamp },
     /// Look at everything that is scheduled: the calendar is another one.
@@ -44,8 +46,11 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             ChangeEvent::ExecutionStarted { run, .. } => {
                 vec![Effect::BeginRun { change: ChangeId(id), run: *run }]
             }
+            ChangeEvent::Failed { .. } => vec![
+                Effect::ReportRollback { change: ChangeId(id) },
+                Effect::GoBack { change: ChangeId(id) },
+            ],
             ChangeEvent::Completed { .. }
-            | ChangeEvent::Failed { .. }
             | ChangeEvent::OutcomeUnknown { .. }
             | ChangeEvent::RollbackPartial { .. }
             | ChangeEvent::RollbackBlocked { .. } => {

@@ -60,13 +60,17 @@ fn every_outcome_is_told_to_what_was_undone() {
     let secrets = Vec::new;
     for event in [
         ChangeEvent::Completed { run: RUN, secrets: secrets() },
-        ChangeEvent::Failed { run: RUN, reason: reason(), secrets: secrets() },
         ChangeEvent::OutcomeUnknown { run: RUN, reason: reason(), secrets: secrets() },
         ChangeEvent::RollbackPartial { rollback: CHANGE, run: RUN, reason: reason() },
         ChangeEvent::RollbackBlocked { rollback: CHANGE, run: RUN, reason: reason() },
     ] {
         assert_eq!(follows(CHANGE, event), [Effect::ReportRollback { change: CHANGE }]);
     }
+    // Only what has failed may go back by itself.
+    let failed = ChangeEvent::Failed { run: RUN, reason: reason(), secrets: secrets() };
+    let [report, back] =
+        [Effect::ReportRollback { change: CHANGE }, Effect::GoBack { change: CHANGE }];
+    assert_eq!(follows(CHANGE, failed), [report, back]);
 }
 
 #[test]

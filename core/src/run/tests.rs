@@ -67,6 +67,7 @@ fn plan_of(classes: &[EffectClass]) -> Box<Plan> {
         editors: Vec::new(),
         rollback_of: None,
         rollout: None,
+        auto_rollback: false,
     };
     let steps = (0..).zip(classes).map(|(no, class)| Step {
         no,

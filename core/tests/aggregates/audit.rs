@@ -149,6 +149,7 @@ fn draft(length: u8, window: bool) -> Draft {
         parameters: json!({ "length": length }),
         window,
         rollout: None,
+        auto_rollback: false,
     }
 }
 
@@ -165,6 +166,7 @@ fn plan(state: &ChangeState, at: Timestamp) -> Option<Box<Plan>> {
         editors: subject.editors.iter().copied().collect(),
         rollback_of: subject.rollback_of,
         rollout: None,
+        auto_rollback: false,
     };
     let step = |no, effect_class| Step {
         no,

@@ -299,9 +299,10 @@ proptest! {
                 | C::Expire
                 | C::RecordOutcome { .. }
                 | C::StartRollback { .. }
-                | C::RecordRollback { .. } => prop_assert_eq!(again, Ok(Vec::new())),
+                | C::RecordRollback { .. }
+                | C::GoBack { .. } => prop_assert_eq!(again, Ok(Vec::new())),
                 C::RecordPlan { .. } => prop_assert_eq!(&again, &Ok(events.clone())),
-                C::Submit { .. } | C::StartExecution { .. } | C::StartScheduled { .. } => prop_assert!(again.is_err() || again == Ok(Vec::new())),
+                C::Submit { .. } | C::StartExecution { .. } | C::StartScheduled { .. } | C::StartBack { .. } => prop_assert!(again.is_err() || again == Ok(Vec::new())),
                 C::Draft { .. }
                 | C::Reject { .. }
                 | C::Withdraw

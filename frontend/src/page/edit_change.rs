@@ -65,6 +65,7 @@ pub fn EditChange(props: &EditChangeProps) -> Html {
                 parameters: Some(drafted.parameters),
                 window: drafted.window,
                 rollout: None,
+                auto_rollback: None,
             };
             let (navigator, path) = (navigator.clone(), path.clone());
             save.start(

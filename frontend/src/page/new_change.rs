@@ -177,6 +177,7 @@ fn Draft(props: &DraftProps) -> Html {
                 parameters: drafted.parameters,
                 window: drafted.window,
                 rollout: None,
+                auto_rollback: false,
             };
             let navigator = navigator.clone();
             create.start(

@@ -155,6 +155,7 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         connection_id: draft.connection,
         targets: Vec::new(),
         parameters: serde_json::Value::Null,
+        auto_rollback: false,
         requester: header.actor.person().unwrap_or(PersonId(header.actor.id)),
         editors: Vec::new(),
         risk: None,
@@ -265,12 +266,14 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
             view.risk = None;
             reopen(folded);
         }
-        E::Submitted { digest: _, environment, risk, quorum, tags } => {
+        E::Submitted { digest: _, environment, risk, quorum, tags, beforehand } => {
             view.risk = Some(risk.clone());
             view.approvals_needed = quorum.approvals;
             view.admin_needed = quorum.admin;
             hidden.admin_given = false;
-            hidden.decided = hidden.planned.clone().map(|planned| Decided {
+            // Of what was approved beforehand another policy would not have been asked either.
+            let planned = hidden.planned.clone().filter(|_| beforehand.is_none());
+            hidden.decided = planned.map(|planned| Decided {
                 case: planned.submitted(*environment, risk, tags.clone().unwrap_or_default()),
                 has_tags: tags.is_some(),
                 quorum: quorum.clone(),
@@ -420,6 +423,7 @@ fn set_draft(folded: &mut Folded, draft: &Draft) {
         parameters,
         window,
         rollout,
+        auto_rollback,
     } = draft;
     let Folded { view, hidden } = folded;
     view.title.clone_from(title);
@@ -440,6 +444,7 @@ fn set_draft(folded: &mut Folded, draft: &Draft) {
         view.targets.clone_from(targets);
     }
     view.parameters.clone_from(parameters);
+    view.auto_rollback = *auto_rollback;
     hidden.window = *window;
 }
 

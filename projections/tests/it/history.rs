@@ -400,6 +400,7 @@ impl History {
             parameters: json!({ "note": "x", "n": 1.5, "big": u64::MAX }),
             window,
             rollout: None,
+            auto_rollback: false,
         };
         let drafted = ChangeEvent::Drafted { draft: draft.clone(), rollback_of: None };
         let machine = self.random.one_in(5);
@@ -464,6 +465,7 @@ impl History {
             editors: subject.editors.clone(),
             rollback_of: subject.rollback_of.map(|(change, _)| change),
             rollout: None,
+            auto_rollback: false,
         };
         Plan::new(header, steps, checks, Timestamp::from_micros(self.now))
     }
@@ -568,6 +570,7 @@ impl History {
             risk,
             quorum,
             tags: None,
+            beforehand: None,
         }];
         if needed == 0 {
             events.push(self.approved(digest));

@@ -76,6 +76,7 @@ fn plan(n: u128, targets: &[AssetId]) -> Plan {
         editors: Vec::new(),
         rollback_of: None,
         rollout: None,
+        auto_rollback: false,
     };
     Plan::new(header, steps.collect(), Vec::new(), Timestamp::from_micros(START))
 }
@@ -95,6 +96,7 @@ fn carried_out(n: u128, rollback_of: Option<u128>, fates: &[(AssetId, Fate)]) ->
         parameters: json!({}),
         window: None,
         rollout: None,
+        auto_rollback: false,
     };
     let quorum = Quorum {
         policy_version: 1,
@@ -109,7 +111,14 @@ fn carried_out(n: u128, rollback_of: Option<u128>, fates: &[(AssetId, Fate)]) ->
     let before = vec![
         ChangeEvent::Drafted { draft, rollback_of: rollback_of.map(change) },
         ChangeEvent::Planned { plan: Box::new(plan.clone()) },
-        ChangeEvent::Submitted { digest: digest.clone(), environment, risk, quorum, tags: None },
+        ChangeEvent::Submitted {
+            digest: digest.clone(),
+            environment,
+            risk,
+            quorum,
+            tags: None,
+            beforehand: None,
+        },
         ChangeEvent::Approved { digest: digest.clone(), not_before: at, until: at },
         ChangeEvent::ExecutionStarted { run: run(n), digest },
     ];

@@ -95,8 +95,7 @@ pub fn story() -> Vec<Command> {
         author: AUTHOR,
         editors: Vec::new(),
         rollback_of: None,
-        rollout: Some(strategy),
-    };
+        rollout: Some(strategy), auto_rollback: false };
     let at = Timestamp::from_micros(1_800_000_000_000_000);
     let plan = Plan::of_parts(header, MANIFEST, &steps, Vec::new(), at);
     let draft = Draft {
@@ -108,8 +107,7 @@ pub fn story() -> Vec<Command> {
         targets,
         parameters: json!({ "mode": "0600" }),
         window: None,
-        rollout: Some(strategy),
-    };
+        rollout: Some(strategy), auto_rollback: false };
     let author = Actor::user(AUTHOR);
     story.then(CHANGE, author, ChangeEvent::Drafted { draft, rollback_of: None });
     for page in steps.chunks(50) {

@@ -100,6 +100,7 @@ impl Story {
             risk,
             quorum,
             tags: None,
+            beforehand: None,
         })
     }
 
@@ -172,6 +173,7 @@ fn draft() -> Draft {
         parameters: json!({}),
         window: None,
         rollout: None,
+        auto_rollback: false,
     }
 }
 
@@ -206,6 +208,7 @@ fn plan(ok: bool) -> Plan {
         editors: Vec::new(),
         rollback_of: None,
         rollout: None,
+        auto_rollback: false,
     };
     let check = |ok| Check { name: "c".to_owned(), ok, detail: String::new() };
     let checks = vec![check(true), check(ok)];

@@ -1,24 +1,21 @@
 //! `/change-requests` and what one can do with them.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt as _;
 use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
 use nexplane_core::api::{
     ApproveRequest, ChangeState as State_, EventView, InboxItem, Page, ReasonRequest, SettleRequest,
 };
-use nexplane_core::change::event::Draft;
 use nexplane_core::change::{
     Change, ChangeCommand, ChangeRejection, ChangeState, may_execute, may_plan, may_roll_back,
+    rollback_draft,
 };
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
 use nexplane_core::plan::Plan;
-use nexplane_core::risk::{self, Dependant, Environment, Risk, RiskInputs};
-use nexplane_projections::{changes, inventory};
+use nexplane_core::risk::{Environment, Risk};
+use nexplane_projections::changes;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -29,11 +26,8 @@ use crate::auth::Caller;
 use crate::calendar::{About, Gated, Sheet};
 use crate::policy::{self, Submitting};
 use crate::problem::{ApiError, ApiResult};
-use crate::runtime::reread;
+use crate::runtime::{self, reread};
 use crate::stream::{self, Done, Loaded, Request};
-
-/// Targets that are looked at, at the same time.
-const AT_ONCE: usize = 16;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -172,61 +166,7 @@ pub async fn submit(
 /// What the environment is, and how risky the planned change.
 async fn assess(app: &App, state: &ChangeState) -> ApiResult<(Environment, Risk)> {
     let subject = state.subject().ok_or(ChangeRejection::NotFound)?;
-    let draft = &subject.draft;
-    let spec = app.targets.action(&draft.change_type)?.spec();
-    let mut environment = match app.targets.connection(draft.connection).await {
-        Ok(connection) => connection.environment,
-        Err(error) => return Err(error.into()),
-    };
-    let mut dependants: BTreeMap<AssetId, Dependant> = BTreeMap::new();
-    let mut connections = BTreeSet::from([draft.connection]);
-    let mut looked = futures_util::stream::iter(draft.targets.iter().copied())
-        .map(|asset: AssetId| async move {
-            let located = app.targets.target(asset).await.ok().map(|(_, located)| located);
-            let radius = inventory::blast_radius(&app.pool, asset).await?;
-            Ok::<_, ApiError>((asset, located, radius))
-        })
-        .buffered(AT_ONCE);
-    while let Some(target) = looked.next().await {
-        let (asset, located, radius) = target?;
-        if let Some(located) = located {
-            environment = most_serious(environment, located.environment);
-            // Those of a rollout may be on many.
-            if connections.insert(located.connection) {
-                let connection = app.targets.connection(located.connection).await?;
-                environment = most_serious(environment, Some(connection.environment));
-            }
-            if located.critical {
-                dependants.insert(asset, Dependant { depth: 1, critical: true });
-            }
-        }
-        for found in radius.dependants {
-            let dependant = Dependant { depth: found.depth, critical: found.critical };
-            dependants
-                .entry(found.id)
-                .and_modify(|known| known.depth = known.depth.min(dependant.depth))
-                .or_insert(dependant);
-        }
-    }
-    let dependants: Vec<_> = dependants.into_values().collect();
-    let history = changes::history(&app.pool, &draft.change_type).await?;
-    let risk = risk::score(&RiskInputs {
-        base: spec.base_risk,
-        environment,
-        dependants: &dependants,
-        reversibility: &spec.reversibility,
-        history,
-    });
-    Ok((environment, risk))
-}
-
-/// An operator may label an asset more serious than its connection; the more serious one counts.
-fn most_serious(a: Environment, b: Option<Environment>) -> Environment {
-    match (a, b) {
-        (Environment::Prod, _) | (_, Some(Environment::Prod)) => Environment::Prod,
-        (Environment::Staging, _) | (_, Some(Environment::Staging)) => Environment::Staging,
-        (Environment::Dev, Some(Environment::Dev) | None) => Environment::Dev,
-    }
+    Ok(runtime::assess(&app.targets, &app.pool, &subject.draft).await?)
 }
 
 /// `POST …/approve`
@@ -370,12 +310,7 @@ pub async fn rollback(
         }
     };
     let subject = &execution.subject;
-    let draft = Draft {
-        title: format!("Roll back: {}", subject.draft.title).chars().take(200).collect(),
-        reason: format!("Undoes change {id}."),
-        window: None,
-        ..subject.draft.clone()
-    };
+    let draft = rollback_draft(id, &subject.draft);
     let request = Request { if_match: None, ..request };
     let command = ChangeCommand::Draft { draft, rollback_of: Some(id) };
     stream::execute::<Change>(&app.log, change.into(), &request, command).await?;

@@ -54,8 +54,16 @@ pub async fn edit(
     let state = load(&app, id).await?.state;
     let subject = state.subject().ok_or(ChangeRejection::NotFound)?;
     let mut draft = subject.draft.clone();
-    let EditRequest { title, reason, ticket, targets, parameters, window, rollout: strategy } =
-        body;
+    let EditRequest {
+        title,
+        reason,
+        ticket,
+        targets,
+        parameters,
+        window,
+        rollout: strategy,
+        auto_rollback,
+    } = body;
     draft.title = title.unwrap_or(draft.title);
     draft.reason = reason.unwrap_or(draft.reason);
     draft.ticket = ticket.or(draft.ticket);
@@ -73,6 +81,7 @@ pub async fn edit(
     if is_retargeted {
         check_targets(&app, &draft, spec).await?;
     }
+    draft.auto_rollback = auto_rollback.unwrap_or(draft.auto_rollback);
     tell(&app, &caller, &request, id, ChangeCommand::Edit { draft }).await
 }
 
@@ -109,8 +118,7 @@ async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
         rollout: rollout(spec, &targets, body.rollout)?,
         targets,
         parameters: body.parameters,
-        window: body.window.map(|w| Window { start: w.start, end: w.end }),
-    };
+        window: body.window.map(|w| Window { start: w.start, end: w.end }), auto_rollback: false };
     check_targets(app, &draft, spec).await?;
     Ok(draft)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use nexplane_core::actor::Actor;
 use nexplane_core::api::{ChangeView, EventView};
 use nexplane_core::id::{Category, ChangeId, StreamId};
 use nexplane_projections::{changes, upkeep};
@@ -30,6 +31,7 @@ pub async fn of_changes<'a>(
     }
     let people: Vec<Uuid> = people.into_iter().collect();
     let mut names = app.directory.names(&people).await?;
+    names.insert(Actor::SYSTEM.id, "Nexplane".to_owned());
     let things: Vec<Uuid> = things.into_iter().collect();
     names.extend(upkeep::names(&app.pool, &things).await?);
     for change in changes {

@@ -82,6 +82,9 @@ enum Command {
         reason: String,
         #[arg(long)]
         ticket: Option<String>,
+        /// Undo what it did when its run fails. Its approvals cover that.
+        #[arg(long)]
+        auto_rollback: bool,
     },
     /// Plan it against the real target. Changes nothing.
     Plan { change: String },
@@ -214,6 +217,7 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<ExitCo
             title,
             reason,
             ticket,
+            auto_rollback,
         } => {
             let (connection_id, name) = connection_of(client, &connection).await?;
             let mut targets: Vec<_> = targets
@@ -238,6 +242,7 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<ExitCo
                 parameters,
                 window: None,
                 rollout,
+                auto_rollback,
             };
             client.post("/change-requests", &body).await?
         }

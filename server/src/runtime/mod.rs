@@ -4,6 +4,8 @@
 //! Nothing here decides. Every step asks an aggregate through [`crate::stream`], and an effect is
 //! sent only after the intent for it is in the log.
 
+mod assess;
+mod back;
 mod discovery;
 mod engine;
 mod lease;
@@ -19,6 +21,7 @@ mod settle;
 mod step;
 mod targets;
 
+pub use assess::{AssessError, assess};
 pub use discovery::{DiscoverError, Discoverer};
 pub use engine::{Engine, EngineOptions};
 pub use lease::clear as clear_leases;

@@ -345,6 +345,7 @@ fn header(change: ChangeId, subject: &Subject, policy_version: u32) -> PlanHeade
         editors: subject.editors.iter().copied().collect(),
         rollback_of: subject.rollback_of,
         rollout: subject.draft.rollout,
+        auto_rollback: subject.draft.auto_rollback,
     }
 }
 

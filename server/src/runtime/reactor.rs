@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use nexplane_core::change::event::Produced;
-use nexplane_core::change::{Change, ChangeCommand, ChangeState};
+use nexplane_core::change::{BEFOREHAND_VALID_S, Change, ChangeCommand, ChangeState};
 use nexplane_core::connection::{Connection, ConnectionCommand};
 use nexplane_core::event::Recorded;
 use nexplane_core::host::Host;
@@ -29,6 +29,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::back;
 use super::discovery::Discoverer;
 use super::engine::Engine;
 use super::planner::Planner;
@@ -158,6 +159,7 @@ impl Reactor {
                     self.report_outcome(RunId(rollout.0), &request).await?;
                 }
                 Effect::ReportRollback { change } => self.report_rollback(change, &request).await?,
+                Effect::GoBack { change } => self.go_back(change),
                 Effect::StartAt { change, opens } => {
                     // What opens later is found by the sweep, also after a restart.
                     if opens <= stream::now().plus_seconds(seconds(self.lease / BEATS)) {
@@ -379,6 +381,24 @@ impl Reactor {
         futures_util::stream::iter(connected).buffer_unordered(HOSTS_AT_ONCE).try_collect().await
     }
 
+    /// In a task of its own: it reads a target.
+    fn go_back(&self, change: ChangeId) {
+        let reactor = self.clone();
+        tokio::spawn(async move {
+            let Ok(_turn) = STARTS.acquire().await else { return };
+            let means = back::Means {
+                pool: &reactor.pool,
+                log: &reactor.log,
+                projections: &reactor.projections,
+                planner: &reactor.planner,
+                targets: &reactor.discoverer.targets,
+            };
+            if let Err(error) = back::go_back(means, change).await {
+                tracing::warn!(change.id = %change, cause = %chain(&error), "a change could not go back by itself; trying again");
+            }
+        });
+    }
+
     /// A host's connection has the host's own id and name.
     async fn connect_host(
         &self,
@@ -413,6 +433,10 @@ impl Reactor {
             self.engine.start(change, run);
         }
         let now = stream::now();
+        let after = now.plus_seconds(-i64::from(BEFOREHAND_VALID_S));
+        for change in upkeep::to_go_back(&self.pool, after).await? {
+            self.go_back(change);
+        }
         for change in upkeep::expired_approvals(&self.pool, now).await? {
             let request = Request::once(nexplane_core::aggregate::Principal::SYSTEM, now);
             let expire = ChangeCommand::Expire;

@@ -338,6 +338,7 @@ pub fn approved(
         editors: Vec::new(),
         rollback_of: None,
         rollout: None,
+        auto_rollback: false,
     };
     let plan = Plan::new(header, vec![step.clone()], Vec::new(), now());
     let authority = Authority {

@@ -64,6 +64,7 @@ pub fn draft(window: Option<Window>) -> Draft {
         parameters: json!({ "length": 24 }),
         window,
         rollout: None,
+        auto_rollback: false,
     }
 }
 
@@ -126,7 +127,7 @@ impl Log {
         self.events.push(Recorded { position, header, event });
     }
 
-    fn state<D: Decider>(&self, stream: StreamId) -> D::State {
+    pub fn state<D: Decider>(&self, stream: StreamId) -> D::State {
         let own = self.events.iter().filter(|e| e.header.stream == stream);
         own.fold(D::State::default(), |state, e| {
             let event = D::own(&e.event).expect("streams hold their own events");
@@ -172,6 +173,7 @@ impl Log {
             editors: subject.editors.iter().copied().collect(),
             rollback_of: subject.rollback_of,
             rollout: None,
+            auto_rollback: subject.draft.auto_rollback,
         };
         Plan::new(header, vec![step(0), step(1)], Vec::new(), at(self.second))
     }

@@ -38,6 +38,8 @@ override window   ? ! ! + + + ! ! ! ! ! ! ! ! ! ! !
 execute           ? ! ! q + + ! ! ! ! ! ! ! ! ! ! !
 start scheduled   ? ! ! ! ! + ! ! ! ! ! ! ! ! ! ! !
 unschedule        ? = = = = + = = = = = = = = = = =
+go back           + x x x x x x x x x x x x x x x x
+start back        ? ! ! ! ! ! ! ! ! ! ! ! ! ! ! ! !
 record outcome    ? ! ! ! ! ! + = = = = = = = ! ! !
 settle            ? ! ! ! ! ! ! ! ! + ! ! ! ! ! ! !
 start rollback    ? ! ! ! ! ! ! + + ! = ! + + ! ! !
@@ -77,6 +79,8 @@ override window   o o d d d + d d d d d d
 execute           + + + d d d d d d d d d
 start scheduled   d d d d d d d d d d d +
 unschedule        d d d d d d d d d d d +
+go back           d d d d d d d d d d d +
+start back        d d d d d d d d d d d +
 record outcome    d d d d d d d d d d d +
 settle            o o + d + d d d d d d d
 start rollback    d d d d d d d d d d d +
@@ -126,6 +130,8 @@ fn somebody_for(command: &C) -> Principal {
         C::Expire
         | C::StartScheduled { .. }
         | C::Unschedule { .. }
+        | C::GoBack { .. }
+        | C::StartBack { .. }
         | C::RecordOutcome { .. }
         | C::StartRollback { .. }
         | C::RecordRollback { .. } => Principal::SYSTEM,
@@ -157,7 +163,7 @@ fn every_command_has_its_people() {
     let by_dan = planned().then(&dan(), 15, edited);
     let plan = plan_of(&another_draft(), &[DAN], "can log in");
     let past = |command: &C| match command {
-        C::Draft { .. } => Past::default(),
+        C::Draft { .. } | C::GoBack { .. } => Past::default(),
         C::RecordPlan { .. } => drafted(),
         C::Edit { .. } => drafted().then(
             &dan(),
@@ -179,6 +185,7 @@ fn every_command_has_its_people() {
         C::StartScheduled { .. } | C::Unschedule { .. } => {
             approved().then(&eve(), 40, E::Scheduled { opens: second(200) })
         }
+        C::StartBack { .. } => beforehand::made(),
         C::RecordOutcome { .. } => executing(),
         C::Settle { .. } => by_dan
             .clone()

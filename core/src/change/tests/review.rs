@@ -205,7 +205,8 @@ fn what_needs_no_approval_is_approved_at_once() {
     let submit = submit_in(environment, risk.clone());
     let quorum = policy::quorum(RiskLevel::Low, environment, false);
     let tags = Some(BTreeSet::new());
-    let submitted = E::Submitted { digest: plan().digest, environment, risk, quorum, tags };
+    let submitted =
+        E::Submitted { digest: plan().digest, environment, risk, quorum, tags, beforehand: None };
     let expected = vec![submitted, approved_event(&plan(), NOW, NOW + VALID)];
     assert_eq!(when(&planned(), ann(), submit), Ok(expected));
 }

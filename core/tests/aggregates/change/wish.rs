@@ -152,6 +152,7 @@ fn draft_of(title: String, value: u8, window: Option<Window>) -> Draft {
         parameters: json!(value),
         window,
         rollout: None,
+        auto_rollback: false,
     }
 }
 
@@ -228,6 +229,8 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
             C::Expire
             | C::StartScheduled { .. }
             | C::Unschedule { .. }
+            | C::GoBack { .. }
+            | C::StartBack { .. }
             | C::RecordOutcome { .. }
             | C::StartRollback { .. }
             | C::RecordRollback { .. }
@@ -253,6 +256,8 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
             | C::StartExecution { .. }
             | C::StartScheduled { .. }
             | C::Unschedule { .. }
+            | C::GoBack { .. }
+            | C::StartBack { .. }
             | C::RecordOutcome { .. }
             | C::Settle { .. }
             | C::StartRollback { .. }
@@ -402,6 +407,7 @@ fn plan(subject: Option<&Subject>, found: &Value, ready: bool, stale: bool, at: 
             Some(subject) if !stale => subject.draft.parameters.clone(),
             Some(_) | None => Value::Null,
         },
+        auto_rollback: false,
         policy_version: policy::VERSION,
         author: subject.map_or(OWNER, |subject| subject.author),
         editors: subject
@@ -443,7 +449,8 @@ pub fn event() -> impl Strategy<Value = E> {
     let quorum = policy::quorum(RiskLevel::High, Environment::Prod, false);
     let risk = Risk { score: 1, level: RiskLevel::High, factors: Vec::new() };
     let (environment, tags) = (Environment::Prod, Some(BTreeSet::new()));
-    let submitted = E::Submitted { digest: digest(), environment, risk, quorum, tags };
+    let submitted =
+        E::Submitted { digest: digest(), environment, risk, quorum, tags, beforehand: None };
     let given = move |as_admin| E::ApprovalGiven { digest: digest(), comment: None, as_admin };
     prop_oneof![
         4 => (draft(), any::<bool>()).prop_map(|(draft, rollback)| E::Drafted {

@@ -91,8 +91,9 @@ corpus! {
             environment: Environment::Prod,
             risk: risk(),
             quorum: policy::quorum(RiskLevel::Critical, Environment::Prod, false),
-            // As it was recorded before tags were.
+            // As it was recorded before they were.
             tags: None,
+            beforehand: None,
         }
         ApprovalGiven {
             digest: plan().digest,
@@ -307,6 +308,7 @@ fn draft() -> Draft {
         parameters: json!({ "length": 32 }),
         window: Some(Window { start: moment(3600), end: moment(7200) }),
         rollout: None,
+        auto_rollback: false,
     }
 }
 
@@ -323,6 +325,7 @@ fn plan() -> Box<Plan> {
         editors: vec![PersonId(uuid(2))],
         rollback_of: Some(ChangeId(uuid(21))),
         rollout: None,
+        auto_rollback: false,
     };
     let step = Step {
         no: 0,

@@ -225,6 +225,7 @@ pub fn plan(classes: &[EffectClass]) -> Plan {
         editors: Vec::new(),
         rollback_of: None,
         rollout: None,
+        auto_rollback: false,
     };
     let steps = (0..).zip(classes).map(|(no, class)| Step {
         no,
