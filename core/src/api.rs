@@ -8,6 +8,7 @@ mod inventory;
 mod maintenance;
 mod policy;
 mod problem;
+mod schedule;
 
 pub use change::*;
 pub use freeze::*;
@@ -15,6 +16,7 @@ pub use inventory::*;
 pub use maintenance::*;
 pub use policy::*;
 pub use problem::*;
+pub use schedule::*;
 
 use serde::{Deserialize, Serialize};
 

@@ -17,6 +17,7 @@ use crate::person::event::PersonEvent;
 use crate::policy::event::PolicyEvent;
 use crate::record::{Header, Record};
 use crate::run::event::RunEvent;
+use crate::schedule::event::ScheduleEvent;
 
 /// An event of any aggregate.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,7 @@ pub enum Event {
     Person(PersonEvent),
     Policy(PolicyEvent),
     Run(RunEvent),
+    Schedule(ScheduleEvent),
 }
 
 /// An event with everything the log knows about it.
@@ -71,7 +73,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 72] = [
+pub const KINDS: [&str; 81] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -91,6 +93,7 @@ pub const KINDS: [&str; 72] = [
     "change.expired",
     "change.failed",
     "change.freeze_overridden",
+    "change.made_by_schedule",
     "change.outcome_unknown",
     "change.planned",
     "change.rejected",
@@ -144,6 +147,14 @@ pub const KINDS: [&str; 72] = [
     "run.step_unknown",
     "run.step_unverified",
     "run.step_verified",
+    "schedule.created",
+    "schedule.deleted",
+    "schedule.edited",
+    "schedule.fired",
+    "schedule.paused",
+    "schedule.resumed",
+    "schedule.skipped",
+    "schedule.stalled",
 ];
 
 impl Event {
@@ -166,6 +177,7 @@ impl Event {
             Category::Person => read(tagged).map(Self::Person),
             Category::Policy => read(tagged).map(Self::Policy),
             Category::Run => read(tagged).map(Self::Run),
+            Category::Schedule => read(tagged).map(Self::Schedule),
         };
         match event {
             Ok(event) => Ok((header, event)),
@@ -186,6 +198,7 @@ impl Event {
             Self::Person(event) => encode(event),
             Self::Policy(event) => encode(event),
             Self::Run(event) => encode(event),
+            Self::Schedule(event) => encode(event),
         }
     }
 
@@ -196,13 +209,17 @@ impl Event {
             Self::Run(RunEvent::Started { change, .. }) => Some(*change),
             Self::Connection(ConnectionEvent::CredentialsOpened { change, .. }) => *change,
             Self::Asset(AssetEvent::Drifted { explained_by, .. }) => *explained_by,
+            Self::Schedule(
+                ScheduleEvent::Fired { change, .. } | ScheduleEvent::Stalled { change, .. },
+            ) => Some(*change),
             Self::Asset(_)
             | Self::Calendar(_)
             | Self::Connection(_)
             | Self::Host(_)
             | Self::Person(_)
             | Self::Policy(_)
-            | Self::Run(_) => None,
+            | Self::Run(_)
+            | Self::Schedule(_) => None,
         }
     }
 }

@@ -59,6 +59,8 @@ ids! {
     WindowId;
     /// The policy of an installation; there is one.
     PolicyId;
+    /// One recurring change.
+    ScheduleId;
     /// One entry of the encrypted secret table; written `secret:<uuid>` in text.
     SecretId;
     /// One order to an agent.
@@ -79,6 +81,7 @@ pub enum Category {
     Person,
     Policy,
     Run,
+    Schedule,
 }
 
 impl Category {
@@ -92,6 +95,7 @@ impl Category {
             Self::Person => "person",
             Self::Policy => "policy",
             Self::Run => "run",
+            Self::Schedule => "schedule",
         }
     }
 }
@@ -108,6 +112,7 @@ impl FromStr for Category {
             "person" => Self::Person,
             "policy" => Self::Policy,
             "run" => Self::Run,
+            "schedule" => Self::Schedule,
             other => return Err(BadStream(other.to_owned())),
         })
     }
@@ -164,5 +169,6 @@ macro_rules! streams {
 
 streams! {
     AssetId => Asset, CalendarId => Calendar, ChangeId => Change, ConnectionId => Connection,
-    HostId => Host, PersonId => Person, PolicyId => Policy, RunId => Run
+    HostId => Host, PersonId => Person, PolicyId => Policy, RunId => Run,
+    ScheduleId => Schedule
 }

@@ -16,7 +16,7 @@
 //! | [`job`] | orders to host agents and their receipts |
 //! | [`api`] | the shapes of REST answers, shared with the dashboard and the command line |
 //! | [`event`] | every event of every aggregate, as one type |
-//! | `change`, `run`, `connection`, `asset`, `host`, `person`, `calendar`, `policy` | the aggregates |
+//! | `change`, `run`, `connection`, `asset`, `host`, `person`, `calendar`, `policy`, `schedule` | the aggregates |
 //! | [`policy`], [`risk`] | who must approve, and how dangerous it is |
 //! | `freeze` | what the calendar and a change have to know of each other |
 //! | [`recurrence`] | times that come again, in a time zone |
@@ -51,4 +51,5 @@ pub mod record;
 pub mod recurrence;
 pub mod risk;
 pub mod run;
+pub mod schedule;
 pub mod time;

@@ -152,6 +152,7 @@ mod tests {
             run: None,
             rollback_of: None,
             rolled_back_by: None,
+            schedule: None,
             secrets: Vec::new(),
             overrides: Vec::new(),
             review_required: false,

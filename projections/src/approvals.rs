@@ -161,6 +161,7 @@ fn fold(
             state.editors.extend(person);
             supersede(&mut state);
         }
+        E::MadeBySchedule { editors, schedule: _ } => state.editors.extend(editors),
         E::Planned { .. } | E::Withdrawn {} => supersede(&mut state),
         E::Submitted { digest, environment: _, risk: _, quorum, tags: _ } => {
             state.open = Some(OpenApproval {

@@ -119,6 +119,7 @@ impl Projection for Audit {
             Category::Person,
             Category::Policy,
             Category::Run,
+            Category::Schedule,
         ]
     }
 
@@ -169,7 +170,8 @@ fn run_of_change(recorded: &Recorded) -> Option<(Uuid, Uuid)> {
         | Event::Host(_)
         | Event::Person(_)
         | Event::Policy(_)
-        | Event::Run(_) => None,
+        | Event::Run(_)
+        | Event::Schedule(_) => None,
     }
 }
 
@@ -183,7 +185,8 @@ fn row<'a>(recorded: &'a Recorded, runs: &BTreeMap<Uuid, Uuid>) -> Row<'a> {
         | Event::Connection(_)
         | Event::Host(_)
         | Event::Person(_)
-        | Event::Policy(_) => event.change(header.stream).map(|change| change.0),
+        | Event::Policy(_)
+        | Event::Schedule(_) => event.change(header.stream).map(|change| change.0),
     };
     let mut resources = resource::mentioned(event);
     resources.insert(header.stream.id);

@@ -178,7 +178,8 @@ impl Subjects {
                 | Event::Host(_)
                 | Event::Person(_)
                 | Event::Policy(_)
-                | Event::Run(_) => None,
+                | Event::Run(_)
+                | Event::Schedule(_) => None,
             }
         });
         Self { runs: runs.collect() }
@@ -209,7 +210,8 @@ impl Subjects {
             | Event::Connection(_)
             | Event::Host(_)
             | Event::Person(_)
-            | Event::Policy(_) => None,
+            | Event::Policy(_)
+            | Event::Schedule(_) => None,
         }
     }
 }

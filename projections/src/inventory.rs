@@ -214,7 +214,8 @@ impl Rows {
             | Event::Host(_)
             | Event::Person(_)
             | Event::Policy(_)
-            | Event::Run(_) => None,
+            | Event::Run(_)
+            | Event::Schedule(_) => None,
         }));
         let connections: Vec<ConnectionRow> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT * FROM {} WHERE id = ANY($1)",
@@ -266,7 +267,8 @@ impl Rows {
             | Event::Host(_)
             | Event::Person(_)
             | Event::Policy(_)
-            | Event::Run(_) => {}
+            | Event::Run(_)
+            | Event::Schedule(_) => {}
         }
     }
 

@@ -11,6 +11,7 @@
 //! | [`hosts`] | machines with an agent |
 //! | [`inventory`] | assets, their relations, and connections |
 //! | [`risk`] | open risk, and how changes ended |
+//! | [`schedules`] | recurring changes |
 //! | [`upkeep`] | work that nobody was woken for |
 //!
 //! A read model depends on the log alone and can be thrown away. Nothing here decides, and nothing
@@ -26,6 +27,7 @@ pub mod page;
 pub mod projection;
 pub mod risk;
 pub mod runner;
+pub mod schedules;
 pub mod table;
 pub mod upkeep;
 
@@ -44,5 +46,6 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(hosts::Hosts),
         Arc::new(inventory::Inventory),
         Arc::new(risk::RiskModel),
+        Arc::new(schedules::Schedules),
     ]
 }

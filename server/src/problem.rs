@@ -289,7 +289,8 @@ plain_rejections!(
     nexplane_core::connection::ConnectionRejection,
     nexplane_core::host::HostRejection,
     nexplane_core::person::PersonRejection,
-    nexplane_core::run::RunRejection
+    nexplane_core::run::RunRejection,
+    nexplane_core::schedule::ScheduleRejection
 );
 
 impl From<LoadError> for ApiError {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::catalog::{EffectClass, Reversibility};
 use crate::change::event::Found;
-use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, SecretId};
+use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, ScheduleId, SecretId};
 use crate::plan::{Check, DiffLine, Field, Step};
 use crate::risk::Risk;
 use crate::time::Timestamp;
@@ -145,6 +145,9 @@ pub struct ChangeView {
     pub settled: Option<SettledView>,
     pub rollback_of: Option<ChangeId>,
     pub rolled_back_by: Option<ChangeId>,
+    /// The schedule that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleId>,
     #[serde(default)]
     pub secrets: Vec<SecretView>,
     /// Freezes and maintenance windows that responders let it pass.

@@ -160,6 +160,9 @@ impl Auditor {
         let is_executing = matches!(open.phase, Phase::Executing(_));
         let in_review = matches!(open.phase, Phase::Submitted(_) | Phase::Approved(_));
         match event {
+            E::MadeBySchedule { editors, schedule: _ } if matches!(open.phase, Phase::Draft) => {
+                open.editors.extend(editors);
+            }
             E::Edited { draft } if !is_executing => {
                 open.editors.extend(seen.by.person());
                 open.request = Request::of(draft);
@@ -228,6 +231,7 @@ impl Auditor {
                 "A rollback starts of a change that has no outcome yet.",
             ),
             E::Drafted { .. }
+            | E::MadeBySchedule { .. }
             | E::Edited { .. }
             | E::Planned { .. }
             | E::Submitted { .. }

@@ -129,7 +129,7 @@ impl Auditor {
             Event::Change(event) => self.change(seen, event),
             Event::Policy(event) => self.policy(seen, event),
             Event::Run(event) => self.run(seen, event),
-            Event::Connection(_) | Event::Host(_) | Event::Person(_) => {}
+            Event::Connection(_) | Event::Host(_) | Event::Person(_) | Event::Schedule(_) => {}
         }
     }
 
@@ -220,7 +220,8 @@ impl Auditor {
             | Category::Calendar
             | Category::Connection
             | Category::Host
-            | Category::Person => {}
+            | Category::Person
+            | Category::Schedule => {}
         }
     }
 
@@ -259,6 +260,7 @@ const fn category(event: &Event) -> Category {
         Event::Person(_) => Category::Person,
         Event::Policy(_) => Category::Policy,
         Event::Run(_) => Category::Run,
+        Event::Schedule(_) => Category::Schedule,
     }
 }
 

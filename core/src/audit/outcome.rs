@@ -99,6 +99,7 @@ impl Auditor {
                 (How::Known, *rollback, *run, &[O::RollbackBlocked])
             }
             E::Drafted { .. }
+            | E::MadeBySchedule { .. }
             | E::Edited { .. }
             | E::Planned { .. }
             | E::Submitted { .. }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::aggregate::Principal;
 use crate::change::event::{Draft, Found, Produced};
 use crate::freeze::{Frozen, InTheWay};
-use crate::id::{ChangeId, FreezeId, RunId, SecretId};
+use crate::id::{ChangeId, FreezeId, PersonId, RunId, ScheduleId, SecretId};
 use crate::plan::{Plan, PlanDigest};
 use crate::policy::PolicyState;
 use crate::risk::{Environment, Risk};
@@ -17,6 +17,19 @@ pub enum ChangeCommand {
     Draft {
         draft: Draft,
         rollback_of: Option<ChangeId>,
+    },
+    /// By a schedule, in the name of its owner.
+    DraftForSchedule {
+        draft: Draft,
+        schedule: ScheduleId,
+        /// Who edited the template, besides the owner.
+        editors: Vec<PersonId>,
+    },
+    /// By the runtime, for a person who asked for it beforehand: to submit or to execute it.
+    OnBehalf {
+        /// With the roles that they have now.
+        asker: Principal,
+        command: Box<ChangeCommand>,
     },
     /// Makes the editor one who may not approve; reopens the review.
     Edit {

@@ -2,6 +2,7 @@
 
 use crate::actor::{Actor, ActorKind, Role};
 use crate::aggregate::{Asked, Decider, Principal};
+use crate::change::behalf::{draft_for_schedule, on_behalf};
 use crate::change::command::ChangeCommand;
 use crate::change::event::{ChangeEvent, Draft};
 use crate::change::evolve::evolve;
@@ -64,11 +65,18 @@ impl From<ChangeEvent> for Event {
     }
 }
 
-fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<ChangeEvent>, No> {
+pub(super) fn decide(
+    state: &ChangeState,
+    asked: Asked<ChangeCommand>,
+) -> Result<Vec<ChangeEvent>, No> {
     use ChangeCommand as C;
     let Asked { by, at, command } = asked;
     match command {
         C::Draft { draft, rollback_of } => draft_new(state, &by, draft, rollback_of),
+        C::DraftForSchedule { draft, schedule, editors } => {
+            draft_for_schedule(state, &by, draft, schedule, editors)
+        }
+        C::OnBehalf { asker, command } => on_behalf(state, &by, at, asker, *command),
         C::Edit { draft } => edit(state, &by, draft),
         C::RecordPlan { plan } => record_plan(state, &by, plan),
         C::Submit { environment, risk, tags, policy } => {
@@ -190,7 +198,7 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
     }
 }
 
-fn draft_new(
+pub(super) fn draft_new(
     state: &ChangeState,
     by: &Principal,
     draft: Draft,

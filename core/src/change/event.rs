@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId};
+use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, ScheduleId, SecretId};
 use crate::plan::{Plan, PlanDigest};
 use crate::risk::{Environment, Risk};
 use crate::time::Timestamp;
@@ -81,6 +81,9 @@ pub enum ChangeEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rollback_of: Option<ChangeId>,
     },
+    /// A schedule made it of its template. Whoever edited that counts as an editor of the change.
+    #[serde(rename = "change.made_by_schedule")]
+    MadeBySchedule { schedule: ScheduleId, editors: Vec<PersonId> },
     #[serde(rename = "change.edited")]
     Edited { draft: Draft },
     #[serde(rename = "change.planned")]
@@ -118,7 +121,12 @@ pub enum ChangeEvent {
     /// Somebody asked for its execution, which has to wait until `opens`; or the timer found then that it
     /// has to wait longer.
     #[serde(rename = "change.scheduled")]
-    Scheduled { opens: Timestamp },
+    Scheduled {
+        opens: Timestamp,
+        /// Set when Nexplane asked for somebody.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked_by: Option<PersonId>,
+    },
     /// It is approved still, and somebody has to ask again.
     #[serde(rename = "change.unscheduled")]
     Unscheduled { reason: String },

@@ -22,10 +22,16 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
                 editors: BTreeSet::new(),
                 draft: draft.clone(),
                 rollback_of: *rollback_of,
+                schedule: None,
                 overrides: Overrides::default(),
             },
             plan: None,
         }),
+        (S::Draft(mut drafting), E::MadeBySchedule { schedule, editors }) => {
+            drafting.subject.schedule = Some(*schedule);
+            drafting.subject.editors.extend(editors);
+            S::Draft(drafting)
+        }
         (state, E::Edited { draft }) => match into_subject(state) {
             Ok(mut subject) => {
                 subject.draft = draft.clone();
@@ -86,9 +92,10 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             pass_windows(&mut approval.submission.subject, by);
             S::Approved(approval)
         }
-        (S::Approved(mut approval), E::Scheduled { opens }) => {
+        (S::Approved(mut approval), E::Scheduled { opens, asked_by }) => {
             let asked = approval.scheduled.map(|scheduled| scheduled.by);
-            approval.scheduled = by.person().or(asked).map(|by| Scheduled { by, opens: *opens });
+            approval.scheduled =
+                asked_by.or(by.person()).or(asked).map(|by| Scheduled { by, opens: *opens });
             S::Approved(approval)
         }
         (S::Approved(approval), E::Unscheduled { .. }) => {
@@ -160,6 +167,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
         (
             state,
             E::Drafted { .. }
+            | E::MadeBySchedule { .. }
             | E::Submitted { .. }
             | E::ApprovalGiven { .. }
             | E::Approved { .. }

@@ -106,7 +106,7 @@ fn schedule(approval: &Approval, opens: Timestamp) -> Vec<ChangeEvent> {
     if approval.scheduled.is_some_and(|scheduled| scheduled.opens == opens) {
         return Vec::new();
     }
-    vec![ChangeEvent::Scheduled { opens }]
+    vec![ChangeEvent::Scheduled { opens, asked_by: None }]
 }
 
 fn started(approval: &Approval, run: RunId) -> ChangeEvent {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::change::event::{Draft, Produced, Quorum};
-use crate::id::{ChangeId, FreezeId, PersonId, RunId, SecretId};
+use crate::id::{ChangeId, FreezeId, PersonId, RunId, ScheduleId, SecretId};
 use crate::plan::{Plan, PlanHeader};
 use crate::risk::Environment;
 use crate::time::Timestamp;
@@ -27,6 +27,8 @@ pub struct Subject {
     pub editors: BTreeSet<PersonId>,
     pub draft: Draft,
     pub rollback_of: Option<ChangeId>,
+    /// The one that made it.
+    pub schedule: Option<ScheduleId>,
     pub overrides: Overrides,
 }
 

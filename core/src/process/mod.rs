@@ -10,8 +10,9 @@ mod tests;
 use crate::change::event::ChangeEvent;
 use crate::event::{Event, Recorded};
 use crate::host::event::HostEvent;
-use crate::id::{ChangeId, HostId, RunId};
+use crate::id::{ChangeId, HostId, RunId, ScheduleId};
 use crate::run::event::RunEvent;
+use crate::schedule::event::{ScheduleEvent, Skip};
 use crate::time::Timestamp;
 
 /// What has to be done outside the stream that the event is in.
@@ -27,6 +28,8 @@ pub enum Effect {
     StartAt { change: ChangeId, opens: Timestamp },
     /// Look at everything that is scheduled: the calendar is another one.
     LookAtScheduled,
+    /// Draft, plan and submit the change of a tick, as far as that was not done.
+    MakeChange { schedule: ScheduleId, change: ChangeId },
     /// Make the built-in connection of a host that enrolled.
     ConnectHost { host: HostId },
     /// Read the facts of a host that came online.
@@ -48,10 +51,11 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ChangeEvent::RollbackBlocked { .. } => {
                 vec![Effect::ReportRollback { change: ChangeId(id) }]
             }
-            ChangeEvent::Scheduled { opens } => {
+            ChangeEvent::Scheduled { opens, asked_by: _ } => {
                 vec![Effect::StartAt { change: ChangeId(id), opens: *opens }]
             }
             ChangeEvent::Drafted { .. }
+            | ChangeEvent::MadeBySchedule { .. }
             | ChangeEvent::Edited { .. }
             | ChangeEvent::Planned { .. }
             | ChangeEvent::Submitted { .. }
@@ -93,6 +97,20 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | HostEvent::Revoked { .. } => Vec::new(),
         },
         Event::Calendar(_) => vec![Effect::LookAtScheduled],
+        Event::Schedule(event) => match event {
+            // What was interrupted is gone on with at the next tick, which finds it open.
+            ScheduleEvent::Fired { change, .. }
+            | ScheduleEvent::Skipped { why: Skip::Open { change }, .. } => {
+                vec![Effect::MakeChange { schedule: ScheduleId(id), change: *change }]
+            }
+            ScheduleEvent::Created { .. }
+            | ScheduleEvent::Edited { .. }
+            | ScheduleEvent::Paused { .. }
+            | ScheduleEvent::Resumed {}
+            | ScheduleEvent::Deleted { .. }
+            | ScheduleEvent::Skipped { why: Skip::Missed | Skip::Owner { .. }, .. }
+            | ScheduleEvent::Stalled { .. } => Vec::new(),
+        },
         Event::Asset(_) | Event::Connection(_) | Event::Person(_) | Event::Policy(_) => Vec::new(),
     }
 }

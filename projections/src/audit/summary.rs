@@ -13,6 +13,7 @@ use nexplane_core::host::event::HostEvent;
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::policy::event::PolicyEvent;
 use nexplane_core::run::event::{Finding, RunEvent, RunOutcome};
+use nexplane_core::schedule::event::{ScheduleEvent, Skip, Timing};
 
 /// What happened, in one sentence.
 pub fn summary(event: &Event) -> String {
@@ -25,6 +26,7 @@ pub fn summary(event: &Event) -> String {
         Event::Person(event) => person(event),
         Event::Policy(event) => policy(event),
         Event::Run(event) => run(event),
+        Event::Schedule(event) => schedule(event),
     }
 }
 
@@ -89,6 +91,17 @@ fn change(event: &ChangeEvent) -> String {
         E::Drafted { draft, rollback_of: Some(_) } => {
             format!("Drafted the rollback of a change: {}.", about(draft))
         }
+        E::MadeBySchedule { editors, schedule: _ } if editors.is_empty() => {
+            "A schedule made the change.".to_owned()
+        }
+        E::MadeBySchedule { editors, schedule: _ } => format!(
+            "A schedule made the change, of a template that {} edited.",
+            if editors.len() == 1 {
+                "1 person".to_owned()
+            } else {
+                format!("{} people", editors.len())
+            }
+        ),
         E::Edited { draft } => format!("Edited the change: {}.", about(draft)),
         E::Planned { plan } => {
             let failed = plan.checks.iter().filter(|check| !check.ok).count();
@@ -118,7 +131,7 @@ fn change(event: &ChangeEvent) -> String {
         E::WindowOverridden { .. } => {
             "Let this change run outside of maintenance windows.".to_owned()
         }
-        E::Scheduled { opens } => format!("Scheduled its execution for {opens}."),
+        E::Scheduled { opens, asked_by: _ } => format!("Scheduled its execution for {opens}."),
         E::Unscheduled { reason } => format!("Took its execution out of the schedule: {reason}"),
         E::ExecutionStarted { .. } => "Started the execution.".to_owned(),
         E::Completed { secrets, .. } => ended("The change is complete", secrets.len()),
@@ -290,6 +303,47 @@ fn run(event: &RunEvent) -> String {
             secrets.len(),
         ),
     }
+}
+
+fn schedule(event: &ScheduleEvent) -> String {
+    use ScheduleEvent as E;
+    match event {
+        E::Created { template, timing } => format!(
+            "Created a schedule of {} on {}: {}.",
+            template.change_type,
+            count(template.targets.len(), "target"),
+            when(timing)
+        ),
+        E::Edited { template, timing } => format!(
+            "Edited the schedule: {} on {}, {}.",
+            template.change_type,
+            count(template.targets.len(), "target"),
+            when(timing)
+        ),
+        E::Paused { reason: _ } => "Paused the schedule.".to_owned(),
+        E::Resumed {} => "Resumed the schedule.".to_owned(),
+        E::Deleted { reason: _ } => "Deleted the schedule.".to_owned(),
+        E::Fired { tick, change: _ } => format!("The tick of {tick} came, and a change is made."),
+        E::Skipped { tick, ticks, why } => match why {
+            Skip::Missed => format!(
+                "Skipped {} until {tick}, which nobody was there for.",
+                count(usize::try_from(*ticks).unwrap_or(usize::MAX), "tick")
+            ),
+            Skip::Open { change: _ } => {
+                format!("Skipped the tick of {tick}: the change before it has not ended.")
+            }
+            Skip::Owner { problem: _ } => {
+                format!("Skipped the tick of {tick}: its owner may not propose changes.")
+            }
+        },
+        E::Stalled { change: _, reason: _ } => {
+            "The change of the last tick could not be prepared.".to_owned()
+        }
+    }
+}
+
+fn when(timing: &Timing) -> String {
+    format!("{} in {}", timing.cron, timing.zone)
 }
 
 /// Steps are counted from 1 for people.

@@ -112,7 +112,8 @@ pub fn apply(folded: Option<Folded>, recorded: &Recorded, number: u64) -> Option
         | Event::Connection(_)
         | Event::Host(_)
         | Event::Person(_)
-        | Event::Policy(_) => {
+        | Event::Policy(_)
+        | Event::Schedule(_) => {
             return Some(folded);
         }
     }
@@ -154,6 +155,7 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         settled: None,
         rollback_of: *rollback_of,
         rolled_back_by: None,
+        schedule: None,
         secrets: Vec::new(),
         overrides: Vec::new(),
         review_required: false,
@@ -193,6 +195,7 @@ pub fn next_state(now: ChangeState, event: &ChangeEvent) -> Option<ChangeState> 
     let executing = now == S::Executing;
     let (follows, next) = match event {
         E::Drafted { .. } => (false, S::Draft),
+        E::MadeBySchedule { .. } => (now == S::Draft, S::Draft),
         E::Edited { .. } | E::Planned { .. } => (unstarted, S::Draft),
         E::Submitted { .. } => (now == S::Draft, S::Submitted),
         E::ApprovalGiven { .. } => (now == S::Submitted, S::Submitted),
@@ -230,6 +233,11 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
     let Folded { view, hidden } = folded;
     match event {
         E::Drafted { .. } => {}
+        E::MadeBySchedule { schedule, editors } => {
+            view.schedule = Some(*schedule);
+            view.editors.clone_from(editors);
+            view.editors.sort_unstable();
+        }
         E::Edited { draft } => {
             if let Some(editor) = recorded.header.actor.person()
                 && let Err(place) = view.editors.binary_search(&editor)
@@ -284,9 +292,10 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
             add_override(view, recorded, Some(*freeze), justification);
         }
         E::WindowOverridden { justification } => add_override(view, recorded, None, justification),
-        E::Scheduled { opens } => {
+        E::Scheduled { opens, asked_by } => {
             hidden.unscheduled = None;
-            let (by, at) = match (recorded.header.actor.person(), view.scheduled) {
+            let person = asked_by.or(recorded.header.actor.person());
+            let (by, at) = match (person, view.scheduled) {
                 (None, Some(asked)) => (asked.by, asked.at),
                 (person, _) => {
                     (person.unwrap_or(PersonId(recorded.header.actor.id)), recorded.header.at)

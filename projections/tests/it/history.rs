@@ -1,6 +1,9 @@
 //! A made-up installation and what happens in it: valid sequences of every type of event, in a
 //! different order for each seed and always the same for one.
 
+#[path = "history_recurring.rs"]
+mod recurring;
+
 use std::collections::HashMap;
 
 use nexplane_core::actor::{Actor, Role};
@@ -11,7 +14,7 @@ use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
 use nexplane_core::id::{
-    AssetId, ChangeId, ConnectionId, HostId, PersonId, RunId, SecretId, StreamId,
+    AssetId, ChangeId, ConnectionId, HostId, PersonId, RunId, ScheduleId, SecretId, StreamId,
 };
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{
@@ -125,6 +128,7 @@ pub struct History {
     assets: Vec<Asset>,
     hosts: Vec<(HostId, u32)>,
     changes: Vec<Subject>,
+    schedules: Vec<recurring::Recurring>,
     commands: Vec<Command>,
     count: usize,
 }
@@ -140,6 +144,7 @@ impl History {
             assets: Vec::new(),
             hosts: Vec::new(),
             changes: Vec::new(),
+            schedules: Vec::new(),
             commands: Vec::new(),
             count: 0,
         };
@@ -157,12 +162,13 @@ impl History {
     pub fn more(&mut self, events: usize) -> Vec<Command> {
         let end = self.count + events;
         while self.count < end {
-            match self.random.below(40) {
+            match self.random.below(42) {
                 0 => self.connection_event(),
                 1..=3 => self.asset_event(),
                 4 => self.host_event(),
                 5 => self.person_event(),
                 6..=8 => self.draft_change(),
+                9 | 10 => self.schedule_event(),
                 _ => self.move_change(),
             }
         }
@@ -401,16 +407,17 @@ impl History {
         let drafted = ChangeEvent::Drafted { draft: draft.clone(), rollback_of: None };
         let machine = self.random.one_in(5);
         let by = if machine { Actor::machine(author) } else { Actor::user(author) };
-        self.emit(id.into(), by, vec![drafted]);
+        let mut events = vec![drafted];
+        let editor = self.person();
+        let mut editors = Vec::new();
+        if machine && self.random.one_in(2) {
+            let schedule = ScheduleId(self.random.uuid());
+            editors.extend((editor != author).then_some(editor));
+            events.push(ChangeEvent::MadeBySchedule { schedule, editors: editors.clone() });
+        }
+        self.emit(id.into(), by, events);
         let phase = Phase::Draft { plan: None };
-        self.changes.push(Subject {
-            id,
-            author,
-            editors: Vec::new(),
-            draft,
-            rollback_of: None,
-            phase,
-        });
+        self.changes.push(Subject { id, author, editors, draft, rollback_of: None, phase });
     }
 
     fn plan(&mut self, subject: &Subject) -> Plan {

@@ -16,7 +16,7 @@ use crate::history::{History, Random};
 use crate::support::{LONG, World, assert_same, eventually, quick};
 
 /// Every type of event that this build knows.
-const TYPES: usize = 61;
+const TYPES: usize = 70;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_history_has_every_type_of_event() {
@@ -188,7 +188,7 @@ async fn an_abandoned_rebuild_leaves_nothing_behind() {
     .await
     .unwrap();
     assert_eq!(tables, ["rm_audit_v1_g1"]);
-    assert_eq!(next.status().await.unwrap().len(), 6);
+    assert_eq!(next.status().await.unwrap().len(), nexplane_projections::all().len());
     next.rebuild("audit", |_| {}).await.unwrap();
     assert_same(&before, &world.dump().await);
 }

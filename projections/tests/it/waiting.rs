@@ -48,7 +48,8 @@ impl Story {
             | Event::Connection(_)
             | Event::Host(_)
             | Event::Person(_)
-            | Event::Policy(_) => StreamId::from(CHANGE),
+            | Event::Policy(_)
+            | Event::Schedule(_) => StreamId::from(CHANGE),
         };
         let position = self.events.len() as u64;
         let minutes = i64::try_from(position).unwrap();

@@ -1,7 +1,5 @@
 //! `/change-requests` and what one can do with them.
 
-use std::collections::BTreeMap;
-
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,8 +14,8 @@ use nexplane_core::change::{
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
 use nexplane_core::plan::Plan;
-use nexplane_core::risk::{self, Dependant, Environment, Risk, RiskInputs};
-use nexplane_projections::{changes, inventory};
+use nexplane_core::risk::{Environment, Risk};
+use nexplane_projections::changes;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -28,7 +26,7 @@ use crate::auth::Caller;
 use crate::calendar::{About, Gated, Sheet};
 use crate::policy::{self, Submitting};
 use crate::problem::{ApiError, ApiResult};
-use crate::runtime::reread;
+use crate::runtime::{AssessError, reread};
 use crate::stream::{self, Done, Loaded, Request};
 
 #[derive(Debug, Default, Deserialize)]
@@ -168,46 +166,10 @@ pub async fn submit(
 /// What the environment is, and how risky the planned change.
 async fn assess(app: &App, state: &ChangeState) -> ApiResult<(Environment, Risk)> {
     let subject = state.subject().ok_or(ChangeRejection::NotFound)?;
-    let draft = &subject.draft;
-    let spec = app.targets.action(&draft.change_type)?.spec();
-    let mut environment = match app.targets.connection(draft.connection).await {
-        Ok(connection) => connection.environment,
-        Err(error) => return Err(error.into()),
-    };
-    let mut dependants: BTreeMap<AssetId, Dependant> = BTreeMap::new();
-    for asset in &draft.targets {
-        if let Ok((_, located)) = app.targets.target(*asset).await {
-            environment = most_serious(environment, located.environment);
-            if located.critical {
-                dependants.insert(*asset, Dependant { depth: 1, critical: true });
-            }
-        }
-        for found in inventory::blast_radius(&app.pool, *asset).await?.dependants {
-            let dependant = Dependant { depth: found.depth, critical: found.critical };
-            dependants
-                .entry(found.id)
-                .and_modify(|known| known.depth = known.depth.min(dependant.depth))
-                .or_insert(dependant);
-        }
-    }
-    let dependants: Vec<_> = dependants.into_values().collect();
-    let history = changes::history(&app.pool, &draft.change_type).await?;
-    let risk = risk::score(&RiskInputs {
-        base: spec.base_risk,
-        environment,
-        dependants: &dependants,
-        reversibility: &spec.reversibility,
-        history,
-    });
-    Ok((environment, risk))
-}
-
-/// An operator may label an asset more serious than its connection; the more serious one counts.
-fn most_serious(a: Environment, b: Option<Environment>) -> Environment {
-    match (a, b) {
-        (Environment::Prod, _) | (_, Some(Environment::Prod)) => Environment::Prod,
-        (Environment::Staging, _) | (_, Some(Environment::Staging)) => Environment::Staging,
-        (Environment::Dev, Some(Environment::Dev) | None) => Environment::Dev,
+    match crate::runtime::assess(&app.targets, &app.pool, subject).await {
+        Ok(assessed) => Ok(assessed),
+        Err(AssessError::Open(error)) => Err(error.into()),
+        Err(AssessError::Query(error)) => Err(error.into()),
     }
 }
 

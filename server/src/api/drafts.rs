@@ -64,7 +64,7 @@ pub async fn edit(
 }
 
 /// From what a client sends to a draft: keys become ids, parameters are checked.
-async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
+pub(super) async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
     check_parameters(app, &body.change_type, &body.parameters)?;
     let spec = app.targets.action(&body.change_type)?.spec();
     let connection = match app.targets.connection(body.connection_id).await {
@@ -121,7 +121,11 @@ async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
     })
 }
 
-fn check_parameters(app: &App, change_type: &str, parameters: &serde_json::Value) -> ApiResult<()> {
+pub(super) fn check_parameters(
+    app: &App,
+    change_type: &str,
+    parameters: &serde_json::Value,
+) -> ApiResult<()> {
     app.targets.action(change_type)?.validate(parameters).map_err(|errors| {
         ApiError::invalid(
             errors
@@ -133,7 +137,7 @@ fn check_parameters(app: &App, change_type: &str, parameters: &serde_json::Value
 }
 
 /// Asset ids, or keys `<connection name>/<external key>`.
-async fn resolve_targets(app: &App, targets: &[String]) -> ApiResult<Vec<AssetId>> {
+pub(super) async fn resolve_targets(app: &App, targets: &[String]) -> ApiResult<Vec<AssetId>> {
     if targets.len() > nexplane_core::change::MAX_TARGETS {
         let most = nexplane_core::change::MAX_TARGETS;
         return Err(ApiError::invalid_field(

@@ -16,6 +16,7 @@ mod openapi;
 pub mod people;
 mod policies;
 mod reading;
+mod schedules;
 mod session;
 mod system;
 mod windows;
@@ -397,6 +398,30 @@ pub fn routes() -> Vec<Route> {
         .answers::<api::Page<api::ProjectionView>>(),
         get("/risk/summary", SignedIn, inventory::risk_summary, "Open risk, and how changes ended")
             .answers::<api::RiskSummary>(),
+        get("/schedules", SignedIn, schedules::list, "Recurring changes, newest first")
+            .answers::<api::Page<api::ScheduleView>>(),
+        post("/schedules", SignedIn, schedules::create, "Have a change made again and again")
+            .takes::<api::NewScheduleRequest>()
+            .answers::<api::ScheduleView>()
+            .status(201),
+        get(
+            "/schedules/{id}",
+            SignedIn,
+            schedules::show_one,
+            "One recurring change, its next ticks, its last change and what it skipped",
+        )
+        .answers::<api::ScheduleView>(),
+        patch("/schedules/{id}", SignedIn, schedules::edit, "Edit what is made, or when")
+            .takes::<api::EditScheduleRequest>()
+            .answers::<api::ScheduleView>(),
+        post("/schedules/{id}/delete", SignedIn, schedules::delete, "Make no more changes of it")
+            .takes::<api::ReasonRequest>()
+            .answers::<api::ScheduleView>(),
+        post("/schedules/{id}/pause", SignedIn, schedules::pause, "Make none until it is resumed")
+            .takes::<api::ReasonRequest>()
+            .answers::<api::ScheduleView>(),
+        post("/schedules/{id}/resume", SignedIn, schedules::resume, "Go on from the next tick")
+            .answers::<api::ScheduleView>(),
         post(
             "/secrets/{id}/reveal",
             SignedIn,

@@ -10,6 +10,7 @@ mod log;
 mod policy;
 mod projections;
 mod replay;
+mod schedule;
 mod up;
 mod user;
 mod window;
@@ -64,6 +65,8 @@ Without DATABASE_URL a private PostgreSQL runs in the data directory and stops w
     Freeze(freeze::Args),
     /// List, define and remove maintenance windows, over the API.
     Window(window::Args),
+    /// List, create, edit, pause, resume and delete recurring changes, over the API.
+    Schedule(schedule::Args),
     /// Show or renew the keys that encrypt stored secrets.
     Keys(keys::Args),
     /// Break the history of the event log off after a backup was restored.
@@ -111,6 +114,7 @@ pub async fn run() -> ExitCode {
         Command::Change(args) => return change::run(args).await,
         Command::Freeze(args) => return freeze::run(args).await,
         Command::Window(args) => return window::run(args).await,
+        Command::Schedule(args) => return schedule::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Log(args) => log::run(args).await,
         Command::Policy(args) => return policy::run(args).await,

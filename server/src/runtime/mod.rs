@@ -4,18 +4,21 @@
 //! Nothing here decides. Every step asks an aggregate through [`crate::stream`], and an effect is
 //! sent only after the intent for it is in the log.
 
+mod assess;
 mod discovery;
 mod engine;
 mod lease;
 mod planner;
 pub mod queue;
 mod reactor;
+mod recurring;
 mod reread;
 mod schedule;
 mod settle;
 mod step;
 mod targets;
 
+pub use assess::{AssessError, assess};
 pub use discovery::{DiscoverError, Discoverer};
 pub use engine::{Engine, EngineOptions};
 pub use lease::clear as clear_leases;

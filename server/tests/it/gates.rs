@@ -8,6 +8,8 @@
 //! out, and critical changes wait, is shown of the decisions (`core/src/change/tests/gates.rs`), which
 //! every way here asks. The WebSocket takes no commands (`server: authorisation`).
 
+use std::collections::BTreeMap;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
@@ -29,6 +31,8 @@ enum Way {
     Rollback,
     /// A responder let it pass a freeze.
     Override,
+    /// A schedule made the change.
+    Schedule,
 }
 
 /// What holds a change up.
@@ -91,6 +95,9 @@ impl Gate {
                 Some("a rollback is not edited, and its plan comes from the captured state")
             }
             (Way::Rollback, G::WindowNotOpen | G::WindowOver) => Some("a rollback has no window"),
+            (Way::Schedule, G::WindowNotOpen | G::WindowOver) => {
+                Some("what a schedule makes has no window")
+            }
             (Way::CommandLine, G::KeyReused) => Some("it makes a key of its own for each command"),
             (
                 Way::Session
@@ -98,7 +105,8 @@ impl Gate {
                 | Way::PersonToken
                 | Way::MachineToken
                 | Way::Rollback
-                | Way::Override,
+                | Way::Override
+                | Way::Schedule,
                 _,
             ) => None,
         }
@@ -165,6 +173,8 @@ struct Stage {
     responder: Client,
     /// The one that is overridden, on that way.
     freeze: Option<String>,
+    /// What schedules made, on that way, by role.
+    made: BTreeMap<String, String>,
 }
 
 impl Stage {
@@ -178,8 +188,9 @@ impl Stage {
         let approver = person(&server, way, "bob", &["approver"]).await;
         let executor = person(&server, way, "eve", &["operator"]).await;
         let responder = server.person("rita", &["responder"]).await;
+        let (freeze, made) = (None, BTreeMap::new());
         let mut stage =
-            Self { way, server, shop, author, editor, approver, executor, responder, freeze: None };
+            Self { way, server, shop, author, editor, approver, executor, responder, freeze, made };
         if way == Way::Override {
             stage.freeze = Some(stage.freeze("year-end close").await);
         }
@@ -228,6 +239,12 @@ impl Stage {
 
     /// A change of the role by the author, submitted.
     async fn forward(&self, action: &str, role: &str, window: Option<[i64; 2]>) -> Value {
+        if self.way == Way::Schedule && action == "postgres.lock_user" {
+            // Planned again: the target may have changed since the tick.
+            let change = &self.made[role];
+            self.author.session.act(change, "withdraw").await.is(200);
+            return self.submit(change).await;
+        }
         let mut request = self.shop.request(&self.author.session, action, role).await;
         if let Some(hours) = window {
             let now = jiff::Timestamp::now();
@@ -237,6 +254,33 @@ impl Stage {
         }
         let change = id(&self.author.session.post("/change-requests", request).await.is(201));
         self.submit(&change).await
+    }
+
+    /// Schedules of the author, which make a change for each role at their next tick, and no more.
+    async fn make(&mut self, roles: &[String]) {
+        let author = &self.author.session;
+        let mut schedules = BTreeMap::new();
+        for role in roles {
+            let mut request = self.shop.request(author, "postgres.lock_user", role).await;
+            request["cron"] = json!("* * * * *");
+            request["zone"] = json!("Etc/UTC");
+            schedules.insert(role, id(&author.post("/schedules", request).await.is(201)));
+        }
+        for (role, schedule) in schedules {
+            let path = format!("/schedules/{schedule}");
+            let mut patience = 600;
+            let made = loop {
+                let view = author.get(&path).await.is(200);
+                if view["last_change"]["state"] == "submitted" {
+                    break id(&view["last_change"]);
+                }
+                patience -= 1;
+                assert!(patience > 0, "no tick has made a change: {view:#}");
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            };
+            author.post(&format!("{path}/delete"), json!({ "reason": "once" })).await.is(200);
+            self.made.insert(role.clone(), made);
+        }
     }
 
     /// A change of the role that was carried out.
@@ -438,7 +482,7 @@ async fn person(server: &Server, way: Way, name: &str, roles: &[&str]) -> Person
     let kind = match way {
         Way::PersonToken => "user",
         Way::MachineToken => "machine",
-        Way::Session | Way::CommandLine | Way::Rollback | Way::Override => {
+        Way::Session | Way::CommandLine | Way::Rollback | Way::Override | Way::Schedule => {
             return Person { comes: session.clone(), session };
         }
     };
@@ -482,10 +526,13 @@ async fn command_line(
 
 /// Tries everything on one way.
 async fn no_way_past(way: Way) {
-    let stage = Stage::new(way).await;
+    let mut stage = Stage::new(way).await;
     let names: Vec<_> = (0..=GATES.len()).map(|no| format!("r{no}x")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let mut roles = stage.shop.roles(&stage.server, &names).await;
+    if way == Way::Schedule {
+        stage.make(&roles).await;
+    }
     nothing_in_the_way(&stage, &roles.pop().unwrap()).await;
     let mut tried = 0;
     for (gate, role) in GATES.into_iter().zip(&roles) {
@@ -577,4 +624,9 @@ async fn a_rollback_passes_no_gate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_override_passes_one_freeze_and_no_other_gate() {
     no_way_past(Way::Override).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_passes_no_gate() {
+    no_way_past(Way::Schedule).await;
 }

@@ -43,6 +43,7 @@ mod race;
 mod repeated;
 mod replay;
 mod reversible;
+mod schedule;
 mod seal;
 mod settle;
 mod window;

@@ -19,7 +19,7 @@ fn start_scheduled(asker: Principal, in_the_way: InTheWay) -> C {
 }
 
 fn scheduled_for(second_: i64) -> E {
-    E::Scheduled { opens: second(second_) }
+    E::Scheduled { opens: second(second_), asked_by: None }
 }
 
 fn started() -> E {

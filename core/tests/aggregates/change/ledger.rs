@@ -39,6 +39,7 @@ impl Ledger {
                 self.own.extend(by.person());
                 self.window = draft.window;
             }
+            E::MadeBySchedule { editors, .. } => self.own.extend(editors),
             E::Edited { draft } => {
                 self.own.extend(by.person());
                 self.window = draft.window;

@@ -8,7 +8,7 @@ use nexplane_core::change::{
     Approval, Change, ChangeCommand as C, ChangeState as S, MAX_PLAN_AGE_S, Outcome, Subject,
 };
 use nexplane_core::freeze::{Frozen, InTheWay};
-use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, ScheduleId, SecretId};
 use nexplane_core::plan::{Check, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy::{self, PolicyState};
 use nexplane_core::risk::{Environment, Risk, RiskLevel};
@@ -55,6 +55,15 @@ pub enum Wish {
     /// For whoever had asked, with these roles.
     StartScheduled {
         run: RunId,
+        roles: Vec<Role>,
+    },
+    /// By a schedule.
+    DraftForSchedule {
+        draft: Draft,
+    },
+    /// For the author, with these roles: to submit it, or to start it.
+    OnBehalf {
+        run: Option<RunId>,
         roles: Vec<Role>,
     },
     Unschedule,
@@ -115,9 +124,12 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => Just(Wish::Cancel),
         1 => Just(Wish::Expire),
         1 => Just(Wish::OverrideWindow),
-        3 => run().prop_map(|run| Wish::Execute { run }),
+        4 => run().prop_map(|run| Wish::Execute { run }),
         1 => (run(), prop::sample::subsequence(Role::ALL.to_vec(), 0..=Role::ALL.len()))
             .prop_map(|(run, roles)| Wish::StartScheduled { run, roles }),
+        1 => draft().prop_map(|draft| Wish::DraftForSchedule { draft }),
+        1 => (one(), prop::sample::subsequence(Role::ALL.to_vec(), 0..=Role::ALL.len()))
+            .prop_map(|(run, roles)| Wish::OnBehalf { run, roles }),
         1 => Just(Wish::Unschedule),
         1 => id().prop_map(|id| Wish::Override { freeze: FreezeId(id) }),
         1 => Just(Wish::Review),
@@ -226,6 +238,7 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
         let by = match command {
             C::Expire
             | C::StartScheduled { .. }
+            | C::OnBehalf { .. }
             | C::Unschedule { .. }
             | C::RecordOutcome { .. }
             | C::StartRollback { .. }
@@ -239,6 +252,8 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
                 None => wished.by,
             },
             C::Draft { .. }
+            | C::DraftForSchedule { .. }
+            | C::OnBehalf { .. }
             | C::Edit { .. }
             | C::RecordPlan { .. }
             | C::Submit { .. }
@@ -266,19 +281,28 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
 pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
     let reason = || "Not today.".to_owned();
     let outcome = wished.outcome;
-    match wished.wish.clone().unwrap_or_else(|| next(state, wished.presumes, at)) {
+    match wished.wish.clone().unwrap_or_else(|| next(state, wished, at)) {
         Wish::Withdraw => C::Withdraw,
         Wish::Draft { draft } => C::Draft { draft, rollback_of: wished.rollback.then_some(CHANGE) },
         Wish::Edit { draft } => C::Edit { draft },
         Wish::Plan { found, ready, stale } => {
             C::RecordPlan { plan: Box::new(plan(state.subject(), &found, ready, stale, at)) }
         }
-        Wish::Submit => C::Submit {
-            environment: wished.environment,
-            risk: Risk { score: 1, level: wished.level, factors: Vec::new() },
-            tags: BTreeSet::new(),
-            policy: PolicyState::default(),
-        },
+        Wish::Submit => submit(wished),
+        Wish::DraftForSchedule { draft } => {
+            let editors = vec![PersonId(Uuid::from_u128(2))];
+            C::DraftForSchedule { draft, schedule: ScheduleId(Uuid::from_u128(1)), editors }
+        }
+        Wish::OnBehalf { run, roles } => {
+            let author = state.subject().map(|subject| subject.author);
+            let author = author.unwrap_or(PersonId(Uuid::from_u128(1)));
+            let asker = Principal { actor: Actor::user(author), roles };
+            let command = match run {
+                Some(run) => C::StartExecution { run, in_the_way: in_the_way(wished, at) },
+                None => submit(wished),
+            };
+            C::OnBehalf { asker, command: Box::new(command) }
+        }
         Wish::Approve { stale } => {
             let digest = state.plan().map(|plan| plan.digest.clone()).filter(|_| !stale);
             C::Approve { digest: digest.unwrap_or_default(), comment: None, frozen: frozen(wished) }
@@ -321,6 +345,15 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
     }
 }
 
+fn submit(wished: &Wished) -> C {
+    C::Submit {
+        environment: wished.environment,
+        risk: Risk { score: 1, level: wished.level, factors: Vec::new() },
+        tags: BTreeSet::new(),
+        policy: PolicyState::default(),
+    }
+}
+
 fn in_the_way(wished: &Wished, at: Timestamp) -> InTheWay {
     let closed = wished.closed.map(|wait| {
         let opens = (wait > 0).then(|| at.plus_seconds(wait));
@@ -335,12 +368,14 @@ fn frozen(wished: &Wished) -> Vec<Frozen> {
     wished.frozen.then_some(frozen).into_iter().collect()
 }
 
-fn next(state: &S, presumes: bool, at: Timestamp) -> Wish {
+fn next(state: &S, wished: &Wished, at: Timestamp) -> Wish {
+    let presumes = wished.presumes;
     let plan = Wish::Plan { found: json!(0), ready: true, stale: false };
     match state {
         S::Absent => {
             let draft = draft_of("Lock".to_owned(), 0, None);
-            Wish::Draft { draft }
+            let scheduled = wished.level == RiskLevel::Low && !wished.rollback;
+            if scheduled { Wish::DraftForSchedule { draft } } else { Wish::Draft { draft } }
         }
         S::Draft(drafting) => match &drafting.plan {
             Some(old)
@@ -448,6 +483,10 @@ pub fn event() -> impl Strategy<Value = E> {
             draft,
             rollback_of: rollback.then_some(CHANGE),
         }),
+        1 => Just(E::MadeBySchedule {
+            schedule: ScheduleId(Uuid::from_u128(1)),
+            editors: vec![PersonId(Uuid::from_u128(2))],
+        }),
         1 => draft().prop_map(|draft| E::Edited { draft }),
         4 => (0..2).prop_map(move |found| E::Planned { plan: Box::new(plan(found)) }),
         4 => Just(submitted),
@@ -462,7 +501,7 @@ pub fn event() -> impl Strategy<Value = E> {
             justification: reason(),
         }),
         1 => Just(E::WindowOverridden { justification: reason() }),
-        1 => Just(E::Scheduled { opens: until }),
+        1 => Just(E::Scheduled { opens: until, asked_by: None }),
         1 => Just(E::Unscheduled { reason: reason() }),
         4 => Just(E::ExecutionStarted { run, digest: digest() }),
         1 => Just(E::Completed { run, secrets: Vec::new() }),

@@ -7,7 +7,9 @@ use nexplane_core::change::event::{ChangeEvent, Draft, Found, Produced, Window};
 use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
-use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId, WindowId};
+use nexplane_core::id::{
+    AssetId, ChangeId, ConnectionId, FreezeId, RunId, ScheduleId, SecretId, WindowId,
+};
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy::event::PolicyEvent;
@@ -15,6 +17,7 @@ use nexplane_core::policy::{self, Ask, PolicyDocument, ReversibilityKind, Rule, 
 use nexplane_core::recurrence::Recurrence;
 use nexplane_core::risk::{Environment, Factor, Risk, RiskLevel};
 use nexplane_core::run::event::{Captured, Finding, Reason, RunEvent, RunOutcome};
+use nexplane_core::schedule::event::{ScheduleEvent, Skip, Template, Timing};
 use serde_json::{Value, json};
 
 use crate::*;
@@ -80,6 +83,7 @@ corpus! {
     }
     ChangeEvent {
         Drafted { draft: draft(), rollback_of: Some(ChangeId(uuid(21))) }
+        MadeBySchedule { schedule: ScheduleId(uuid(75)), editors: vec![PersonId(uuid(5))] }
         Edited { draft: draft() }
         Planned { plan: plan() }
         Submitted {
@@ -109,7 +113,7 @@ corpus! {
             justification: "The password has leaked".to_owned(),
         }
         WindowOverridden { justification: "The disk is full".to_owned() }
-        Scheduled { opens: moment(7200) }
+        Scheduled { opens: moment(7200), asked_by: None }
         Unscheduled { reason: "The target is not what it was".to_owned() }
         ExecutionStarted { run: run(), digest: plan().digest }
         Completed { run: run(), secrets: produced() }
@@ -238,6 +242,24 @@ corpus! {
             secrets: produced(),
         }
     }
+    ScheduleEvent {
+        Created { template: template(), timing: timing() }
+        Edited { template: template(), timing: timing() }
+        Paused { reason: "The team is on holiday".to_owned() }
+        Resumed {}
+        Deleted { reason: "The role is gone".to_owned() }
+        Fired { tick: moment(7200), change: ChangeId(uuid(20)) }
+        Skipped { tick: moment(7200), ticks: 1, why: Skip::Open { change: ChangeId(uuid(20)) } }
+        Stalled { change: ChangeId(uuid(20)), reason: "The target is not there".to_owned() }
+    }
+}
+
+fn template() -> Template {
+    Template { ticket: Some("OPS-17".to_owned()), ..draft().into() }
+}
+
+fn timing() -> Timing {
+    Timing { cron: "0 3 * * sun".to_owned(), zone: "Europe/Vienna".to_owned() }
 }
 
 fn uuid(no: u128) -> Uuid {
