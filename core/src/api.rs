@@ -8,6 +8,7 @@ mod inventory;
 mod maintenance;
 mod policy;
 mod problem;
+mod project;
 mod schedule;
 
 pub use change::*;
@@ -16,6 +17,7 @@ pub use inventory::*;
 pub use maintenance::*;
 pub use policy::*;
 pub use problem::*;
+pub use project::*;
 pub use schedule::*;
 
 use serde::{Deserialize, Serialize};

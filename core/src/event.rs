@@ -15,6 +15,7 @@ use crate::host::event::HostEvent;
 use crate::id::{Category, ChangeId, StreamId};
 use crate::person::event::PersonEvent;
 use crate::policy::event::PolicyEvent;
+use crate::project::event::ProjectEvent;
 use crate::record::{Header, Record};
 use crate::run::event::RunEvent;
 use crate::schedule::event::ScheduleEvent;
@@ -29,6 +30,7 @@ pub enum Event {
     Host(HostEvent),
     Person(PersonEvent),
     Policy(PolicyEvent),
+    Project(ProjectEvent),
     Run(RunEvent),
     Schedule(ScheduleEvent),
 }
@@ -73,7 +75,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 81] = [
+pub const KINDS: [&str; 91] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -93,6 +95,7 @@ pub const KINDS: [&str; 81] = [
     "change.expired",
     "change.failed",
     "change.freeze_overridden",
+    "change.joined_project",
     "change.made_by_schedule",
     "change.outcome_unknown",
     "change.planned",
@@ -136,6 +139,15 @@ pub const KINDS: [&str; 81] = [
     "person.token_created",
     "person.token_revoked",
     "policy.published",
+    "project.blocked",
+    "project.closed",
+    "project.completed",
+    "project.created",
+    "project.dependencies_changed",
+    "project.execution_asked",
+    "project.member_added",
+    "project.member_removed",
+    "project.renamed",
     "run.claimed",
     "run.finished",
     "run.started",
@@ -176,6 +188,7 @@ impl Event {
             Category::Host => read(tagged).map(Self::Host),
             Category::Person => read(tagged).map(Self::Person),
             Category::Policy => read(tagged).map(Self::Policy),
+            Category::Project => read(tagged).map(Self::Project),
             Category::Run => read(tagged).map(Self::Run),
             Category::Schedule => read(tagged).map(Self::Schedule),
         };
@@ -197,6 +210,7 @@ impl Event {
             Self::Host(event) => encode(event),
             Self::Person(event) => encode(event),
             Self::Policy(event) => encode(event),
+            Self::Project(event) => encode(event),
             Self::Run(event) => encode(event),
             Self::Schedule(event) => encode(event),
         }
@@ -209,6 +223,12 @@ impl Event {
             Self::Run(RunEvent::Started { change, .. }) => Some(*change),
             Self::Connection(ConnectionEvent::CredentialsOpened { change, .. }) => *change,
             Self::Asset(AssetEvent::Drifted { explained_by, .. }) => *explained_by,
+            Self::Project(
+                ProjectEvent::MemberAdded { change, .. }
+                | ProjectEvent::MemberRemoved { change }
+                | ProjectEvent::DependenciesChanged { change, .. }
+                | ProjectEvent::Blocked { change, .. },
+            ) => Some(*change),
             Self::Schedule(
                 ScheduleEvent::Fired { change, .. } | ScheduleEvent::Stalled { change, .. },
             ) => Some(*change),
@@ -218,6 +238,7 @@ impl Event {
             | Self::Host(_)
             | Self::Person(_)
             | Self::Policy(_)
+            | Self::Project(_)
             | Self::Run(_)
             | Self::Schedule(_) => None,
         }

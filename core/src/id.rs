@@ -59,6 +59,8 @@ ids! {
     WindowId;
     /// The policy of an installation; there is one.
     PolicyId;
+    /// One ordered group of changes.
+    ProjectId;
     /// One recurring change.
     ScheduleId;
     /// One entry of the encrypted secret table; written `secret:<uuid>` in text.
@@ -80,6 +82,7 @@ pub enum Category {
     Host,
     Person,
     Policy,
+    Project,
     Run,
     Schedule,
 }
@@ -94,6 +97,7 @@ impl Category {
             Self::Host => "host",
             Self::Person => "person",
             Self::Policy => "policy",
+            Self::Project => "project",
             Self::Run => "run",
             Self::Schedule => "schedule",
         }
@@ -111,6 +115,7 @@ impl FromStr for Category {
             "host" => Self::Host,
             "person" => Self::Person,
             "policy" => Self::Policy,
+            "project" => Self::Project,
             "run" => Self::Run,
             "schedule" => Self::Schedule,
             other => return Err(BadStream(other.to_owned())),
@@ -169,6 +174,7 @@ macro_rules! streams {
 
 streams! {
     AssetId => Asset, CalendarId => Calendar, ChangeId => Change, ConnectionId => Connection,
-    HostId => Host, PersonId => Person, PolicyId => Policy, RunId => Run,
+    HostId => Host, PersonId => Person, PolicyId => Policy, ProjectId => Project,
+    RunId => Run,
     ScheduleId => Schedule
 }

@@ -153,6 +153,7 @@ mod tests {
             rollback_of: None,
             rolled_back_by: None,
             schedule: None,
+            project: None,
             secrets: Vec::new(),
             overrides: Vec::new(),
             review_required: false,

@@ -191,6 +191,7 @@ fn fold(
             state.open = None;
         }
         E::Drafted { .. }
+        | E::JoinedProject { .. }
         | E::FreezeOverridden { .. }
         | E::WindowOverridden { .. }
         | E::Scheduled { .. }

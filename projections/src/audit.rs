@@ -118,6 +118,7 @@ impl Projection for Audit {
             Category::Host,
             Category::Person,
             Category::Policy,
+            Category::Project,
             Category::Run,
             Category::Schedule,
         ]
@@ -170,6 +171,7 @@ fn run_of_change(recorded: &Recorded) -> Option<(Uuid, Uuid)> {
         | Event::Host(_)
         | Event::Person(_)
         | Event::Policy(_)
+        | Event::Project(_)
         | Event::Run(_)
         | Event::Schedule(_) => None,
     }
@@ -186,6 +188,7 @@ fn row<'a>(recorded: &'a Recorded, runs: &BTreeMap<Uuid, Uuid>) -> Row<'a> {
         | Event::Host(_)
         | Event::Person(_)
         | Event::Policy(_)
+        | Event::Project(_)
         | Event::Schedule(_) => event.change(header.stream).map(|change| change.0),
     };
     let mut resources = resource::mentioned(event);

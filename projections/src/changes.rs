@@ -178,6 +178,7 @@ impl Subjects {
                 | Event::Host(_)
                 | Event::Person(_)
                 | Event::Policy(_)
+                | Event::Project(_)
                 | Event::Run(_)
                 | Event::Schedule(_) => None,
             }
@@ -211,6 +212,7 @@ impl Subjects {
             | Event::Host(_)
             | Event::Person(_)
             | Event::Policy(_)
+            | Event::Project(_)
             | Event::Schedule(_) => None,
         }
     }

@@ -214,6 +214,7 @@ impl Rows {
             | Event::Host(_)
             | Event::Person(_)
             | Event::Policy(_)
+            | Event::Project(_)
             | Event::Run(_)
             | Event::Schedule(_) => None,
         }));
@@ -267,6 +268,7 @@ impl Rows {
             | Event::Host(_)
             | Event::Person(_)
             | Event::Policy(_)
+            | Event::Project(_)
             | Event::Run(_)
             | Event::Schedule(_) => {}
         }

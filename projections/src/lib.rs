@@ -11,6 +11,7 @@
 //! | [`hosts`] | machines with an agent |
 //! | [`inventory`] | assets, their relations, and connections |
 //! | [`risk`] | open risk, and how changes ended |
+//! | [`projects`] | ordered groups of changes |
 //! | [`schedules`] | recurring changes |
 //! | [`upkeep`] | work that nobody was woken for |
 //!
@@ -25,6 +26,7 @@ pub mod hosts;
 pub mod inventory;
 pub mod page;
 pub mod projection;
+pub mod projects;
 pub mod risk;
 pub mod runner;
 pub mod schedules;
@@ -45,6 +47,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(changes::Changes),
         Arc::new(hosts::Hosts),
         Arc::new(inventory::Inventory),
+        Arc::new(projects::Projects),
         Arc::new(risk::RiskModel),
         Arc::new(schedules::Schedules),
     ]

@@ -149,6 +149,7 @@ fn change(row: &mut Row, event: &ChangeEvent) {
         E::RolledBack { .. } => row.is_rolled_back = true,
         E::Drafted { .. }
         | E::MadeBySchedule { .. }
+        | E::JoinedProject { .. }
         | E::ApprovalGiven { .. }
         | E::Approved { .. }
         | E::Rejected { .. }

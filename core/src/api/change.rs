@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use crate::catalog::{EffectClass, Reversibility};
 use crate::change::event::Found;
-use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, ScheduleId, SecretId};
+use crate::id::{
+    AssetId, ChangeId, ConnectionId, FreezeId, PersonId, ProjectId, RunId, ScheduleId, SecretId,
+};
 use crate::plan::{Check, DiffLine, Field, Step};
 use crate::risk::Risk;
 use crate::time::Timestamp;
@@ -148,6 +150,9 @@ pub struct ChangeView {
     /// The schedule that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleId>,
+    /// The project that it joined last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectId>,
     #[serde(default)]
     pub secrets: Vec<SecretView>,
     /// Freezes and maintenance windows that responders let it pass.

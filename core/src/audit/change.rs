@@ -163,6 +163,9 @@ impl Auditor {
             E::MadeBySchedule { editors, schedule: _ } if matches!(open.phase, Phase::Draft) => {
                 open.editors.extend(editors);
             }
+            E::JoinedProject { project } if !is_executing => {
+                self.projects.joined(ChangeId(seen.stream.id), *project);
+            }
             E::Edited { draft } if !is_executing => {
                 open.editors.extend(seen.by.person());
                 open.request = Request::of(draft);
@@ -232,6 +235,7 @@ impl Auditor {
             ),
             E::Drafted { .. }
             | E::MadeBySchedule { .. }
+            | E::JoinedProject { .. }
             | E::Edited { .. }
             | E::Planned { .. }
             | E::Submitted { .. }
@@ -414,6 +418,7 @@ impl Auditor {
         }
         let environment = submission.map(|submission| submission.environment);
         self.frozen(seen, open, environment, "It started");
+        self.independent(seen);
         let approvals = submission.map_or(&[][..], |submission| &submission.approvals);
         (environment, approvals.iter().map(|given| given.by).collect())
     }

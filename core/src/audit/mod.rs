@@ -19,6 +19,7 @@ mod change;
 mod freeze;
 mod outcome;
 mod policy;
+mod project;
 mod rule;
 mod run;
 mod settle;
@@ -32,6 +33,7 @@ use uuid::Uuid;
 
 use self::freeze::Freezes;
 use self::policy::Policies;
+use self::project::Projects;
 pub use self::rule::{Rule, RuleText, rules};
 use crate::actor::Actor;
 use crate::event::{Event, Recorded, Unreadable, UnreadableEvent};
@@ -93,6 +95,7 @@ pub struct Auditor {
     runs: BTreeMap<Uuid, run::Track>,
     freezes: Freezes,
     policies: Policies,
+    projects: Projects,
 }
 
 /// Where and when an event stands, and who did it.
@@ -128,6 +131,7 @@ impl Auditor {
             Event::Calendar(event) => self.freezes.calendar(seen, event),
             Event::Change(event) => self.change(seen, event),
             Event::Policy(event) => self.policy(seen, event),
+            Event::Project(event) => self.projects.project(seen, event),
             Event::Run(event) => self.run(seen, event),
             Event::Connection(_) | Event::Host(_) | Event::Person(_) | Event::Schedule(_) => {}
         }
@@ -213,6 +217,7 @@ impl Auditor {
                 self.changes.insert(stream.id, change::Track::Unknown);
             }
             Category::Policy => self.policies = Policies::unknown(),
+            Category::Project => self.projects.forget(stream.id),
             Category::Run => {
                 self.runs.insert(stream.id, run::Track::Unknown);
             }
@@ -259,6 +264,7 @@ const fn category(event: &Event) -> Category {
         Event::Host(_) => Category::Host,
         Event::Person(_) => Category::Person,
         Event::Policy(_) => Category::Policy,
+        Event::Project(_) => Category::Project,
         Event::Run(_) => Category::Run,
         Event::Schedule(_) => Category::Schedule,
     }

@@ -2,7 +2,7 @@
 
 use crate::actor::{Actor, ActorKind, Role};
 use crate::aggregate::{Asked, Decider, Principal};
-use crate::change::behalf::{draft_for_schedule, on_behalf};
+use crate::change::behalf::{draft_for_schedule, join_project, on_behalf};
 use crate::change::command::ChangeCommand;
 use crate::change::event::{ChangeEvent, Draft};
 use crate::change::evolve::evolve;
@@ -76,7 +76,10 @@ pub(super) fn decide(
         C::DraftForSchedule { draft, schedule, editors } => {
             draft_for_schedule(state, &by, draft, schedule, editors)
         }
-        C::OnBehalf { asker, command } => on_behalf(state, &by, at, asker, *command),
+        C::JoinProject { project, member_of } => join_project(state, &by, project, member_of),
+        C::OnBehalf { asker, project, command } => {
+            on_behalf(state, &by, at, asker, project, *command)
+        }
         C::Edit { draft } => edit(state, &by, draft),
         C::RecordPlan { plan } => record_plan(state, &by, plan),
         C::Submit { environment, risk, tags, policy } => {
@@ -509,7 +512,7 @@ pub(super) fn proposer(by: &Principal) -> Result<(), No> {
     operator(by)
 }
 
-fn operator(by: &Principal) -> Result<(), No> {
+pub(super) fn operator(by: &Principal) -> Result<(), No> {
     if by.has(Role::Operator) { Ok(()) } else { Err(No::Denied { needed: OPERATOR }) }
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, ScheduleId, SecretId};
+use crate::id::{
+    AssetId, ChangeId, ConnectionId, FreezeId, PersonId, ProjectId, RunId, ScheduleId, SecretId,
+};
 use crate::plan::{Plan, PlanDigest};
 use crate::risk::{Environment, Risk};
 use crate::time::Timestamp;
@@ -84,6 +86,9 @@ pub enum ChangeEvent {
     /// A schedule made it of its template. Whoever edited that counts as an editor of the change.
     #[serde(rename = "change.made_by_schedule")]
     MadeBySchedule { schedule: ScheduleId, editors: Vec<PersonId> },
+    /// It may be made a member of this project from here on, and of no other while it is one.
+    #[serde(rename = "change.joined_project")]
+    JoinedProject { project: ProjectId },
     #[serde(rename = "change.edited")]
     Edited { draft: Draft },
     #[serde(rename = "change.planned")]

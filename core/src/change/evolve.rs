@@ -23,6 +23,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
                 draft: draft.clone(),
                 rollback_of: *rollback_of,
                 schedule: None,
+                project: None,
                 overrides: Overrides::default(),
             },
             plan: None,
@@ -31,6 +32,12 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             drafting.subject.schedule = Some(*schedule);
             drafting.subject.editors.extend(editors);
             S::Draft(drafting)
+        }
+        (mut state, E::JoinedProject { project }) => {
+            if let Some(subject) = state.subject_mut() {
+                subject.project = Some(*project);
+            }
+            state
         }
         (state, E::Edited { draft }) => match into_subject(state) {
             Ok(mut subject) => {

@@ -22,7 +22,8 @@ use crate::aggregate::{Asked, Decider, Principal, Reject};
 use crate::catalog::{EffectClass, Reversibility};
 use crate::freeze::InTheWay;
 use crate::id::{
-    AssetId, ChangeId, ConnectionId, FreezeId, HostId, PersonId, RunId, ScheduleId, SecretId,
+    AssetId, ChangeId, ConnectionId, FreezeId, HostId, PersonId, ProjectId, RunId, ScheduleId,
+    SecretId,
 };
 use crate::plan::{Check, Plan, PlanHeader, Step, TargetRef};
 use crate::policy::{self, PolicyState};
@@ -35,6 +36,7 @@ const ROLLBACK: ChangeId = ChangeId(Uuid::from_u128(51));
 const RUN: RunId = RunId(Uuid::from_u128(60));
 const RUN_BACK: RunId = RunId(Uuid::from_u128(61));
 const OTHER_RUN: RunId = RunId(Uuid::from_u128(62));
+const PROJECT: ProjectId = ProjectId(Uuid::from_u128(41));
 const SCHEDULE: ScheduleId = ScheduleId(Uuid::from_u128(40));
 const SECRET: SecretId = SecretId(Uuid::from_u128(70));
 
@@ -378,7 +380,7 @@ fn draft_for_schedule() -> C {
 }
 
 fn on_behalf(asker: Principal, command: C) -> C {
-    C::OnBehalf { asker, command: Box::new(command) }
+    C::OnBehalf { asker, project: None, command: Box::new(command) }
 }
 
 /// Ann's schedule made it, of a template that Dan edited.
@@ -411,6 +413,7 @@ fn every_command() -> Vec<(&'static str, C)> {
     vec![
         ("draft", C::Draft { draft: draft(), rollback_of: None }),
         ("draft on schedule", draft_for_schedule()),
+        ("join project", C::JoinProject { project: PROJECT, member_of: None }),
         ("on behalf", on_behalf(ann(), execute())),
         ("edit", C::Edit { draft: another_draft() }),
         ("record plan", record(&moved_plan())),

@@ -10,7 +10,8 @@ mod tests;
 use crate::change::event::ChangeEvent;
 use crate::event::{Event, Recorded};
 use crate::host::event::HostEvent;
-use crate::id::{ChangeId, HostId, RunId, ScheduleId};
+use crate::id::{ChangeId, HostId, ProjectId, RunId, ScheduleId};
+use crate::project::event::ProjectEvent;
 use crate::run::event::RunEvent;
 use crate::schedule::event::{ScheduleEvent, Skip};
 use crate::time::Timestamp;
@@ -30,6 +31,10 @@ pub enum Effect {
     LookAtScheduled,
     /// Draft, plan and submit the change of a tick, as far as that was not done.
     MakeChange { schedule: ScheduleId, change: ChangeId },
+    /// Carry the project on that a change is a member of, when it is running.
+    AdvanceProjectOf { change: ChangeId },
+    /// Carry a project on.
+    AdvanceProject { project: ProjectId },
     /// Make the built-in connection of a host that enrolled.
     ConnectHost { host: HostId },
     /// Read the facts of a host that came online.
@@ -49,7 +54,19 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ChangeEvent::OutcomeUnknown { .. }
             | ChangeEvent::RollbackPartial { .. }
             | ChangeEvent::RollbackBlocked { .. } => {
-                vec![Effect::ReportRollback { change: ChangeId(id) }]
+                vec![
+                    Effect::ReportRollback { change: ChangeId(id) },
+                    Effect::AdvanceProjectOf { change: ChangeId(id) },
+                ]
+            }
+            ChangeEvent::Approved { .. }
+            | ChangeEvent::Rejected { .. }
+            | ChangeEvent::Cancelled { .. }
+            | ChangeEvent::Expired {}
+            | ChangeEvent::Unscheduled { .. }
+            | ChangeEvent::Settled { .. }
+            | ChangeEvent::RolledBack { .. } => {
+                vec![Effect::AdvanceProjectOf { change: ChangeId(id) }]
             }
             ChangeEvent::Scheduled { opens, asked_by: _ } => {
                 vec![Effect::StartAt { change: ChangeId(id), opens: *opens }]
@@ -60,17 +77,11 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ChangeEvent::Planned { .. }
             | ChangeEvent::Submitted { .. }
             | ChangeEvent::ApprovalGiven { .. }
-            | ChangeEvent::Approved { .. }
-            | ChangeEvent::Rejected { .. }
             | ChangeEvent::Withdrawn {}
-            | ChangeEvent::Cancelled { .. }
-            | ChangeEvent::Expired {}
+            | ChangeEvent::JoinedProject { .. }
             | ChangeEvent::FreezeOverridden { .. }
             | ChangeEvent::WindowOverridden { .. }
-            | ChangeEvent::Unscheduled { .. }
-            | ChangeEvent::Settled { .. }
             | ChangeEvent::RollbackStarted { .. }
-            | ChangeEvent::RolledBack { .. }
             | ChangeEvent::Reviewed { .. }
             | ChangeEvent::SecretRevealed { .. } => Vec::new(),
         },
@@ -97,6 +108,19 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | HostEvent::Revoked { .. } => Vec::new(),
         },
         Event::Calendar(_) => vec![Effect::LookAtScheduled],
+        Event::Project(event) => match event {
+            ProjectEvent::ExecutionAsked {} => {
+                vec![Effect::AdvanceProject { project: ProjectId(id) }]
+            }
+            ProjectEvent::Created { .. }
+            | ProjectEvent::Renamed { .. }
+            | ProjectEvent::MemberAdded { .. }
+            | ProjectEvent::MemberRemoved { .. }
+            | ProjectEvent::DependenciesChanged { .. }
+            | ProjectEvent::Blocked { .. }
+            | ProjectEvent::Completed {}
+            | ProjectEvent::Closed { .. } => Vec::new(),
+        },
         Event::Schedule(event) => match event {
             // What was interrupted is gone on with at the next tick, which finds it open.
             ScheduleEvent::Fired { change, .. }

@@ -71,7 +71,13 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
             }
             Ok(vec![RunEvent::Claimed { epoch: run.epoch.saturating_add(1), worker }])
         }
-        C::Intend { step, epoch, key, before, in_the_way: InTheWay { frozen, closed } } => {
+        C::Intend {
+            step,
+            epoch,
+            key,
+            before,
+            in_the_way: InTheWay { frozen, closed, waits_for: _ },
+        } => {
             fenced(run, epoch)?;
             let attempt = next_attempt(run, step)?;
             if !frozen.is_empty() {

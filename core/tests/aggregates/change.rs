@@ -54,6 +54,8 @@ fn lives_reach_every_phase() {
     for code in [
         "access.denied",
         "change.approval_expired",
+        "change.dependency_missing",
+        "change.in_other_project",
         "change.exists",
         "change.frozen",
         "change.never_opens",
@@ -216,7 +218,7 @@ proptest! {
                     prop_assert_eq!(moment.by.actor.kind, ActorKind::System);
                     (asker, in_the_way)
                 }
-                (C::OnBehalf { asker, command }, S::Approved(approval)) => {
+                (C::OnBehalf { asker, command, project: None }, S::Approved(approval)) => {
                     let subject = &approval.submission.subject;
                     prop_assert!(subject.schedule.is_some());
                     prop_assert_eq!(asker.actor.person(), Some(subject.author));
@@ -261,6 +263,7 @@ proptest! {
                 }
                 E::Drafted { .. }
                 | E::MadeBySchedule { .. }
+                | E::JoinedProject { .. }
                 | E::Edited { .. }
                 | E::Submitted { .. }
                 | E::ApprovalGiven { .. }
@@ -308,6 +311,7 @@ proptest! {
             }
             match moment.command {
                 C::Edit { .. }
+                | C::JoinProject { .. }
                 | C::Approve { .. }
                 | C::OverrideFreeze { .. }
                 | C::OverrideWindow { .. }

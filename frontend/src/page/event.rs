@@ -236,6 +236,7 @@ fn about(detail: &EventDetail) -> Html {
         Some((Category::Person, _)) => (name_or("A person"), Some(Route::People)),
         Some((Category::Run, _)) => ("A run of a change".to_owned(), change),
         Some((Category::Calendar, _)) => ("The calendar".to_owned(), None),
+        Some((Category::Project, _)) => (name_or("A project"), None),
         Some((Category::Schedule, _)) => (name_or("A schedule"), None),
         Some((Category::Policy, _)) => ("The approval policy".to_owned(), None),
         None => (event.stream.clone(), None),

@@ -8,12 +8,13 @@ use nexplane_core::change::event::{ChangeEvent, Draft, Produced};
 use nexplane_core::connection::event::ConnectionEvent;
 use nexplane_core::event::Event;
 use nexplane_core::plan::Plan;
+use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::run::event::RunEvent;
 use nexplane_core::schedule::event::{ScheduleEvent, Skip, Template};
 use uuid::Uuid;
 
 /// The ids of changes, runs, assets, connections, freezes, maintenance windows, hosts,
-/// schedules and secrets that an event names.
+/// projects, schedules and secrets that an event names.
 /// People are not resources.
 pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
     let mut ids = BTreeSet::new();
@@ -25,6 +26,7 @@ pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
             ids.insert(calendar(event));
         }
         Event::Host(_) | Event::Person(_) | Event::Policy(_) => {}
+        Event::Project(event) => project(event, &mut ids),
         Event::Run(event) => run(event, &mut ids),
         Event::Schedule(event) => schedule(event, &mut ids),
     }
@@ -59,6 +61,9 @@ fn change(event: &ChangeEvent, ids: &mut BTreeSet<Uuid>) {
         }
         E::MadeBySchedule { schedule, editors: _ } => {
             ids.insert(schedule.0);
+        }
+        E::JoinedProject { project } => {
+            ids.insert(project.0);
         }
         E::Edited { draft: about } => draft(about, ids),
         E::Planned { plan: made } => plan(made, ids),
@@ -135,6 +140,24 @@ fn run(event: &RunEvent, ids: &mut BTreeSet<Uuid>) {
         | E::StepVerified { .. }
         | E::StepUnverified { .. }
         | E::StepBlocked { .. } => {}
+    }
+}
+
+fn project(event: &ProjectEvent, ids: &mut BTreeSet<Uuid>) {
+    use ProjectEvent as E;
+    match event {
+        E::MemberAdded { change, after } | E::DependenciesChanged { change, after } => {
+            ids.insert(change.0);
+            ids.extend(after.iter().map(|change| change.0));
+        }
+        E::MemberRemoved { change } | E::Blocked { change, reason: _ } => {
+            ids.insert(change.0);
+        }
+        E::Created { .. }
+        | E::Renamed { .. }
+        | E::ExecutionAsked {}
+        | E::Completed {}
+        | E::Closed { .. } => {}
     }
 }
 

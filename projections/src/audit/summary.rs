@@ -10,8 +10,10 @@ use nexplane_core::change::event::{ChangeEvent, Draft, Found};
 use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::HostEvent;
+use nexplane_core::id::ChangeId;
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::policy::event::PolicyEvent;
+use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::run::event::{Finding, RunEvent, RunOutcome};
 use nexplane_core::schedule::event::{ScheduleEvent, Skip, Timing};
 
@@ -25,6 +27,7 @@ pub fn summary(event: &Event) -> String {
         Event::Host(event) => host(event),
         Event::Person(event) => person(event),
         Event::Policy(event) => policy(event),
+        Event::Project(event) => project(event),
         Event::Run(event) => run(event),
         Event::Schedule(event) => schedule(event),
     }
@@ -102,6 +105,7 @@ fn change(event: &ChangeEvent) -> String {
                 format!("{} people", editors.len())
             }
         ),
+        E::JoinedProject { project: _ } => "The change joined a project.".to_owned(),
         E::Edited { draft } => format!("Edited the change: {}.", about(draft)),
         E::Planned { plan } => {
             let failed = plan.checks.iter().filter(|check| !check.ok).count();
@@ -302,6 +306,29 @@ fn run(event: &RunEvent) -> String {
             },
             secrets.len(),
         ),
+    }
+}
+
+fn project(event: &ProjectEvent) -> String {
+    use ProjectEvent as E;
+    let after = |after: &[ChangeId]| match after.len() {
+        0 => "which comes after no other".to_owned(),
+        n => format!("which comes after {}", count(n, "other")),
+    };
+    match event {
+        E::Created { name, description: _ } => format!("Created the project {name}."),
+        E::Renamed { name, description: _ } => format!("Renamed the project: {name}."),
+        E::MemberAdded { change: _, after: before } => {
+            format!("Added a change to the project, {}.", after(before))
+        }
+        E::MemberRemoved { change: _ } => "Removed a change from the project.".to_owned(),
+        E::DependenciesChanged { change: _, after: before } => {
+            format!("Changed what a member comes after: a change {}.", after(before))
+        }
+        E::ExecutionAsked {} => "Asked for the execution of the project.".to_owned(),
+        E::Blocked { change: _, reason } => format!("The project stopped at a change: {reason}"),
+        E::Completed {} => "Every member of the project is complete.".to_owned(),
+        E::Closed { reason: _ } => "Closed the project.".to_owned(),
     }
 }
 

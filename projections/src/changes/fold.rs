@@ -113,6 +113,7 @@ pub fn apply(folded: Option<Folded>, recorded: &Recorded, number: u64) -> Option
         | Event::Host(_)
         | Event::Person(_)
         | Event::Policy(_)
+        | Event::Project(_)
         | Event::Schedule(_) => {
             return Some(folded);
         }
@@ -156,6 +157,7 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         rollback_of: *rollback_of,
         rolled_back_by: None,
         schedule: None,
+        project: None,
         secrets: Vec::new(),
         overrides: Vec::new(),
         review_required: false,
@@ -196,6 +198,7 @@ pub fn next_state(now: ChangeState, event: &ChangeEvent) -> Option<ChangeState> 
     let (follows, next) = match event {
         E::Drafted { .. } => (false, S::Draft),
         E::MadeBySchedule { .. } => (now == S::Draft, S::Draft),
+        E::JoinedProject { .. } => (unstarted || now == S::Complete, now),
         E::Edited { .. } | E::Planned { .. } => (unstarted, S::Draft),
         E::Submitted { .. } => (now == S::Draft, S::Submitted),
         E::ApprovalGiven { .. } => (now == S::Submitted, S::Submitted),
@@ -238,6 +241,7 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
             view.editors.clone_from(editors);
             view.editors.sort_unstable();
         }
+        E::JoinedProject { project } => view.project = Some(*project),
         E::Edited { draft } => {
             if let Some(editor) = recorded.header.actor.person()
                 && let Err(place) = view.editors.binary_search(&editor)

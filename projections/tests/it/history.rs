@@ -14,7 +14,8 @@ use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
 use nexplane_core::id::{
-    AssetId, ChangeId, ConnectionId, HostId, PersonId, RunId, ScheduleId, SecretId, StreamId,
+    AssetId, ChangeId, ConnectionId, HostId, PersonId, ProjectId, RunId, ScheduleId, SecretId,
+    StreamId,
 };
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{
@@ -129,6 +130,7 @@ pub struct History {
     hosts: Vec<(HostId, u32)>,
     changes: Vec<Subject>,
     schedules: Vec<recurring::Recurring>,
+    projects: Vec<ProjectId>,
     commands: Vec<Command>,
     count: usize,
 }
@@ -145,6 +147,7 @@ impl History {
             hosts: Vec::new(),
             changes: Vec::new(),
             schedules: Vec::new(),
+            projects: Vec::new(),
             commands: Vec::new(),
             count: 0,
         };
@@ -162,13 +165,14 @@ impl History {
     pub fn more(&mut self, events: usize) -> Vec<Command> {
         let end = self.count + events;
         while self.count < end {
-            match self.random.below(42) {
+            match self.random.below(44) {
                 0 => self.connection_event(),
                 1..=3 => self.asset_event(),
                 4 => self.host_event(),
                 5 => self.person_event(),
                 6..=8 => self.draft_change(),
                 9 | 10 => self.schedule_event(),
+                11 | 12 => self.project_event(),
                 _ => self.move_change(),
             }
         }

@@ -1,7 +1,9 @@
-//! Schedules, and what becomes of their ticks.
+//! Schedules, and what becomes of their ticks; projects, and what becomes of their members.
 
 use nexplane_core::actor::Actor;
-use nexplane_core::id::{ChangeId, ScheduleId};
+use nexplane_core::change::event::ChangeEvent;
+use nexplane_core::id::{ChangeId, ProjectId, ScheduleId};
+use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::schedule::event::{ScheduleEvent, Skip, Template, Timing};
 use serde_json::json;
 
@@ -68,6 +70,41 @@ impl History {
             E::Fired { change, .. } => self.schedules[place].last = Some(*change),
             E::Created { .. } | E::Edited { .. } | E::Skipped { .. } | E::Stalled { .. } => {}
         }
+        self.emit(id.into(), by, vec![event]);
+    }
+
+    pub(super) fn project_event(&mut self) {
+        use ProjectEvent as E;
+        let place = self.random.below(self.projects.len() + 1);
+        let by = self.user();
+        let (name, reason) = (format!("Move {}", self.count), "Not this week".to_owned());
+        let Some(id) = self.projects.get(place).copied() else {
+            let id = ProjectId(self.random.uuid());
+            self.projects.push(id);
+            return self.emit(id.into(), by, vec![E::Created { name, description: reason }]);
+        };
+        if self.changes.is_empty() {
+            return;
+        }
+        let index = self.random.below(self.changes.len());
+        let (change, other) = (self.changes[index].id, self.changes[0].id);
+        let after = if change == other { Vec::new() } else { vec![other] };
+        let event = match self.random.below(10) {
+            0 => E::Renamed { name, description: String::new() },
+            1 => E::MemberRemoved { change },
+            2 => E::DependenciesChanged { change, after },
+            3 => E::ExecutionAsked {},
+            4 => E::Blocked { change, reason },
+            5 => E::Completed {},
+            6 if self.projects.len() > 3 => {
+                self.projects.remove(place);
+                E::Closed { reason }
+            }
+            _ => {
+                self.emit(change.into(), by, vec![ChangeEvent::JoinedProject { project: id }]);
+                E::MemberAdded { change, after }
+            }
+        };
         self.emit(id.into(), by, vec![event]);
     }
 }

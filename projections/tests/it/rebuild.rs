@@ -16,7 +16,7 @@ use crate::history::{History, Random};
 use crate::support::{LONG, World, assert_same, eventually, quick};
 
 /// Every type of event that this build knows.
-const TYPES: usize = 70;
+const TYPES: usize = 80;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_history_has_every_type_of_event() {

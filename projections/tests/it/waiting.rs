@@ -49,6 +49,7 @@ impl Story {
             | Event::Host(_)
             | Event::Person(_)
             | Event::Policy(_)
+            | Event::Project(_)
             | Event::Schedule(_) => StreamId::from(CHANGE),
         };
         let position = self.events.len() as u64;

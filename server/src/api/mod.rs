@@ -15,6 +15,7 @@ mod names;
 mod openapi;
 pub mod people;
 mod policies;
+mod projects;
 mod reading;
 mod schedules;
 mod session;
@@ -396,6 +397,56 @@ pub fn routes() -> Vec<Route> {
             "Position, lag and state of every read model",
         )
         .answers::<api::Page<api::ProjectionView>>(),
+        get("/projects", SignedIn, projects::list, "Projects, newest first")
+            .answers::<api::Page<api::ProjectView>>(),
+        post(
+            "/projects",
+            SignedIn,
+            projects::create,
+            "Create a project, an ordered group of changes",
+        )
+        .takes::<api::NewProjectRequest>()
+        .answers::<api::ProjectView>()
+        .status(201),
+        get(
+            "/projects/{id}",
+            SignedIn,
+            projects::show_one,
+            "One project, its members, their order, and what it waits for",
+        )
+        .answers::<api::ProjectView>(),
+        patch("/projects/{id}", SignedIn, projects::edit, "Rename a project")
+            .takes::<api::EditProjectRequest>()
+            .answers::<api::ProjectView>(),
+        post("/projects/{id}/close", SignedIn, projects::close, "Let its members go")
+            .takes::<api::ReasonRequest>()
+            .answers::<api::ProjectView>(),
+        post(
+            "/projects/{id}/dependencies",
+            SignedIn,
+            projects::depend,
+            "Say which members have to be complete before one may start",
+        )
+        .takes::<api::DependenciesRequest>()
+        .answers::<api::ProjectView>(),
+        post(
+            "/projects/{id}/execute",
+            SignedIn,
+            projects::execute,
+            "Have every member started as soon as it may",
+        )
+        .answers::<api::ProjectView>(),
+        post("/projects/{id}/members", SignedIn, projects::add_member, "Add a change")
+            .takes::<api::AddMemberRequest>()
+            .answers::<api::ProjectView>(),
+        post(
+            "/projects/{id}/remove-member",
+            SignedIn,
+            projects::remove_member,
+            "Remove a change that no other member comes after",
+        )
+        .takes::<api::RemoveMemberRequest>()
+        .answers::<api::ProjectView>(),
         get("/risk/summary", SignedIn, inventory::risk_summary, "Open risk, and how changes ended")
             .answers::<api::RiskSummary>(),
         get("/schedules", SignedIn, schedules::list, "Recurring changes, newest first")

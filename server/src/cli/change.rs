@@ -245,7 +245,7 @@ async fn act<B: serde::Serialize>(
     client.post(&format!("/change-requests/{id}/{verb}"), &body).await
 }
 
-async fn find(client: &Client, change: &str) -> Result<ChangeView, ClientError> {
+pub(super) async fn find(client: &Client, change: &str) -> Result<ChangeView, ClientError> {
     client.get(&format!("/change-requests/{}", encode(change.trim_start_matches('#')))).await
 }
 

@@ -8,6 +8,7 @@ mod freeze;
 mod keys;
 mod log;
 mod policy;
+mod project;
 mod projections;
 mod replay;
 mod schedule;
@@ -73,6 +74,8 @@ Without DATABASE_URL a private PostgreSQL runs in the data directory and stops w
     Log(log::Args),
     /// List, publish and simulate versions of the approval policy, over the API.
     Policy(policy::Args),
+    /// List, create, order, execute and close projects, over the API.
+    Project(project::Args),
     /// Show read models, or make one again from the log.
     Projections(projections::Args),
     /// Build all read models as of an earlier moment, and show the dashboard of that day.
@@ -118,6 +121,7 @@ pub async fn run() -> ExitCode {
         Command::Keys(args) => keys::run(args).await,
         Command::Log(args) => log::run(args).await,
         Command::Policy(args) => return policy::run(args).await,
+        Command::Project(args) => return project::run(args).await,
         Command::Projections(args) => projections::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::User(args) => user::run(args).await,

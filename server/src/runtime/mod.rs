@@ -9,6 +9,7 @@ mod discovery;
 mod engine;
 mod lease;
 mod planner;
+mod projects;
 pub mod queue;
 mod reactor;
 mod recurring;

@@ -19,7 +19,7 @@ use nexplane_core::risk::Environment;
 use nexplane_core::run::event::RunOutcome;
 use nexplane_core::run::{Run, RunCommand, RunState};
 use nexplane_core::time::Timestamp;
-use nexplane_projections::{Projections, changes, inventory, schedules, upkeep};
+use nexplane_projections::{Projections, changes, inventory, projects, schedules, upkeep};
 use nexplane_store::log::{Cursor, Log};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::sync::Semaphore;
@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::discovery::Discoverer;
 use super::engine::Engine;
 use super::planner::Planner;
+use super::projects::Carrier;
 use super::recurring::Maker;
 use super::schedule;
 use super::targets::Targets;
@@ -169,6 +170,14 @@ impl Reactor {
                     for (change, _) in upkeep::scheduled(&self.pool, None).await? {
                         self.start_scheduled(change);
                     }
+                }
+                Effect::AdvanceProjectOf { change } => {
+                    let carrier = self.carrier();
+                    tokio::spawn(async move { carrier.advance_of(change).await });
+                }
+                Effect::AdvanceProject { project } => {
+                    let carrier = self.carrier();
+                    tokio::spawn(async move { carrier.advance(project).await });
                 }
                 Effect::MakeChange { schedule, change } => {
                     let maker = self.maker();
@@ -333,6 +342,10 @@ impl Reactor {
         tokio::spawn(async move { maker.tick(schedule).await });
     }
 
+    fn carrier(&self) -> Carrier {
+        Carrier { log: self.log.clone(), planner: self.planner.clone() }
+    }
+
     fn maker(&self) -> Maker {
         Maker {
             pool: self.pool.clone(),
@@ -374,6 +387,10 @@ impl Reactor {
     async fn sweep(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         for (change, run) in upkeep::open_runs(&self.pool).await? {
             self.engine.start(change, run);
+        }
+        for project in projects::running(&self.pool).await? {
+            let carrier = self.carrier();
+            tokio::spawn(async move { carrier.advance(project).await });
         }
         let now = stream::now();
         for change in upkeep::expired_approvals(&self.pool, now).await? {

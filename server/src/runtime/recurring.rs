@@ -14,7 +14,7 @@ use nexplane_core::change::{
     Change, ChangeCommand, ChangeRejection, ChangeState, Drafting, Subject,
 };
 use nexplane_core::freeze::InTheWay;
-use nexplane_core::id::{ChangeId, PersonId, RunId, ScheduleId, StreamId};
+use nexplane_core::id::{ChangeId, PersonId, ProjectId, RunId, ScheduleId, StreamId};
 use nexplane_core::schedule::{
     Schedule, ScheduleCommand, ScheduleRejection, ScheduleState, Standing,
 };
@@ -158,7 +158,8 @@ impl Maker {
         let ChangeState::Draft(Drafting { subject, plan: Some(_) }) = state else { return Ok(()) };
         let (environment, risk) = assess(&self.targets, &self.pool, &subject).await?;
         let submitting = Submitting { log: &self.log, environment, risk };
-        let command = OnBehalf { log: &self.log, of: subject.author, command: submitting };
+        let command =
+            OnBehalf { log: &self.log, of: subject.author, project: None, command: submitting };
         let asked = Request { if_match: Some(version), ..request.also("submit") };
         match stream::execute_prepared(&self.log, change.into(), &asked, &command).await {
             Ok(_) | Err(StreamError::Stale { .. }) => Ok(()),
@@ -178,7 +179,7 @@ impl Maker {
         let run = RunId(Uuid::now_v7());
         let starting = |in_the_way: InTheWay| ChangeCommand::StartExecution { run, in_the_way };
         let gated = Gated { log: &self.log, command: starting };
-        let command = OnBehalf { log: &self.log, of: author, command: gated };
+        let command = OnBehalf { log: &self.log, of: author, project: None, command: gated };
         let asked = request.also("execute");
         stream::execute_prepared(&self.log, change.into(), &asked, &command).await?;
         Ok(())
@@ -226,6 +227,8 @@ impl Prepare<Schedule> for Ticking<'_> {
 pub(super) struct OnBehalf<'a, P> {
     pub log: &'a Log,
     pub of: PersonId,
+    /// Whose members they had executed.
+    pub project: Option<ProjectId>,
     pub command: P,
 }
 
@@ -234,7 +237,8 @@ impl<P: Prepare<Change> + Send> Prepare<Change> for OnBehalf<'_, P> {
         let Prepared { command, at, mut guards } = self.command.prepare(state).await?;
         let (asker, guard) = asker(self.log, self.of).await?;
         guards.push(guard);
-        let command = ChangeCommand::OnBehalf { asker, command: Box::new(command) };
+        let command =
+            ChangeCommand::OnBehalf { asker, project: self.project, command: Box::new(command) };
         Ok(Prepared { command, at, guards })
     }
 

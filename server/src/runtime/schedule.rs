@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::planner::{PlanError, Planner};
 use crate::calendar::{self, About, Looked};
+use crate::project::waits_for;
 use crate::stream::{self, LoadError, Prepare, Prepared, Request, StreamError};
 
 #[derive(Debug, thiserror::Error)]
@@ -84,11 +85,14 @@ struct Start<'a> {
 impl Prepare<Change> for Start<'_> {
     async fn prepare(&self, state: &ChangeState) -> Result<Prepared<ChangeCommand>, LoadError> {
         let (asker, is_still) = asker(self.log, self.asker).await?;
-        let Looked { at, in_the_way, mut guards } = match About::of(state) {
+        let Looked { at, mut in_the_way, mut guards } = match About::of(state) {
             Some(about) => calendar::look(self.log, &about).await?,
             None => Looked::nothing(),
         };
         guards.push(is_still);
+        let (waits_for, own) = waits_for(self.log, state).await?;
+        in_the_way.waits_for = waits_for;
+        guards.extend(own);
         let command = ChangeCommand::StartScheduled { run: self.run, asker, in_the_way };
         Ok(Prepared { command, at: Some(at), guards })
     }

@@ -33,6 +33,8 @@ enum Way {
     Override,
     /// A schedule made the change.
     Schedule,
+    /// A project starts it as soon as it may, once somebody has had the project executed.
+    Project,
 }
 
 /// What holds a change up.
@@ -63,9 +65,11 @@ enum Gate {
     OutOfOrder,
     /// The idempotency key was used for something else.
     KeyReused,
+    /// It comes after a change that is not complete.
+    DependencyMissing,
 }
 
-const GATES: [Gate; 18] = [
+const GATES: [Gate; 19] = [
     Gate::QuorumMissing,
     Gate::OwnApprovalOfAuthor,
     Gate::OwnApprovalOfEditor,
@@ -84,6 +88,7 @@ const GATES: [Gate; 18] = [
     Gate::Suspended,
     Gate::OutOfOrder,
     Gate::KeyReused,
+    Gate::DependencyMissing,
 ];
 
 impl Gate {
@@ -106,7 +111,8 @@ impl Gate {
                 | Way::MachineToken
                 | Way::Rollback
                 | Way::Override
-                | Way::Schedule,
+                | Way::Schedule
+                | Way::Project,
                 _,
             ) => None,
         }
@@ -121,6 +127,17 @@ impl Gate {
                 (401, "auth.invalid")
             }
             G::Suspended => (401, "auth.expired"),
+            // A project says no to nobody: it waits, or stops and says why.
+            G::QuorumMissing | G::Superseded | G::Withdrawn | G::DependencyMissing
+                if way == Way::Project =>
+            {
+                (0, "waits")
+            }
+            G::TargetMoved | G::FrozenExecution | G::WindowNotOpen | G::WindowOver
+                if way == Way::Project =>
+            {
+                (0, "blocked")
+            }
             G::KeyReused => (409, "idempotency.key_reused"),
             // Machines may propose to undo; whatever else they ask for is not theirs to ask.
             G::OutOfOrder => (409, "change.out_of_order_rollback"),
@@ -134,6 +151,7 @@ impl Gate {
             G::FrozenApproval | G::FrozenExecution => (423, "change.frozen"),
             G::WindowNotOpen => (409, "change.opens_too_late"),
             G::WindowOver => (409, "change.window_over"),
+            G::DependencyMissing => (409, "change.dependency_missing"),
         }
     }
 }
@@ -418,6 +436,19 @@ impl Stage {
                 self.applied("postgres.lock_user", role).await;
                 change
             }
+            Gate::DependencyMissing => {
+                let approved = self.approved(role).await;
+                let author = &self.author.session;
+                let request =
+                    self.shop.request(author, "postgres.rotate_user_password", role).await;
+                let other = id(&author.post("/change-requests", request).await.is(201));
+                let project = author.post("/projects", json!({ "name": role })).await.is(201);
+                let path = format!("/projects/{}/members", id(&project));
+                author.post(&path, json!({ "change": other })).await.is(200);
+                let after = json!({ "change": approved["id"], "after": [other] });
+                author.post(&path, after).await.is(200);
+                approved
+            }
             Gate::KeyReused => {
                 let approved = self.approved(role).await;
                 // Refused, and remembered.
@@ -446,6 +477,10 @@ impl Stage {
         let path = |verb: &str| format!("/change-requests/{change}/{verb}");
         let answer = match (self.way, ask) {
             (Way::CommandLine, ask) => return command_line(&self.server, change, ask, by).await,
+            (Way::Project, Ask::Execute) => return self.by_project(change, None, by).await,
+            (Way::Project, Ask::ExecuteAs(key)) => {
+                return self.by_project(change, Some(key), by).await;
+            }
             (_, Ask::Execute) => by.act(change, "execute").await,
             (_, Ask::ExecuteAs(key)) => {
                 let post = by.request(Method::POST, &path("execute"));
@@ -462,6 +497,52 @@ impl Stage {
         }
         answer.is_problem();
         Some((*status, text(&json["code"])))
+    }
+
+    /// Has the project executed that the change is a member of; one of its own, when it is of none.
+    async fn by_project(
+        &self,
+        change: &str,
+        key: Option<&str>,
+        by: &Client,
+    ) -> Option<(u16, String)> {
+        let said = |answer: Answer| {
+            answer.is_problem();
+            Some((answer.status, text(&answer.json["code"])))
+        };
+        let author = &self.author.session;
+        let project = match author.change(change).await["project"].as_str() {
+            Some(project) => project.to_owned(),
+            None => {
+                let created = author.post("/projects", json!({ "name": change })).await.is(201);
+                let path = format!("/projects/{}/members", id(&created));
+                let added = author.post(&path, json!({ "change": change })).await;
+                if added.status >= 300 {
+                    return said(added);
+                }
+                id(&created)
+            }
+        };
+        let mut post = by.request(Method::POST, &format!("/projects/{project}/execute"));
+        if let Some(key) = key {
+            post = post.header("idempotency-key", key);
+        }
+        let answer = by.send(post.json(&json!({}))).await;
+        if answer.status >= 300 {
+            return said(answer);
+        }
+        for _ in 0..40 {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            let path = format!("/projects/{project}");
+            if author.get(&path).await.is(200)["state"] == "blocked" {
+                return Some((0, "blocked".to_owned()));
+            }
+            let now = author.change(change).await;
+            if ["executing", "complete", "failed"].contains(&now["state"].as_str().unwrap()) {
+                return None;
+            }
+        }
+        Some((0, "waits".to_owned()))
     }
 
     /// The whole row of the role, as the target says.
@@ -482,7 +563,12 @@ async fn person(server: &Server, way: Way, name: &str, roles: &[&str]) -> Person
     let kind = match way {
         Way::PersonToken => "user",
         Way::MachineToken => "machine",
-        Way::Session | Way::CommandLine | Way::Rollback | Way::Override | Way::Schedule => {
+        Way::Session
+        | Way::CommandLine
+        | Way::Rollback
+        | Way::Override
+        | Way::Schedule
+        | Way::Project => {
             return Person { comes: session.clone(), session };
         }
     };
@@ -629,4 +715,9 @@ async fn an_override_passes_one_freeze_and_no_other_gate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_passes_no_gate() {
     no_way_past(Way::Schedule).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_passes_no_gate() {
+    no_way_past(Way::Project).await;
 }

@@ -39,6 +39,7 @@ mod journey_host;
 mod journey_postgres;
 mod policies;
 mod policy_race;
+mod project;
 mod race;
 mod repeated;
 mod replay;

@@ -7,6 +7,7 @@ mod freezes;
 mod log;
 mod order;
 mod policies;
+mod project;
 mod runs;
 mod settled;
 

@@ -1,6 +1,7 @@
 //! What Nexplane does in the name of the owner of a schedule, and what it never does.
 
 use super::*;
+use crate::freeze::Dependency;
 
 fn ask(past: &Past, asker: Principal, command: C) -> Result<Vec<E>, No> {
     when(past, Principal::SYSTEM, on_behalf(asker, command))
@@ -105,4 +106,67 @@ fn it_is_open_until_something_became_of_it() {
     for (phase, past) in every_phase() {
         assert_eq!(given(&past).is_open(), open.contains(&phase), "{phase}");
     }
+}
+
+fn for_project(project: ProjectId, asker: Principal, command: C) -> C {
+    C::OnBehalf { asker, project: Some(project), command: Box::new(command) }
+}
+
+#[test]
+fn a_project_starts_its_members_in_the_name_of_whoever_asked() {
+    let joined = approved().then(&ann(), 35, E::JoinedProject { project: PROJECT });
+    let ask = |past: &Past, asker, command| {
+        code(&when(past, Principal::SYSTEM, for_project(PROJECT, asker, command)))
+    };
+    assert_eq!(ask(&joined, eve(), execute()), "accepted");
+    // With the roles that they have now, of the project that it is in, and nothing but that.
+    assert_eq!(ask(&joined, user(EVE, &[Role::Approver]), execute()), "access.denied");
+    assert_eq!(ask(&approved(), eve(), execute()), "access.denied");
+    let elsewhere = ProjectId(Uuid::from_u128(42));
+    let moved = joined.clone().then(&ann(), 36, E::JoinedProject { project: elsewhere });
+    assert_eq!(ask(&moved, eve(), execute()), "access.denied");
+    for (_, command) in every_command() {
+        if !matches!(command, C::StartExecution { .. }) {
+            assert_eq!(ask(&joined, user(EVE, &Role::ALL), command), "access.denied");
+        }
+    }
+}
+
+#[test]
+fn what_it_comes_after_is_a_gate_on_every_way() {
+    let other = Dependency { change: ROLLBACK, number: Some(7), state: "executing" };
+    let in_the_way = || InTheWay { waits_for: vec![other.clone()], ..InTheWay::default() };
+    let start = || C::StartExecution { run: RUN, in_the_way: in_the_way() };
+    let missing = No::DependencyMissing { waits_for: vec![other.clone()] };
+    assert!(missing.to_string().contains("#7 (executing)"), "{missing}");
+    assert_eq!(when(&approved(), eve(), start()), Err(missing.clone()));
+    assert_eq!(ask(&approved_for_schedule(), ann(), start()), Err(missing.clone()));
+    let joined = approved().then(&ann(), 35, E::JoinedProject { project: PROJECT });
+    let asked = for_project(PROJECT, eve(), start());
+    assert_eq!(when(&joined, Principal::SYSTEM, asked), Err(missing.clone()));
+    // It is not scheduled either, and what is leaves the schedule when its time has come.
+    let closed = crate::freeze::Closed { window: "Nightly".to_owned(), opens: Some(second(300)) };
+    let later = InTheWay { closed: Some(closed), ..in_the_way() };
+    let start = C::StartExecution { run: RUN, in_the_way: later };
+    assert_eq!(when(&approved(), eve(), start), Err(missing.clone()));
+    let scheduled = E::Scheduled { opens: second(200), asked_by: None };
+    let past = approved().then(&eve(), 40, scheduled);
+    let start = C::StartScheduled { run: RUN, asker: eve(), in_the_way: in_the_way() };
+    let reason = missing.to_string();
+    let decided = when_at(&past, 200, Principal::SYSTEM, start);
+    assert_eq!(decided, Ok(vec![E::Unscheduled { reason }]));
+}
+
+#[test]
+fn a_change_is_in_one_project() {
+    let join = |member_of| C::JoinProject { project: PROJECT, member_of };
+    let other = ProjectId(Uuid::from_u128(42));
+    let refused = when(&approved(), eve(), join(Some(other)));
+    assert_eq!(refused, Err(No::InOtherProject { project: other }));
+    let joined = approved().then(&eve(), 35, E::JoinedProject { project: PROJECT });
+    assert_eq!(when(&joined, eve(), join(None)), Ok(Vec::new()));
+    // It keeps its approvals, and moves on when it is no member any more.
+    assert_eq!(code(&when(&joined, eve(), execute())), "accepted");
+    let moved = when(&joined, eve(), C::JoinProject { project: other, member_of: None });
+    assert_eq!(moved, Ok(vec![E::JoinedProject { project: other }]));
 }

@@ -26,6 +26,7 @@ const ANSWERS: &str = "
                   | | | | | | | | | | | | | | | | expired
 draft             + x x x x x x x x x x x x x x x x
 draft on schedule + x x x x x x x x x x x x x x x x
+join project      ? + + + + + ! + ! ! ! ! ! ! ! ! !
 on behalf         ? d d d d d d d d d d d d d d d d
 edit              ? + + + + + ! ! ! ! ! ! ! ! ! ! !
 record plan       ? + + + + + ! ! ! ! ! ! ! ! ! ! !
@@ -67,6 +68,7 @@ const RIGHTS: &str = "
                   | | | | | | | | | | | system
 draft             + + + d d d d d + + d d
 draft on schedule + + + d d d d d + + d d
+join project      + + + d d d d d d d d d
 on behalf         d d d d d d d d d d d +
 edit              + + + d d d d d + + d d
 record plan       + + + d d d d d + + d d
@@ -125,7 +127,9 @@ fn somebody_for(command: &C) -> Principal {
         C::Draft { .. } | C::DraftForSchedule { .. } | C::Edit { .. } | C::RecordPlan { .. } => {
             machine(EVE)
         }
-        C::Submit { .. } | C::StartExecution { .. } | C::Settle { .. } => eve(),
+        C::JoinProject { .. } | C::Submit { .. } | C::StartExecution { .. } | C::Settle { .. } => {
+            eve()
+        }
         C::Approve { .. } | C::Reject { .. } | C::Review { .. } => cat(),
         C::OverrideFreeze { .. } | C::OverrideWindow { .. } => user(EVE, &[Role::Responder]),
         C::Withdraw | C::Cancel { .. } | C::RevealSecret { .. } => ann(),
@@ -183,7 +187,7 @@ fn every_command_has_its_people() {
             let planned = by_dan.clone().then(&ann(), 16, planned_event(&plan));
             planned.then(&ann(), 20, submitted_event(&plan, quorum, RiskLevel::Medium))
         }
-        C::Expire | C::StartExecution { .. } => approved(),
+        C::Expire | C::JoinProject { .. } | C::StartExecution { .. } => approved(),
         C::StartScheduled { .. } | C::Unschedule { .. } => {
             approved().then(&eve(), 40, E::Scheduled { opens: second(200), asked_by: None })
         }

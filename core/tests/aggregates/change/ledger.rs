@@ -69,7 +69,8 @@ impl Ledger {
             E::Withdrawn {} | E::Rejected { .. } | E::Cancelled { .. } | E::Expired {} => {
                 self.review = None;
             }
-            E::FreezeOverridden { .. }
+            E::JoinedProject { .. }
+            | E::FreezeOverridden { .. }
             | E::WindowOverridden { .. }
             | E::Scheduled { .. }
             | E::Unscheduled { .. }

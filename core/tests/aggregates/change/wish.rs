@@ -7,8 +7,10 @@ use nexplane_core::change::event::{ChangeEvent as E, Draft, Found, Produced, Win
 use nexplane_core::change::{
     Approval, Change, ChangeCommand as C, ChangeState as S, MAX_PLAN_AGE_S, Outcome, Subject,
 };
-use nexplane_core::freeze::{Frozen, InTheWay};
-use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, ScheduleId, SecretId};
+use nexplane_core::freeze::{Dependency, Frozen, InTheWay};
+use nexplane_core::id::{
+    AssetId, ChangeId, ConnectionId, FreezeId, ProjectId, RunId, ScheduleId, SecretId,
+};
 use nexplane_core::plan::{Check, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy::{self, PolicyState};
 use nexplane_core::risk::{Environment, Risk, RiskLevel};
@@ -66,6 +68,11 @@ pub enum Wish {
         run: Option<RunId>,
         roles: Vec<Role>,
     },
+    JoinProject {
+        project: ProjectId,
+        /// Whether it is a member of another one.
+        taken: bool,
+    },
     Unschedule,
     Review,
     /// Of the run that is going on, when none is named.
@@ -105,6 +112,8 @@ pub struct Wished {
     pub frozen: bool,
     /// Seconds until a maintenance window opens that it has to wait for.
     pub closed: Option<i64>,
+    /// Whether it comes after what is not complete.
+    pub waits: bool,
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -130,6 +139,10 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => draft().prop_map(|draft| Wish::DraftForSchedule { draft }),
         1 => (one(), prop::sample::subsequence(Role::ALL.to_vec(), 0..=Role::ALL.len()))
             .prop_map(|(run, roles)| Wish::OnBehalf { run, roles }),
+        1 => (id(), any::<bool>()).prop_map(|(project, taken)| Wish::JoinProject {
+            project: ProjectId(project),
+            taken,
+        }),
         1 => Just(Wish::Unschedule),
         1 => id().prop_map(|id| Wish::Override { freeze: FreezeId(id) }),
         1 => Just(Wish::Review),
@@ -209,9 +222,11 @@ pub fn wishes() -> impl Strategy<Value = Vec<Wished>> {
         1 => Just(Some(1_000_000)),
     ];
     let frozen = prop::bool::weighted(0.03);
-    let about = (level, environment, outcome, any::<bool>(), frozen, closed);
+    let waits = prop::bool::weighted(0.03);
+    let about = (level, environment, outcome, any::<bool>(), frozen, closed, waits);
     let wished = (wish, somebody(), presumes, pause, about).prop_map(
-        |(wish, by, presumes, pause, (level, environment, outcome, rollback, frozen, closed))| {
+        |(wish, by, presumes, pause, about)| {
+            let (level, environment, outcome, rollback, frozen, closed, waits) = about;
             Wished {
                 wish,
                 by,
@@ -223,6 +238,7 @@ pub fn wishes() -> impl Strategy<Value = Vec<Wished>> {
                 rollback,
                 frozen,
                 closed,
+                waits,
             }
         },
     );
@@ -253,6 +269,7 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
             },
             C::Draft { .. }
             | C::DraftForSchedule { .. }
+            | C::JoinProject { .. }
             | C::OnBehalf { .. }
             | C::Edit { .. }
             | C::RecordPlan { .. }
@@ -301,7 +318,7 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
                 Some(run) => C::StartExecution { run, in_the_way: in_the_way(wished, at) },
                 None => submit(wished),
             };
-            C::OnBehalf { asker, command: Box::new(command) }
+            C::OnBehalf { asker, project: None, command: Box::new(command) }
         }
         Wish::Approve { stale } => {
             let digest = state.plan().map(|plan| plan.digest.clone()).filter(|_| !stale);
@@ -320,6 +337,10 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
             };
             let asker = Principal { actor: Actor::user(asked), roles };
             C::StartScheduled { run, asker, in_the_way: in_the_way(wished, at) }
+        }
+        Wish::JoinProject { project, taken } => {
+            let other = ProjectId(Uuid::from_u128(9));
+            C::JoinProject { project, member_of: taken.then_some(other) }
         }
         Wish::Unschedule => C::Unschedule { reason: reason() },
         Wish::Override { freeze } => {
@@ -359,7 +380,9 @@ fn in_the_way(wished: &Wished, at: Timestamp) -> InTheWay {
         let opens = (wait > 0).then(|| at.plus_seconds(wait));
         nexplane_core::freeze::Closed { window: "Nightly".to_owned(), opens }
     });
-    InTheWay { frozen: frozen(wished), closed }
+    let other = Dependency { change: CHANGE, number: None, state: "a draft" };
+    let waits_for = wished.waits.then_some(other).into_iter().collect();
+    InTheWay { frozen: frozen(wished), closed, waits_for }
 }
 
 fn frozen(wished: &Wished) -> Vec<Frozen> {
@@ -370,6 +393,9 @@ fn frozen(wished: &Wished) -> Vec<Frozen> {
 
 fn next(state: &S, wished: &Wished, at: Timestamp) -> Wish {
     let presumes = wished.presumes;
+    let for_owner =
+        state.subject().is_some_and(|subject| subject.schedule.is_some()) && !wished.rollback;
+    let on_behalf = |run| Wish::OnBehalf { run, roles: vec![Role::Operator] };
     let plan = Wish::Plan { found: json!(0), ready: true, stale: false };
     match state {
         S::Absent => {
@@ -377,20 +403,24 @@ fn next(state: &S, wished: &Wished, at: Timestamp) -> Wish {
             let scheduled = wished.level == RiskLevel::Low && !wished.rollback;
             if scheduled { Wish::DraftForSchedule { draft } } else { Wish::Draft { draft } }
         }
-        S::Draft(drafting) => match &drafting.plan {
-            Some(old)
-                if presumes
-                    || (old.is_ready() && at.seconds_since(old.computed_at) <= MAX_PLAN_AGE_S) =>
-            {
-                Wish::Submit
+        S::Draft(drafting) => {
+            match &drafting.plan {
+                Some(old)
+                    if presumes
+                        || (old.is_ready()
+                            && at.seconds_since(old.computed_at) <= MAX_PLAN_AGE_S) =>
+                {
+                    if for_owner { on_behalf(None) } else { Wish::Submit }
+                }
+                Some(_) | None => plan,
             }
-            Some(_) | None => plan,
-        },
+        }
         S::Submitted(_) => Wish::Approve { stale: false },
         S::Approved(approval) if at >= approval.until => Wish::Expire,
         S::Approved(Approval { scheduled: Some(_), .. }) => {
             Wish::StartScheduled { run: FIRST_RUN, roles: vec![Role::Operator] }
         }
+        S::Approved(_) if for_owner => on_behalf(Some(FIRST_RUN)),
         S::Approved(_) => Wish::Execute { run: FIRST_RUN },
         S::Executing(_) => Wish::RecordOutcome { run: None },
         S::Finished(finish) => match finish.how {
@@ -487,6 +517,7 @@ pub fn event() -> impl Strategy<Value = E> {
             schedule: ScheduleId(Uuid::from_u128(1)),
             editors: vec![PersonId(Uuid::from_u128(2))],
         }),
+        1 => id().prop_map(|id| E::JoinedProject { project: ProjectId(id) }),
         1 => draft().prop_map(|draft| E::Edited { draft }),
         4 => (0..2).prop_map(move |found| E::Planned { plan: Box::new(plan(found)) }),
         4 => Just(submitted),

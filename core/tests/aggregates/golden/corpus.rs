@@ -8,12 +8,13 @@ use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
 use nexplane_core::id::{
-    AssetId, ChangeId, ConnectionId, FreezeId, RunId, ScheduleId, SecretId, WindowId,
+    AssetId, ChangeId, ConnectionId, FreezeId, ProjectId, RunId, ScheduleId, SecretId, WindowId,
 };
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy::event::PolicyEvent;
 use nexplane_core::policy::{self, Ask, PolicyDocument, ReversibilityKind, Rule, Then, When};
+use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::recurrence::Recurrence;
 use nexplane_core::risk::{Environment, Factor, Risk, RiskLevel};
 use nexplane_core::run::event::{Captured, Finding, Reason, RunEvent, RunOutcome};
@@ -84,6 +85,7 @@ corpus! {
     ChangeEvent {
         Drafted { draft: draft(), rollback_of: Some(ChangeId(uuid(21))) }
         MadeBySchedule { schedule: ScheduleId(uuid(75)), editors: vec![PersonId(uuid(5))] }
+        JoinedProject { project: ProjectId(uuid(76)) }
         Edited { draft: draft() }
         Planned { plan: plan() }
         Submitted {
@@ -188,6 +190,17 @@ corpus! {
     }
     PolicyEvent {
         Published { version: 2, document: document(), note: "Keys are rotated by two".to_owned() }
+    }
+    ProjectEvent {
+        Created { name: "Move reporting".to_owned(), description: "To the new cluster".to_owned() }
+        Renamed { name: "Move reports".to_owned(), description: String::new() }
+        MemberAdded { change: ChangeId(uuid(20)), after: vec![ChangeId(uuid(21))] }
+        MemberRemoved { change: ChangeId(uuid(20)) }
+        DependenciesChanged { change: ChangeId(uuid(20)), after: Vec::new() }
+        ExecutionAsked {}
+        Blocked { change: ChangeId(uuid(20)), reason: "The change is failed.".to_owned() }
+        Completed {}
+        Closed { reason: "It is moved".to_owned() }
     }
     RunEvent {
         Started {
