@@ -134,8 +134,7 @@ impl Carrier {
             AdvanceError::Target(error) if !is_away(&error) => {
                 ApiError::from(error).detail().to_owned()
             }
-            error
-            @ (AdvanceError::Load(_)
+            error @ (AdvanceError::Load(_)
             | AdvanceError::Project(_)
             | AdvanceError::Target(_)
             | AdvanceError::Change(_)) => {
