@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::actor::{Actor, ActorKind, Role};
 use crate::aggregate::{Asked, Decider, Principal};
 use crate::event::Event;
-use crate::id::{Category, ChangeId};
+use crate::id::{Category, ChangeId, PersonId};
 use crate::project::command::{Became, ProjectCommand};
 use crate::project::event::ProjectEvent;
 use crate::project::evolve::evolve;
@@ -46,7 +46,13 @@ impl Decider for Project {
                 }
                 Ok(vec![ProjectEvent::Blocked { change, reason: cut(&reason) }])
             }
-            command => asked_by_a_person(state, &by, command),
+            command @ (ProjectCommand::Create { .. }
+            | ProjectCommand::Rename { .. }
+            | ProjectCommand::AddMember { .. }
+            | ProjectCommand::RemoveMember { .. }
+            | ProjectCommand::Depend { .. }
+            | ProjectCommand::Execute
+            | ProjectCommand::Close { .. }) => asked_by_a_person(state, &by, command),
         }
     }
 
@@ -197,7 +203,7 @@ fn advance(
 }
 
 /// Whether it is started by itself, for this person when one is named.
-fn is_running(state: &ProjectState, by: Option<crate::id::PersonId>) -> bool {
+fn is_running(state: &ProjectState, by: Option<PersonId>) -> bool {
     let ProjectState::Standing(standing) = state else { return false };
     match standing.phase {
         Phase::Running { asked_by } => by.is_none_or(|by| by == asked_by),

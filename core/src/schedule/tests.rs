@@ -83,7 +83,7 @@ fn tick_of(owner: Principal, open: Option<ChangeId>) -> C {
 }
 
 fn ticked(past: &[(Principal, i64, E)], minute: i64) -> Vec<E> {
-    when(past, Principal::SYSTEM, at(minute), tick_of(ann(), None)).unwrap()
+    when(past, Principal::SYSTEM, at(minute), tick_of(ann(), None)).expect("the timer asks")
 }
 
 fn fired(minute: i64) -> E {

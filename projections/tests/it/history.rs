@@ -122,6 +122,8 @@ struct Asset {
 
 pub struct History {
     random: Random,
+    /// For what stands beside the rest and leaves it as it is for each seed.
+    second: Random,
     now: i64,
     versions: HashMap<StreamId, u64>,
     people: Vec<PersonId>,
@@ -139,6 +141,7 @@ impl History {
     pub fn new(seed: u64) -> Self {
         let mut history = Self {
             random: Random::new(seed),
+            second: Random::new(seed),
             now: START,
             versions: HashMap::new(),
             people: Vec::new(),
@@ -165,18 +168,31 @@ impl History {
     pub fn more(&mut self, events: usize) -> Vec<Command> {
         let end = self.count + events;
         while self.count < end {
-            match self.random.below(44) {
+            if self.second.one_in(20) {
+                self.aside(Self::schedule_event);
+            }
+            if self.second.one_in(20) {
+                self.aside(Self::project_event);
+            }
+            match self.random.below(40) {
                 0 => self.connection_event(),
                 1..=3 => self.asset_event(),
                 4 => self.host_event(),
                 5 => self.person_event(),
                 6..=8 => self.draft_change(),
-                9 | 10 => self.schedule_event(),
-                11 | 12 => self.project_event(),
                 _ => self.move_change(),
             }
         }
         std::mem::take(&mut self.commands)
+    }
+
+    /// Something that has its own chances, and is not counted.
+    fn aside(&mut self, happens: impl FnOnce(&mut Self)) {
+        let count = self.count;
+        std::mem::swap(&mut self.random, &mut self.second);
+        happens(self);
+        std::mem::swap(&mut self.random, &mut self.second);
+        self.count = count;
     }
 
     fn emit<E: Into<Event>>(&mut self, stream: StreamId, actor: Actor, events: Vec<E>) {
@@ -412,10 +428,11 @@ impl History {
         let machine = self.random.one_in(5);
         let by = if machine { Actor::machine(author) } else { Actor::user(author) };
         let mut events = vec![drafted];
-        let editor = self.person();
+        let editor = self.second.pick(&self.people);
         let mut editors = Vec::new();
-        if machine && self.random.one_in(2) {
-            let schedule = ScheduleId(self.random.uuid());
+        if machine && self.second.one_in(2) {
+            self.count = self.count.saturating_sub(1);
+            let schedule = ScheduleId(self.second.uuid());
             editors.extend((editor != author).then_some(editor));
             events.push(ChangeEvent::MadeBySchedule { schedule, editors: editors.clone() });
         }

@@ -316,15 +316,12 @@ fn waiting_for(view: &ProjectView) -> Option<String> {
         ProjectState::Running => {
             let mut states: BTreeMap<&str, Vec<String>> = BTreeMap::new();
             for member in view.members.iter().filter(|member| member.waits_for.is_empty()) {
-                match member.state {
-                    Some(State_::Complete) => {}
-                    Some(state) => {
-                        states.entry(state.as_str()).or_default().push(name(&member.change))
-                    }
-                    None => {
-                        states.entry("not to be seen yet").or_default().push(name(&member.change))
-                    }
-                }
+                let state = match member.state {
+                    Some(State_::Complete) => continue,
+                    Some(state) => state.as_str(),
+                    None => "not to be seen yet",
+                };
+                states.entry(state).or_default().push(name(&member.change));
             }
             let waits: Vec<_> = states
                 .into_iter()

@@ -256,3 +256,55 @@ async fn only_operators_who_are_signed_in_order_changes() {
     operator.post(&path, unknown).await.refused(404, "not_found");
     operator.post("/projects", json!({ "name": " " })).await.refused(422, "validation.failed");
 }
+
+/// The start of an execution is guarded by the project, and joining by the other project.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_at_the_same_moment_one_comes_first() {
+    let stage = Stage::new().await;
+    let Stage { server, shop, operator, .. } = &stage;
+    let other = server.person("otto", &["operator"]).await;
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let roles = shop.roles(server, &names).await;
+    let changes = stage.locks(&roles).await;
+    for (round, pair) in changes.chunks(2).enumerate() {
+        let [first, second] = pair else { unreachable!() };
+        stage.approve(second).await;
+        let project = stage.project(&format!("Round {round}")).await;
+        let rival = stage.project(&format!("Rival {round}")).await;
+        // Both want the second as a member.
+        let body = json!({ "change": second["id"] });
+        let (one, two) =
+            (format!("/projects/{project}/members"), format!("/projects/{rival}/members"));
+        let (one, two) = tokio::join!(operator.post(&one, body.clone()), other.post(&two, body));
+        let mut statuses = [one.status, two.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409], "{one:?} {two:?}");
+        let owner = if one.status == 200 { &project } else { &rival };
+        eventually("the change says which one it joined last", async || {
+            let view = operator.change(&id(second)).await;
+            (view["project"] == json!(owner)).then_some(())
+        })
+        .await;
+        stage.add(owner, first, &[]).await;
+
+        // One starts it while the other says that it comes after the first.
+        let order = json!({ "change": second["id"], "after": [first["id"]] });
+        let path = format!("/projects/{owner}/dependencies");
+        let change = id(second);
+        let (ordered, started) =
+            tokio::join!(other.post(&path, order), operator.act(&change, "execute"));
+        let ordered: u64 = {
+            let position = ordered.header("x-position").parse().unwrap();
+            ordered.is(200);
+            position
+        };
+        if started.status == 200 {
+            operator.settled(&change).await;
+            assert!(stage.position(second, "change.execution_started").await < ordered);
+        } else {
+            started.refused(409, "change.dependency_missing");
+            let role = &roles[2 * round + 1];
+            assert!(shop.lets_in(role, role).await);
+        }
+    }
+}

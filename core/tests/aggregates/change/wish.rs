@@ -112,8 +112,8 @@ pub struct Wished {
     pub frozen: bool,
     /// Seconds until a maintenance window opens that it has to wait for.
     pub closed: Option<i64>,
-    /// Whether it comes after what is not complete.
-    pub waits: bool,
+    /// What it comes after, and is not complete.
+    pub waits_for: Vec<Dependency>,
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -222,11 +222,14 @@ pub fn wishes() -> impl Strategy<Value = Vec<Wished>> {
         1 => Just(Some(1_000_000)),
     ];
     let frozen = prop::bool::weighted(0.03);
-    let waits = prop::bool::weighted(0.03);
-    let about = (level, environment, outcome, any::<bool>(), frozen, closed, waits);
+    let waits_for = prop::bool::weighted(0.03).prop_map(|waits| {
+        let other = Dependency { change: CHANGE, number: None, state: "a draft" };
+        waits.then_some(other).into_iter().collect()
+    });
+    let about = (level, environment, outcome, any::<bool>(), frozen, closed, waits_for);
     let wished = (wish, somebody(), presumes, pause, about).prop_map(
         |(wish, by, presumes, pause, about)| {
-            let (level, environment, outcome, rollback, frozen, closed, waits) = about;
+            let (level, environment, outcome, rollback, frozen, closed, waits_for) = about;
             Wished {
                 wish,
                 by,
@@ -238,7 +241,7 @@ pub fn wishes() -> impl Strategy<Value = Vec<Wished>> {
                 rollback,
                 frozen,
                 closed,
-                waits,
+                waits_for,
             }
         },
     );
@@ -380,8 +383,7 @@ fn in_the_way(wished: &Wished, at: Timestamp) -> InTheWay {
         let opens = (wait > 0).then(|| at.plus_seconds(wait));
         nexplane_core::freeze::Closed { window: "Nightly".to_owned(), opens }
     });
-    let other = Dependency { change: CHANGE, number: None, state: "a draft" };
-    let waits_for = wished.waits.then_some(other).into_iter().collect();
+    let waits_for = wished.waits_for.clone();
     InTheWay { frozen: frozen(wished), closed, waits_for }
 }
 
