@@ -19,7 +19,8 @@ pub struct Actor {
 pub enum ActorKind {
     /// A person, signed in.
     User,
-    /// An API token of a person, for programs: may propose, never decide. `id` is the person's.
+    /// An API token of a person, for programs, or a schedule of theirs: may propose, never decide. `id` is
+    /// the person's.
     Machine,
     /// A host agent. `id` is the host's.
     Agent,

@@ -8,7 +8,9 @@ mod inventory;
 mod maintenance;
 mod policy;
 mod problem;
+mod project;
 mod rollout;
+mod schedule;
 
 pub use change::*;
 pub use freeze::*;
@@ -16,7 +18,9 @@ pub use inventory::*;
 pub use maintenance::*;
 pub use policy::*;
 pub use problem::*;
+pub use project::*;
 pub use rollout::*;
+pub use schedule::*;
 
 use serde::{Deserialize, Serialize};
 

@@ -16,9 +16,11 @@ use crate::id::{Category, ChangeId, StreamId};
 use crate::manifest::event::ManifestEvent;
 use crate::person::event::PersonEvent;
 use crate::policy::event::PolicyEvent;
+use crate::project::event::ProjectEvent;
 use crate::record::{Header, Record};
 use crate::rollout::event::RolloutEvent;
 use crate::run::event::RunEvent;
+use crate::schedule::event::ScheduleEvent;
 
 /// An event of any aggregate.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +34,9 @@ pub enum Event {
     Person(PersonEvent),
     Policy(PolicyEvent),
     Rollout(RolloutEvent),
+    Project(ProjectEvent),
     Run(RunEvent),
+    Schedule(ScheduleEvent),
 }
 
 /// An event with everything the log knows about it.
@@ -75,7 +79,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 80] = [
+pub const KINDS: [&str; 99] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -95,6 +99,8 @@ pub const KINDS: [&str; 80] = [
     "change.expired",
     "change.failed",
     "change.freeze_overridden",
+    "change.joined_project",
+    "change.made_by_schedule",
     "change.outcome_unknown",
     "change.planned",
     "change.rejected",
@@ -138,6 +144,15 @@ pub const KINDS: [&str; 80] = [
     "person.token_created",
     "person.token_revoked",
     "policy.published",
+    "project.blocked",
+    "project.closed",
+    "project.completed",
+    "project.created",
+    "project.dependencies_changed",
+    "project.execution_asked",
+    "project.member_added",
+    "project.member_removed",
+    "project.renamed",
     "rollout.batch_begun",
     "rollout.batch_ended",
     "rollout.finished",
@@ -156,6 +171,14 @@ pub const KINDS: [&str; 80] = [
     "run.step_unknown",
     "run.step_unverified",
     "run.step_verified",
+    "schedule.created",
+    "schedule.deleted",
+    "schedule.edited",
+    "schedule.fired",
+    "schedule.paused",
+    "schedule.resumed",
+    "schedule.skipped",
+    "schedule.stalled",
 ];
 
 impl Event {
@@ -179,7 +202,9 @@ impl Event {
             Category::Person => read(tagged).map(Self::Person),
             Category::Policy => read(tagged).map(Self::Policy),
             Category::Rollout => read(tagged).map(Self::Rollout),
+            Category::Project => read(tagged).map(Self::Project),
             Category::Run => read(tagged).map(Self::Run),
+            Category::Schedule => read(tagged).map(Self::Schedule),
         };
         match event {
             Ok(event) => Ok((header, event)),
@@ -201,7 +226,9 @@ impl Event {
             Self::Person(event) => encode(event),
             Self::Policy(event) => encode(event),
             Self::Rollout(event) => encode(event),
+            Self::Project(event) => encode(event),
             Self::Run(event) => encode(event),
+            Self::Schedule(event) => encode(event),
         }
     }
 
@@ -214,14 +241,25 @@ impl Event {
             | Self::Run(RunEvent::Started { change, .. }) => Some(*change),
             Self::Connection(ConnectionEvent::CredentialsOpened { change, .. }) => *change,
             Self::Asset(AssetEvent::Drifted { explained_by, .. }) => *explained_by,
+            Self::Project(
+                ProjectEvent::MemberAdded { change, .. }
+                | ProjectEvent::MemberRemoved { change }
+                | ProjectEvent::DependenciesChanged { change, .. }
+                | ProjectEvent::Blocked { change, .. },
+            ) => Some(*change),
+            Self::Schedule(
+                ScheduleEvent::Fired { change, .. } | ScheduleEvent::Stalled { change, .. },
+            ) => Some(*change),
             Self::Asset(_)
             | Self::Calendar(_)
             | Self::Connection(_)
             | Self::Host(_)
             | Self::Person(_)
             | Self::Policy(_)
+            | Self::Project(_)
             | Self::Rollout(_)
-            | Self::Run(_) => None,
+            | Self::Run(_)
+            | Self::Schedule(_) => None,
         }
     }
 }

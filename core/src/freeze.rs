@@ -1,10 +1,11 @@
-//! What the calendar and a change have to know of each other. Pure facts, of no aggregate: the calendar
-//! says which freezes are in force and whether a maintenance window is open, the change which of them it may pass.
+//! What the calendar, a project and a change have to know of each other. Pure facts, of no aggregate: the
+//! calendar says which freezes are in force and whether a maintenance window is open, the change which of them it
+//! may pass; a project says which other changes have to be complete before it.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::id::FreezeId;
+use crate::id::{ChangeId, FreezeId};
 use crate::risk::Environment;
 use crate::time::Timestamp;
 
@@ -58,6 +59,33 @@ pub struct InTheWay {
     pub frozen: Vec<Frozen>,
     /// Forbids to execute.
     pub closed: Option<Closed>,
+    /// What it comes after, and is not complete. Forbids to execute.
+    pub waits_for: Vec<Dependency>,
+}
+
+/// A change that has to be complete first, and is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    pub change: ChangeId,
+    /// The one that people know it by, where that is known.
+    pub number: Option<u64>,
+    /// What it is, such as `approved`.
+    pub state: &'static str,
+}
+
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number {
+            Some(number) => write!(f, "#{number} ({})", self.state),
+            None => write!(f, "{} ({})", self.change, self.state),
+        }
+    }
+}
+
+/// All that a change waits for, in one phrase.
+pub fn names(waits_for: &[Dependency]) -> String {
+    let all: Vec<_> = waits_for.iter().map(ToString::to_string).collect();
+    all.join(" and ")
 }
 
 /// All of them, in one phrase.

@@ -63,6 +63,10 @@ ids! {
     WindowId;
     /// The policy of an installation; there is one.
     PolicyId;
+    /// One ordered group of changes.
+    ProjectId;
+    /// One recurring change.
+    ScheduleId;
     /// One entry of the encrypted secret table; written `secret:<uuid>` in text.
     SecretId;
     /// One order to an agent.
@@ -103,7 +107,9 @@ pub enum Category {
     Person,
     Policy,
     Rollout,
+    Project,
     Run,
+    Schedule,
 }
 
 impl Category {
@@ -118,7 +124,9 @@ impl Category {
             Self::Person => "person",
             Self::Policy => "policy",
             Self::Rollout => "rollout",
+            Self::Project => "project",
             Self::Run => "run",
+            Self::Schedule => "schedule",
         }
     }
 }
@@ -136,7 +144,9 @@ impl FromStr for Category {
             "person" => Self::Person,
             "policy" => Self::Policy,
             "rollout" => Self::Rollout,
+            "project" => Self::Project,
             "run" => Self::Run,
+            "schedule" => Self::Schedule,
             other => return Err(BadStream(other.to_owned())),
         })
     }
@@ -194,5 +204,5 @@ macro_rules! streams {
 streams! {
     AssetId => Asset, CalendarId => Calendar, ChangeId => Change, ConnectionId => Connection,
     HostId => Host, ManifestId => Manifest, PersonId => Person, PolicyId => Policy,
-    RolloutId => Rollout, RunId => Run
+    ProjectId => Project, RolloutId => Rollout, RunId => Run, ScheduleId => Schedule
 }

@@ -16,9 +16,9 @@
 //! | [`job`] | orders to host agents and their receipts |
 //! | [`api`] | the shapes of REST answers, shared with the dashboard and the command line |
 //! | [`event`] | every event of every aggregate, as one type |
-//! | `change`, `run`, `rollout`, `manifest`, `connection`, `asset`, `host`, `person`, `calendar`, `policy` | the aggregates |
+//! | `change`, `run`, `rollout`, `manifest`, `connection`, `asset`, `host`, `person`, `calendar`, `policy`, `schedule`, `project` | the aggregates |
 //! | [`policy`], [`risk`] | who must approve, and how dangerous it is |
-//! | `freeze` | what the calendar and a change have to know of each other |
+//! | `freeze` | what the calendar, projects and a change have to know of each other |
 //! | [`recurrence`] | times that come again, in a time zone |
 //! | `audit` | whether a log says only what can have happened |
 //! | `process` | what follows from an event in another stream |
@@ -47,10 +47,12 @@ pub mod plan;
 pub mod policy;
 #[cfg(feature = "decide")]
 pub mod process;
+pub mod project;
 pub mod proof;
 pub mod record;
 pub mod recurrence;
 pub mod risk;
 pub mod rollout;
 pub mod run;
+pub mod schedule;
 pub mod time;

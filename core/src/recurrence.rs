@@ -108,6 +108,18 @@ mod evaluation {
             Some(Timestamp::new(next.timestamp()))
         }
 
+        /// When slots begin after this moment, one after the other.
+        pub fn starts(&self, after: Timestamp) -> impl Iterator<Item = Timestamp> + use<> {
+            let parsed = self.parsed().ok();
+            let mut at = after;
+            std::iter::from_fn(move || {
+                let (cron, zone) = parsed.as_ref()?;
+                let next = cron.find_next_occurrence(&zoned(at, zone), false).ok()?;
+                at = Timestamp::new(next.timestamp());
+                Some(at)
+            })
+        }
+
         /// The pattern in English.
         pub fn describe(&self) -> String {
             self.parsed().map_or_else(|_| self.cron.clone(), |(cron, _)| cron.describe())

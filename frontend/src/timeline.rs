@@ -154,6 +154,8 @@ mod tests {
             rollout: None,
             rollback_of: None,
             rolled_back_by: None,
+            schedule: None,
+            project: None,
             secrets: Vec::new(),
             overrides: Vec::new(),
             review_required: false,

@@ -161,6 +161,7 @@ fn fold(
             state.editors.extend(person);
             supersede(&mut state);
         }
+        E::MadeBySchedule { editors, schedule: _ } => state.editors.extend(editors),
         E::Planned { .. } | E::Withdrawn {} => supersede(&mut state),
         E::Submitted { digest, environment: _, risk: _, quorum, tags: _, beforehand: _ } => {
             state.open = Some(OpenApproval {
@@ -190,6 +191,7 @@ fn fold(
             state.open = None;
         }
         E::Drafted { .. }
+        | E::JoinedProject { .. }
         | E::FreezeOverridden { .. }
         | E::WindowOverridden { .. }
         | E::Scheduled { .. }

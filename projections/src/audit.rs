@@ -121,7 +121,9 @@ impl Projection for Audit {
             Category::Person,
             Category::Policy,
             Category::Rollout,
+            Category::Project,
             Category::Run,
+            Category::Schedule,
         ]
     }
 
@@ -174,8 +176,10 @@ fn run_of_change(recorded: &Recorded) -> Option<(Uuid, Uuid)> {
         | Event::Manifest(_)
         | Event::Person(_)
         | Event::Policy(_)
+        | Event::Project(_)
         | Event::Rollout(_)
-        | Event::Run(_) => None,
+        | Event::Run(_)
+        | Event::Schedule(_) => None,
     }
 }
 
@@ -190,7 +194,9 @@ fn row<'a>(recorded: &'a Recorded, runs: &BTreeMap<Uuid, Uuid>) -> Row<'a> {
         | Event::Host(_)
         | Event::Manifest(_)
         | Event::Person(_)
-        | Event::Policy(_) => event.change(header.stream).map(|change| change.0),
+        | Event::Policy(_)
+        | Event::Project(_)
+        | Event::Schedule(_) => event.change(header.stream).map(|change| change.0),
     };
     let mut resources = resource::mentioned(event);
     resources.insert(header.stream.id);

@@ -194,8 +194,10 @@ impl Subjects {
                 | Event::Manifest(_)
                 | Event::Person(_)
                 | Event::Policy(_)
+                | Event::Project(_)
                 | Event::Rollout(_)
-                | Event::Run(_) => None,
+                | Event::Run(_)
+                | Event::Schedule(_) => None,
             }
         });
         Self { runs: runs.collect() }
@@ -227,7 +229,9 @@ impl Subjects {
             | Event::Host(_)
             | Event::Manifest(_)
             | Event::Person(_)
-            | Event::Policy(_) => None,
+            | Event::Policy(_)
+            | Event::Project(_)
+            | Event::Schedule(_) => None,
         }
     }
 }

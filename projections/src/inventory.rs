@@ -215,8 +215,10 @@ impl Rows {
             | Event::Manifest(_)
             | Event::Person(_)
             | Event::Policy(_)
+            | Event::Project(_)
             | Event::Rollout(_)
-            | Event::Run(_) => None,
+            | Event::Run(_)
+            | Event::Schedule(_) => None,
         }));
         let connections: Vec<ConnectionRow> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT * FROM {} WHERE id = ANY($1)",
@@ -269,8 +271,10 @@ impl Rows {
             | Event::Manifest(_)
             | Event::Person(_)
             | Event::Policy(_)
+            | Event::Project(_)
             | Event::Rollout(_)
-            | Event::Run(_) => {}
+            | Event::Run(_)
+            | Event::Schedule(_) => {}
         }
     }
 

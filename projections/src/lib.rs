@@ -12,6 +12,8 @@
 //! | [`inventory`] | assets, their relations, and connections |
 //! | [`rollouts`] | every target of a change with many |
 //! | [`risk`] | open risk, and how changes ended |
+//! | [`projects`] | ordered groups of changes |
+//! | [`schedules`] | recurring changes |
 //! | [`upkeep`] | work that nobody was woken for |
 //!
 //! A read model depends on the log alone and can be thrown away. Nothing here decides, and nothing
@@ -25,9 +27,11 @@ pub mod hosts;
 pub mod inventory;
 pub mod page;
 pub mod projection;
+pub mod projects;
 pub mod risk;
 pub mod rollouts;
 pub mod runner;
+pub mod schedules;
 pub mod table;
 pub mod upkeep;
 
@@ -45,7 +49,9 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(changes::Changes),
         Arc::new(hosts::Hosts),
         Arc::new(inventory::Inventory),
+        Arc::new(projects::Projects),
         Arc::new(risk::RiskModel),
         Arc::new(rollouts::Rollouts),
+        Arc::new(schedules::Schedules),
     ]
 }

@@ -148,6 +148,8 @@ fn change(row: &mut Row, event: &ChangeEvent) {
         E::Settled { finding: Found::NotApplied, .. } => ended(Outcome::Failed),
         E::RolledBack { .. } => row.is_rolled_back = true,
         E::Drafted { .. }
+        | E::MadeBySchedule { .. }
+        | E::JoinedProject { .. }
         | E::ApprovalGiven { .. }
         | E::Approved { .. }
         | E::Rejected { .. }

@@ -122,7 +122,9 @@ impl Projection for Rollouts {
                 | Event::Host(_)
                 | Event::Person(_)
                 | Event::Policy(_)
-                | Event::Run(_) => {}
+                | Event::Project(_)
+                | Event::Run(_)
+                | Event::Schedule(_) => {}
             }
         }
         Ok(())
@@ -151,7 +153,9 @@ impl Projection for Rollouts {
                 | Event::Manifest(_)
                 | Event::Person(_)
                 | Event::Policy(_)
-                | Event::Run(_) => {}
+                | Event::Project(_)
+                | Event::Run(_)
+                | Event::Schedule(_) => {}
             }
         }
         let moved: Vec<(Uuid, i64)> = sqlx::query_as(

@@ -27,6 +27,7 @@ use nexplane_core::risk::Environment;
 use nexplane_core::time::Timestamp;
 use nexplane_store::log::{Guard, Log};
 
+use crate::project::waits_for;
 use crate::stream::{self, LoadError, Loaded, Prepare, Prepared};
 
 /// Targets that are looked at, at the same time.
@@ -144,7 +145,7 @@ impl Sheet {
         let Overrides { standing, windows, unreviewed: _ } = about.overrides;
         let frozen = state.in_the_way(at, &reach, standing);
         let closed = if *windows { None } else { state.closed(at, &reach) };
-        Ok(Looked { at, in_the_way: InTheWay { frozen, closed }, guards })
+        Ok(Looked { at, in_the_way: InTheWay { frozen, closed, waits_for: Vec::new() }, guards })
     }
 
     const fn state(&self) -> &CalendarState {
@@ -217,7 +218,10 @@ where
             let command = (self.command)(InTheWay::default());
             return Ok(Prepared { command, at: None, guards: Vec::new() });
         };
-        let Looked { at, in_the_way, guards } = look(self.log, &about).await?;
+        let Looked { at, mut in_the_way, mut guards } = look(self.log, &about).await?;
+        let (waits_for, own) = waits_for(self.log, state).await?;
+        in_the_way.waits_for = waits_for;
+        guards.extend(own);
         Ok(Prepared { command: (self.command)(in_the_way), at: Some(at), guards })
     }
 

@@ -33,6 +33,7 @@ pub mod metrics;
 pub mod open;
 pub mod policy;
 pub mod problem;
+pub mod project;
 pub mod replay;
 pub mod runtime;
 pub mod seal;

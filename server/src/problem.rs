@@ -141,6 +141,14 @@ impl ApiError {
         problem
     }
 
+    /// The same about these changes, in other words.
+    #[must_use]
+    pub fn about(mut self, changes: &[ChangeId], detail: String) -> Self {
+        self.blocking = changes.iter().copied().map(Blocking::Change).collect();
+        self.detail = detail;
+        self
+    }
+
     pub const fn status(&self) -> StatusCode {
         self.status
     }
@@ -189,6 +197,10 @@ impl From<ChangeRejection> for ApiError {
                 let freezes = frozen.into_iter().map(|frozen| Blocking::Freeze(frozen.freeze));
                 problem.blocking = freezes.collect();
             }
+            ChangeRejection::DependencyMissing { waits_for } => {
+                let changes = waits_for.into_iter().map(|missing| missing.change);
+                problem.blocking = changes.map(Blocking::Change).collect();
+            }
             ChangeRejection::Invalid { field, problem: reason } => {
                 problem.errors = vec![FieldError::new(format!("/{field}"), reason)];
             }
@@ -210,6 +222,7 @@ impl From<ChangeRejection> for ApiError {
             | ChangeRejection::WindowOver { .. }
             | ChangeRejection::NeverOpens { .. }
             | ChangeRejection::OpensTooLate { .. }
+            | ChangeRejection::InOtherProject { .. }
             | ChangeRejection::NoWindow
             | ChangeRejection::NotCovered
             | ChangeRejection::OwnOverride
@@ -290,8 +303,10 @@ plain_rejections!(
     nexplane_core::host::HostRejection,
     nexplane_core::manifest::ManifestRejection,
     nexplane_core::person::PersonRejection,
+    nexplane_core::project::ProjectRejection,
     nexplane_core::rollout::RolloutRejection,
-    nexplane_core::run::RunRejection
+    nexplane_core::run::RunRejection,
+    nexplane_core::schedule::ScheduleRejection
 );
 
 impl From<LoadError> for ApiError {

@@ -125,6 +125,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
         engine,
         discoverer,
         planner,
+        targets: app.targets.clone(),
         lease: options.engine().lease,
     };
     tasks.spawn(reactor.run(stop.clone()));

@@ -8,7 +8,9 @@ use serde_json::Value;
 use crate::api::rollout::RolloutView;
 use crate::catalog::{EffectClass, Reversibility};
 use crate::change::event::Found;
-use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, SecretId};
+use crate::id::{
+    AssetId, ChangeId, ConnectionId, FreezeId, PersonId, ProjectId, RunId, ScheduleId, SecretId,
+};
 use crate::plan::{Check, DiffLine, Field, Step};
 use crate::risk::Risk;
 use crate::rollout::event::Strategy;
@@ -154,6 +156,12 @@ pub struct ChangeView {
     pub settled: Option<SettledView>,
     pub rollback_of: Option<ChangeId>,
     pub rolled_back_by: Option<ChangeId>,
+    /// The schedule that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleId>,
+    /// The project that it joined last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectId>,
     #[serde(default)]
     pub secrets: Vec<SecretView>,
     /// Freezes and maintenance windows that responders let it pass.

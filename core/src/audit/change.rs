@@ -164,6 +164,12 @@ impl Auditor {
         let is_executing = matches!(open.phase, Phase::Executing(_));
         let in_review = matches!(open.phase, Phase::Submitted(_) | Phase::Approved(_));
         match event {
+            E::MadeBySchedule { editors, schedule: _ } if matches!(open.phase, Phase::Draft) => {
+                open.editors.extend(editors);
+            }
+            E::JoinedProject { project } if !is_executing => {
+                self.projects.joined(ChangeId(seen.stream.id), *project);
+            }
             E::Edited { draft } if !is_executing => {
                 open.editors.extend(seen.by.person());
                 open.request = Request::of(draft);
@@ -233,6 +239,8 @@ impl Auditor {
                 "A rollback starts of a change that has no outcome yet.",
             ),
             E::Drafted { .. }
+            | E::MadeBySchedule { .. }
+            | E::JoinedProject { .. }
             | E::Edited { .. }
             | E::Planned { .. }
             | E::Submitted { .. }
@@ -428,6 +436,7 @@ impl Auditor {
         }
         let environment = submission.map(|submission| submission.environment);
         self.frozen(seen, open, &open.request.targets, environment, "It started");
+        self.independent(seen);
         let approvals = submission.map_or(&[][..], |submission| &submission.approvals);
         (environment, approvals.iter().map(|given| given.by).collect())
     }

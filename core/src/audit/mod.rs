@@ -20,6 +20,7 @@ mod change;
 mod freeze;
 mod outcome;
 mod policy;
+mod project;
 mod rollout;
 mod rule;
 mod run;
@@ -34,6 +35,7 @@ use uuid::Uuid;
 
 use self::freeze::Freezes;
 use self::policy::Policies;
+use self::project::Projects;
 pub use self::rule::{Rule, RuleText, rules};
 use crate::actor::Actor;
 use crate::event::{Event, Recorded, Unreadable, UnreadableEvent};
@@ -97,6 +99,7 @@ pub struct Auditor {
     rollouts: BTreeMap<Uuid, rollout::Track>,
     freezes: Freezes,
     policies: Policies,
+    projects: Projects,
 }
 
 /// Where and when an event stands, and who did it.
@@ -134,8 +137,9 @@ impl Auditor {
             Event::Manifest(event) => self.manifest(seen, event),
             Event::Policy(event) => self.policy(seen, event),
             Event::Rollout(event) => self.rollout(seen, event),
+            Event::Project(event) => self.projects.project(seen, event),
             Event::Run(event) => self.run(seen, event),
-            Event::Connection(_) | Event::Host(_) | Event::Person(_) => {}
+            Event::Connection(_) | Event::Host(_) | Event::Person(_) | Event::Schedule(_) => {}
         }
     }
 
@@ -226,6 +230,7 @@ impl Auditor {
                 self.rollouts.insert(stream.id, rollout::Track::Unknown);
                 self.runs.insert(stream.id, run::Track::Unknown);
             }
+            Category::Project => self.projects.forget(stream.id),
             Category::Run => {
                 self.runs.insert(stream.id, run::Track::Unknown);
             }
@@ -233,7 +238,8 @@ impl Auditor {
             | Category::Calendar
             | Category::Connection
             | Category::Host
-            | Category::Person => {}
+            | Category::Person
+            | Category::Schedule => {}
         }
     }
 
@@ -272,8 +278,10 @@ const fn category(event: &Event) -> Category {
         Event::Manifest(_) => Category::Manifest,
         Event::Person(_) => Category::Person,
         Event::Policy(_) => Category::Policy,
-        Event::Rollout(_) => Category::Rollout,
+        Event::Project(_) => Category::Project,
+        Event::Rollout(_) => Category::Project,
         Event::Run(_) => Category::Run,
+        Event::Schedule(_) => Category::Schedule,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::change::{Open, Phase, Track};
 use super::{Auditor, Rule, Seen, run};
-use crate::change::event::ChangeEvent;
+use crate::change::event::{ChangeEvent, Found};
 use crate::id::{ChangeId, PersonId, RunId};
 use crate::run::event::RunOutcome;
 
@@ -13,6 +13,8 @@ use crate::run::event::RunOutcome;
 pub(super) struct Settled {
     pub run: Option<RunId>,
     pub how: How,
+    /// Its target was found to be as intended, and it was not undone since.
+    pub is_complete: bool,
     /// Author and editors, while its outcome is unknown.
     pub own: BTreeSet<PersonId>,
     /// Who approved that it is undone, when it has failed and says that it goes back.
@@ -61,7 +63,8 @@ impl Auditor {
         };
         let people = if how == How::Unknown { open.own() } else { BTreeSet::new() };
         let goes_back = open.approved_to_go_back().filter(|_| outcome == RunOutcome::Failed);
-        Track::Settled(Settled { run: own, how, own: people, goes_back })
+        let is_complete = outcome == RunOutcome::Complete;
+        Track::Settled(Settled { run: own, how, is_complete, own: people, goes_back })
     }
 
     fn agrees(&mut self, seen: Seen, run: RunId, outcomes: &[RunOutcome], rule: Rule) {
@@ -87,10 +90,18 @@ impl Auditor {
             E::RollbackStarted { rollback, run } => {
                 self.rollback_started(seen, settled.how, *rollback, *run);
                 settled.how = How::RollingBack { rollback: *rollback, run: *run };
+                settled.is_complete = false;
                 return settled;
             }
             E::SecretRevealed { .. } | E::Reviewed { .. } => return settled,
-            E::Settled { run, finding: _, evidence: _ } => {
+            E::JoinedProject { project } => {
+                self.projects.joined(ChangeId(seen.stream.id), *project);
+                return settled;
+            }
+            E::Settled { run, finding, evidence: _ } => {
+                if settled.how == How::Unknown {
+                    settled.is_complete = *finding == Found::Applied;
+                }
                 return self.found(seen, settled, *run);
             }
             E::RolledBack { rollback, run } => (How::RolledBack, *rollback, *run, &[O::Complete]),
@@ -102,6 +113,7 @@ impl Auditor {
                 (How::Known, *rollback, *run, &[O::RollbackBlocked])
             }
             E::Drafted { .. }
+            | E::MadeBySchedule { .. }
             | E::Edited { .. }
             | E::Planned { .. }
             | E::Submitted { .. }
@@ -130,6 +142,7 @@ impl Auditor {
             self.accuse(seen, Rule::RollbackOutcome, sentence);
         }
         settled.how = how;
+        settled.is_complete = false;
         settled
     }
 

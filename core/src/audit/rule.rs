@@ -43,6 +43,8 @@ rules! {
         "A change ends as its run ended.";
     ClaimOutOfOrder "audit.claim_out_of_order"
         "The claims of a run count up by one.";
+    DependencyIgnored "audit.dependency_ignored"
+        "A member of an open project starts only when every member that it comes after is complete.";
     ForeignDigest "audit.foreign_digest"
         "What is submitted, approved, executed and run is one plan, by its digest.";
     ForeignType "audit.foreign_type"

@@ -77,6 +77,8 @@ pub fn subject_of_rollback(original: ChangeId, undone: &Execution) -> Subject {
         draft: rollback_draft(original, &undone.subject.draft),
         rollback_of: Some(original),
         overrides: Overrides::default(),
+        project: None,
+        schedule: None,
     }
 }
 

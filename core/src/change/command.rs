@@ -6,7 +6,7 @@ use crate::aggregate::Principal;
 use crate::change::beforehand::Back;
 use crate::change::event::{Draft, Found, Produced};
 use crate::freeze::{Frozen, InTheWay};
-use crate::id::{ChangeId, FreezeId, RunId, SecretId};
+use crate::id::{ChangeId, FreezeId, PersonId, ProjectId, RunId, ScheduleId, SecretId};
 use crate::plan::{Plan, PlanDigest};
 use crate::policy::PolicyState;
 use crate::risk::{Environment, Risk};
@@ -18,6 +18,27 @@ pub enum ChangeCommand {
     Draft {
         draft: Draft,
         rollback_of: Option<ChangeId>,
+    },
+    /// By a schedule, in the name of its owner.
+    DraftForSchedule {
+        draft: Draft,
+        schedule: ScheduleId,
+        /// Who edited the template, besides the owner.
+        editors: Vec<PersonId>,
+    },
+    /// By an operator, before it is made a member. Nothing happens when it has joined already.
+    JoinProject {
+        project: ProjectId,
+        /// Another one that is open and has it as a member.
+        member_of: Option<ProjectId>,
+    },
+    /// By the runtime, for a person who asked for it beforehand: to submit or to execute it.
+    OnBehalf {
+        /// With the roles that they have now.
+        asker: Principal,
+        /// The project that they asked for, when it was not the schedule that made the change.
+        project: Option<ProjectId>,
+        command: Box<ChangeCommand>,
     },
     /// Makes the editor one who may not approve; reopens the review.
     Edit {

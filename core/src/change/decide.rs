@@ -3,6 +3,7 @@
 use crate::actor::{Actor, ActorKind, Role};
 use crate::aggregate::{Asked, Decider, Principal};
 use crate::change::beforehand::{go_back, start_back};
+use crate::change::behalf::{draft_for_schedule, join_project, on_behalf};
 use crate::change::command::ChangeCommand;
 use crate::change::event::{ChangeEvent, Draft};
 use crate::change::evolve::evolve;
@@ -68,11 +69,21 @@ impl From<ChangeEvent> for Event {
     }
 }
 
-fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<ChangeEvent>, No> {
+pub(super) fn decide(
+    state: &ChangeState,
+    asked: Asked<ChangeCommand>,
+) -> Result<Vec<ChangeEvent>, No> {
     use ChangeCommand as C;
     let Asked { by, at, command } = asked;
     match command {
         C::Draft { draft, rollback_of } => draft_new(state, &by, draft, rollback_of),
+        C::DraftForSchedule { draft, schedule, editors } => {
+            draft_for_schedule(state, &by, draft, schedule, editors)
+        }
+        C::JoinProject { project, member_of } => join_project(state, &by, project, member_of),
+        C::OnBehalf { asker, project, command } => {
+            on_behalf(state, &by, at, asker, project, *command)
+        }
         C::Edit { draft } => edit(state, &by, draft),
         C::RecordPlan { plan } => record_plan(state, &by, plan),
         C::Submit { environment, risk, tags, policy } => {
@@ -202,7 +213,7 @@ fn decide(state: &ChangeState, asked: Asked<ChangeCommand>) -> Result<Vec<Change
     }
 }
 
-fn draft_new(
+pub(super) fn draft_new(
     state: &ChangeState,
     by: &Principal,
     draft: Draft,
@@ -513,7 +524,7 @@ pub(super) fn proposer(by: &Principal) -> Result<(), No> {
     operator(by)
 }
 
-fn operator(by: &Principal) -> Result<(), No> {
+pub(super) fn operator(by: &Principal) -> Result<(), No> {
     if by.has(Role::Operator) { Ok(()) } else { Err(No::Denied { needed: OPERATOR }) }
 }
 

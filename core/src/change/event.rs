@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, SecretId};
+use crate::id::{
+    AssetId, ChangeId, ConnectionId, FreezeId, PersonId, ProjectId, RunId, ScheduleId, SecretId,
+};
 use crate::plan::{Plan, PlanDigest};
 use crate::risk::{Environment, Risk};
 use crate::rollout::event::Strategy;
@@ -98,6 +100,12 @@ pub enum ChangeEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rollback_of: Option<ChangeId>,
     },
+    /// A schedule made it of its template. Whoever edited that counts as an editor of the change.
+    #[serde(rename = "change.made_by_schedule")]
+    MadeBySchedule { schedule: ScheduleId, editors: Vec<PersonId> },
+    /// It may be made a member of this project from here on, and of no other while it is one.
+    #[serde(rename = "change.joined_project")]
+    JoinedProject { project: ProjectId },
     #[serde(rename = "change.edited")]
     Edited { draft: Draft },
     #[serde(rename = "change.planned")]
@@ -138,7 +146,12 @@ pub enum ChangeEvent {
     /// Somebody asked for its execution, which has to wait until `opens`; or the timer found then that it
     /// has to wait longer.
     #[serde(rename = "change.scheduled")]
-    Scheduled { opens: Timestamp },
+    Scheduled {
+        opens: Timestamp,
+        /// Set when Nexplane asked for somebody.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked_by: Option<PersonId>,
+    },
     /// It is approved still, and somebody has to ask again.
     #[serde(rename = "change.unscheduled")]
     Unscheduled { reason: String },

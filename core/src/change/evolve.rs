@@ -22,10 +22,23 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
                 editors: BTreeSet::new(),
                 draft: draft.clone(),
                 rollback_of: *rollback_of,
+                schedule: None,
+                project: None,
                 overrides: Overrides::default(),
             },
             plan: None,
         }),
+        (S::Draft(mut drafting), E::MadeBySchedule { schedule, editors }) => {
+            drafting.subject.schedule = Some(*schedule);
+            drafting.subject.editors.extend(editors);
+            S::Draft(drafting)
+        }
+        (mut state, E::JoinedProject { project }) => {
+            if let Some(subject) = state.subject_mut() {
+                subject.project = Some(*project);
+            }
+            state
+        }
         (state, E::Edited { draft }) => match into_subject(state) {
             Ok(mut subject) => {
                 subject.draft = draft.clone();
@@ -91,9 +104,10 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             pass_windows(&mut approval.submission.subject, by);
             S::Approved(approval)
         }
-        (S::Approved(mut approval), E::Scheduled { opens }) => {
+        (S::Approved(mut approval), E::Scheduled { opens, asked_by }) => {
             let asked = approval.scheduled.map(|scheduled| scheduled.by);
-            approval.scheduled = by.person().or(asked).map(|by| Scheduled { by, opens: *opens });
+            approval.scheduled =
+                asked_by.or(by.person()).or(asked).map(|by| Scheduled { by, opens: *opens });
             S::Approved(approval)
         }
         (S::Approved(approval), E::Unscheduled { .. }) => {
@@ -165,6 +179,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
         (
             state,
             E::Drafted { .. }
+            | E::MadeBySchedule { .. }
             | E::Submitted { .. }
             | E::ApprovalGiven { .. }
             | E::Approved { .. }

@@ -7,7 +7,7 @@ use crate::change::decide::{A_PERSON, checked_text, person, wrong_state};
 use crate::change::event::ChangeEvent;
 use crate::change::rejection::ChangeRejection as No;
 use crate::change::state::{ChangeState, Submission};
-use crate::freeze::Frozen;
+use crate::freeze::{Dependency, Frozen};
 use crate::id::FreezeId;
 
 const MAX_TEXT: usize = 2000;
@@ -108,6 +108,11 @@ pub(super) fn review(
     }
     let comment = checked_text("comment", comment, MAX_TEXT)?;
     Ok(vec![ChangeEvent::Reviewed { comment }])
+}
+
+/// Nothing passes what it comes after.
+pub(super) fn independent(waits_for: Vec<Dependency>) -> Result<(), No> {
+    if waits_for.is_empty() { Ok(()) } else { Err(No::DependencyMissing { waits_for }) }
 }
 
 /// Nothing passes a freeze.

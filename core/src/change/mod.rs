@@ -16,7 +16,7 @@
 //! somebody who did not write the change found out; nothing is approved or started that
 //! the caller says is frozen, unless a responder who did not write the change let this very plan pass
 //! that very freeze, and then somebody else has to review it. It starts inside of its own window and of a
-//! maintenance window, if any covers it; what an operator asked for outside of them starts by itself when
+//! maintenance window, if any covers it, and not before what it comes after in its project is complete; what an operator asked for outside of them starts by itself when
 //! they open, if it still may and they still might ask for it.
 //!
 //! Deliberately absent: how a plan is executed (`run`), and whether the target still is as planned
@@ -24,6 +24,7 @@
 
 #[cfg(feature = "decide")]
 mod beforehand;
+mod behalf;
 #[cfg(feature = "decide")]
 mod command;
 #[cfg(feature = "decide")]

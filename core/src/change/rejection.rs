@@ -1,8 +1,8 @@
 //! Every "no" of a change.
 
 use crate::aggregate::Reject;
-use crate::freeze::{Frozen, phrase};
-use crate::id::ChangeId;
+use crate::freeze::{Dependency, Frozen, names, phrase};
+use crate::id::{ChangeId, ProjectId};
 use crate::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +64,15 @@ pub enum ChangeRejection {
         "Its window opens at {opens}, and by {end} it can no longer start: its own window ends then, or its approvals run out. Edit its window, or have it approved again closer to the time."
     )]
     OpensTooLate { opens: Timestamp, end: Timestamp },
+    #[error(
+        "It comes after {missing}. It can be executed once all of that is complete.",
+        missing = names(waits_for)
+    )]
+    DependencyMissing { waits_for: Vec<Dependency> },
+    #[error(
+        "The change is a member of another project that is open. Remove it there, or close that project."
+    )]
+    InOtherProject { project: ProjectId },
     #[error("No maintenance window holds the change up, so there is nothing to override.")]
     NoWindow,
     #[error("This freeze does not cover the change, so there is nothing to override.")]
@@ -118,6 +127,8 @@ impl Reject for ChangeRejection {
             Self::Frozen { .. } => "change.frozen",
             Self::NeverOpens { .. } => "change.never_opens",
             Self::OpensTooLate { .. } => "change.opens_too_late",
+            Self::DependencyMissing { .. } => "change.dependency_missing",
+            Self::InOtherProject { .. } => "change.in_other_project",
             Self::NoWindow => "change.no_window",
             Self::NotCovered => "change.not_covered",
             Self::OwnOverride => "change.own_override",

@@ -4,7 +4,7 @@
 use crate::aggregate::Principal;
 use crate::change::decide::{checked_text, may_execute, system, wrong_state};
 use crate::change::event::ChangeEvent;
-use crate::change::freeze::unfrozen;
+use crate::change::freeze::{independent, unfrozen};
 use crate::change::rejection::ChangeRejection as No;
 use crate::change::state::{Approval, ChangeState};
 use crate::freeze::{Closed, InTheWay};
@@ -23,6 +23,7 @@ pub(super) fn start(
 ) -> Result<Vec<ChangeEvent>, No> {
     let approval = may_execute(state, by, at)?;
     unfrozen(in_the_way.frozen)?;
+    independent(in_the_way.waits_for)?;
     match opens(approval, at, in_the_way.closed)? {
         Some(opens) => Ok(schedule(approval, opens)),
         None => Ok(vec![started(approval, run)]),
@@ -49,6 +50,7 @@ pub(super) fn start_scheduled(
     }
     let thaw = in_the_way.frozen.iter().map(|frozen| frozen.end).max();
     let decided = may_execute(state, asker, at).and_then(|approval| {
+        independent(in_the_way.waits_for)?;
         let opens = opens(approval, at, in_the_way.closed)?.max(thaw);
         match opens {
             Some(opens) => Ok(schedule(approval, opens)),
@@ -106,7 +108,7 @@ fn schedule(approval: &Approval, opens: Timestamp) -> Vec<ChangeEvent> {
     if approval.scheduled.is_some_and(|scheduled| scheduled.opens == opens) {
         return Vec::new();
     }
-    vec![ChangeEvent::Scheduled { opens }]
+    vec![ChangeEvent::Scheduled { opens, asked_by: None }]
 }
 
 pub(super) fn started(approval: &Approval, run: RunId) -> ChangeEvent {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::change::event::{Beforehand, Draft, Produced, Quorum};
-use crate::id::{ChangeId, FreezeId, PersonId, RunId, SecretId};
+use crate::id::{ChangeId, FreezeId, PersonId, ProjectId, RunId, ScheduleId, SecretId};
 use crate::plan::{Plan, PlanHeader};
 use crate::risk::Environment;
 use crate::time::Timestamp;
@@ -27,6 +27,10 @@ pub struct Subject {
     pub editors: BTreeSet<PersonId>,
     pub draft: Draft,
     pub rollback_of: Option<ChangeId>,
+    /// The one that made it.
+    pub schedule: Option<ScheduleId>,
+    /// The one that it joined last. It is a member of it only if the project says so.
+    pub project: Option<ProjectId>,
     pub overrides: Overrides,
 }
 
@@ -177,6 +181,18 @@ impl ChangeState {
                 Closed::Cancelled => "cancelled",
                 Closed::Expired => "expired",
             },
+        }
+    }
+
+    pub(super) const fn subject_mut(&mut self) -> Option<&mut Subject> {
+        match self {
+            Self::Absent => None,
+            Self::Draft(phase) => Some(&mut phase.subject),
+            Self::Submitted(phase) => Some(&mut phase.subject),
+            Self::Approved(phase) => Some(&mut phase.submission.subject),
+            Self::Executing(phase) => Some(&mut phase.subject),
+            Self::Finished(phase) => Some(&mut phase.execution.subject),
+            Self::Closed(phase) => Some(&mut phase.subject),
         }
     }
 

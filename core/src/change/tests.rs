@@ -1,6 +1,7 @@
 //! Decisions about changes: given events, when a command, then events or the exact rejection.
 
 mod beforehand;
+mod behalf;
 mod execution;
 mod freeze;
 mod gates;
@@ -21,7 +22,10 @@ use crate::actor::{Actor, Role};
 use crate::aggregate::{Asked, Decider, Principal, Reject};
 use crate::catalog::{EffectClass, Reversibility};
 use crate::freeze::InTheWay;
-use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, HostId, PersonId, RunId, SecretId};
+use crate::id::{
+    AssetId, ChangeId, ConnectionId, FreezeId, HostId, PersonId, ProjectId, RunId, ScheduleId,
+    SecretId,
+};
 use crate::plan::{Check, Plan, PlanHeader, Step, TargetRef};
 use crate::policy::{self, PolicyState};
 use crate::risk::{Environment, Risk, RiskLevel};
@@ -33,6 +37,8 @@ const ROLLBACK: ChangeId = ChangeId(Uuid::from_u128(51));
 const RUN: RunId = RunId(Uuid::from_u128(60));
 const RUN_BACK: RunId = RunId(Uuid::from_u128(61));
 const OTHER_RUN: RunId = RunId(Uuid::from_u128(62));
+const PROJECT: ProjectId = ProjectId(Uuid::from_u128(41));
+const SCHEDULE: ScheduleId = ScheduleId(Uuid::from_u128(40));
 const SECRET: SecretId = SecretId(Uuid::from_u128(70));
 
 /// When it was planned and last approved, and when everything is asked that does not say otherwise;
@@ -327,7 +333,10 @@ fn every_phase() -> Vec<(&'static str, Past)> {
         ("planned", planned()),
         ("submitted", submitted()),
         ("approved", approved()),
-        ("scheduled", approved().then(&eve(), 40, E::Scheduled { opens: second(200) })),
+        (
+            "scheduled",
+            approved().then(&eve(), 40, E::Scheduled { opens: second(200), asked_by: None }),
+        ),
         ("executing", executing()),
         ("complete", complete()),
         ("failed", ended(E::Failed { run: RUN, reason: why(), secrets: secrets() })),
@@ -378,9 +387,50 @@ fn go_back() -> C {
     C::GoBack { back: Box::new(beforehand::back(&beforehand::failed(true))) }
 }
 
+fn execute() -> C {
+    C::StartExecution { run: RUN, in_the_way: InTheWay::default() }
+}
+
+fn draft_for_schedule() -> C {
+    C::DraftForSchedule { draft: draft(), schedule: SCHEDULE, editors: vec![DAN] }
+}
+
+fn on_behalf(asker: Principal, command: C) -> C {
+    C::OnBehalf { asker, project: None, command: Box::new(command) }
+}
+
+/// Ann's schedule made it, of a template that Dan edited.
+fn planned_for_schedule() -> (Past, Plan) {
+    let plan = plan_of(&draft(), &[DAN], "can log in");
+    let past = Past::default()
+        .then(&machine(ANN), 0, E::Drafted { draft: draft(), rollback_of: None })
+        .then(&machine(ANN), 0, E::MadeBySchedule { schedule: SCHEDULE, editors: vec![DAN] })
+        .then(&machine(ANN), PLANNED, planned_event(&plan));
+    (past, plan)
+}
+
+fn submitted_for_schedule() -> (Past, Plan) {
+    let (past, plan) = planned_for_schedule();
+    let quorum = policy::quorum(RiskLevel::Medium, Environment::Prod, false);
+    let event = submitted_event(&plan, quorum, RiskLevel::Medium);
+    (past.then(&Principal::SYSTEM, 20, event), plan)
+}
+
+fn approved_for_schedule() -> Past {
+    let (past, plan) = submitted_for_schedule();
+    past.then(&bob(), APPROVED, approval_event(&plan, false)).then(
+        &bob(),
+        APPROVED,
+        approved_event(&plan, APPROVED, APPROVED + VALID),
+    )
+}
+
 fn every_command() -> Vec<(&'static str, C)> {
     vec![
         ("draft", C::Draft { draft: draft(), rollback_of: None }),
+        ("draft on schedule", draft_for_schedule()),
+        ("join project", C::JoinProject { project: PROJECT, member_of: None }),
+        ("on behalf", on_behalf(ann(), execute())),
         ("edit", C::Edit { draft: another_draft() }),
         ("record plan", record(&moved_plan())),
         ("submit", submit(RiskLevel::Medium)),

@@ -10,9 +10,11 @@ mod tests;
 use crate::change::event::ChangeEvent;
 use crate::event::{Event, Recorded};
 use crate::host::event::HostEvent;
-use crate::id::{ChangeId, HostId, RolloutId, RunId};
+use crate::id::{ChangeId, HostId, ProjectId, RolloutId, RunId, ScheduleId};
+use crate::project::event::ProjectEvent;
 use crate::rollout::event::RolloutEvent;
 use crate::run::event::RunEvent;
+use crate::schedule::event::{ScheduleEvent, Skip};
 use crate::time::Timestamp;
 
 /// What has to be done outside the stream that the event is in.
@@ -32,6 +34,12 @@ pub enum Effect {
     StartAt { change: ChangeId, opens: Timestamp },
     /// Look at everything that is scheduled: the calendar is another one.
     LookAtScheduled,
+    /// Draft, plan and submit the change of a tick, as far as that was not done.
+    MakeChange { schedule: ScheduleId, change: ChangeId },
+    /// Carry the project on that a change is a member of, when it is running.
+    AdvanceProjectOf { change: ChangeId },
+    /// Carry a project on.
+    AdvanceProject { project: ProjectId },
     /// Make the built-in connection of a host that enrolled.
     ConnectHost { host: HostId },
     /// Read the facts of a host that came online.
@@ -49,32 +57,40 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             ChangeEvent::Failed { .. } => vec![
                 Effect::ReportRollback { change: ChangeId(id) },
                 Effect::GoBack { change: ChangeId(id) },
+                Effect::AdvanceProjectOf { change: ChangeId(id) },
             ],
             ChangeEvent::Completed { .. }
             | ChangeEvent::OutcomeUnknown { .. }
             | ChangeEvent::RollbackPartial { .. }
             | ChangeEvent::RollbackBlocked { .. } => {
-                vec![Effect::ReportRollback { change: ChangeId(id) }]
+                vec![
+                    Effect::ReportRollback { change: ChangeId(id) },
+                    Effect::AdvanceProjectOf { change: ChangeId(id) },
+                ]
             }
-            ChangeEvent::Scheduled { opens } => {
+            ChangeEvent::Approved { .. }
+            | ChangeEvent::Rejected { .. }
+            | ChangeEvent::Cancelled { .. }
+            | ChangeEvent::Expired {}
+            | ChangeEvent::Unscheduled { .. }
+            | ChangeEvent::Settled { .. }
+            | ChangeEvent::RolledBack { .. } => {
+                vec![Effect::AdvanceProjectOf { change: ChangeId(id) }]
+            }
+            ChangeEvent::Scheduled { opens, asked_by: _ } => {
                 vec![Effect::StartAt { change: ChangeId(id), opens: *opens }]
             }
             ChangeEvent::Drafted { .. }
+            | ChangeEvent::MadeBySchedule { .. }
             | ChangeEvent::Edited { .. }
             | ChangeEvent::Planned { .. }
             | ChangeEvent::Submitted { .. }
             | ChangeEvent::ApprovalGiven { .. }
-            | ChangeEvent::Approved { .. }
-            | ChangeEvent::Rejected { .. }
             | ChangeEvent::Withdrawn {}
-            | ChangeEvent::Cancelled { .. }
-            | ChangeEvent::Expired {}
+            | ChangeEvent::JoinedProject { .. }
             | ChangeEvent::FreezeOverridden { .. }
             | ChangeEvent::WindowOverridden { .. }
-            | ChangeEvent::Unscheduled { .. }
-            | ChangeEvent::Settled { .. }
             | ChangeEvent::RollbackStarted { .. }
-            | ChangeEvent::RolledBack { .. }
             | ChangeEvent::Reviewed { .. }
             | ChangeEvent::SecretRevealed { .. } => Vec::new(),
         },
@@ -112,6 +128,33 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | RolloutEvent::Stopped { .. } => Vec::new(),
         },
         Event::Calendar(_) => vec![Effect::LookAtScheduled],
+        Event::Project(event) => match event {
+            ProjectEvent::ExecutionAsked {} => {
+                vec![Effect::AdvanceProject { project: ProjectId(id) }]
+            }
+            ProjectEvent::Created { .. }
+            | ProjectEvent::Renamed { .. }
+            | ProjectEvent::MemberAdded { .. }
+            | ProjectEvent::MemberRemoved { .. }
+            | ProjectEvent::DependenciesChanged { .. }
+            | ProjectEvent::Blocked { .. }
+            | ProjectEvent::Completed {}
+            | ProjectEvent::Closed { .. } => Vec::new(),
+        },
+        Event::Schedule(event) => match event {
+            // What was interrupted is gone on with at the next tick, which finds it open.
+            ScheduleEvent::Fired { change, .. }
+            | ScheduleEvent::Skipped { why: Skip::Open { change }, .. } => {
+                vec![Effect::MakeChange { schedule: ScheduleId(id), change: *change }]
+            }
+            ScheduleEvent::Created { .. }
+            | ScheduleEvent::Edited { .. }
+            | ScheduleEvent::Paused { .. }
+            | ScheduleEvent::Resumed {}
+            | ScheduleEvent::Deleted { .. }
+            | ScheduleEvent::Skipped { why: Skip::Missed | Skip::Owner { .. }, .. }
+            | ScheduleEvent::Stalled { .. } => Vec::new(),
+        },
         Event::Asset(_)
         | Event::Connection(_)
         | Event::Manifest(_)

@@ -5,19 +5,23 @@ use uuid::Uuid;
 
 use super::{Effect, react};
 use crate::actor::Actor;
-use crate::change::event::ChangeEvent;
+use crate::change::event::{ChangeEvent, Found};
 use crate::connection::event::ConnectionEvent;
 use crate::event::{Event, Recorded};
 use crate::host::event::{Certificate, HostEvent};
-use crate::id::{ChangeId, FreezeId, HostId, RunId, SecretId, StreamId};
+use crate::id::{ChangeId, FreezeId, HostId, ProjectId, RunId, ScheduleId, SecretId, StreamId};
 use crate::person::event::PersonEvent;
+use crate::project::event::ProjectEvent;
 use crate::record::Header;
 use crate::run::event::{Reason, RunEvent, RunOutcome};
+use crate::schedule::event::{ScheduleEvent, Skip};
 use crate::time::Timestamp;
 
 const CHANGE: ChangeId = ChangeId(Uuid::from_u128(1));
 const RUN: RunId = RunId(Uuid::from_u128(2));
 const HOST: HostId = HostId(Uuid::from_u128(3));
+const PROJECT: ProjectId = ProjectId(Uuid::from_u128(7));
+const SCHEDULE: ScheduleId = ScheduleId(Uuid::from_u128(8));
 const OTHER: ChangeId = ChangeId(Uuid::from_u128(4));
 
 fn follows(stream: impl Into<StreamId>, event: impl Into<Event>) -> Vec<Effect> {
@@ -64,13 +68,59 @@ fn every_outcome_is_told_to_what_was_undone() {
         ChangeEvent::RollbackPartial { rollback: CHANGE, run: RUN, reason: reason() },
         ChangeEvent::RollbackBlocked { rollback: CHANGE, run: RUN, reason: reason() },
     ] {
-        assert_eq!(follows(CHANGE, event), [Effect::ReportRollback { change: CHANGE }]);
+        let expected = [
+            Effect::ReportRollback { change: CHANGE },
+            Effect::AdvanceProjectOf { change: CHANGE },
+        ];
+        assert_eq!(follows(CHANGE, event), expected);
     }
-    // Only what has failed may go back by itself.
-    let failed = ChangeEvent::Failed { run: RUN, reason: reason(), secrets: secrets() };
-    let [report, back] =
-        [Effect::ReportRollback { change: CHANGE }, Effect::GoBack { change: CHANGE }];
-    assert_eq!(follows(CHANGE, failed), [report, back]);
+}
+
+/// Whatever makes a member ready, or stops it.
+#[test]
+fn projects_are_carried_on() {
+    let at = Timestamp::from_micros(0);
+    let digest = String::new;
+    for event in [
+        ChangeEvent::Approved { digest: digest(), not_before: at, until: at },
+        ChangeEvent::Rejected { digest: digest(), reason: reason() },
+        ChangeEvent::Cancelled { reason: reason() },
+        ChangeEvent::Expired {},
+        ChangeEvent::Unscheduled { reason: reason() },
+        ChangeEvent::Settled { run: RUN, finding: Found::Applied, evidence: reason() },
+        ChangeEvent::RolledBack { rollback: OTHER, run: RUN },
+    ] {
+        assert_eq!(follows(CHANGE, event), [Effect::AdvanceProjectOf { change: CHANGE }]);
+    }
+    let asked = ProjectEvent::ExecutionAsked {};
+    assert_eq!(follows(PROJECT, asked), [Effect::AdvanceProject { project: PROJECT }]);
+    for event in [
+        ProjectEvent::MemberAdded { change: CHANGE, after: vec![OTHER] },
+        ProjectEvent::DependenciesChanged { change: CHANGE, after: Vec::new() },
+        ProjectEvent::MemberRemoved { change: CHANGE },
+        ProjectEvent::Blocked { change: CHANGE, reason: reason() },
+        ProjectEvent::Completed {},
+        ProjectEvent::Closed { reason: reason() },
+    ] {
+        assert_eq!(follows(PROJECT, event), []);
+    }
+}
+
+#[test]
+fn a_tick_makes_a_change_and_goes_on_with_one_that_is_open() {
+    let at = Timestamp::from_micros(0);
+    let skipped = |why| ScheduleEvent::Skipped { tick: at, ticks: 1, why };
+    let made = [Effect::MakeChange { schedule: SCHEDULE, change: CHANGE }];
+    assert_eq!(follows(SCHEDULE, ScheduleEvent::Fired { tick: at, change: CHANGE }), made);
+    assert_eq!(follows(SCHEDULE, skipped(Skip::Open { change: CHANGE })), made);
+    for event in [
+        skipped(Skip::Missed),
+        skipped(Skip::Owner { problem: reason() }),
+        ScheduleEvent::Stalled { change: CHANGE, reason: reason() },
+        ScheduleEvent::Resumed {},
+    ] {
+        assert_eq!(follows(SCHEDULE, event), []);
+    }
 }
 
 #[test]
@@ -92,19 +142,14 @@ fn a_host_is_connected_and_then_discovered() {
 /// run, and only the end of a run ends a change.
 #[test]
 fn nothing_follows_from_the_rest() {
-    let at = Timestamp::from_micros(0);
     let digest = String::new;
     for event in [
         ChangeEvent::ApprovalGiven { digest: digest(), comment: None, as_admin: true },
-        ChangeEvent::Approved { digest: digest(), not_before: at, until: at },
-        ChangeEvent::Rejected { digest: digest(), reason: reason() },
         ChangeEvent::Withdrawn {},
-        ChangeEvent::Cancelled { reason: reason() },
-        ChangeEvent::Expired {},
+        ChangeEvent::JoinedProject { project: PROJECT },
         ChangeEvent::FreezeOverridden { freeze: FreezeId(HOST.0), justification: reason() },
         ChangeEvent::Reviewed { comment: reason() },
         ChangeEvent::RollbackStarted { rollback: OTHER, run: RUN },
-        ChangeEvent::RolledBack { rollback: OTHER, run: RUN },
         ChangeEvent::SecretRevealed { secret: SecretId(Uuid::from_u128(5)) },
     ] {
         assert_eq!(follows(CHANGE, event), []);
@@ -128,4 +173,16 @@ fn nothing_follows_from_the_rest() {
     }
     assert_eq!(follows(HOST, ConnectionEvent::Removed {}), []);
     assert_eq!(follows(HOST, PersonEvent::Disabled {}), []);
+}
+
+/// Only what has failed may go back by itself; a project that it is in has to hear of it as well.
+#[test]
+fn what_failed_may_go_back() {
+    let failed = ChangeEvent::Failed { run: RUN, reason: reason(), secrets: Vec::new() };
+    let expected = [
+        Effect::ReportRollback { change: CHANGE },
+        Effect::GoBack { change: CHANGE },
+        Effect::AdvanceProjectOf { change: CHANGE },
+    ];
+    assert_eq!(follows(CHANGE, failed), expected);
 }

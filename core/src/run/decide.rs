@@ -71,7 +71,14 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
             }
             Ok(vec![RunEvent::Claimed { epoch: run.epoch.saturating_add(1), worker }])
         }
-        C::Intend { step, epoch, key, before, in_the_way: InTheWay { frozen, closed }, held } => {
+        C::Intend {
+            step,
+            epoch,
+            key,
+            before,
+            in_the_way: InTheWay { frozen, closed, waits_for: _ },
+            held,
+        } => {
             fenced(run, epoch)?;
             let attempt = next_attempt(run, step)?;
             match held {

@@ -24,6 +24,11 @@ fn lives_reach_every_phase() {
         reached.insert((moment.before.name(), rollback));
         codes.extend(moment.answer.as_ref().err().map(Reject::code));
     }
+    let spoken_for = moments.iter().filter(|moment| {
+        matches!(moment.command, C::OnBehalf { .. })
+            && moment.answer.as_ref().is_ok_and(|events| !events.is_empty())
+    });
+    assert!(spoken_for.count() > 0, "in the name of the owner of a schedule");
     for phase in [
         "a draft",
         "submitted",
@@ -49,6 +54,8 @@ fn lives_reach_every_phase() {
     for code in [
         "access.denied",
         "change.approval_expired",
+        "change.dependency_missing",
+        "change.in_other_project",
         "change.exists",
         "change.frozen",
         "change.never_opens",
@@ -211,6 +218,16 @@ proptest! {
                     prop_assert_eq!(moment.by.actor.kind, ActorKind::System);
                     (asker, in_the_way)
                 }
+                (C::OnBehalf { asker, command, project: None }, S::Approved(approval)) => {
+                    let subject = &approval.submission.subject;
+                    prop_assert!(subject.schedule.is_some());
+                    prop_assert_eq!(asker.actor.person(), Some(subject.author));
+                    prop_assert_eq!(moment.by.actor.kind, ActorKind::System);
+                    let C::StartExecution { in_the_way, .. } = &**command else {
+                        return Err(TestCaseError::fail("started by another command"));
+                    };
+                    (asker, in_the_way)
+                }
                 _ => return Err(TestCaseError::fail("started by another command")),
             };
             prop_assert_eq!(in_the_way, &InTheWay::default());
@@ -245,6 +262,8 @@ proptest! {
                     prop_assert!(plan.header.editors.iter().eq(&subject.editors));
                 }
                 E::Drafted { .. }
+                | E::MadeBySchedule { .. }
+                | E::JoinedProject { .. }
                 | E::Edited { .. }
                 | E::Submitted { .. }
                 | E::ApprovalGiven { .. }
@@ -275,7 +294,7 @@ proptest! {
             }
             for event in moment.answer.iter().flatten() {
                 let proposed =
-                    matches!(event, E::Drafted { .. } | E::Edited { .. } | E::Planned { .. });
+                    matches!(event, E::Drafted { .. } | E::MadeBySchedule { .. } | E::Edited { .. } | E::Planned { .. });
                 prop_assert!(proposed, "{:?}", event);
             }
         }
@@ -292,6 +311,7 @@ proptest! {
             }
             match moment.command {
                 C::Edit { .. }
+                | C::JoinProject { .. }
                 | C::Approve { .. }
                 | C::OverrideFreeze { .. }
                 | C::OverrideWindow { .. }
@@ -302,8 +322,9 @@ proptest! {
                 | C::RecordRollback { .. }
                 | C::GoBack { .. } => prop_assert_eq!(again, Ok(Vec::new())),
                 C::RecordPlan { .. } => prop_assert_eq!(&again, &Ok(events.clone())),
-                C::Submit { .. } | C::StartExecution { .. } | C::StartScheduled { .. } | C::StartBack { .. } => prop_assert!(again.is_err() || again == Ok(Vec::new())),
+                C::OnBehalf { .. } | C::Submit { .. } | C::StartExecution { .. } | C::StartScheduled { .. } | C::StartBack { .. } => prop_assert!(again.is_err() || again == Ok(Vec::new())),
                 C::Draft { .. }
+                | C::DraftForSchedule { .. }
                 | C::Reject { .. }
                 | C::Withdraw
                 | C::Cancel { .. }

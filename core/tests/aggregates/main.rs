@@ -10,6 +10,7 @@ mod golden;
 mod host;
 mod person;
 mod policy;
+mod project;
 mod protocol;
 mod risk;
 mod run;

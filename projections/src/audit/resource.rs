@@ -9,11 +9,14 @@ use nexplane_core::connection::event::ConnectionEvent;
 use nexplane_core::event::Event;
 use nexplane_core::manifest::event::ManifestEvent;
 use nexplane_core::plan::Plan;
+use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::rollout::event::RolloutEvent;
 use nexplane_core::run::event::RunEvent;
+use nexplane_core::schedule::event::{ScheduleEvent, Skip, Template};
 use uuid::Uuid;
 
-/// The ids of changes, runs, assets, connections, freezes, maintenance windows, hosts and secrets that an event names.
+/// The ids of changes, runs, assets, connections, freezes, maintenance windows, hosts,
+/// projects, schedules and secrets that an event names.
 /// People are not resources.
 pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
     let mut ids = BTreeSet::new();
@@ -34,7 +37,9 @@ pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
             }
         }
         Event::Host(_) | Event::Person(_) | Event::Policy(_) => {}
+        Event::Project(event) => project(event, &mut ids),
         Event::Run(event) => run(event, &mut ids),
+        Event::Schedule(event) => schedule(event, &mut ids),
     }
     ids
 }
@@ -64,6 +69,12 @@ fn change(event: &ChangeEvent, ids: &mut BTreeSet<Uuid>) {
         E::Drafted { draft: about, rollback_of } => {
             draft(about, ids);
             ids.extend(rollback_of.map(|change| change.0));
+        }
+        E::MadeBySchedule { schedule, editors: _ } => {
+            ids.insert(schedule.0);
+        }
+        E::JoinedProject { project } => {
+            ids.insert(project.0);
         }
         E::Edited { draft: about } => draft(about, ids),
         E::Planned { plan: made } => plan(made, ids),
@@ -140,6 +151,44 @@ fn run(event: &RunEvent, ids: &mut BTreeSet<Uuid>) {
         | E::StepVerified { .. }
         | E::StepUnverified { .. }
         | E::StepBlocked { .. } => {}
+    }
+}
+
+fn project(event: &ProjectEvent, ids: &mut BTreeSet<Uuid>) {
+    use ProjectEvent as E;
+    match event {
+        E::MemberAdded { change, after } | E::DependenciesChanged { change, after } => {
+            ids.insert(change.0);
+            ids.extend(after.iter().map(|change| change.0));
+        }
+        E::MemberRemoved { change } | E::Blocked { change, reason: _ } => {
+            ids.insert(change.0);
+        }
+        E::Created { .. }
+        | E::Renamed { .. }
+        | E::ExecutionAsked {}
+        | E::Completed {}
+        | E::Closed { .. } => {}
+    }
+}
+
+fn schedule(event: &ScheduleEvent, ids: &mut BTreeSet<Uuid>) {
+    use ScheduleEvent as E;
+    match event {
+        E::Created { template, .. } | E::Edited { template, .. } => {
+            let Template { connection, targets, .. } = template;
+            ids.insert(connection.0);
+            ids.extend(targets.iter().map(|asset| asset.0));
+        }
+        E::Fired { change, .. }
+        | E::Stalled { change, .. }
+        | E::Skipped { why: Skip::Open { change }, .. } => {
+            ids.insert(change.0);
+        }
+        E::Skipped { why: Skip::Missed | Skip::Owner { .. }, .. }
+        | E::Paused { .. }
+        | E::Resumed {}
+        | E::Deleted { .. } => {}
     }
 }
 

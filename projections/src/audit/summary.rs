@@ -10,11 +10,14 @@ use nexplane_core::change::event::{ChangeEvent, Draft, Found};
 use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::HostEvent;
+use nexplane_core::id::ChangeId;
 use nexplane_core::manifest::event::ManifestEvent;
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::policy::event::PolicyEvent;
+use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::rollout::event::{RolloutEvent, Tally};
 use nexplane_core::run::event::{Finding, RunEvent, RunOutcome};
+use nexplane_core::schedule::event::{ScheduleEvent, Skip, Timing};
 
 /// What happened, in one sentence.
 pub fn summary(event: &Event) -> String {
@@ -30,7 +33,9 @@ pub fn summary(event: &Event) -> String {
         Event::Person(event) => person(event),
         Event::Policy(event) => policy(event),
         Event::Rollout(event) => rollout(event),
+        Event::Project(event) => project(event),
         Event::Run(event) => run(event),
+        Event::Schedule(event) => schedule(event),
     }
 }
 
@@ -95,6 +100,18 @@ fn change(event: &ChangeEvent) -> String {
         E::Drafted { draft, rollback_of: Some(_) } => {
             format!("Drafted the rollback of a change: {}.", about(draft))
         }
+        E::MadeBySchedule { editors, schedule: _ } if editors.is_empty() => {
+            "A schedule made the change.".to_owned()
+        }
+        E::MadeBySchedule { editors, schedule: _ } => format!(
+            "A schedule made the change, of a template that {} edited.",
+            if editors.len() == 1 {
+                "1 person".to_owned()
+            } else {
+                format!("{} people", editors.len())
+            }
+        ),
+        E::JoinedProject { project: _ } => "The change joined a project.".to_owned(),
         E::Edited { draft } => format!("Edited the change: {}.", about(draft)),
         E::Planned { plan } => {
             let failed = plan.checks.iter().filter(|check| !check.ok).count();
@@ -125,7 +142,7 @@ fn change(event: &ChangeEvent) -> String {
         E::WindowOverridden { .. } => {
             "Let this change run outside of maintenance windows.".to_owned()
         }
-        E::Scheduled { opens } => format!("Scheduled its execution for {opens}."),
+        E::Scheduled { opens, asked_by: _ } => format!("Scheduled its execution for {opens}."),
         E::Unscheduled { reason } => format!("Took its execution out of the schedule: {reason}"),
         E::ExecutionStarted { .. } => "Started the execution.".to_owned(),
         E::Completed { secrets, .. } => ended("The change is complete", secrets.len()),
@@ -322,6 +339,70 @@ fn run(event: &RunEvent) -> String {
             secrets.len(),
         ),
     }
+}
+
+fn project(event: &ProjectEvent) -> String {
+    use ProjectEvent as E;
+    let after = |after: &[ChangeId]| match after.len() {
+        0 => "which comes after no other".to_owned(),
+        n => format!("which comes after {}", count(n, "other")),
+    };
+    match event {
+        E::Created { name, description: _ } => format!("Created the project {name}."),
+        E::Renamed { name, description: _ } => format!("Renamed the project: {name}."),
+        E::MemberAdded { change: _, after: before } => {
+            format!("Added a change to the project, {}.", after(before))
+        }
+        E::MemberRemoved { change: _ } => "Removed a change from the project.".to_owned(),
+        E::DependenciesChanged { change: _, after: before } => {
+            format!("Changed what a member comes after: a change {}.", after(before))
+        }
+        E::ExecutionAsked {} => "Asked for the execution of the project.".to_owned(),
+        E::Blocked { change: _, reason } => format!("The project stopped at a change: {reason}"),
+        E::Completed {} => "Every member of the project is complete.".to_owned(),
+        E::Closed { reason: _ } => "Closed the project.".to_owned(),
+    }
+}
+
+fn schedule(event: &ScheduleEvent) -> String {
+    use ScheduleEvent as E;
+    match event {
+        E::Created { template, timing } => format!(
+            "Created a schedule of {} on {}: {}.",
+            template.change_type,
+            count(template.targets.len(), "target"),
+            when(timing)
+        ),
+        E::Edited { template, timing } => format!(
+            "Edited the schedule: {} on {}, {}.",
+            template.change_type,
+            count(template.targets.len(), "target"),
+            when(timing)
+        ),
+        E::Paused { reason: _ } => "Paused the schedule.".to_owned(),
+        E::Resumed {} => "Resumed the schedule.".to_owned(),
+        E::Deleted { reason: _ } => "Deleted the schedule.".to_owned(),
+        E::Fired { tick, change: _ } => format!("The tick of {tick} came, and a change is made."),
+        E::Skipped { tick, ticks, why } => match why {
+            Skip::Missed => format!(
+                "Skipped {} until {tick}, which nobody was there for.",
+                count(usize::try_from(*ticks).unwrap_or(usize::MAX), "tick")
+            ),
+            Skip::Open { change: _ } => {
+                format!("Skipped the tick of {tick}: the change before it has not ended.")
+            }
+            Skip::Owner { problem: _ } => {
+                format!("Skipped the tick of {tick}: its owner may not propose changes.")
+            }
+        },
+        E::Stalled { change: _, reason: _ } => {
+            "The change of the last tick could not be prepared.".to_owned()
+        }
+    }
+}
+
+fn when(timing: &Timing) -> String {
+    format!("{} in {}", timing.cron, timing.zone)
 }
 
 /// Steps are counted from 1 for people.

@@ -129,7 +129,9 @@ pub fn apply(folded: Option<Folded>, recorded: &Recorded, number: u64) -> Option
         | Event::Host(_)
         | Event::Manifest(_)
         | Event::Person(_)
-        | Event::Policy(_) => {
+        | Event::Policy(_)
+        | Event::Project(_)
+        | Event::Schedule(_) => {
             return Some(folded);
         }
     }
@@ -173,6 +175,8 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         settled: None,
         rollback_of: *rollback_of,
         rolled_back_by: None,
+        schedule: None,
+        project: None,
         secrets: Vec::new(),
         overrides: Vec::new(),
         review_required: false,
@@ -212,6 +216,8 @@ pub fn next_state(now: ChangeState, event: &ChangeEvent) -> Option<ChangeState> 
     let executing = now == S::Executing;
     let (follows, next) = match event {
         E::Drafted { .. } => (false, S::Draft),
+        E::MadeBySchedule { .. } => (now == S::Draft, S::Draft),
+        E::JoinedProject { .. } => (unstarted || now == S::Complete, now),
         E::Edited { .. } | E::Planned { .. } => (unstarted, S::Draft),
         E::Submitted { .. } => (now == S::Draft, S::Submitted),
         E::ApprovalGiven { .. } => (now == S::Submitted, S::Submitted),
@@ -249,6 +255,12 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
     let Folded { view, hidden } = folded;
     match event {
         E::Drafted { .. } => {}
+        E::MadeBySchedule { schedule, editors } => {
+            view.schedule = Some(*schedule);
+            view.editors.clone_from(editors);
+            view.editors.sort_unstable();
+        }
+        E::JoinedProject { project } => view.project = Some(*project),
         E::Edited { draft } => {
             if let Some(editor) = recorded.header.actor.person()
                 && let Err(place) = view.editors.binary_search(&editor)
@@ -305,9 +317,10 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
             add_override(view, recorded, Some(*freeze), justification);
         }
         E::WindowOverridden { justification } => add_override(view, recorded, None, justification),
-        E::Scheduled { opens } => {
+        E::Scheduled { opens, asked_by } => {
             hidden.unscheduled = None;
-            let (by, at) = match (recorded.header.actor.person(), view.scheduled) {
+            let person = asked_by.or(recorded.header.actor.person());
+            let (by, at) = match (person, view.scheduled) {
                 (None, Some(asked)) => (asked.by, asked.at),
                 (person, _) => {
                     (person.unwrap_or(PersonId(recorded.header.actor.id)), recorded.header.at)

@@ -1,6 +1,9 @@
 //! A made-up installation and what happens in it: valid sequences of every type of event, in a
 //! different order for each seed and always the same for one.
 
+#[path = "history_recurring.rs"]
+mod recurring;
+
 use std::collections::HashMap;
 
 use nexplane_core::actor::{Actor, Role};
@@ -11,7 +14,8 @@ use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
 use nexplane_core::id::{
-    AssetId, ChangeId, ConnectionId, HostId, PersonId, RunId, SecretId, StreamId,
+    AssetId, ChangeId, ConnectionId, HostId, PersonId, ProjectId, RunId, ScheduleId, SecretId,
+    StreamId,
 };
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{
@@ -120,6 +124,8 @@ struct Asset {
 
 pub struct History {
     random: Random,
+    /// For what stands beside the rest and leaves it as it is for each seed.
+    second: Random,
     now: i64,
     versions: HashMap<StreamId, u64>,
     people: Vec<PersonId>,
@@ -127,6 +133,8 @@ pub struct History {
     assets: Vec<Asset>,
     hosts: Vec<(HostId, u32)>,
     changes: Vec<Subject>,
+    schedules: Vec<recurring::Recurring>,
+    projects: Vec<ProjectId>,
     commands: Vec<Command>,
     count: usize,
 }
@@ -135,6 +143,7 @@ impl History {
     pub fn new(seed: u64) -> Self {
         let mut history = Self {
             random: Random::new(seed),
+            second: Random::new(seed),
             now: START,
             versions: HashMap::new(),
             people: Vec::new(),
@@ -142,6 +151,8 @@ impl History {
             assets: Vec::new(),
             hosts: Vec::new(),
             changes: Vec::new(),
+            schedules: Vec::new(),
+            projects: Vec::new(),
             commands: Vec::new(),
             count: 0,
         };
@@ -159,6 +170,12 @@ impl History {
     pub fn more(&mut self, events: usize) -> Vec<Command> {
         let end = self.count + events;
         while self.count < end {
+            if self.second.one_in(20) {
+                self.aside(Self::schedule_event);
+            }
+            if self.second.one_in(20) {
+                self.aside(Self::project_event);
+            }
             match self.random.below(40) {
                 0 => self.connection_event(),
                 1..=3 => self.asset_event(),
@@ -169,6 +186,15 @@ impl History {
             }
         }
         std::mem::take(&mut self.commands)
+    }
+
+    /// Something that has its own chances, and is not counted.
+    fn aside(&mut self, happens: impl FnOnce(&mut Self)) {
+        let count = self.count;
+        std::mem::swap(&mut self.random, &mut self.second);
+        happens(self);
+        std::mem::swap(&mut self.random, &mut self.second);
+        self.count = count;
     }
 
     fn emit<E: Into<Event>>(&mut self, stream: StreamId, actor: Actor, events: Vec<E>) {
@@ -405,16 +431,18 @@ impl History {
         let drafted = ChangeEvent::Drafted { draft: draft.clone(), rollback_of: None };
         let machine = self.random.one_in(5);
         let by = if machine { Actor::machine(author) } else { Actor::user(author) };
-        self.emit(id.into(), by, vec![drafted]);
+        let mut events = vec![drafted];
+        let editor = self.second.pick(&self.people);
+        let mut editors = Vec::new();
+        if machine && self.second.one_in(2) {
+            self.count = self.count.saturating_sub(1);
+            let schedule = ScheduleId(self.second.uuid());
+            editors.extend((editor != author).then_some(editor));
+            events.push(ChangeEvent::MadeBySchedule { schedule, editors: editors.clone() });
+        }
+        self.emit(id.into(), by, events);
         let phase = Phase::Draft { plan: None };
-        self.changes.push(Subject {
-            id,
-            author,
-            editors: Vec::new(),
-            draft,
-            rollback_of: None,
-            phase,
-        });
+        self.changes.push(Subject { id, author, editors, draft, rollback_of: None, phase });
     }
 
     fn plan(&mut self, subject: &Subject) -> Plan {

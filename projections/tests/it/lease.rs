@@ -49,7 +49,14 @@ impl Projection for Signed {
     }
 
     fn reads(&self) -> &'static [Category] {
-        &[Category::Asset, Category::Change, Category::Connection, Category::Run]
+        &[
+            Category::Asset,
+            Category::Change,
+            Category::Connection,
+            Category::Project,
+            Category::Run,
+            Category::Schedule,
+        ]
     }
 
     fn tables(&self) -> &'static [&'static Table] {

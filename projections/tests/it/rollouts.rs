@@ -95,7 +95,9 @@ pub fn story() -> Vec<Command> {
         author: AUTHOR,
         editors: Vec::new(),
         rollback_of: None,
-        rollout: Some(strategy), auto_rollback: false };
+        rollout: Some(strategy),
+        auto_rollback: false,
+    };
     let at = Timestamp::from_micros(1_800_000_000_000_000);
     let plan = Plan::of_parts(header, MANIFEST, &steps, Vec::new(), at);
     let draft = Draft {
@@ -107,7 +109,9 @@ pub fn story() -> Vec<Command> {
         targets,
         parameters: json!({ "mode": "0600" }),
         window: None,
-        rollout: Some(strategy), auto_rollback: false };
+        rollout: Some(strategy),
+        auto_rollback: false,
+    };
     let author = Actor::user(AUTHOR);
     story.then(CHANGE, author, ChangeEvent::Drafted { draft, rollback_of: None });
     for page in steps.chunks(50) {

@@ -50,7 +50,9 @@ impl Story {
             | Event::Manifest(_)
             | Event::Person(_)
             | Event::Policy(_)
-            | Event::Rollout(_) => StreamId::from(CHANGE),
+            | Event::Project(_)
+            | Event::Rollout(_)
+            | Event::Schedule(_) => StreamId::from(CHANGE),
         };
         let position = self.events.len() as u64;
         let minutes = i64::try_from(position).unwrap();

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
-use super::{freezes, names, reading, rollouts};
+use super::{freezes, names, projects, reading, rollouts};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::calendar::{About, Gated, Sheet};
@@ -231,9 +231,13 @@ pub async fn execute(
         Err(no) => return unless_done(&app, &caller, &request, id, no.into()).await,
     };
     // Asked again with the append; there is no need to read a target for nothing.
-    let InTheWay { frozen, closed } = freezes::in_the_way(&app, &state).await?;
+    let InTheWay { frozen, closed, waits_for } = freezes::in_the_way(&app, &state).await?;
     if !frozen.is_empty() {
         let no = ChangeRejection::Frozen { frozen };
+        return unless_done(&app, &caller, &request, id, no.into()).await;
+    }
+    if !waits_for.is_empty() {
+        let no = ChangeRejection::DependencyMissing { waits_for };
         return unless_done(&app, &caller, &request, id, no.into()).await;
     }
     let plan = &approval.submission.plan;
@@ -472,6 +476,7 @@ pub async fn show(
     };
     let state = load(app, id).await?.state;
     let in_the_way = freezes::in_the_way(app, &state).await?;
+    projects::wait(&mut view, &in_the_way.waits_for);
     freezes::wait(&mut view, &in_the_way.frozen);
     reading::meet(app, &mut view).await?;
     let policy_version = policy::current(&app.log).await?.state.version;

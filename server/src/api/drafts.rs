@@ -86,7 +86,7 @@ pub async fn edit(
 }
 
 /// From what a client sends to a draft: keys become ids, parameters are checked.
-async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
+pub(super) async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
     check_parameters(app, &body.change_type, &body.parameters)?;
     let spec = app.targets.action(&body.change_type)?.spec();
     let connection = match app.targets.connection(body.connection_id).await {
@@ -118,7 +118,9 @@ async fn resolve(app: &App, body: DraftRequest) -> ApiResult<Draft> {
         rollout: rollout(spec, &targets, body.rollout)?,
         targets,
         parameters: body.parameters,
-        window: body.window.map(|w| Window { start: w.start, end: w.end }), auto_rollback: false };
+        window: body.window.map(|w| Window { start: w.start, end: w.end }),
+        auto_rollback: body.auto_rollback,
+    };
     check_targets(app, &draft, spec).await?;
     Ok(draft)
 }
@@ -166,7 +168,11 @@ async fn check_targets(app: &App, draft: &Draft, spec: &ActionSpec) -> ApiResult
     Ok(())
 }
 
-fn check_parameters(app: &App, change_type: &str, parameters: &serde_json::Value) -> ApiResult<()> {
+pub(super) fn check_parameters(
+    app: &App,
+    change_type: &str,
+    parameters: &serde_json::Value,
+) -> ApiResult<()> {
     app.targets.action(change_type)?.validate(parameters).map_err(|errors| {
         ApiError::invalid(
             errors
@@ -178,7 +184,7 @@ fn check_parameters(app: &App, change_type: &str, parameters: &serde_json::Value
 }
 
 /// Asset ids, or keys `<connection name>/<external key>`.
-async fn resolve_targets(app: &App, targets: &[String]) -> ApiResult<Vec<AssetId>> {
+pub(super) async fn resolve_targets(app: &App, targets: &[String]) -> ApiResult<Vec<AssetId>> {
     if targets.len() > MAX_TARGETS {
         let why = format!("at most {MAX_TARGETS} targets in one change");
         return Err(ApiError::invalid_field("/targets", why));

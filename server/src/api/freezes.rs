@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use super::changes::{load, tell, unless_done};
 use super::guard::{Id, JsonBody, Query, answer};
+use super::projects;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::calendar::{About, Sheet, reach_of};
@@ -130,7 +131,9 @@ pub async fn in_the_way(app: &App, state: &ChangeState) -> ApiResult<InTheWay> {
     }
     let Some(about) = About::of(state) else { return Ok(InTheWay::default()) };
     let sheet = Sheet::read(&app.log, app.moment()).await?;
-    Ok(sheet.look(&app.log, &about).await?.in_the_way)
+    let mut in_the_way = sheet.look(&app.log, &about).await?.in_the_way;
+    in_the_way.waits_for = projects::waits_for(app, state).await?;
+    Ok(in_the_way)
 }
 
 /// Says in each row what it waits for, when that is the end of a freeze.

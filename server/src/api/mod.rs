@@ -15,8 +15,10 @@ mod names;
 mod openapi;
 pub mod people;
 mod policies;
+mod projects;
 mod reading;
 mod rollouts;
+mod schedules;
 mod session;
 mod system;
 mod windows;
@@ -426,8 +428,82 @@ pub fn routes() -> Vec<Route> {
             "Position, lag and state of every read model",
         )
         .answers::<api::Page<api::ProjectionView>>(),
+        get("/projects", SignedIn, projects::list, "Projects, newest first")
+            .answers::<api::Page<api::ProjectView>>(),
+        post(
+            "/projects",
+            SignedIn,
+            projects::create,
+            "Create a project, an ordered group of changes",
+        )
+        .takes::<api::NewProjectRequest>()
+        .answers::<api::ProjectView>()
+        .status(201),
+        get(
+            "/projects/{id}",
+            SignedIn,
+            projects::show_one,
+            "One project, its members, their order, and what it waits for",
+        )
+        .answers::<api::ProjectView>(),
+        patch("/projects/{id}", SignedIn, projects::edit, "Rename a project")
+            .takes::<api::EditProjectRequest>()
+            .answers::<api::ProjectView>(),
+        post("/projects/{id}/close", SignedIn, projects::close, "Let its members go")
+            .takes::<api::ReasonRequest>()
+            .answers::<api::ProjectView>(),
+        post(
+            "/projects/{id}/dependencies",
+            SignedIn,
+            projects::depend,
+            "Say which members have to be complete before one may start",
+        )
+        .takes::<api::DependenciesRequest>()
+        .answers::<api::ProjectView>(),
+        post(
+            "/projects/{id}/execute",
+            SignedIn,
+            projects::execute,
+            "Have every member started as soon as it may",
+        )
+        .answers::<api::ProjectView>(),
+        post("/projects/{id}/members", SignedIn, projects::add_member, "Add a change")
+            .takes::<api::AddMemberRequest>()
+            .answers::<api::ProjectView>(),
+        post(
+            "/projects/{id}/remove-member",
+            SignedIn,
+            projects::remove_member,
+            "Remove a change that no other member comes after",
+        )
+        .takes::<api::RemoveMemberRequest>()
+        .answers::<api::ProjectView>(),
         get("/risk/summary", SignedIn, inventory::risk_summary, "Open risk, and how changes ended")
             .answers::<api::RiskSummary>(),
+        get("/schedules", SignedIn, schedules::list, "Recurring changes, newest first")
+            .answers::<api::Page<api::ScheduleView>>(),
+        post("/schedules", SignedIn, schedules::create, "Have a change made again and again")
+            .takes::<api::NewScheduleRequest>()
+            .answers::<api::ScheduleView>()
+            .status(201),
+        get(
+            "/schedules/{id}",
+            SignedIn,
+            schedules::show_one,
+            "One recurring change, its next ticks, its last change and what it skipped",
+        )
+        .answers::<api::ScheduleView>(),
+        patch("/schedules/{id}", SignedIn, schedules::edit, "Edit what is made, or when")
+            .takes::<api::EditScheduleRequest>()
+            .answers::<api::ScheduleView>(),
+        post("/schedules/{id}/delete", SignedIn, schedules::delete, "Make no more changes of it")
+            .takes::<api::ReasonRequest>()
+            .answers::<api::ScheduleView>(),
+        post("/schedules/{id}/pause", SignedIn, schedules::pause, "Make none until it is resumed")
+            .takes::<api::ReasonRequest>()
+            .answers::<api::ScheduleView>(),
+        post("/schedules/{id}/resume", SignedIn, schedules::resume, "Go on from the next tick")
+            .answers::<api::ScheduleView>(),
         post(
             "/secrets/{id}/reveal",
             SignedIn,

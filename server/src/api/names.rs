@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use nexplane_core::actor::Actor;
 use nexplane_core::api::{ChangeView, EventView};
-use nexplane_core::id::{Category, ChangeId, StreamId};
-use nexplane_projections::{changes, upkeep};
+use nexplane_core::id::{Category, ChangeId, ProjectId, ScheduleId, StreamId};
+use nexplane_projections::{changes, projects, schedules, upkeep};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -78,6 +78,12 @@ pub async fn of_stream(app: &App, stream: StreamId) -> ApiResult<Option<String>>
             upkeep::names(&app.pool, &[stream.id]).await?.remove(&stream.id)
         }
         Category::Person => app.directory.names(&[stream.id]).await?.remove(&stream.id),
+        Category::Project => {
+            projects::find(&app.pool, ProjectId(stream.id)).await?.map(|project| project.name)
+        }
+        Category::Schedule => {
+            schedules::find(&app.pool, ScheduleId(stream.id)).await?.map(|schedule| schedule.title)
+        }
         Category::Calendar
         | Category::Host
         | Category::Manifest

@@ -316,11 +316,14 @@ async fn act<B: serde::Serialize>(
     client.post(&format!("/change-requests/{id}/{verb}"), &body).await
 }
 
-async fn find(client: &Client, change: &str) -> Result<ChangeView, ClientError> {
+pub(super) async fn find(client: &Client, change: &str) -> Result<ChangeView, ClientError> {
     client.get(&format!("/change-requests/{}", encode(change.trim_start_matches('#')))).await
 }
 
-async fn connection_of(client: &Client, name: &str) -> Result<(ConnectionId, String), ClientError> {
+pub(super) async fn connection_of(
+    client: &Client,
+    name: &str,
+) -> Result<(ConnectionId, String), ClientError> {
     use nexplane_core::api::ConnectionView;
     if let Ok(id) = name.parse::<ConnectionId>() {
         let view: ConnectionView = client.get(&format!("/connections/{id}")).await?;
@@ -340,7 +343,7 @@ async fn connection_of(client: &Client, name: &str) -> Result<(ConnectionId, Str
     }
 }
 
-fn parameters_of(text: &str) -> anyhow::Result<Value> {
+pub(super) fn parameters_of(text: &str) -> anyhow::Result<Value> {
     let text = match text.strip_prefix('@') {
         Some(path) => {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?

@@ -8,9 +8,11 @@ mod freeze;
 mod keys;
 mod log;
 mod policy;
+mod project;
 mod projections;
 mod replay;
 mod rollout;
+mod schedule;
 mod up;
 mod user;
 mod window;
@@ -65,12 +67,16 @@ Without DATABASE_URL a private PostgreSQL runs in the data directory and stops w
     Freeze(freeze::Args),
     /// List, define and remove maintenance windows, over the API.
     Window(window::Args),
+    /// List, create, edit, pause, resume and delete recurring changes, over the API.
+    Schedule(schedule::Args),
     /// Show or renew the keys that encrypt stored secrets.
     Keys(keys::Args),
     /// Break the history of the event log off after a backup was restored.
     Log(log::Args),
     /// List, publish and simulate versions of the approval policy, over the API.
     Policy(policy::Args),
+    /// List, create, order, execute and close projects, over the API.
+    Project(project::Args),
     /// Show read models, or make one again from the log.
     Projections(projections::Args),
     /// Build all read models as of an earlier moment, and show the dashboard of that day.
@@ -112,9 +118,11 @@ pub async fn run() -> ExitCode {
         Command::Change(args) => return change::run(args).await,
         Command::Freeze(args) => return freeze::run(args).await,
         Command::Window(args) => return window::run(args).await,
+        Command::Schedule(args) => return schedule::run(args).await,
         Command::Keys(args) => keys::run(args).await,
         Command::Log(args) => log::run(args).await,
         Command::Policy(args) => return policy::run(args).await,
+        Command::Project(args) => return project::run(args).await,
         Command::Projections(args) => projections::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::User(args) => user::run(args).await,

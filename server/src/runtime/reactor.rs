@@ -15,7 +15,7 @@ use nexplane_core::change::{BEFOREHAND_VALID_S, Change, ChangeCommand, ChangeSta
 use nexplane_core::connection::{Connection, ConnectionCommand};
 use nexplane_core::event::Recorded;
 use nexplane_core::host::Host;
-use nexplane_core::id::{AssetId, ChangeId, ConnectionId, HostId, RolloutId, RunId};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, HostId, RolloutId, RunId, ScheduleId};
 use nexplane_core::process::{Effect, react};
 use nexplane_core::risk::Environment;
 use nexplane_core::rollout::event::Strategy;
@@ -23,7 +23,7 @@ use nexplane_core::rollout::{Rollout, RolloutCommand, RolloutState};
 use nexplane_core::run::event::RunOutcome;
 use nexplane_core::run::{Run, RunCommand, RunState};
 use nexplane_core::time::Timestamp;
-use nexplane_projections::{Projections, changes, inventory, upkeep};
+use nexplane_projections::{Projections, changes, inventory, projects, schedules, upkeep};
 use nexplane_store::log::{Cursor, Log};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::sync::Semaphore;
@@ -33,7 +33,10 @@ use super::back;
 use super::discovery::Discoverer;
 use super::engine::Engine;
 use super::planner::Planner;
+use super::projects::Carrier;
+use super::recurring::Maker;
 use super::schedule;
+use super::targets::Targets;
 use crate::problem::chain;
 use crate::stream::{self, LoadError, Request, StreamError};
 
@@ -55,6 +58,13 @@ static DISCOVERIES: Semaphore = Semaphore::const_new(HOSTS_AT_ONCE);
 /// and approvals are looked at that nobody woke anybody for: every 5 s when a lease is 30 s.
 const BEATS: u32 = 6;
 
+/// What is looked at when its time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Change(ChangeId),
+    Schedule(ScheduleId),
+}
+
 #[derive(Clone)]
 pub struct Reactor {
     pub pool: PgPool,
@@ -63,6 +73,7 @@ pub struct Reactor {
     pub engine: Engine,
     pub discoverer: Discoverer,
     pub planner: Planner,
+    pub targets: Targets,
     /// How long a reactor that went silent keeps the lock; as long as it keeps its runs.
     pub lease: Duration,
 }
@@ -105,7 +116,7 @@ impl Reactor {
         let mut sweep = tokio::time::interval(beat);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Opens before the sweep would find it.
-        let mut due: BinaryHeap<Reverse<(Timestamp, ChangeId)>> = BinaryHeap::new();
+        let mut due: BinaryHeap<Reverse<(Timestamp, Due)>> = BinaryHeap::new();
         loop {
             let next = due.peek().map(|Reverse((opens, _))| *opens);
             tokio::select! {
@@ -127,8 +138,10 @@ impl Reactor {
                     }
                 }
                 () = until(next) => {
-                    if let Some(Reverse((_, change))) = due.pop() {
-                        self.start_scheduled(change);
+                    match due.pop() {
+                        Some(Reverse((_, Due::Change(change)))) => self.start_scheduled(change),
+                        Some(Reverse((_, Due::Schedule(schedule)))) => self.tick(schedule),
+                        None => {}
                     }
                 }
                 _ = sweep.tick() => {
@@ -136,7 +149,10 @@ impl Reactor {
                     self.sweep().await?;
                     let soon = stream::now().plus_seconds(seconds(beat));
                     let opening = upkeep::scheduled(&self.pool, Some(soon)).await?;
-                    due = opening.into_iter().map(|(id, opens)| Reverse((opens, id))).collect();
+                    let opening = opening.into_iter().map(|(id, opens)| (opens, Due::Change(id)));
+                    let ticking = schedules::due(&self.pool, soon).await?;
+                    let ticking = ticking.into_iter().map(|(id, tick)| (tick, Due::Schedule(id)));
+                    due = opening.chain(ticking).map(Reverse).collect();
                 }
             }
         }
@@ -145,7 +161,7 @@ impl Reactor {
     async fn perform_all(
         &self,
         recorded: &Recorded,
-        due: &mut BinaryHeap<Reverse<(Timestamp, ChangeId)>>,
+        due: &mut BinaryHeap<Reverse<(Timestamp, Due)>>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         for effect in react(recorded) {
             let cause = recorded.header.id;
@@ -163,7 +179,7 @@ impl Reactor {
                 Effect::StartAt { change, opens } => {
                     // What opens later is found by the sweep, also after a restart.
                     if opens <= stream::now().plus_seconds(seconds(self.lease / BEATS)) {
-                        due.push(Reverse((opens, change)));
+                        due.push(Reverse((opens, Due::Change(change))));
                     }
                 }
                 Effect::LookAtScheduled => {
@@ -173,6 +189,18 @@ impl Reactor {
                 }
                 // Was done for all hosts of the batch.
                 Effect::ConnectHost { .. } => {}
+                Effect::AdvanceProjectOf { change } => {
+                    let carrier = self.carrier();
+                    tokio::spawn(async move { carrier.advance_of(change).await });
+                }
+                Effect::AdvanceProject { project } => {
+                    let carrier = self.carrier();
+                    tokio::spawn(async move { carrier.advance(project).await });
+                }
+                Effect::MakeChange { schedule, change } => {
+                    let maker = self.maker();
+                    tokio::spawn(async move { maker.make(schedule, change, &request).await });
+                }
                 Effect::DiscoverHost { host } => {
                     let discoverer = self.discoverer.clone();
                     tokio::spawn(async move {
@@ -399,6 +427,25 @@ impl Reactor {
         });
     }
 
+    /// In a task of its own: a few streams are read, and others wait.
+    fn tick(&self, schedule: ScheduleId) {
+        let maker = self.maker();
+        tokio::spawn(async move { maker.tick(schedule).await });
+    }
+
+    fn carrier(&self) -> Carrier {
+        Carrier { log: self.log.clone(), planner: self.planner.clone() }
+    }
+
+    fn maker(&self) -> Maker {
+        Maker {
+            pool: self.pool.clone(),
+            log: self.log.clone(),
+            planner: self.planner.clone(),
+            targets: self.targets.clone(),
+        }
+    }
+
     /// A host's connection has the host's own id and name.
     async fn connect_host(
         &self,
@@ -431,6 +478,10 @@ impl Reactor {
     async fn sweep(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         for (change, run) in upkeep::open_runs(&self.pool).await? {
             self.engine.start(change, run);
+        }
+        for project in projects::running(&self.pool).await? {
+            let carrier = self.carrier();
+            tokio::spawn(async move { carrier.advance(project).await });
         }
         let now = stream::now();
         let after = now.plus_seconds(-i64::from(BEFOREHAND_VALID_S));

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::planner::{PlanError, Planner};
 use crate::calendar::{self, About, Looked};
+use crate::project::waits_for;
 use crate::stream::{self, LoadError, Prepare, Prepared, Request, StreamError};
 
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,18 @@ pub async fn start(log: &Log, planner: &Planner, change: ChangeId) -> Result<(),
     }
 }
 
+/// A person with the roles that they have now, none when their account is disabled, and the guard that says
+/// so still.
+pub(super) async fn asker(log: &Log, id: PersonId) -> Result<(Principal, Guard), LoadError> {
+    let person = stream::load::<Person>(log, id.into()).await?;
+    let roles = match person.state {
+        PersonState::Active(active) => active.roles,
+        PersonState::Absent | PersonState::Disabled(_) => Vec::new(),
+    };
+    let guard = Guard { stream: id.into(), version: person.version };
+    Ok((Principal { actor: Actor::user(id), roles }, guard))
+}
+
 struct Start<'a> {
     log: &'a Log,
     asker: PersonId,
@@ -71,17 +84,15 @@ struct Start<'a> {
 
 impl Prepare<Change> for Start<'_> {
     async fn prepare(&self, state: &ChangeState) -> Result<Prepared<ChangeCommand>, LoadError> {
-        let person = stream::load::<Person>(self.log, self.asker.into()).await?;
-        let roles = match person.state {
-            PersonState::Active(active) => active.roles,
-            PersonState::Absent | PersonState::Disabled(_) => Vec::new(),
-        };
-        let asker = Principal { actor: Actor::user(self.asker), roles };
-        let Looked { at, in_the_way, mut guards } = match About::of(state) {
+        let (asker, is_still) = asker(self.log, self.asker).await?;
+        let Looked { at, mut in_the_way, mut guards } = match About::of(state) {
             Some(about) => calendar::look(self.log, &about).await?,
             None => Looked::nothing(),
         };
-        guards.push(Guard { stream: self.asker.into(), version: person.version });
+        guards.push(is_still);
+        let (waits_for, own) = waits_for(self.log, state).await?;
+        in_the_way.waits_for = waits_for;
+        guards.extend(own);
         let command = ChangeCommand::StartScheduled { run: self.run, asker, in_the_way };
         Ok(Prepared { command, at: Some(at), guards })
     }

@@ -211,3 +211,70 @@ async fn the_policy_is_kept_from_the_shell() {
     let (code, _, why) = policy(&viewer, &["simulate", file]).await;
     assert!(code == 1 && why.contains("/document/rules"), "{code} {why}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_and_projects_are_kept_from_the_shell() {
+    let server = Server::start().await;
+    let shop = Shop::connect(&server, "staging").await;
+    let operator = server.operator().await;
+    let role = shop.role(&server, "app").await;
+    let schedule = async |arguments: &[&str]| run(&server, &operator, "schedule", arguments).await;
+    let project = async |arguments: &[&str]| run(&server, &operator, "project", arguments).await;
+    let key = format!("role/{role}");
+    let create = [
+        "create",
+        "--type",
+        "postgres.lock_user",
+        "--connection",
+        &shop.connection,
+        "--target",
+        &key,
+        "--title",
+        "Lock",
+        "--reason",
+        "Weekly",
+        "--cron",
+        "0 3 * * sun",
+        "--zone",
+        "Europe/Vienna",
+        "--json",
+    ];
+    let (code, said, why) = schedule(&create).await;
+    assert_eq!(code, 0, "{why}");
+    let recurring = id(&serde_json::from_str(&said).unwrap());
+    let (code, said, why) = schedule(&["edit", &recurring, "--cron", "0 4 * * sun"]).await;
+    assert!(code == 0 && said.contains("0 4 * * sun in Europe/Vienna"), "{said} {why}");
+    let (code, said, why) = schedule(&["pause", &recurring, "--reason", "Holidays."]).await;
+    assert!(code == 0 && said.contains("Paused: Holidays."), "{said} {why}");
+    let (code, said, why) = schedule(&["resume", &recurring]).await;
+    assert!(code == 0 && said.contains("Waits for its next tick"), "{said} {why}");
+    let (code, said, _) = schedule(&["list"]).await;
+    assert!(code == 0 && said.contains(&recurring) && said.contains("active"), "{said}");
+    let (code, _, why) = schedule(&["edit", &recurring, "--zone", "Mars/Olympus"]).await;
+    assert!(code == 1 && why.contains("validation.failed"), "{code} {why}");
+    let (code, said, why) = schedule(&["delete", &recurring, "--reason", "Done."]).await;
+    assert!(code == 0 && said.contains("(deleted)"), "{said} {why}");
+
+    let request = shop.request(&operator, "postgres.lock_user", &role).await;
+    for _ in 0..2 {
+        operator.post("/change-requests", request.clone()).await.is(201);
+    }
+    let (code, said, why) = project(&["create", "--name", "Leavers", "--json"]).await;
+    assert_eq!(code, 0, "{why}");
+    let group = id(&serde_json::from_str(&said).unwrap());
+    let (code, _, why) = project(&["add", &group, "1"]).await;
+    assert_eq!(code, 0, "{why}");
+    let (code, said, why) = project(&["add", &group, "2", "--after", "1"]).await;
+    assert!(code == 0 && said.contains("#2"), "{said} {why}");
+    let (code, _, why) = project(&["depend", &group, "1", "--after", "#2"]).await;
+    assert!(
+        code == 1 && why.contains("#1 after #2 after #1") && why.contains("project.cycle"),
+        "{why}"
+    );
+    let (code, said, why) = project(&["execute", &group]).await;
+    assert!(code == 0 && said.contains("Waits for #1 (draft)"), "{said} {why}");
+    let (code, said, _) = project(&["list"]).await;
+    assert!(code == 0 && said.contains("running"), "{said}");
+    let (code, said, why) = project(&["close", &group, "--reason", "Not today."]).await;
+    assert!(code == 0 && said.contains("(closed)"), "{said} {why}");
+}

@@ -10,6 +10,7 @@
 
 mod scheduled;
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use reqwest::Method;
@@ -35,6 +36,10 @@ enum Way {
     Override,
     /// The timer starts it, for whoever had asked while the maintenance window was closed.
     Scheduled,
+    /// A schedule made the change.
+    Schedule,
+    /// A project starts it as soon as it may, once somebody has had the project executed.
+    Project,
 }
 
 /// What holds a change up.
@@ -65,9 +70,11 @@ enum Gate {
     OutOfOrder,
     /// The idempotency key was used for something else.
     KeyReused,
+    /// It comes after a change that is not complete.
+    DependencyMissing,
 }
 
-const GATES: [Gate; 18] = [
+const GATES: [Gate; 19] = [
     Gate::QuorumMissing,
     Gate::OwnApprovalOfAuthor,
     Gate::OwnApprovalOfEditor,
@@ -86,6 +93,7 @@ const GATES: [Gate; 18] = [
     Gate::Suspended,
     Gate::OutOfOrder,
     Gate::KeyReused,
+    Gate::DependencyMissing,
 ];
 
 impl Gate {
@@ -97,6 +105,9 @@ impl Gate {
                 Some("a rollback is not edited, and its plan comes from the captured state")
             }
             (Way::Rollback, G::WindowNotOpen | G::WindowOver) => Some("a rollback has no window"),
+            (Way::Schedule, G::WindowNotOpen | G::WindowOver) => {
+                Some("what a schedule makes has no window")
+            }
             (Way::CommandLine, G::KeyReused) => Some("it makes a key of its own for each command"),
             (Way::Scheduled, G::KeyReused) => Some("the timer has no key"),
             (
@@ -106,6 +117,8 @@ impl Gate {
                 | Way::MachineToken
                 | Way::Rollback
                 | Way::Override
+                | Way::Schedule
+                | Way::Project
                 | Way::Scheduled,
                 _,
             ) => None,
@@ -121,6 +134,17 @@ impl Gate {
                 (401, "auth.invalid")
             }
             G::Suspended => (401, "auth.expired"),
+            // A project says no to nobody: it waits, or stops and says why.
+            G::QuorumMissing | G::Superseded | G::Withdrawn | G::DependencyMissing
+                if way == Way::Project =>
+            {
+                (0, "waits")
+            }
+            G::TargetMoved | G::FrozenExecution | G::WindowNotOpen | G::WindowOver
+                if way == Way::Project =>
+            {
+                (0, "blocked")
+            }
             G::KeyReused => (409, "idempotency.key_reused"),
             // Machines may propose to undo; whatever else they ask for is not theirs to ask.
             G::OutOfOrder => (409, "change.out_of_order_rollback"),
@@ -134,6 +158,7 @@ impl Gate {
             G::FrozenApproval | G::FrozenExecution => (423, "change.frozen"),
             G::WindowNotOpen => (409, "change.opens_too_late"),
             G::WindowOver => (409, "change.window_over"),
+            G::DependencyMissing => (409, "change.dependency_missing"),
         }
     }
 }
@@ -177,6 +202,8 @@ struct Stage {
     freeze: Option<String>,
     /// The maintenance window that is closed, where one is.
     window: Mutex<Option<String>>,
+    /// What schedules made, on that way, by role.
+    made: BTreeMap<String, String>,
 }
 
 impl Stage {
@@ -200,6 +227,7 @@ impl Stage {
             executor,
             responder,
             freeze: None,
+            made: BTreeMap::new(),
             window: Mutex::default(),
         };
         if way == Way::Override {
@@ -250,6 +278,12 @@ impl Stage {
 
     /// A change of the role by the author, submitted.
     async fn forward(&self, action: &str, role: &str, window: Option<[i64; 2]>) -> Value {
+        if self.way == Way::Schedule && action == "postgres.lock_user" {
+            // Planned again: the target may have changed since the tick.
+            let change = &self.made[role];
+            self.author.session.act(change, "withdraw").await.is(200);
+            return self.submit(change).await;
+        }
         let mut request = self.shop.request(&self.author.session, action, role).await;
         if let Some(hours) = window {
             let now = jiff::Timestamp::now();
@@ -259,6 +293,33 @@ impl Stage {
         }
         let change = id(&self.author.session.post("/change-requests", request).await.is(201));
         self.submit(&change).await
+    }
+
+    /// Schedules of the author, which make a change for each role at their next tick, and no more.
+    async fn make(&mut self, roles: &[String]) {
+        let author = &self.author.session;
+        let mut schedules = BTreeMap::new();
+        for role in roles {
+            let mut request = self.shop.request(author, "postgres.lock_user", role).await;
+            request["cron"] = json!("* * * * *");
+            request["zone"] = json!("Etc/UTC");
+            schedules.insert(role, id(&author.post("/schedules", request).await.is(201)));
+        }
+        for (role, schedule) in schedules {
+            let path = format!("/schedules/{schedule}");
+            let mut patience = 600;
+            let made = loop {
+                let view = author.get(&path).await.is(200);
+                if view["last_change"]["state"] == "submitted" {
+                    break id(&view["last_change"]);
+                }
+                patience -= 1;
+                assert!(patience > 0, "no tick has made a change: {view:#}");
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            };
+            author.post(&format!("{path}/delete"), json!({ "reason": "once" })).await.is(200);
+            self.made.insert(role.clone(), made);
+        }
     }
 
     /// A change of the role that was carried out.
@@ -405,6 +466,19 @@ impl Stage {
                 self.applied("postgres.lock_user", role).await;
                 change
             }
+            Gate::DependencyMissing => {
+                let approved = self.approved(role).await;
+                let author = &self.author.session;
+                let request =
+                    self.shop.request(author, "postgres.rotate_user_password", role).await;
+                let other = id(&author.post("/change-requests", request).await.is(201));
+                let project = author.post("/projects", json!({ "name": role })).await.is(201);
+                let path = format!("/projects/{}/members", id(&project));
+                author.post(&path, json!({ "change": other })).await.is(200);
+                let after = json!({ "change": approved["id"], "after": [other] });
+                author.post(&path, after).await.is(200);
+                approved
+            }
             Gate::KeyReused => {
                 let approved = self.approved(role).await;
                 // Refused, and remembered.
@@ -437,6 +511,10 @@ impl Stage {
         let answer = match (self.way, ask) {
             (Way::CommandLine, ask) => return command_line(&self.server, change, ask, by).await,
             (Way::Scheduled, Ask::Execute) => self.ask_while_closed(change, by).await,
+            (Way::Project, Ask::Execute) => return self.by_project(change, None, by).await,
+            (Way::Project, Ask::ExecuteAs(key)) => {
+                return self.by_project(change, Some(key), by).await;
+            }
             (_, Ask::Execute) => by.act(change, "execute").await,
             (_, Ask::ExecuteAs(key)) => {
                 let post = by.request(Method::POST, &path("execute"));
@@ -454,6 +532,52 @@ impl Stage {
         }
         answer.is_problem();
         Some((*status, text(&json["code"])))
+    }
+
+    /// Has the project executed that the change is a member of; one of its own, when it is of none.
+    async fn by_project(
+        &self,
+        change: &str,
+        key: Option<&str>,
+        by: &Client,
+    ) -> Option<(u16, String)> {
+        let said = |answer: Answer| {
+            answer.is_problem();
+            Some((answer.status, text(&answer.json["code"])))
+        };
+        let author = &self.author.session;
+        let project = match author.change(change).await["project"].as_str() {
+            Some(project) => project.to_owned(),
+            None => {
+                let created = author.post("/projects", json!({ "name": change })).await.is(201);
+                let path = format!("/projects/{}/members", id(&created));
+                let added = author.post(&path, json!({ "change": change })).await;
+                if added.status >= 300 {
+                    return said(added);
+                }
+                id(&created)
+            }
+        };
+        let mut post = by.request(Method::POST, &format!("/projects/{project}/execute"));
+        if let Some(key) = key {
+            post = post.header("idempotency-key", key);
+        }
+        let answer = by.send(post.json(&json!({}))).await;
+        if answer.status >= 300 {
+            return said(answer);
+        }
+        for _ in 0..40 {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            let path = format!("/projects/{project}");
+            if author.get(&path).await.is(200)["state"] == "blocked" {
+                return Some((0, "blocked".to_owned()));
+            }
+            let now = author.change(change).await;
+            if ["executing", "complete", "failed"].contains(&now["state"].as_str().unwrap()) {
+                return None;
+            }
+        }
+        Some((0, "waits".to_owned()))
     }
 
     /// The whole row of the role, as the target says.
@@ -474,7 +598,13 @@ async fn person(server: &Server, way: Way, name: &str, roles: &[&str]) -> Person
     let kind = match way {
         Way::PersonToken => "user",
         Way::MachineToken => "machine",
-        Way::Session | Way::CommandLine | Way::Rollback | Way::Override | Way::Scheduled => {
+        Way::Session
+        | Way::CommandLine
+        | Way::Rollback
+        | Way::Override
+        | Way::Schedule
+        | Way::Project
+        | Way::Scheduled => {
             return Person { comes: session.clone(), session };
         }
     };
@@ -519,10 +649,13 @@ async fn command_line(
 
 /// Tries everything on one way.
 async fn no_way_past(way: Way) {
-    let stage = Stage::new(way).await;
+    let mut stage = Stage::new(way).await;
     let names: Vec<_> = (0..=GATES.len()).map(|no| format!("r{no}x")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let mut roles = stage.shop.roles(&stage.server, &names).await;
+    if way == Way::Schedule {
+        stage.make(&roles).await;
+    }
     nothing_in_the_way(&stage, &roles.pop().unwrap()).await;
     let mut tried = 0;
     for (gate, role) in GATES.into_iter().zip(&roles) {
@@ -623,4 +756,14 @@ async fn an_override_passes_one_freeze_and_no_other_gate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_timer_passes_no_gate() {
     no_way_past(Way::Scheduled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_passes_no_gate() {
+    no_way_past(Way::Schedule).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_passes_no_gate() {
+    no_way_past(Way::Project).await;
 }

@@ -53,7 +53,9 @@ fn going_back() -> Log {
         author: subject.author,
         editors: Vec::new(),
         rollback_of: subject.rollback_of,
-        auto_rollback: false, rollout: None };
+        auto_rollback: false,
+        rollout: None,
+    };
     let back = Box::new(Back {
         original: CHANGE,
         later: Vec::new(),

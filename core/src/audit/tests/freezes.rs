@@ -182,9 +182,9 @@ fn maintenance_windows_are_overridden_by_somebody_else_for_the_plan_in_review() 
 #[test]
 fn what_was_scheduled_starts_by_itself() {
     let opens = at(100);
-    let log = free().plant(CHANGE, who(AUTHOR), E::Scheduled { opens });
+    let log = free().plant(CHANGE, who(AUTHOR), E::Scheduled { opens, asked_by: None });
     assert_eq!(codes(&log.executing().events), SILENT);
-    let early = E::Scheduled { opens };
+    let early = E::Scheduled { opens, asked_by: None };
     let log = super::log::Log::default().plant(CHANGE, who(AUTHOR), early);
     assert!(!codes(&log.events).is_empty());
 }

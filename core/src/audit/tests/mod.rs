@@ -8,6 +8,7 @@ mod freezes;
 mod log;
 mod order;
 mod policies;
+mod project;
 mod runs;
 mod settled;
 

@@ -85,7 +85,7 @@ fn critical_changes_wait_fifteen_minutes() {
 fn a_window_is_kept() {
     let past = approved_with(&draft_in(1000, 2000), &plan());
     let ask = |at| when_at(&past, at, eve(), start());
-    assert_eq!(ask(999), Ok(vec![E::Scheduled { opens: second(1000) }]));
+    assert_eq!(ask(999), Ok(vec![E::Scheduled { opens: second(1000), asked_by: None }]));
     assert_eq!(ask(1000), Ok(vec![started(&plan())]));
     assert_eq!(ask(1999), Ok(vec![started(&plan())]));
     let refused = ask(2000);

@@ -41,8 +41,10 @@ fn what_is_frozen_is_neither_approved_nor_executed() {
     assert_eq!(refused, No::Frozen { frozen: frozen() });
     assert_eq!(refused.code(), "change.frozen");
     assert!(refused.to_string().contains("“closing of the year” until 2027"), "{refused}");
-    let execute =
-        C::StartExecution { run: RUN, in_the_way: InTheWay { frozen: frozen(), closed: None } };
+    let execute = C::StartExecution {
+        run: RUN,
+        in_the_way: InTheWay { frozen: frozen(), closed: None, ..InTheWay::default() },
+    };
     assert_eq!(code(&when(&approved(), eve(), execute)), "change.frozen");
     // Who may not anyway hears that first, and what is done already is not refused.
     assert_eq!(code(&when(&submitted(), ann(), approve.clone())), "change.own_approval");

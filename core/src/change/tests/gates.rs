@@ -136,7 +136,7 @@ fn a_freeze_is_in_the_way_of_every_life() {
         };
         let execute = C::StartExecution {
             run: RUN,
-            in_the_way: InTheWay { frozen: vec![frozen], closed: None },
+            in_the_way: InTheWay { frozen: vec![frozen], closed: None, ..InTheWay::default() },
         };
         let past = of(&draft(), RiskLevel::Medium);
         assert_eq!(code(&when(&past, eve(), execute)), "change.frozen", "{name}");

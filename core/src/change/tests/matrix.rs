@@ -25,6 +25,9 @@ const ANSWERS: &str = "
                   | | | | | | | | | | | | | | | cancelled
                   | | | | | | | | | | | | | | | | expired
 draft             + x x x x x x x x x x x x x x x x
+draft on schedule + x x x x x x x x x x x x x x x x
+join project      ? + + + + + ! + ! ! ! ! ! ! ! ! !
+on behalf         ? d d d d d d d d d d d d d d d d
 edit              ? + + + + + ! ! ! ! ! ! ! ! ! ! !
 record plan       ? + + + + + ! ! ! ! ! ! ! ! ! ! !
 submit            ? p + ! ! ! ! ! ! ! ! ! ! ! ! ! !
@@ -66,6 +69,9 @@ const RIGHTS: &str = "
                   | | | | | | | | | | agent
                   | | | | | | | | | | | system
 draft             + + + d d d d d + + d d
+draft on schedule + + + d d d d d + + d d
+join project      + + + d d d d d d d d d
+on behalf         d d d d d d d d d d d +
 edit              + + + d d d d d + + d d
 record plan       + + + d d d d d + + d d
 submit            + + + d d d d d d d d d
@@ -122,12 +128,17 @@ fn row(name: &str, answers: impl Iterator<Item = char>) -> String {
 /// Somebody who may give the command.
 fn somebody_for(command: &C) -> Principal {
     match command {
-        C::Draft { .. } | C::Edit { .. } | C::RecordPlan { .. } => machine(EVE),
-        C::Submit { .. } | C::StartExecution { .. } | C::Settle { .. } => eve(),
+        C::Draft { .. } | C::DraftForSchedule { .. } | C::Edit { .. } | C::RecordPlan { .. } => {
+            machine(EVE)
+        }
+        C::JoinProject { .. } | C::Submit { .. } | C::StartExecution { .. } | C::Settle { .. } => {
+            eve()
+        }
         C::Approve { .. } | C::Reject { .. } | C::Review { .. } => cat(),
         C::OverrideFreeze { .. } | C::OverrideWindow { .. } => user(EVE, &[Role::Responder]),
         C::Withdraw | C::Cancel { .. } | C::RevealSecret { .. } => ann(),
         C::Expire
+        | C::OnBehalf { .. }
         | C::StartScheduled { .. }
         | C::Unschedule { .. }
         | C::GoBack { .. }
@@ -163,7 +174,8 @@ fn every_command_has_its_people() {
     let by_dan = planned().then(&dan(), 15, edited);
     let plan = plan_of(&another_draft(), &[DAN], "can log in");
     let past = |command: &C| match command {
-        C::Draft { .. } | C::GoBack { .. } => Past::default(),
+        C::Draft { .. } | C::DraftForSchedule { .. } | C::GoBack { .. } => Past::default(),
+        C::OnBehalf { .. } => approved_for_schedule(),
         C::RecordPlan { .. } => drafted(),
         C::Edit { .. } => drafted().then(
             &dan(),
@@ -181,9 +193,9 @@ fn every_command_has_its_people() {
             let planned = by_dan.clone().then(&ann(), 16, planned_event(&plan));
             planned.then(&ann(), 20, submitted_event(&plan, quorum, RiskLevel::Medium))
         }
-        C::Expire | C::StartExecution { .. } => approved(),
+        C::Expire | C::JoinProject { .. } | C::StartExecution { .. } => approved(),
         C::StartScheduled { .. } | C::Unschedule { .. } => {
-            approved().then(&eve(), 40, E::Scheduled { opens: second(200) })
+            approved().then(&eve(), 40, E::Scheduled { opens: second(200), asked_by: None })
         }
         C::StartBack { .. } => beforehand::made(),
         C::RecordOutcome { .. } => executing(),

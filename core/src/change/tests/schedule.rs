@@ -7,7 +7,7 @@ const FAY: PersonId = PersonId(Uuid::from_u128(7));
 
 fn closed(opens: Option<i64>) -> InTheWay {
     let closed = Closed { window: "Nightly".to_owned(), opens: opens.map(second) };
-    InTheWay { frozen: Vec::new(), closed: Some(closed) }
+    InTheWay { frozen: Vec::new(), closed: Some(closed), ..InTheWay::default() }
 }
 
 fn start(in_the_way: InTheWay) -> C {
@@ -19,7 +19,7 @@ fn start_scheduled(asker: Principal, in_the_way: InTheWay) -> C {
 }
 
 fn scheduled_for(second_: i64) -> E {
-    E::Scheduled { opens: second(second_) }
+    E::Scheduled { opens: second(second_), asked_by: None }
 }
 
 fn started() -> E {
@@ -87,7 +87,7 @@ fn what_will_pass_moves_it() {
     let frozen = vec![Frozen { freeze, reason: reason(), end: second(400) }];
     let both = InTheWay { frozen: frozen.clone(), ..closed(Some(300)) };
     assert_eq!(at_opening(eve(), both), Ok(vec![scheduled_for(400)]));
-    let frozen = InTheWay { frozen, closed: None };
+    let frozen = InTheWay { frozen, closed: None, ..InTheWay::default() };
     assert_eq!(at_opening(eve(), frozen), Ok(vec![scheduled_for(400)]));
     assert_eq!(at_opening(eve(), closed(Some(200))), Ok(Vec::new()), "as it is");
 }

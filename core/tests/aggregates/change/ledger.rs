@@ -39,6 +39,7 @@ impl Ledger {
                 self.own.extend(by.person());
                 self.window = draft.window;
             }
+            E::MadeBySchedule { editors, .. } => self.own.extend(editors),
             E::Edited { draft } => {
                 self.own.extend(by.person());
                 self.window = draft.window;
@@ -68,7 +69,8 @@ impl Ledger {
             E::Withdrawn {} | E::Rejected { .. } | E::Cancelled { .. } | E::Expired {} => {
                 self.review = None;
             }
-            E::FreezeOverridden { .. }
+            E::JoinedProject { .. }
+            | E::FreezeOverridden { .. }
             | E::WindowOverridden { .. }
             | E::Scheduled { .. }
             | E::Unscheduled { .. }

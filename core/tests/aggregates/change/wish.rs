@@ -7,8 +7,10 @@ use nexplane_core::change::event::{ChangeEvent as E, Draft, Found, Produced, Win
 use nexplane_core::change::{
     Approval, Change, ChangeCommand as C, ChangeState as S, MAX_PLAN_AGE_S, Outcome, Subject,
 };
-use nexplane_core::freeze::{Frozen, InTheWay};
-use nexplane_core::id::{AssetId, ChangeId, ConnectionId, FreezeId, RunId, SecretId};
+use nexplane_core::freeze::{Dependency, Frozen, InTheWay};
+use nexplane_core::id::{
+    AssetId, ChangeId, ConnectionId, FreezeId, ProjectId, RunId, ScheduleId, SecretId,
+};
 use nexplane_core::plan::{Check, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy::{self, PolicyState};
 use nexplane_core::risk::{Environment, Risk, RiskLevel};
@@ -57,6 +59,20 @@ pub enum Wish {
         run: RunId,
         roles: Vec<Role>,
     },
+    /// By a schedule.
+    DraftForSchedule {
+        draft: Draft,
+    },
+    /// For the author, with these roles: to submit it, or to start it.
+    OnBehalf {
+        run: Option<RunId>,
+        roles: Vec<Role>,
+    },
+    JoinProject {
+        project: ProjectId,
+        /// Whether it is a member of another one.
+        taken: bool,
+    },
     Unschedule,
     Review,
     /// Of the run that is going on, when none is named.
@@ -96,6 +112,8 @@ pub struct Wished {
     pub frozen: bool,
     /// Seconds until a maintenance window opens that it has to wait for.
     pub closed: Option<i64>,
+    /// What it comes after, and is not complete.
+    pub waits_for: Vec<Dependency>,
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -115,9 +133,16 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => Just(Wish::Cancel),
         1 => Just(Wish::Expire),
         1 => Just(Wish::OverrideWindow),
-        3 => run().prop_map(|run| Wish::Execute { run }),
+        4 => run().prop_map(|run| Wish::Execute { run }),
         1 => (run(), prop::sample::subsequence(Role::ALL.to_vec(), 0..=Role::ALL.len()))
             .prop_map(|(run, roles)| Wish::StartScheduled { run, roles }),
+        1 => draft().prop_map(|draft| Wish::DraftForSchedule { draft }),
+        1 => (one(), prop::sample::subsequence(Role::ALL.to_vec(), 0..=Role::ALL.len()))
+            .prop_map(|(run, roles)| Wish::OnBehalf { run, roles }),
+        1 => (id(), any::<bool>()).prop_map(|(project, taken)| Wish::JoinProject {
+            project: ProjectId(project),
+            taken,
+        }),
         1 => Just(Wish::Unschedule),
         1 => id().prop_map(|id| Wish::Override { freeze: FreezeId(id) }),
         1 => Just(Wish::Review),
@@ -199,9 +224,14 @@ pub fn wishes() -> impl Strategy<Value = Vec<Wished>> {
         1 => Just(Some(1_000_000)),
     ];
     let frozen = prop::bool::weighted(0.03);
-    let about = (level, environment, outcome, any::<bool>(), frozen, closed);
+    let waits_for = prop::bool::weighted(0.03).prop_map(|waits| {
+        let other = Dependency { change: CHANGE, number: None, state: "a draft" };
+        waits.then_some(other).into_iter().collect()
+    });
+    let about = (level, environment, outcome, any::<bool>(), frozen, closed, waits_for);
     let wished = (wish, somebody(), presumes, pause, about).prop_map(
-        |(wish, by, presumes, pause, (level, environment, outcome, rollback, frozen, closed))| {
+        |(wish, by, presumes, pause, about)| {
+            let (level, environment, outcome, rollback, frozen, closed, waits_for) = about;
             Wished {
                 wish,
                 by,
@@ -213,6 +243,7 @@ pub fn wishes() -> impl Strategy<Value = Vec<Wished>> {
                 rollback,
                 frozen,
                 closed,
+                waits_for,
             }
         },
     );
@@ -228,6 +259,7 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
         let by = match command {
             C::Expire
             | C::StartScheduled { .. }
+            | C::OnBehalf { .. }
             | C::Unschedule { .. }
             | C::GoBack { .. }
             | C::StartBack { .. }
@@ -243,6 +275,9 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
                 None => wished.by,
             },
             C::Draft { .. }
+            | C::DraftForSchedule { .. }
+            | C::JoinProject { .. }
+            | C::OnBehalf { .. }
             | C::Edit { .. }
             | C::RecordPlan { .. }
             | C::Submit { .. }
@@ -272,19 +307,28 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
 pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
     let reason = || "Not today.".to_owned();
     let outcome = wished.outcome;
-    match wished.wish.clone().unwrap_or_else(|| next(state, wished.presumes, at)) {
+    match wished.wish.clone().unwrap_or_else(|| next(state, wished, at)) {
         Wish::Withdraw => C::Withdraw,
         Wish::Draft { draft } => C::Draft { draft, rollback_of: wished.rollback.then_some(CHANGE) },
         Wish::Edit { draft } => C::Edit { draft },
         Wish::Plan { found, ready, stale } => {
             C::RecordPlan { plan: Box::new(plan(state.subject(), &found, ready, stale, at)) }
         }
-        Wish::Submit => C::Submit {
-            environment: wished.environment,
-            risk: Risk { score: 1, level: wished.level, factors: Vec::new() },
-            tags: BTreeSet::new(),
-            policy: PolicyState::default(),
-        },
+        Wish::Submit => submit(wished),
+        Wish::DraftForSchedule { draft } => {
+            let editors = vec![PersonId(Uuid::from_u128(2))];
+            C::DraftForSchedule { draft, schedule: ScheduleId(Uuid::from_u128(1)), editors }
+        }
+        Wish::OnBehalf { run, roles } => {
+            let author = state.subject().map(|subject| subject.author);
+            let author = author.unwrap_or(PersonId(Uuid::from_u128(1)));
+            let asker = Principal { actor: Actor::user(author), roles };
+            let command = match run {
+                Some(run) => C::StartExecution { run, in_the_way: in_the_way(wished, at) },
+                None => submit(wished),
+            };
+            C::OnBehalf { asker, project: None, command: Box::new(command) }
+        }
         Wish::Approve { stale } => {
             let digest = state.plan().map(|plan| plan.digest.clone()).filter(|_| !stale);
             C::Approve { digest: digest.unwrap_or_default(), comment: None, frozen: frozen(wished) }
@@ -302,6 +346,10 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
             };
             let asker = Principal { actor: Actor::user(asked), roles };
             C::StartScheduled { run, asker, in_the_way: in_the_way(wished, at) }
+        }
+        Wish::JoinProject { project, taken } => {
+            let other = ProjectId(Uuid::from_u128(9));
+            C::JoinProject { project, member_of: taken.then_some(other) }
         }
         Wish::Unschedule => C::Unschedule { reason: reason() },
         Wish::Override { freeze } => {
@@ -327,12 +375,22 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
     }
 }
 
+fn submit(wished: &Wished) -> C {
+    C::Submit {
+        environment: wished.environment,
+        risk: Risk { score: 1, level: wished.level, factors: Vec::new() },
+        tags: BTreeSet::new(),
+        policy: PolicyState::default(),
+    }
+}
+
 fn in_the_way(wished: &Wished, at: Timestamp) -> InTheWay {
     let closed = wished.closed.map(|wait| {
         let opens = (wait > 0).then(|| at.plus_seconds(wait));
         nexplane_core::freeze::Closed { window: "Nightly".to_owned(), opens }
     });
-    InTheWay { frozen: frozen(wished), closed }
+    let waits_for = wished.waits_for.clone();
+    InTheWay { frozen: frozen(wished), closed, waits_for }
 }
 
 fn frozen(wished: &Wished) -> Vec<Frozen> {
@@ -341,27 +399,36 @@ fn frozen(wished: &Wished) -> Vec<Frozen> {
     wished.frozen.then_some(frozen).into_iter().collect()
 }
 
-fn next(state: &S, presumes: bool, at: Timestamp) -> Wish {
+fn next(state: &S, wished: &Wished, at: Timestamp) -> Wish {
+    let presumes = wished.presumes;
+    let for_owner =
+        state.subject().is_some_and(|subject| subject.schedule.is_some()) && !wished.rollback;
+    let on_behalf = |run| Wish::OnBehalf { run, roles: vec![Role::Operator] };
     let plan = Wish::Plan { found: json!(0), ready: true, stale: false };
     match state {
         S::Absent => {
             let draft = draft_of("Lock".to_owned(), 0, None);
-            Wish::Draft { draft }
+            let scheduled = wished.level == RiskLevel::Low && !wished.rollback;
+            if scheduled { Wish::DraftForSchedule { draft } } else { Wish::Draft { draft } }
         }
-        S::Draft(drafting) => match &drafting.plan {
-            Some(old)
-                if presumes
-                    || (old.is_ready() && at.seconds_since(old.computed_at) <= MAX_PLAN_AGE_S) =>
-            {
-                Wish::Submit
+        S::Draft(drafting) => {
+            match &drafting.plan {
+                Some(old)
+                    if presumes
+                        || (old.is_ready()
+                            && at.seconds_since(old.computed_at) <= MAX_PLAN_AGE_S) =>
+                {
+                    if for_owner { on_behalf(None) } else { Wish::Submit }
+                }
+                Some(_) | None => plan,
             }
-            Some(_) | None => plan,
-        },
+        }
         S::Submitted(_) => Wish::Approve { stale: false },
         S::Approved(approval) if at >= approval.until => Wish::Expire,
         S::Approved(Approval { scheduled: Some(_), .. }) => {
             Wish::StartScheduled { run: FIRST_RUN, roles: vec![Role::Operator] }
         }
+        S::Approved(_) if for_owner => on_behalf(Some(FIRST_RUN)),
         S::Approved(_) => Wish::Execute { run: FIRST_RUN },
         S::Executing(_) => Wish::RecordOutcome { run: None },
         S::Finished(finish) => match finish.how {
@@ -457,6 +524,11 @@ pub fn event() -> impl Strategy<Value = E> {
             draft,
             rollback_of: rollback.then_some(CHANGE),
         }),
+        1 => Just(E::MadeBySchedule {
+            schedule: ScheduleId(Uuid::from_u128(1)),
+            editors: vec![PersonId(Uuid::from_u128(2))],
+        }),
+        1 => id().prop_map(|id| E::JoinedProject { project: ProjectId(id) }),
         1 => draft().prop_map(|draft| E::Edited { draft }),
         4 => (0..2).prop_map(move |found| E::Planned { plan: Box::new(plan(found)) }),
         4 => Just(submitted),
@@ -471,7 +543,7 @@ pub fn event() -> impl Strategy<Value = E> {
             justification: reason(),
         }),
         1 => Just(E::WindowOverridden { justification: reason() }),
-        1 => Just(E::Scheduled { opens: until }),
+        1 => Just(E::Scheduled { opens: until, asked_by: None }),
         1 => Just(E::Unscheduled { reason: reason() }),
         4 => Just(E::ExecutionStarted { run, digest: digest() }),
         1 => Just(E::Completed { run, secrets: Vec::new() }),

@@ -8,17 +8,20 @@ use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
 use nexplane_core::id::{
-    AssetId, ChangeId, ConnectionId, FreezeId, ManifestId, RunId, SecretId, WindowId,
+    AssetId, ChangeId, ConnectionId, FreezeId, ManifestId, ProjectId, RunId, ScheduleId, SecretId,
+    WindowId,
 };
 use nexplane_core::manifest::event::ManifestEvent;
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy::event::PolicyEvent;
 use nexplane_core::policy::{self, Ask, PolicyDocument, ReversibilityKind, Rule, Then, When};
+use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::recurrence::Recurrence;
 use nexplane_core::risk::{Environment, Factor, Risk, RiskLevel};
 use nexplane_core::rollout::event::{RolloutEvent, Strategy, Tally};
 use nexplane_core::run::event::{Captured, Finding, Reason, RunEvent, RunOutcome};
+use nexplane_core::schedule::event::{ScheduleEvent, Skip, Template, Timing};
 use serde_json::{Value, json};
 
 use crate::*;
@@ -84,6 +87,8 @@ corpus! {
     }
     ChangeEvent {
         Drafted { draft: draft(), rollback_of: Some(ChangeId(uuid(21))) }
+        MadeBySchedule { schedule: ScheduleId(uuid(75)), editors: vec![PersonId(uuid(5))] }
+        JoinedProject { project: ProjectId(uuid(76)) }
         Edited { draft: draft() }
         Planned { plan: plan() }
         Submitted {
@@ -114,7 +119,7 @@ corpus! {
             justification: "The password has leaked".to_owned(),
         }
         WindowOverridden { justification: "The disk is full".to_owned() }
-        Scheduled { opens: moment(7200) }
+        Scheduled { opens: moment(7200), asked_by: None }
         Unscheduled { reason: "The target is not what it was".to_owned() }
         ExecutionStarted { run: run(), digest: plan().digest }
         Completed { run: run(), secrets: produced() }
@@ -221,6 +226,17 @@ corpus! {
             tally: Tally { complete: 42, failed: 2, unknown: 0, not_started: 356 },
         }
     }
+    ProjectEvent {
+        Created { name: "Move reporting".to_owned(), description: "To the new cluster".to_owned() }
+        Renamed { name: "Move reports".to_owned(), description: String::new() }
+        MemberAdded { change: ChangeId(uuid(20)), after: vec![ChangeId(uuid(21))] }
+        MemberRemoved { change: ChangeId(uuid(20)) }
+        DependenciesChanged { change: ChangeId(uuid(20)), after: Vec::new() }
+        ExecutionAsked {}
+        Blocked { change: ChangeId(uuid(20)), reason: "The change is failed.".to_owned() }
+        Completed {}
+        Closed { reason: "It is moved".to_owned() }
+    }
     RunEvent {
         Started {
             change: ChangeId(uuid(20)),
@@ -275,6 +291,24 @@ corpus! {
             secrets: produced(),
         }
     }
+    ScheduleEvent {
+        Created { template: template(), timing: timing() }
+        Edited { template: template(), timing: timing() }
+        Paused { reason: "The team is on holiday".to_owned() }
+        Resumed {}
+        Deleted { reason: "The role is gone".to_owned() }
+        Fired { tick: moment(7200), change: ChangeId(uuid(20)) }
+        Skipped { tick: moment(7200), ticks: 1, why: Skip::Open { change: ChangeId(uuid(20)) } }
+        Stalled { change: ChangeId(uuid(20)), reason: "The target is not there".to_owned() }
+    }
+}
+
+fn template() -> Template {
+    Template { ticket: Some("OPS-17".to_owned()), ..draft().into() }
+}
+
+fn timing() -> Timing {
+    Timing { cron: "0 3 * * sun".to_owned(), zone: "Europe/Vienna".to_owned() }
 }
 
 fn uuid(no: u128) -> Uuid {

@@ -28,7 +28,8 @@ impl Gate {
             | G::WindowNotOpen
             | G::WindowOver
             | G::ApproverRevoked
-            | G::KeyReused => false,
+            | G::KeyReused
+            | G::DependencyMissing => false,
         }
     }
 
@@ -52,7 +53,8 @@ impl Gate {
             | G::WindowNotOpen
             | G::WindowOver
             | G::ApproverRevoked
-            | G::KeyReused => panic!("{self:?} is before it is scheduled"),
+            | G::KeyReused
+            | G::DependencyMissing => panic!("{self:?} is before it is scheduled"),
         }
     }
 }

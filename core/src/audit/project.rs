@@ -1,0 +1,77 @@
+//! Projects: which members come after which, and whether they did.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use super::change::Track;
+use super::{Auditor, Rule, Seen};
+use crate::id::{ChangeId, ProjectId};
+use crate::project::event::ProjectEvent;
+
+#[derive(Debug, Default)]
+pub(super) struct Projects {
+    /// Members of each project that is open, with what they come after. A project that is not to be judged has
+    /// none.
+    open: BTreeMap<Uuid, BTreeMap<ChangeId, BTreeSet<ChangeId>>>,
+    /// The project that a change joined last.
+    joined: BTreeMap<ChangeId, ProjectId>,
+}
+
+impl Projects {
+    pub fn project(&mut self, seen: Seen, event: &ProjectEvent) {
+        let id = seen.stream.id;
+        match event {
+            ProjectEvent::MemberAdded { change, after }
+            | ProjectEvent::DependenciesChanged { change, after } => {
+                let after = after.iter().copied().collect();
+                self.open.entry(id).or_default().insert(*change, after);
+            }
+            ProjectEvent::MemberRemoved { change } => {
+                self.open.entry(id).or_default().remove(change);
+            }
+            ProjectEvent::Closed { .. } => self.forget(id),
+            ProjectEvent::Created { .. }
+            | ProjectEvent::Renamed { .. }
+            | ProjectEvent::ExecutionAsked {}
+            | ProjectEvent::Blocked { .. }
+            | ProjectEvent::Completed {} => {}
+        }
+    }
+
+    pub fn joined(&mut self, change: ChangeId, project: ProjectId) {
+        self.joined.insert(change, project);
+    }
+
+    pub fn forget(&mut self, project: Uuid) {
+        self.open.remove(&project);
+    }
+
+    /// What a change comes after.
+    fn before(&self, change: ChangeId) -> Vec<ChangeId> {
+        let project = self.joined.get(&change);
+        let members = project.and_then(|project| self.open.get(&project.0));
+        members.and_then(|members| members.get(&change)).into_iter().flatten().copied().collect()
+    }
+}
+
+impl Auditor {
+    /// An execution that starts: what the change comes after is complete.
+    pub(super) fn independent(&mut self, seen: Seen) {
+        for before in self.projects.before(ChangeId(seen.stream.id)) {
+            let is_complete = match self.changes.get(&before.0) {
+                // What cannot be judged is no proof either way.
+                None if self.is_partial() => true,
+                Some(Track::Unknown) => true,
+                Some(Track::Settled(settled)) => settled.is_complete,
+                Some(Track::Open(_) | Track::Closed) | None => false,
+            };
+            if !is_complete {
+                let sentence = format!(
+                    "It started before change {before}, which it comes after, was complete."
+                );
+                self.accuse(seen, Rule::DependencyIgnored, sentence);
+            }
+        }
+    }
+}

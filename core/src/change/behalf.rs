@@ -1,0 +1,108 @@
+//! What happens to a change in the name of somebody who asked for it beforehand: the owner of a schedule, or
+//! whoever had a project executed; and how it joins one.
+//!
+//! The same decisions as when they ask themselves, with the roles that they have at that moment. Nothing
+//! is ever approved, overridden or settled in somebody's name.
+
+use crate::aggregate::{Asked, Principal};
+use crate::change::command::ChangeCommand;
+use crate::change::decide::{A_PERSON, decide, draft_new, operator, person, system, wrong_state};
+use crate::change::event::{ChangeEvent, Draft};
+use crate::change::rejection::ChangeRejection as No;
+use crate::change::state::{ChangeState, Finish, Outcome};
+use crate::id::{PersonId, ProjectId, ScheduleId};
+use crate::time::Timestamp;
+
+const ITS_OWNER: &str =
+    "the owner of the schedule that made it, or whoever had its project executed";
+
+/// A program of the owner proposes: the schedule.
+pub(super) fn draft_for_schedule(
+    state: &ChangeState,
+    by: &Principal,
+    draft: Draft,
+    schedule: ScheduleId,
+    editors: Vec<PersonId>,
+) -> Result<Vec<ChangeEvent>, No> {
+    let mut events = draft_new(state, by, draft, None)?;
+    events.push(ChangeEvent::MadeBySchedule { schedule, editors });
+    Ok(events)
+}
+
+/// What has begun to execute has its place already; what is complete may be come after.
+pub(super) fn join_project(
+    state: &ChangeState,
+    by: &Principal,
+    project: ProjectId,
+    member_of: Option<ProjectId>,
+) -> Result<Vec<ChangeEvent>, No> {
+    let subject = match state {
+        ChangeState::Draft(_)
+        | ChangeState::Submitted(_)
+        | ChangeState::Approved(_)
+        | ChangeState::Finished(Finish { how: Outcome::Complete, .. }) => state.subject(),
+        ChangeState::Absent
+        | ChangeState::Executing(_)
+        | ChangeState::Finished(_)
+        | ChangeState::Closed(_) => None,
+    };
+    let wanted = "only what is yet to execute, or complete, joins a project";
+    let subject = subject.ok_or_else(|| wrong_state(state, wanted))?;
+    person(by)?;
+    operator(by)?;
+    if subject.project == Some(project) {
+        return Ok(Vec::new());
+    }
+    match member_of {
+        Some(project) => Err(No::InOtherProject { project }),
+        None => Ok(vec![ChangeEvent::JoinedProject { project }]),
+    }
+}
+
+pub(super) fn on_behalf(
+    state: &ChangeState,
+    by: &Principal,
+    at: Timestamp,
+    asker: Principal,
+    project: Option<ProjectId>,
+    command: ChangeCommand,
+) -> Result<Vec<ChangeEvent>, No> {
+    system(by)?;
+    let Some(subject) = state.subject() else { return Err(No::NotFound) };
+    let person = asker.actor.person();
+    let may = match project {
+        Some(_) => subject.project == project && !is_submission(&command),
+        None => subject.schedule.is_some() && person == Some(subject.author),
+    };
+    if !may {
+        return Err(No::Denied { needed: ITS_OWNER });
+    }
+    if !matches!(command, ChangeCommand::Submit { .. } | ChangeCommand::StartExecution { .. }) {
+        return Err(No::Denied { needed: A_PERSON });
+    }
+    let mut events = decide(state, Asked { by: asker, at, command })?;
+    for event in &mut events {
+        if let ChangeEvent::Scheduled { asked_by, .. } = event {
+            *asked_by = person;
+        }
+    }
+    Ok(events)
+}
+
+const fn is_submission(command: &ChangeCommand) -> bool {
+    matches!(command, ChangeCommand::Submit { .. })
+}
+
+impl ChangeState {
+    /// Whether something is still to come of it: it may yet execute, executes, or nobody knows what became
+    /// of it.
+    pub const fn is_open(&self) -> bool {
+        match self {
+            Self::Draft(_) | Self::Submitted(_) | Self::Approved(_) | Self::Executing(_) => true,
+            Self::Finished(Finish { how, .. }) => {
+                matches!(how, Outcome::Unknown | Outcome::RollingBack { .. })
+            }
+            Self::Absent | Self::Closed(_) => false,
+        }
+    }
+}
