@@ -97,8 +97,8 @@ async fn what_is_asked_for_outside_of_a_window_starts_by_itself_when_one_opens()
     assert_eq!(again["version"], view["version"]);
 
     // The calendar becomes another one, and what may run now runs.
-    stage.remove(&soon).await;
     stage.define("Always", ALWAYS).await;
+    stage.remove(&soon).await;
     let done = stage.until(&change, "complete").await;
     assert!(done["scheduled"].is_null(), "{done:#}");
     assert!(!shop.lets_in(&role, &role).await);
