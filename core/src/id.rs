@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{Builder, Uuid, Version};
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
@@ -76,15 +76,17 @@ ids! {
 }
 
 impl RunId {
-    /// The run of one part of a rollout. The id follows from both (UUID version 5, RFC 9562), so who
-    /// begins the part twice begins one run.
+    /// The run of one part of a rollout. The id follows from both (a hash as in UUID version 5, marked as
+    /// version 8, RFC 9562), so who begins the part twice begins one run.
     pub fn of_part(rollout: RolloutId, no: u32) -> Self {
-        Self(Uuid::new_v5(&rollout.0, &no.to_be_bytes()))
+        let hash = Uuid::new_v5(&rollout.0, &no.to_be_bytes());
+        let marked = Builder::from_bytes(hash.into_bytes()).with_version(Version::Custom);
+        Self(marked.into_uuid())
     }
 
-    /// Whether it is the run of a part: those of whole plans have ids of version 7.
+    /// Whether it is the run of a part: no other id is of version 8.
     pub fn is_part(self) -> bool {
-        self.0.get_version_num() == 5
+        self.0.get_version_num() == 8
     }
 }
 

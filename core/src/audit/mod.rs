@@ -279,7 +279,7 @@ const fn category(event: &Event) -> Category {
         Event::Person(_) => Category::Person,
         Event::Policy(_) => Category::Policy,
         Event::Project(_) => Category::Project,
-        Event::Rollout(_) => Category::Project,
+        Event::Rollout(_) => Category::Rollout,
         Event::Run(_) => Category::Run,
         Event::Schedule(_) => Category::Schedule,
     }

@@ -320,7 +320,9 @@ fn the_run_of_a_part_follows_from_rollout_and_number() {
     assert_ne!(RunId::of_part(rollout, 7), RunId::of_part(rollout, 8));
     assert_ne!(RunId::of_part(rollout, 7), RunId::of_part(RolloutId(Uuid::from_u128(6)), 7));
     assert!(RunId::of_part(rollout, 7).is_part());
-    assert!(!RunId(Uuid::from_u128(7)).is_part());
+    for other in [Uuid::from_u128(7), Uuid::new_v5(&Uuid::nil(), b"start")] {
+        assert!(!RunId(other).is_part());
+    }
 }
 
 proptest! {

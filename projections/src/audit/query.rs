@@ -216,10 +216,10 @@ fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
         sql.push(" AND change = ").push_bind(change.0);
     }
     if *whole {
-        // The run of a part has an id of version 5.
+        // The run of a part has an id of version 8.
         sql.push(
             " AND category NOT IN ('connection', 'manifest') \
-             AND NOT (category = 'run' AND get_byte(uuid_send(stream), 6) >> 4 = 5)",
+             AND NOT (category = 'run' AND get_byte(uuid_send(stream), 6) >> 4 = 8)",
         );
     }
     if let Some(q) = q {

@@ -71,7 +71,7 @@ impl Random {
     }
 
     pub fn uuid(&mut self) -> Uuid {
-        // Of the kind that the system makes: version 5 is for the runs of parts.
+        // Of the kind that the system makes: version 8 is for the runs of parts.
         let random = Uuid::from_u64_pair(self.next(), self.next());
         uuid::Builder::from_u128(random.as_u128()).with_version(uuid::Version::SortRand).into_uuid()
     }
