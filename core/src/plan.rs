@@ -193,6 +193,7 @@ impl Plan {
     }
 
     /// The plan of one part: the only step of it is this one, of the manifest.
+    #[must_use]
     pub fn part(&self, step: &Step) -> Self {
         let step = Step { no: 0, ..step.clone() };
         Self::new(part_header(&self.header, &step), vec![step], Vec::new(), self.computed_at)

@@ -378,9 +378,8 @@ proptest! {
         prop_assert_eq!(tally.sum(), size);
         let is_stopped = log.iter().any(|event| matches!(event, E::Stopped { .. }));
         prop_assert!(is_stopped || covered == size);
-        let worst = log.iter().filter_map(|event| match event {
-            E::BatchEnded { tally, .. } => Some(tally.bad()),
-            _ => None,
+        let worst = log.iter().filter_map(|event| {
+            if let E::BatchEnded { tally, .. } = event { Some(tally.bad()) } else { None }
         });
         prop_assert!(is_stopped || worst.sum::<u32>() <= max_failed);
     }

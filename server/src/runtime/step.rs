@@ -6,6 +6,7 @@ use std::time::Duration;
 use nexplane_connectors::sdk::{
     AnyAction, ConnectorError, Produced as Secret, SecretBytes, Snapshot, StepContext,
 };
+use nexplane_core::aggregate::Reject as _;
 use nexplane_core::catalog::EffectClass;
 use nexplane_core::change::event::Produced;
 use nexplane_core::connection::Purpose;
@@ -178,11 +179,8 @@ impl At<'_> {
                 | RunRejection::WindowClosed { .. }
                 | RunRejection::Stopped { .. }),
             ))) => {
-                let kind = match no {
-                    RunRejection::Frozen { .. } => "frozen",
-                    RunRejection::Stopped { .. } => STOPPED,
-                    _ => "window_closed",
-                };
+                // `run.frozen`, `run.window_closed` or `rollout.stopped`.
+                let kind = no.code().rsplit('.').next().unwrap_or_default();
                 let why = Why::new(kind, no.to_string());
                 return self
                     .block(&why, self.planned(false), self.planned(true), before.fields)
