@@ -9,6 +9,7 @@ mod log;
 mod order;
 mod policies;
 mod project;
+mod rollouts;
 mod runs;
 mod settled;
 
