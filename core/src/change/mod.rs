@@ -24,6 +24,7 @@
 
 #[cfg(feature = "decide")]
 mod beforehand;
+#[cfg(feature = "decide")]
 mod behalf;
 #[cfg(feature = "decide")]
 mod command;
