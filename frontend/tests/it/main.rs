@@ -23,6 +23,7 @@ mod browser_event;
 mod browser_first_run;
 mod browser_page;
 mod browser_replay;
+mod browser_rollout;
 mod browser_session;
 mod chromedriver;
 mod sandbox;

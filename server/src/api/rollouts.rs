@@ -4,7 +4,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use nexplane_core::aggregate::{Asked, Decider as _};
-use nexplane_core::api::{ChangeView, Page, ReasonRequest, RolloutTargetView, TargetState};
+use nexplane_core::api::{
+    ChangeState as State_, ChangeView, Page, ReasonRequest, RolloutProgress, RolloutTargetView,
+    TargetState,
+};
 use nexplane_core::change::ChangeState;
 use nexplane_core::id::{ChangeId, RolloutId};
 use nexplane_core::rollout::{Rollout, RolloutCommand, RolloutRejection, RolloutState};
@@ -126,6 +129,18 @@ fn under_way(state: &ChangeState) -> Option<RolloutId> {
     }
 }
 
+/// What a rollout that is under way waits for.
+fn waits_for(progress: &RolloutProgress) -> String {
+    let over = format!("{} of {} targets are over", progress.tally.sum(), progress.size);
+    match (progress.state.as_str(), &progress.reason) {
+        ("paused", Some(reason)) => {
+            format!("{over}. Waits for an operator to let it go on. Paused: {reason}")
+        }
+        ("stopped", _) => format!("{over}. It was stopped, and ends with what is under way."),
+        _ => format!("{over}. Goes on by itself."),
+    }
+}
+
 /// Adds how far the rollout is, and gives back what the caller may do to it.
 pub async fn follow(
     app: &App,
@@ -135,6 +150,11 @@ pub async fn follow(
 ) -> ApiResult<Vec<(&'static str, Result<bool, RolloutRejection>)>> {
     let Some(rollout) = view.rollout.as_mut() else { return Ok(Vec::new()) };
     rollout.progress = rollouts::progress(&app.pool, view.id).await?;
+    if view.state == State_::Executing
+        && let Some(progress) = &rollout.progress
+    {
+        view.waiting_for = Some(waits_for(progress));
+    }
     let Some(id) = under_way(state) else { return Ok(Vec::new()) };
     let rolling = stream::load::<Rollout>(&app.log, id.into()).await?.state;
     if !matches!(rolling, RolloutState::Rolling(_)) {

@@ -58,8 +58,7 @@ pub fn Rollout(props: &RolloutProps) -> Html {
                 { standing(progress) }
             }
             if change.plan.is_some() {
-                <Targets change={Rc::clone(change)}
-                    bad={progress.map_or(0, |progress| progress.tally.bad())} />
+                <Targets change={Rc::clone(change)} stage={progress.map(stage)} />
             }
         </section>
     }
@@ -70,8 +69,12 @@ fn plan_of(rollout: &RolloutView) -> String {
         rollout.strategy;
     let pause = if pause_s > 0 { format!(", {pause_s} s between batches") } else { String::new() };
     let hold = if hold_after_canary { ", then waits for a person" } else { "" };
+    let limit = match max_failed {
+        0 => "stops when one does not end well".to_owned(),
+        some => format!("stops when more than {some} do not end well"),
+    };
     format!(
-        "{} targets: a canary of {canary}{hold}, then batches of {batch}, {parallel} at a time{pause}; stops when more than {max_failed} do not end well",
+        "{} targets: a canary of {canary}{hold}, then batches of {batch}, {parallel} at a time{pause}; {limit}",
         rollout.targets
     )
 }
@@ -142,11 +145,19 @@ fn label(state: TargetState) -> Label {
     Label { text, tone, glyph }
 }
 
+/// State, batches that have begun, and how many did not end well: with each of them the list of targets is
+/// another one for whoever looks at it.
+type Stage = (String, u32, u32);
+
+fn stage(progress: &RolloutProgress) -> Stage {
+    (progress.state.clone(), progress.batches, progress.tally.bad())
+}
+
 #[derive(Properties, PartialEq)]
 struct TargetsProps {
     change: Rc<ChangeView>,
-    /// How many did not end well: the list is read again when there are more.
-    bad: u32,
+    /// The list is read again at the next one.
+    stage: Option<Stage>,
 }
 
 #[component]
@@ -157,7 +168,7 @@ fn Targets(props: &TargetsProps) -> Html {
     let list = use_list::<RolloutTargetView>(Some(path));
     {
         let list = list.clone();
-        use_effect_with((props.bad, props.change.version), move |_| list.reload());
+        use_effect_with((props.stage.clone(), props.change.version), move |_| list.reload());
     }
     let mut options = vec![
         (AttrValue::from("failed,outcome_unknown"), AttrValue::from("Those that need somebody")),

@@ -1,0 +1,88 @@
+//! A change on many targets: planned, approved, a canary that somebody looks at, and the rest.
+
+use crate::browser::Browser;
+use crate::sandbox::Sandbox;
+
+const ROLES: [&str; 5] = ["app_orders", "reporting", "contractor", "intern", "legacy_batch"];
+
+#[tokio::test]
+async fn browser_an_operator_looks_at_the_canary_and_lets_the_rest_go_on() {
+    let server = Sandbox::demo().await;
+    let olivia = signed_in(&server, "olivia").await;
+    let change = drafted(&olivia).await;
+    olivia.goto(&change).await;
+    olivia.click("action-plan").await;
+    olivia.see("diff").await;
+    olivia.reads("rollout", "a canary of 1, then waits for a person").await;
+    olivia.choose("targets-filter", "All targets").await;
+    for role in ROLES {
+        olivia.reads("targets", role).await;
+    }
+    olivia.pictures("rollout-planned").await;
+    olivia.click("action-submit").await;
+    olivia.see_with("change-state", "data-state", "submitted").await;
+
+    for name in ["arun", "ada"] {
+        let approver = signed_in(&server, name).await;
+        approver.goto(&change).await;
+        approver.see("rollout").await;
+        let may = "return [...document.querySelectorAll('[data-testid=action-approve]')].some(b => !b.disabled);";
+        if approver.script(may).await == "true" {
+            approver.click("action-approve").await;
+            approver.click("confirm-approve").await;
+            approver.gone("confirm").await;
+        }
+        approver.end().await;
+    }
+    olivia.see_with("change-state", "data-state", "approved").await;
+    olivia.click("action-execute").await;
+    olivia.click("confirm-execute").await;
+    olivia.gone("confirm").await;
+    olivia.see_with("rollout", "data-state", "paused").await;
+    olivia.reads("rollout-reason", "let the rest go on").await;
+    olivia.reads("count-complete", "1").await;
+    olivia.reads("count-waiting", "4").await;
+    olivia.reads("change-waits", "1 of 5 targets are over. Waits for an operator").await;
+    olivia.reads("targets", "complete").await;
+    olivia.pictures("rollout-paused").await;
+
+    olivia.click("action-resume").await;
+    olivia.click("confirm-resume").await;
+    olivia.gone("confirm").await;
+    olivia.see_with("change-state", "data-state", "complete").await;
+    olivia.reads("count-complete", "5").await;
+    olivia.choose("targets-filter", "Only complete").await;
+    olivia.reads("targets", "legacy_batch").await;
+    olivia.pictures("rollout-complete").await;
+    assert!(olivia.all("action-pause").await.is_empty());
+    olivia.end().await;
+}
+
+async fn signed_in(server: &Sandbox, name: &str) -> Browser {
+    let (email, password) = server.person(name);
+    let browser = Browser::open(&server.base).await;
+    browser.goto("/").await;
+    browser.sign_in(&email, &password).await;
+    browser
+}
+
+/// What is asked for with the command line; its address.
+async fn drafted(browser: &Browser) -> String {
+    let roles = ROLES.map(|role| format!("'{role}'")).join(",");
+    let script = format!(
+        "window.__drafted = undefined; (async () => {{ \
+         const found = await (await fetch('/api/v1/assets?type=postgres_role&limit=200')).json(); \
+         const mine = found.items.filter(asset => [{roles}].includes(asset.name)); \
+         const answer = await fetch('/api/v1/change-requests', {{method: 'POST', \
+         headers: {{'Content-Type': 'application/json'}}, body: JSON.stringify({{ \
+         title: 'No more than seven connections for each', reason: 'The pool is small.', \
+         change_type: 'postgres.set_connection_limit', parameters: {{limit: 7}}, \
+         connection_id: mine[0].connection_id, targets: mine.map(asset => asset.id), \
+         rollout: {{canary: 1, batch: 2, parallel: 2, hold_after_canary: true}} }})}}); \
+         const change = await answer.json(); \
+         window.__drafted = change.id ? '/changes/' + change.id : JSON.stringify(change); }})();"
+    );
+    browser.script(&script).await;
+    browser.script_says("return (window.__drafted || '').startsWith('/changes/');", "true").await;
+    browser.script("return window.__drafted;").await.trim_matches('"').to_owned()
+}
