@@ -53,7 +53,11 @@ impl Client {
     }
 
     pub fn with(server: &str, token: &str) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(std::time::Duration::from_mins(2)).build()?;
+        let http = reqwest::Client::builder()
+            .connect_timeout(std::time::Duration::from_secs(10))
+            // Planning for thousands of targets takes minutes.
+            .timeout(std::time::Duration::from_mins(10))
+            .build()?;
         let base = server.trim_end_matches('/').to_owned();
         Ok(Self { http, base, token: token.trim().to_owned() })
     }
