@@ -263,17 +263,22 @@ async fn crash(id: &str) {
     let mut trial = Trial { action: bench.action(id), case, session, said: String::new() };
     let initially = bench.witness().await;
     let (mut cut, mut through, mut whole) = (0_u32, 0_u32, Duration::MAX);
+    // Eighths of the whole that the next round has. It begins anew whenever one got through: on a busy
+    // machine the whole may have been measured too long.
+    let mut eighths = 0;
     for round in 0_u32.. {
         let before = trial.inspect().await.before;
         let cx = trial.step(&before);
         let effect = trial.action.execute(&*trial.session, &cx, &before);
         // The first round measures how long the whole takes.
-        let limit = if round == 0 { whole } else { whole / 8 * (round - 1) };
+        let limit = if round == 0 { whole } else { whole / 8 * eighths };
+        eighths += u32::from(round > 0);
         let started = Instant::now();
         match tokio::time::timeout(limit, effect).await {
             Ok(done) => {
                 done.expect("execute");
                 through += 1;
+                eighths = 0;
                 whole = whole.min(started.elapsed());
             }
             Err(_) => cut += 1,
@@ -288,12 +293,11 @@ async fn crash(id: &str) {
         assert!(trial.satisfied(&before, None).await.0);
         trial.action.rollback(&*trial.session, &cx, &before, None).await.expect("rollback");
         assert_eq!(bench.witness().await, initially, "round {round}");
-        if through >= 2 {
+        if through >= 2 && cut >= 3 {
             break;
         }
         assert!(round < 60, "it never gets through");
     }
-    assert!(cut >= 3, "only {cut} rounds were cut off");
 }
 
 /// An account without rights is told before, and changes nothing if it tries all the same; a target
