@@ -358,7 +358,7 @@ fn project(event: &ProjectEvent) -> String {
             format!("Changed what a member comes after: a change {}.", after(before))
         }
         E::ExecutionAsked {} => "Asked for the execution of the project.".to_owned(),
-        E::Blocked { change: _, reason } => format!("The project stopped at a change: {reason}"),
+        E::Blocked { .. } => "The project stopped at a change.".to_owned(),
         E::Completed {} => "Every member of the project is complete.".to_owned(),
         E::Closed { reason: _ } => "Closed the project.".to_owned(),
     }
