@@ -22,9 +22,9 @@ use crate::projection::{ApplyError, Notice, Projection};
 use crate::table::{self, Generation, Table, column, optional};
 use fold::{AssetRow, ConnectionRow, RelationRow};
 
-pub use blast::{MAX_DEPENDANTS, MAX_DEPTH, blast_radius};
+pub use blast::{MAX_DEPENDANTS, MAX_DEPTH, blast_radius, dependants};
 pub use query::{
-    AssetFilter, by_key, connection, connection_by_name, connections, find, find_all, history,
+    AssetFilter, by_keys, connection, connection_by_name, connections, find, find_all, history,
     list, relations,
 };
 

@@ -74,7 +74,6 @@ impl From<OpenError> for ApiError {
                 "/change_type",
                 format!("{error}; GET /api/v1/catalog lists what there is"),
             ),
-            OpenError::NoAsset(_) => Self::invalid_field("/targets", error.to_string()),
             OpenError::Connection(error) => error.into(),
             OpenError::Load(error) => error.into(),
             OpenError::Vault(error) => Self::internal(error),

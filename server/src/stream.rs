@@ -1,5 +1,6 @@
 //! From a command to events in the log: load, decide, append, and again when somebody was quicker.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -194,6 +195,16 @@ pub async fn history(
 pub async fn load<D: Decider>(log: &Log, stream: StreamId) -> Result<Loaded<D>, LoadError> {
     let events = log.read_stream(stream, 1, None).await?;
     fold(Loaded { state: D::State::default(), version: 0 }, &events)
+}
+
+/// What these streams are now, in few questions; those that do not exist are left out.
+pub async fn load_each<D: Decider>(
+    log: &Log,
+    streams: &[StreamId],
+) -> Result<HashMap<StreamId, Loaded<D>>, LoadError> {
+    let nothing = || Loaded { state: D::State::default(), version: 0 };
+    let read = log.read_streams(streams).await?;
+    read.into_iter().map(|(stream, events)| Ok((stream, fold(nothing(), &events)?))).collect()
 }
 
 /// Carries a folded stream forward to what it is now.

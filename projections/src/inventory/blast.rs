@@ -13,9 +13,12 @@
 //!
 //! A kind that nobody has thought about counts like `uses`: one more dependant never lowers a risk.
 
+use std::collections::BTreeMap;
+
 use nexplane_core::api::{BlastRadius, DependantView};
 use nexplane_core::id::AssetId;
-use sqlx::PgPool;
+use nexplane_core::risk::Dependant;
+use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
 use crate::page::QueryError;
@@ -29,39 +32,45 @@ pub const MAX_DEPENDANTS: u32 = 10_000;
 /// Kinds where the asset that is pointed to depends on the one that points.
 const BACKWARD: [&str; 2] = ["contains", "owns"];
 
+/// Assets that one statement starts from.
+const ROOTS_AT_ONCE: usize = 500;
+
+/// From each of the assets in $1 everything that depends on it, `nearest` to it first; $2 is [`BACKWARD`], $3
+/// [`MAX_DEPTH`]. UNION drops a repeated row, so a cycle costs at most that many rounds.
+const WALK: &str = "WITH RECURSIVE walk (root, id, depth, via) AS ( \
+         SELECT root, root, 0, ''::text FROM unnest($1::uuid[]) wanted (root) \
+         UNION \
+         SELECT walk.root, next.id, walk.depth + 1, next.kind FROM walk \
+         CROSS JOIN LATERAL ( \
+             SELECT r.from_asset AS id, r.kind FROM nexplane.rm_relations r \
+             WHERE r.to_asset = walk.id AND r.kind <> ALL($2) \
+             UNION ALL \
+             SELECT r.to_asset, r.kind FROM nexplane.rm_relations r \
+             WHERE r.from_asset = walk.id AND r.kind = ANY($2) \
+         ) next \
+         JOIN nexplane.rm_assets present ON present.id = next.id AND NOT present.is_gone \
+         WHERE walk.depth < $3 AND next.id <> walk.root \
+     ), nearest AS ( \
+         SELECT DISTINCT ON (id) id, depth, via FROM walk WHERE depth > 0 \
+         ORDER BY id, depth, via COLLATE \"C\" \
+     )";
+
 /// What depends on an asset, nearest first. Cycles end the walk; gone assets depend on nothing. The
 /// asset itself is not among them.
 pub async fn blast_radius(pool: &PgPool, asset: AssetId) -> Result<BlastRadius, QueryError> {
-    // UNION drops a repeated (asset, depth, kind), so a cycle costs at most MAX_DEPTH rounds.
-    let rows: Vec<(Uuid, String, String, i32, bool, String)> = sqlx::query_as(
-        "WITH RECURSIVE walk (id, depth, via) AS ( \
-             SELECT $1::uuid, 0, ''::text \
-             UNION \
-             SELECT next.id, walk.depth + 1, next.kind FROM walk \
-             CROSS JOIN LATERAL ( \
-                 SELECT r.from_asset AS id, r.kind FROM nexplane.rm_relations r \
-                 WHERE r.to_asset = walk.id AND r.kind <> ALL($2) \
-                 UNION ALL \
-                 SELECT r.to_asset, r.kind FROM nexplane.rm_relations r \
-                 WHERE r.from_asset = walk.id AND r.kind = ANY($2) \
-             ) next \
-             JOIN nexplane.rm_assets present ON present.id = next.id AND NOT present.is_gone \
-             WHERE walk.depth < $3 AND next.id <> $1 \
-         ), nearest AS ( \
-             SELECT DISTINCT ON (id) id, depth, via FROM walk WHERE depth > 0 \
-             ORDER BY id, depth, via COLLATE \"C\" \
-         ) \
-         SELECT n.id, a.name, a.asset_type, n.depth, a.critical, n.via \
-         FROM nearest n JOIN nexplane.rm_assets a ON a.id = n.id \
-         ORDER BY n.depth, a.sort_name, n.id LIMIT $4",
-    )
-    .bind(asset.0)
-    .bind(BACKWARD.map(str::to_owned).to_vec())
-    .bind(i32::try_from(MAX_DEPTH).unwrap_or(i32::MAX))
-    .bind(i64::from(MAX_DEPENDANTS))
-    .persistent(false)
-    .fetch_all(pool)
-    .await?;
+    let rows: Vec<(Uuid, String, String, i32, bool, String)> =
+        sqlx::query_as(AssertSqlSafe(format!(
+            "{WALK} SELECT n.id, a.name, a.asset_type, n.depth, a.critical, n.via \
+             FROM nearest n JOIN nexplane.rm_assets a ON a.id = n.id \
+             ORDER BY n.depth, a.sort_name, n.id LIMIT $4"
+        )))
+        .bind(vec![asset.0])
+        .bind(BACKWARD.map(str::to_owned).to_vec())
+        .bind(i32::try_from(MAX_DEPTH).unwrap_or(i32::MAX))
+        .bind(i64::from(MAX_DEPENDANTS))
+        .persistent(false)
+        .fetch_all(pool)
+        .await?;
     Ok(BlastRadius {
         asset,
         dependants: rows
@@ -76,4 +85,33 @@ pub async fn blast_radius(pool: &PgPool, asset: AssetId) -> Result<BlastRadius, 
             })
             .collect(),
     })
+}
+
+/// What depends on any of these assets, each as near as it is to the nearest of them. One of them is among
+/// the dependants when it depends on another.
+pub async fn dependants(
+    pool: &PgPool,
+    assets: &[AssetId],
+) -> Result<BTreeMap<AssetId, Dependant>, QueryError> {
+    let mut found: BTreeMap<AssetId, Dependant> = BTreeMap::new();
+    for some in assets.chunks(ROOTS_AT_ONCE) {
+        let rows: Vec<(Uuid, i32, bool)> = sqlx::query_as(AssertSqlSafe(format!(
+            "{WALK} SELECT n.id, n.depth, a.critical \
+             FROM nearest n JOIN nexplane.rm_assets a ON a.id = n.id"
+        )))
+        .bind(some.iter().map(|asset| asset.0).collect::<Vec<_>>())
+        .bind(BACKWARD.map(str::to_owned).to_vec())
+        .bind(i32::try_from(MAX_DEPTH).unwrap_or(i32::MAX))
+        .persistent(false)
+        .fetch_all(pool)
+        .await?;
+        for (id, depth, critical) in rows {
+            let depth = depth.unsigned_abs();
+            found
+                .entry(AssetId(id))
+                .and_modify(|known| known.depth = known.depth.min(depth))
+                .or_insert(Dependant { depth, critical });
+        }
+    }
+    Ok(found)
 }

@@ -1,5 +1,7 @@
 //! Questions about assets and connections.
 
+use std::collections::HashMap;
+
 use nexplane_core::api::{AssetView, ConnectionView, Page, RelationView};
 use nexplane_core::id::{AssetId, ConnectionId};
 use nexplane_core::plan::Check;
@@ -17,6 +19,9 @@ const ENVIRONMENT: &str = "coalesce(a.environment_override, c.environment, a.env
 
 /// What is not there any more, itself or with its connection.
 const IS_GONE: &str = "(a.is_gone OR coalesce(c.is_removed, false))";
+
+/// Keys that one statement asks for.
+const KEYS_AT_ONCE: usize = 500;
 
 /// A present asset was seen by every later discovery of its connection.
 fn assets() -> String {
@@ -174,21 +179,37 @@ async fn rows(pool: &PgPool, ids: &[AssetId]) -> Result<Vec<Shown>, QueryError> 
         .await?)
 }
 
-/// The asset with a key `<connection name>/<external key>`, without relations. Connection names have
-/// no slash, external keys may. Assets of removed connections have no key.
-pub async fn by_key(pool: &PgPool, key: &str) -> Result<Option<AssetView>, QueryError> {
-    let Some((connection, external_key)) = key.split_once('/') else { return Ok(None) };
-    let row: Option<Shown> = sqlx::query_as(AssertSqlSafe(format!(
-        "{} WHERE c.name = $1 AND a.external_key = $2 AND NOT c.is_removed \
-         ORDER BY a.is_gone, a.position DESC LIMIT 1",
-        assets()
-    )))
-    .bind(connection)
-    .bind(external_key)
-    .persistent(false)
-    .fetch_optional(pool)
-    .await?;
-    Ok(row.map(|row| row.view(Vec::new())))
+/// The assets with these keys, each `<connection name>/<external key>`; keys that no asset has are left out.
+/// Connection names have no slash, external keys may. Assets of removed connections have no key.
+pub async fn by_keys<'a>(
+    pool: &PgPool,
+    keys: &[&'a str],
+) -> Result<HashMap<&'a str, AssetId>, QueryError> {
+    let mut found = HashMap::with_capacity(keys.len());
+    for some in keys.chunks(KEYS_AT_ONCE) {
+        let parts = || some.iter().filter_map(|key| Some((*key, key.split_once('/')?)));
+        let (connections, externals): (Vec<_>, Vec<_>) = parts().map(|(_, parts)| parts).unzip();
+        let rows: Vec<(i64, Uuid)> = sqlx::query_as(
+            "SELECT wanted.no, a.id \
+             FROM unnest($1::text[], $2::text[]) WITH ORDINALITY wanted (connection, external, no) \
+             CROSS JOIN LATERAL ( \
+                 SELECT a.id FROM nexplane.rm_assets a \
+                 JOIN nexplane.rm_connections c ON c.id = a.connection \
+                 WHERE c.name = wanted.connection AND a.external_key = wanted.external \
+                     AND NOT c.is_removed \
+                 ORDER BY a.is_gone, a.position DESC LIMIT 1 \
+             ) a",
+        )
+        .bind(connections)
+        .bind(externals)
+        .persistent(false)
+        .fetch_all(pool)
+        .await?;
+        let rows: HashMap<i64, Uuid> = rows.into_iter().collect();
+        let named = (1_i64..).zip(parts());
+        found.extend(named.filter_map(|(no, (key, _))| Some((key, AssetId(*rows.get(&no)?)))));
+    }
+    Ok(found)
 }
 
 /// An asset's relations in both directions, gone assets included.

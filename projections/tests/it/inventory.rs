@@ -13,6 +13,7 @@ use nexplane_projections::hosts::{self, HostFilter};
 use nexplane_projections::inventory::{self, AssetFilter};
 use nexplane_projections::{Projections, QueryError};
 use serde_json::json;
+use sqlx::PgPool;
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -101,13 +102,12 @@ async fn an_asset_follows_its_connection() {
     assert_eq!(view.key, "orders db/role/a/1");
     assert_eq!((view.environment, view.status.as_str()), (Environment::Staging, "present"));
     assert_eq!(view.metadata, json!(null));
-    let by_key = inventory::by_key(&pool, "orders db/role/a/1").await.unwrap();
-    assert_eq!(by_key.unwrap().id, id);
-    for wrong in
-        ["orders db", "orders db/role", "/role/a/1", "other/role/a/1", "orders db/role/a/1/"]
-    {
-        assert!(inventory::by_key(&pool, wrong).await.unwrap().is_none(), "{wrong}");
-    }
+    let right = "orders db/role/a/1";
+    let wrong =
+        ["orders db", "orders db/role", "/role/a/1", "other/role/a/1", "orders db/role/a/1/"];
+    let mut all = wrong.to_vec();
+    all.insert(3, right);
+    assert_eq!(inventory::by_keys(&pool, &all).await.unwrap(), HashMap::from([(right, id)]));
 
     // Renamed and relabelled: at once, without an event of the asset.
     site.happened(db, ConnectionEvent::Renamed { name: "sales".to_owned() }).await;
@@ -115,8 +115,8 @@ async fn an_asset_follows_its_connection() {
     let view = site.find(id).await;
     assert_eq!((view.key.as_str(), view.environment), ("sales/role/a/1", Environment::Prod));
     assert_eq!(view.connection_name, "sales");
-    assert!(inventory::by_key(&pool, "orders db/role/a/1").await.unwrap().is_none());
-    assert!(inventory::by_key(&pool, "sales/role/a/1").await.unwrap().is_some());
+    assert_eq!(by_key(&pool, "orders db/role/a/1").await, None);
+    assert_eq!(by_key(&pool, "sales/role/a/1").await, Some(id));
 
     // A discovery that finds it unchanged has seen it.
     assert_eq!(view.last_seen, Timestamp::from_micros(seen));
@@ -161,13 +161,16 @@ async fn an_asset_follows_its_connection() {
     // Its connection is removed: it has no key any more and counts as gone.
     site.happened(db, ConnectionEvent::Removed {}).await;
     assert_eq!(site.find(id).await.status, "gone");
-    assert!(inventory::by_key(&pool, "sales/role/a/1").await.unwrap().is_none());
+    assert_eq!(by_key(&pool, "sales/role/a/1").await, None);
     // The name is free for another one.
     let again = site.connection(101, "sales", Environment::Dev).await;
     let second = site.asset(2, again, &[]).await;
     assert_eq!(inventory::connection_by_name(&pool, "sales").await.unwrap().unwrap().id, again);
-    let found = inventory::by_key(&pool, "sales/role/a/2").await.unwrap().unwrap();
-    assert_eq!(found.id, second);
+    assert_eq!(by_key(&pool, "sales/role/a/2").await, Some(second));
+}
+
+async fn by_key(pool: &PgPool, key: &str) -> Option<AssetId> {
+    inventory::by_keys(pool, &[key]).await.unwrap().remove(key)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,6 +294,16 @@ async fn the_blast_radius_is_what_depends_on_an_asset() {
     assert_eq!(radius(9).await, expect(&[(10, 1, "contains", false)]));
     assert_eq!(radius(10).await, expect(&[]));
     assert_eq!(radius(404).await, expect(&[(8, 1, "uses", true)]));
+
+    // From several at once: each as near as it is to the nearest, and a start that depends on another.
+    let ids = |ids: &[u128]| ids.iter().map(|id| AssetId(Uuid::from_u128(*id))).collect::<Vec<_>>();
+    let of_three = inventory::dependants(&pool, &ids(&[1, 2, 9])).await.unwrap();
+    let told: Vec<_> =
+        of_three.into_iter().map(|(id, d)| (id.0.as_u128(), d.depth, d.critical)).collect();
+    let expected =
+        [(2, 1, false), (3, 1, false), (4, 2, false), (5, 3, false), (8, 1, true), (10, 1, false)];
+    assert_eq!(told, expected);
+    assert!(inventory::dependants(&pool, &ids(&[10])).await.unwrap().is_empty());
 
     // Relations as they are shown, both ways; new facts replace the old ones.
     let relations =

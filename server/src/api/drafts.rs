@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use futures_util::StreamExt as _;
 use nexplane_core::api::{DraftRequest, EditRequest, FieldError};
 use nexplane_core::catalog::ActionSpec;
 use nexplane_core::change::event::{Draft, Window};
@@ -21,9 +20,6 @@ use crate::auth::Caller;
 use crate::problem::{ApiError, ApiResult};
 use crate::runtime::OpenError;
 use crate::stream::{self, Request};
-
-/// Targets that are looked up at the same time.
-const AT_ONCE: usize = 16;
 
 /// `POST /change-requests`
 pub async fn draft(
@@ -145,25 +141,12 @@ fn rollout(
 
 /// Every target is in the inventory, and the action fits it.
 async fn check_targets(app: &App, draft: &Draft, spec: &ActionSpec) -> ApiResult<()> {
-    let mut checked = futures_util::stream::iter(draft.targets.iter().copied().enumerate())
-        .map(|(index, target)| async move {
-            let pointer = format!("/targets/{index}");
-            let (found, located) = match app.targets.target(target).await {
-                Ok(found) => found,
-                Err(OpenError::NoAsset(_)) => {
-                    let why = "there is no such asset in the inventory";
-                    return Err(ApiError::invalid_field(&pointer, why));
-                }
-                Err(error) => return Err(error.into()),
-            };
-            app.targets
-                .fits(draft, spec, &found, located.connection)
-                .await?
-                .map_err(|why| ApiError::invalid_field(&pointer, why))
-        })
-        .buffered(AT_ONCE);
-    while let Some(target) = checked.next().await {
-        target?;
+    for (index, located) in app.targets.locate(&draft.targets).await?.into_iter().enumerate() {
+        let invalid = |why: &str| ApiError::invalid_field(&format!("/targets/{index}"), why);
+        located
+            .ok_or_else(|| invalid("there is no such asset in the inventory"))?
+            .fits(draft, spec)
+            .map_err(|why| invalid(&why))?;
     }
     Ok(())
 }
@@ -189,14 +172,17 @@ pub(super) async fn resolve_targets(app: &App, targets: &[String]) -> ApiResult<
         let why = format!("at most {MAX_TARGETS} targets in one change");
         return Err(ApiError::invalid_field("/targets", why));
     }
+    let keys: Vec<&str> = targets
+        .iter()
+        .filter(|target| target.parse::<AssetId>().is_err())
+        .map(String::as_str)
+        .collect();
+    let keyed = inventory::by_keys(&app.pool, &keys).await?;
     let mut ids = Vec::with_capacity(targets.len());
     let mut unknown = Vec::new();
     let mut seen = BTreeSet::new();
     for (index, target) in targets.iter().enumerate() {
-        let id = match target.parse() {
-            Ok(id) => Some(id),
-            Err(_) => inventory::by_key(&app.pool, target).await?.map(|asset| asset.id),
-        };
+        let id = target.parse().ok().or_else(|| keyed.get(target.as_str()).copied());
         match id {
             Some(id) if seen.insert(id) => ids.push(id),
             Some(_) => {

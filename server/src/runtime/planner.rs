@@ -6,10 +6,9 @@ use nexplane_connectors::sdk::{
 };
 use nexplane_core::api::FieldError;
 use nexplane_core::catalog::Reversibility;
-use nexplane_core::change::event::Draft;
 use nexplane_core::change::{ChangeState, Execution, Subject};
 use nexplane_core::connection::Purpose;
-use nexplane_core::id::{AssetId, ChangeId, ConnectionId, RolloutId, RunId};
+use nexplane_core::id::{ChangeId, RolloutId, RunId};
 use nexplane_core::manifest::ManifestRejection;
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef, Undoes};
 use nexplane_core::run::{Run, RunState, StepPhase, Verified};
@@ -80,14 +79,15 @@ impl Planner {
                     .collect(),
             )
         })?;
-        let mut located = futures_util::stream::iter(draft.targets.iter().copied().enumerate())
-            .map(|(index, asset)| self.located(index, asset, draft, action))
-            .buffered(AT_ONCE);
         let mut targets = Vec::with_capacity(draft.targets.len());
-        while let Some(target) = located.next().await {
-            targets.push(target?);
+        for (index, located) in self.targets.locate(&draft.targets).await?.into_iter().enumerate() {
+            let located = located.ok_or_else(|| {
+                let why = "this asset is not in the inventory now; run discovery".to_owned();
+                PlanError::Target(index, why)
+            })?;
+            located.fits(draft, action.spec()).map_err(|why| PlanError::Target(index, why))?;
+            targets.push((located.connection, located.target));
         }
-        drop(located);
 
         let step = |no, connection, target: TargetRef, found: Inspection| Step {
             no,
@@ -125,29 +125,6 @@ impl Planner {
             steps.push(step(no, connection, target, found));
         }
         Ok(Plan::new(header, steps, checks, stream::now()))
-    }
-
-    /// A target as it is in the inventory, when the action fits it.
-    async fn located(
-        &self,
-        index: usize,
-        asset: AssetId,
-        draft: &Draft,
-        action: &dyn AnyAction,
-    ) -> Result<(ConnectionId, TargetRef), PlanError> {
-        let (target, located) = match self.targets.target(asset).await {
-            Ok(found) => found,
-            Err(OpenError::NoAsset(_)) => {
-                let why = "this asset is not in the inventory now; run discovery".to_owned();
-                return Err(PlanError::Target(index, why));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.targets
-            .fits(draft, action.spec(), &target, located.connection)
-            .await?
-            .map_err(|why| PlanError::Target(index, why))?;
-        Ok((located.connection, target))
     }
 
     /// Plans the undoing of what a run did: its verified steps, newest first, back to the state

@@ -1,5 +1,6 @@
 //! Sessions with targets: credentials out of the secret table, with an event, into a connector.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use nexplane_connectors::sdk::{
     AnyAction, AnySession, CALL_TIMEOUT, ConnectorError, DigestKey, Egress, OpenContext, Registry,
     SecretJson,
 };
-use nexplane_core::asset::{Asset, AssetState};
+use nexplane_core::asset::{Asset, AssetState, Present};
 use nexplane_core::catalog::ActionSpec;
 use nexplane_core::change::event::Draft;
 use nexplane_core::connection::{
@@ -17,6 +18,7 @@ use nexplane_core::connection::{
 use nexplane_core::host::Host;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId};
 use nexplane_core::plan::TargetRef;
+use nexplane_core::risk::Environment;
 use nexplane_store::log::Log;
 
 use crate::stream::{self, LoadError, Request, StreamError};
@@ -59,8 +61,6 @@ pub enum OpenError {
     NoConnector(String),
     #[error("there is no such action: '{0}'")]
     NoAction(String),
-    #[error("asset {0} is not known, or gone")]
-    NoAsset(AssetId),
     #[error(transparent)]
     Connection(#[from] StreamError<ConnectionRejection>),
     #[error("could not read the log")]
@@ -78,11 +78,9 @@ impl OpenError {
             Self::Connection(error) => error.is_away(),
             Self::Load(error) => error.is_away(),
             Self::Vault(error) => error.is_away(),
-            Self::NoConnection
-            | Self::NoConnector(_)
-            | Self::NoAction(_)
-            | Self::NoAsset(_)
-            | Self::Connector(_) => false,
+            Self::NoConnection | Self::NoConnector(_) | Self::NoAction(_) | Self::Connector(_) => {
+                false
+            }
         }
     }
 }
@@ -100,49 +98,47 @@ impl Targets {
         }
     }
 
-    /// An asset that is there, as a target of its connection.
-    pub async fn target(&self, id: AssetId) -> Result<(TargetRef, Located), OpenError> {
-        match stream::load::<Asset>(&self.log, id.into()).await?.state {
-            AssetState::Present(present) => {
-                let target = TargetRef {
-                    asset: id,
-                    kind: present.identity.asset_type,
-                    external_key: present.identity.external_key,
-                    name: present.facts.name,
-                };
-                let located = Located {
-                    connection: present.identity.connection,
-                    environment: present.annotations.environment,
-                    critical: present.annotations.critical,
-                };
-                Ok((target, located))
-            }
-            AssetState::Absent | AssetState::Gone(_) => Err(OpenError::NoAsset(id)),
-        }
-    }
-
-    /// Why an action of a draft does not fit a target, if it does not. The targets of a rollout may be on
-    /// any connection of the action's connector, all others on that of the draft.
-    pub async fn fits(
-        &self,
-        draft: &Draft,
-        spec: &ActionSpec,
-        target: &TargetRef,
-        connection: ConnectionId,
-    ) -> Result<Result<(), String>, OpenError> {
-        let TargetRef { name, kind, .. } = target;
-        let is_at_home = connection == draft.connection
-            || (draft.rollout.is_some()
-                && spec.id.split('.').next()
-                    == Some(&self.connection(connection).await?.connector));
-        if !is_at_home {
-            return Ok(Err(format!("'{name}' belongs to another connection")));
-        }
-        if !spec.target_types.contains(kind) {
-            let wanted = spec.target_types.join(" or ");
-            return Ok(Err(format!("'{name}' is a {kind}, {} needs a {wanted}", spec.id)));
-        }
-        Ok(Ok(()))
+    /// Assets that are there, as targets of their connections, in the order in which they are named; `None` for
+    /// one that is not there.
+    pub async fn locate(&self, assets: &[AssetId]) -> Result<Vec<Option<Located>>, OpenError> {
+        let streams: Vec<_> = assets.iter().map(|asset| (*asset).into()).collect();
+        let mut found = stream::load_each::<Asset>(&self.log, &streams).await?;
+        let present: Vec<Option<Present>> = streams
+            .iter()
+            .map(|stream| match found.remove(stream)?.state {
+                AssetState::Present(present) => Some(present),
+                AssetState::Absent | AssetState::Gone(_) => None,
+            })
+            .collect();
+        let homes: BTreeSet<_> =
+            present.iter().flatten().map(|present| present.identity.connection).collect();
+        let streams: Vec<_> = homes.iter().map(|home| (*home).into()).collect();
+        let mut found = stream::load_each::<Connection>(&self.log, &streams).await?;
+        let homes: BTreeMap<ConnectionId, Arc<Active>> = homes
+            .into_iter()
+            .filter_map(|home| match found.remove(&home.into())?.state {
+                ConnectionState::Active(active) => Some((home, Arc::new(active))),
+                ConnectionState::Absent | ConnectionState::Removed(_) => None,
+            })
+            .collect();
+        let located = assets.iter().zip(present).map(|(asset, present)| {
+            let Present { identity, facts, annotations, .. } = present?;
+            let target = TargetRef {
+                asset: *asset,
+                kind: identity.asset_type,
+                external_key: identity.external_key,
+                name: facts.name,
+            };
+            let home = homes.get(&identity.connection).map(Arc::clone)?;
+            Some(Located {
+                target,
+                connection: identity.connection,
+                home,
+                environment: annotations.environment,
+                critical: annotations.critical,
+            })
+        });
+        Ok(located.collect())
     }
 
     /// Opens a session. That the credentials were decrypted, by whom and why, is an event.
@@ -197,12 +193,32 @@ impl Targets {
     }
 }
 
-/// Where an asset is, and what operators say about it.
-#[derive(Clone, Copy, Debug)]
+/// A target, where it is, and what operators say about it.
+#[derive(Clone, Debug)]
 pub struct Located {
+    pub target: TargetRef,
     pub connection: ConnectionId,
-    pub environment: Option<nexplane_core::risk::Environment>,
+    pub home: Arc<Active>,
+    pub environment: Option<Environment>,
     pub critical: bool,
+}
+
+impl Located {
+    /// Why an action of a draft does not fit the target, if it does not. The targets of a rollout may be on
+    /// any connection of the action's connector, all others on that of the draft.
+    pub fn fits(&self, draft: &Draft, spec: &ActionSpec) -> Result<(), String> {
+        let TargetRef { name, kind, .. } = &self.target;
+        let is_at_home = self.connection == draft.connection
+            || (draft.rollout.is_some() && spec.id.split('.').next() == Some(&self.home.connector));
+        if !is_at_home {
+            return Err(format!("'{name}' belongs to another connection"));
+        }
+        if !spec.target_types.contains(kind) {
+            let wanted = spec.target_types.join(" or ");
+            return Err(format!("'{name}' is a {kind}, {} needs a {wanted}", spec.id));
+        }
+        Ok(())
+    }
 }
 
 /// Who owns a connection's credentials in the secret table.

@@ -280,6 +280,16 @@ impl Log {
         read::stream(&self.0.pool, stream, from_version, until_position).await
     }
 
+    /// Reads these streams whole, each in order and without a gap; those that do not exist are left out.
+    ///
+    /// As long as all of them together: for streams of a few events each.
+    pub async fn read_streams(
+        &self,
+        streams: &[StreamId],
+    ) -> Result<HashMap<StreamId, Vec<Stored>>, ReadError> {
+        read::streams(&self.0.pool, streams).await
+    }
+
     /// Where these versions of a stream are in the log. What does not exist is left out.
     pub async fn positions(
         &self,

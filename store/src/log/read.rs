@@ -14,6 +14,9 @@ use super::Head;
 /// Events in one page, at most.
 pub const READ_LIMIT: usize = 1000;
 
+/// Streams that one statement asks for.
+const STREAMS_AT_ONCE: usize = 500;
+
 /// An event as it is in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -183,6 +186,61 @@ pub(super) async fn stream(
         return Err(ReadError::StreamHole { stream, version: next });
     }
     Ok(events)
+}
+
+pub(super) async fn streams(
+    pool: &PgPool,
+    streams: &[StreamId],
+) -> Result<HashMap<StreamId, Vec<Stored>>, ReadError> {
+    type Row = (String, i64, Option<i64>, Option<i64>, Option<String>, Option<Vec<u8>>);
+    let mut found = HashMap::with_capacity(streams.len());
+    for some in streams.chunks(STREAMS_AT_ONCE) {
+        let named: HashMap<String, StreamId> =
+            some.iter().map(|stream| (stream.to_string(), *stream)).collect();
+        let names: Vec<&str> = named.keys().map(String::as_str).collect();
+        // The lateral has each stream looked up in the index, whatever the planner thinks of so many.
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT stream.stream_id, stream.version, event.position, event.version, event.record, \
+             event.leaf_hash \
+             FROM unnest($1::text[]) wanted (id) \
+             JOIN nexplane.log_streams stream ON stream.stream_id = wanted.id \
+             LEFT JOIN LATERAL ( \
+                 SELECT position, version, record, leaf_hash FROM nexplane.log_events \
+                 WHERE stream_id = wanted.id ORDER BY version \
+             ) event ON true \
+             ORDER BY stream.stream_id, event.version",
+        )
+        .bind(names)
+        .persistent(false)
+        .fetch_all(pool)
+        .await?;
+        let mut rows = rows.into_iter().peekable();
+        while let Some((name, end, ..)) = rows.peek() {
+            let (name, end) = (name.clone(), unsigned(*end)?);
+            let Some(stream) = named.get(&name).copied() else { break };
+            let mut events = Vec::new();
+            let mut next = 1;
+            while let Some((_, _, position, version, record, leaf_hash)) =
+                rows.next_if(|(other, ..)| *other == name)
+            {
+                let (Some(position), Some(version), Some(record), Some(leaf_hash)) =
+                    (position, version, record, leaf_hash)
+                else {
+                    continue;
+                };
+                if unsigned(version)? != next {
+                    return Err(ReadError::StreamHole { stream, version: next });
+                }
+                next += 1;
+                events.push(stored(position, record, leaf_hash)?);
+            }
+            if next <= end {
+                return Err(ReadError::StreamHole { stream, version: next });
+            }
+            found.insert(stream, events);
+        }
+    }
+    Ok(found)
 }
 
 pub(super) async fn positions(

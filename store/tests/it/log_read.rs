@@ -54,6 +54,12 @@ async fn a_stream_is_read_from_a_version_and_as_of_a_position() {
     assert_eq!(versions(1, 1, Some(4)).await, [1, 2, 3]);
     assert_eq!(versions(1, 1, Some(3)).await, [1, 2]);
     assert_eq!(versions(1, 2, Some(u64::MAX)).await, [2, 3, 4, 5]);
+    let several = fixture.log.read_streams(&[stream(3), stream(2), stream(1)]).await.unwrap();
+    assert_eq!(several.len(), 2);
+    for number in [1, 2] {
+        let alone = fixture.log.read_stream(stream(number), 1, None).await.unwrap();
+        assert_eq!(several[&stream(number)], alone);
+    }
     assert_eq!(fixture.log.version(stream(2)).await.unwrap(), 5);
     assert_eq!(fixture.log.version(stream(3)).await.unwrap(), 0);
 }
@@ -138,6 +144,9 @@ async fn a_hole_in_a_stream_is_an_error() {
     for (removed, version) in [(0, 1), (5, 6), (9, 10)] {
         let fixture = with_holes(&[removed]).await;
         let error = fixture.log.read_stream(stream(1), 1, None).await.unwrap_err();
+        let ReadError::StreamHole { version: hole, .. } = error else { panic!("{error:?}") };
+        assert_eq!(hole, version);
+        let error = fixture.log.read_streams(&[stream(2), stream(1)]).await.unwrap_err();
         let ReadError::StreamHole { version: hole, .. } = error else { panic!("{error:?}") };
         assert_eq!(hole, version);
     }
