@@ -61,6 +61,37 @@ pub struct InTheWay {
     pub closed: Option<Closed>,
     /// What it comes after, and is not complete. Forbids to execute.
     pub waits_for: Vec<Dependency>,
+    /// Changes under way that it meets, and that come first. Forbids to execute where the policy that it
+    /// was submitted under says so.
+    pub meets: Vec<Meeting>,
+}
+
+/// A change under way that comes first at something that both touch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meeting {
+    pub change: ChangeId,
+    /// The one that people know it by, where that is known.
+    pub number: Option<u64>,
+    /// What it is, such as `executing`.
+    pub state: &'static str,
+    /// A sentence.
+    pub how: String,
+}
+
+impl fmt::Display for Meeting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { change, number, state, how } = self;
+        match number {
+            Some(number) => write!(f, "#{number} ({state}): {how}"),
+            None => write!(f, "{change} ({state}): {how}"),
+        }
+    }
+}
+
+/// All that a change meets, in one phrase.
+pub fn meetings(meets: &[Meeting]) -> String {
+    let all: Vec<_> = meets.iter().map(ToString::to_string).collect();
+    all.join(" ")
 }
 
 /// A change that has to be complete first, and is not.

@@ -4,6 +4,7 @@
 //! three parts so that lists need not read plans and runs, with columns for what is searched by.
 
 mod fold;
+mod meeting;
 mod query;
 mod waiting;
 
@@ -26,9 +27,10 @@ use crate::projection::{ApplyError, Notice, Projection};
 use crate::table::{self, Generation, Table, column, optional};
 
 pub use fold::{Folded, Hidden, Outcome, apply, fold_change, next_state, plan_view};
+pub use meeting::{in_conflict, may_come_first, meetings_are_known};
 pub use query::{
-    ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, in_conflict,
-    inbox, later_applied, list, runs, submissions,
+    ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, inbox,
+    later_applied, list, runs, submissions,
 };
 pub use waiting::{up as minute, waiting_for};
 

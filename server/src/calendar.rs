@@ -26,7 +26,9 @@ use nexplane_core::id::{AssetId, ConnectionId, FreezeId, StreamId};
 use nexplane_core::risk::Environment;
 use nexplane_core::time::Timestamp;
 use nexplane_store::log::{Guard, Log};
+use sqlx::PgPool;
 
+use crate::meeting;
 use crate::project::waits_for;
 use crate::stream::{self, LoadError, Loaded, Prepare, Prepared};
 
@@ -145,7 +147,7 @@ impl Sheet {
         let Overrides { standing, windows, unreviewed: _ } = about.overrides;
         let frozen = state.in_the_way(at, &reach, standing);
         let closed = if *windows { None } else { state.closed(at, &reach) };
-        Ok(Looked { at, in_the_way: InTheWay { frozen, closed, waits_for: Vec::new() }, guards })
+        Ok(Looked { at, in_the_way: InTheWay { frozen, closed, ..InTheWay::default() }, guards })
     }
 
     const fn state(&self) -> &CalendarState {
@@ -205,6 +207,7 @@ pub async fn reach_of(log: &Log, about: &About<'_>) -> Result<(Reach, Vec<Guard>
 /// A command of a change that nothing but an override lets pass what is in the way.
 pub struct Gated<'a, F> {
     pub log: &'a Log,
+    pub pool: &'a PgPool,
     /// The command, of what is in the way.
     pub command: F,
 }
@@ -222,6 +225,9 @@ where
         let (waits_for, own) = waits_for(self.log, state).await?;
         in_the_way.waits_for = waits_for;
         guards.extend(own);
+        let (meets, others) = meeting::first(self.pool, self.log, state).await?;
+        in_the_way.meets = meets;
+        guards.extend(others);
         Ok(Prepared { command: (self.command)(in_the_way), at: Some(at), guards })
     }
 

@@ -201,6 +201,10 @@ impl From<ChangeRejection> for ApiError {
                 let changes = waits_for.into_iter().map(|missing| missing.change);
                 problem.blocking = changes.map(Blocking::Change).collect();
             }
+            ChangeRejection::Conflict { meets } => {
+                let changes = meets.into_iter().map(|met| met.change);
+                problem.blocking = changes.map(Blocking::Change).collect();
+            }
             ChangeRejection::Invalid { field, problem: reason } => {
                 problem.errors = vec![FieldError::new(format!("/{field}"), reason)];
             }
@@ -312,7 +316,7 @@ plain_rejections!(
 impl From<LoadError> for ApiError {
     fn from(error: LoadError) -> Self {
         match error {
-            LoadError::Log(_) => Self::unavailable(error),
+            LoadError::Log(_) | LoadError::Query(_) | LoadError::Late => Self::unavailable(error),
             LoadError::Record(_) | LoadError::Event(_) => Self::internal(error),
         }
     }

@@ -134,6 +134,10 @@ pub enum LoadError {
     Record(#[from] BadRecord),
     #[error(transparent)]
     Event(#[from] UnreadableEvent),
+    #[error("a read model cannot be asked")]
+    Query(#[from] nexplane_projections::QueryError),
+    #[error("the read models are late")]
+    Late,
 }
 
 /// A command together with what it was decided on in other streams.

@@ -182,8 +182,8 @@ pub struct ChangeView {
     /// Names of the people, assets and connections that appear above; added when it is read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, String>,
-    /// Other changes that are in review, waiting or executing, and have a target in common with this one;
-    /// the newest 20; added when it is read.
+    /// Other changes that are in review, waiting or executing, and meet this one: one changes what the other
+    /// changes, or what its targets are related to; the newest 20; added when it is read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<ConflictView>,
     /// Freezes that stand in the way now, those that end last first; added when it is read.
@@ -215,6 +215,35 @@ pub struct ConflictView {
     pub state: ChangeState,
     /// The common ones.
     pub targets: Vec<AssetId>,
+    #[serde(default)]
+    pub kind: ConflictKind,
+    /// Relations between their targets, at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub via: Vec<ViaView>,
+    /// How they meet, in a sentence.
+    #[serde(default)]
+    pub how: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictKind {
+    /// Both change it.
+    #[default]
+    SameTarget,
+    /// A target of one is related to a target of the other.
+    Related,
+}
+
+/// A relation of the inventory: `from -kind-> to`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ViaView {
+    pub from: AssetId,
+    /// Such as `member_of` or `owns`.
+    pub kind: String,
+    pub to: AssetId,
 }
 
 /// Whether the reader may do something to a change now.

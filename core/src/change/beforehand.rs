@@ -23,7 +23,7 @@ use crate::change::state::{ChangeState, Execution, Finish, Outcome, Overrides, S
 use crate::freeze::InTheWay;
 use crate::id::{ChangeId, PersonId, RunId};
 use crate::plan::Plan;
-use crate::policy::{Case, PolicyState};
+use crate::policy::{Case, OnConflict, PolicyState};
 use crate::risk::{Environment, Risk, RiskLevel};
 use crate::time::Timestamp;
 
@@ -121,6 +121,8 @@ pub(super) fn go_back(
         admin: false,
         delay_s: 0,
         valid_s: asked.valid_s.min(BEFOREHAND_VALID_S),
+        // Its turn comes by itself; what was promised beforehand is not refused for another's sake.
+        on_conflict: OnConflict::Wait,
     };
     let beforehand = Beforehand { run: execution.run, approvers: execution.approvers.clone() };
     let (digest, valid_s) = (plan.digest.clone(), quorum.valid_s);

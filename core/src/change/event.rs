@@ -9,6 +9,7 @@ use crate::id::{
     AssetId, ChangeId, ConnectionId, FreezeId, PersonId, ProjectId, RunId, ScheduleId, SecretId,
 };
 use crate::plan::{Plan, PlanDigest};
+use crate::policy::OnConflict;
 use crate::risk::{Environment, Risk};
 use crate::rollout::event::Strategy;
 use crate::time::Timestamp;
@@ -58,6 +59,9 @@ pub struct Quorum {
     pub delay_s: u32,
     /// Seconds that approvals stay valid.
     pub valid_s: u32,
+    /// What becomes of it while a change that meets it comes first.
+    #[serde(default, skip_serializing_if = "OnConflict::is_usual")]
+    pub on_conflict: OnConflict,
 }
 
 /// The approval that a rollback has of the change that it undoes.

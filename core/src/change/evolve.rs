@@ -78,7 +78,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
         }
         (S::Submitted(submission), E::Approved { not_before, until, .. }) => {
             let (not_before, until) = (*not_before, *until);
-            S::Approved(Approval { submission, not_before, until, scheduled: None })
+            S::Approved(Approval { submission, since: at, not_before, until, scheduled: None })
         }
         (state, E::Withdrawn {}) => match state {
             S::Submitted(Submission { mut subject, plan, .. })

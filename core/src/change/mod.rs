@@ -29,6 +29,8 @@ mod behalf;
 #[cfg(feature = "decide")]
 mod command;
 #[cfg(feature = "decide")]
+mod conflict;
+#[cfg(feature = "decide")]
 mod decide;
 pub mod event;
 #[cfg(feature = "decide")]
@@ -52,6 +54,7 @@ mod tests;
 pub use self::{
     beforehand::{BEFOREHAND_VALID_S, Back, may_go_back, subject_of_rollback},
     command::ChangeCommand,
+    conflict::comes_first,
     decide::{
         Change, MAX_PLAN_AGE_S, MAX_STEPS, MAX_TARGETS, may_edit, may_execute, may_plan, may_submit,
     },

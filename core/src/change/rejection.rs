@@ -1,7 +1,7 @@
 //! Every "no" of a change.
 
 use crate::aggregate::Reject;
-use crate::freeze::{Dependency, Frozen, names, phrase};
+use crate::freeze::{Dependency, Frozen, Meeting, meetings, names, phrase};
 use crate::id::{ChangeId, ProjectId};
 use crate::time::Timestamp;
 
@@ -70,6 +70,11 @@ pub enum ChangeRejection {
     )]
     DependencyMissing { waits_for: Vec<Dependency> },
     #[error(
+        "Another change that it meets comes first, and the policy has the second one wait outside: {first} Have it executed once that has ended.",
+        first = meetings(meets)
+    )]
+    Conflict { meets: Vec<Meeting> },
+    #[error(
         "The change is a member of another project that is open. Remove it there, or close that project."
     )]
     InOtherProject { project: ProjectId },
@@ -128,6 +133,7 @@ impl Reject for ChangeRejection {
             Self::NeverOpens { .. } => "change.never_opens",
             Self::OpensTooLate { .. } => "change.opens_too_late",
             Self::DependencyMissing { .. } => "change.dependency_missing",
+            Self::Conflict { .. } => "change.conflict",
             Self::InOtherProject { .. } => "change.in_other_project",
             Self::NoWindow => "change.no_window",
             Self::NotCovered => "change.not_covered",

@@ -2,6 +2,7 @@
 //! remembers who asked, and starts by itself once its window opens, after the same checks.
 
 use crate::aggregate::Principal;
+use crate::change::conflict::first_of_all;
 use crate::change::decide::{checked_text, may_execute, system, wrong_state};
 use crate::change::event::ChangeEvent;
 use crate::change::freeze::{independent, unfrozen};
@@ -24,6 +25,7 @@ pub(super) fn start(
     let approval = may_execute(state, by, at)?;
     unfrozen(in_the_way.frozen)?;
     independent(in_the_way.waits_for)?;
+    first_of_all(approval, in_the_way.meets)?;
     match opens(approval, at, in_the_way.closed)? {
         Some(opens) => Ok(schedule(approval, opens)),
         None => Ok(vec![started(approval, run)]),
@@ -51,6 +53,7 @@ pub(super) fn start_scheduled(
     let thaw = in_the_way.frozen.iter().map(|frozen| frozen.end).max();
     let decided = may_execute(state, asker, at).and_then(|approval| {
         independent(in_the_way.waits_for)?;
+        first_of_all(approval, in_the_way.meets)?;
         let opens = opens(approval, at, in_the_way.closed)?.max(thaw);
         match opens {
             Some(opens) => Ok(schedule(approval, opens)),

@@ -104,6 +104,8 @@ pub struct Given {
 #[derive(Clone, Debug)]
 pub struct Approval {
     pub submission: Submission,
+    /// When the quorum was complete.
+    pub since: Timestamp,
     pub not_before: Timestamp,
     pub until: Timestamp,
     pub scheduled: Option<Scheduled>,

@@ -2,6 +2,7 @@
 
 mod beforehand;
 mod behalf;
+mod conflict;
 mod execution;
 mod freeze;
 mod gates;

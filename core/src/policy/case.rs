@@ -146,6 +146,7 @@ impl PolicyState {
                 admin: ask.admin,
                 delay_s: ask.delay_s,
                 valid_s: ask.valid_s,
+                on_conflict: self.document.on_conflict,
             }),
             Then::Refuse { .. } => Err(Refusal { version, rule: sentence }),
         }

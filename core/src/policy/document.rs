@@ -17,6 +17,31 @@ pub const VALID_S: u32 = 72 * 60 * 60;
 #[serde(deny_unknown_fields)]
 pub struct PolicyDocument {
     pub rules: Vec<Rule>,
+    /// What becomes of the second of two changes under way that meet.
+    #[serde(default, skip_serializing_if = "OnConflict::is_usual")]
+    pub on_conflict: OnConflict,
+}
+
+/// What becomes of a change that is to execute while one that meets it comes first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// It has its turn when that one has ended.
+    #[default]
+    Wait,
+    /// It cannot be executed before that one has ended.
+    Refuse,
+}
+
+impl OnConflict {
+    // Its form is serde's.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    pub(crate) const fn is_usual(&self) -> bool {
+        matches!(self, Self::Wait)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +177,6 @@ impl PolicyDocument {
             // Nothing of today is left for it.
             strictest(When::default()),
         ];
-        Self { rules }
+        Self { rules, on_conflict: OnConflict::Wait }
     }
 }

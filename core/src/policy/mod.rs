@@ -55,7 +55,7 @@ use crate::risk::{Environment, RiskLevel};
 pub use self::{
     analysis::{Analysis, Unreachable, Weakened, analyse},
     case::{Case, Refusal},
-    document::{Ask, PolicyDocument, ReversibilityKind, Rule, Then, VALID_S, When},
+    document::{Ask, OnConflict, PolicyDocument, ReversibilityKind, Rule, Then, VALID_S, When},
     floor::{Fault, MAX_APPROVALS, MAX_DELAY_S, MAX_RULES, MAX_VALID_S, MIN_VALID_S, faults},
     simulation::{MAX_EXAMPLES, Replayed, Shift, SimulatedChange, Simulation},
     state::PolicyState,

@@ -101,7 +101,7 @@ impl Simulation {
         // A draft that was checked has a rule for everything.
         let Some(rule) = draft.matching(case) else { return };
         self.compared += 1;
-        let Quorum { policy_version: _, rule: was, approvals, admin, delay_s, valid_s } = quorum;
+        let Quorum { rule: was, approvals, admin, delay_s, valid_s, .. } = quorum;
         let (approvals, admin, delay_s, valid_s) = (*approvals, *admin, *delay_s, *valid_s);
         let asked = Then::Ask(Ask { approvals, admin, delay_s, valid_s });
         let Some(shift) = shift(&asked, &rule.then) else { return };

@@ -38,10 +38,15 @@ fn tag(tags: &[&str]) -> When {
     When { tag: Some(tags.iter().map(|tag| (*tag).to_owned()).collect()), ..When::default() }
 }
 
+/// These rules, and nothing else.
+const fn of(rules: Vec<Rule>) -> PolicyDocument {
+    PolicyDocument { rules, on_conflict: OnConflict::Wait }
+}
+
 /// With a last rule that asks for two.
 fn document(rules: Vec<Rule>) -> PolicyDocument {
     let last = rule(When::default(), ask(2));
-    PolicyDocument { rules: rules.into_iter().chain([last]).collect() }
+    of(rules.into_iter().chain([last]).collect())
 }
 
 fn case(level: RiskLevel) -> Case {

@@ -76,7 +76,7 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
             epoch,
             key,
             before,
-            in_the_way: InTheWay { frozen, closed, waits_for: _ },
+            in_the_way: InTheWay { frozen, closed, waits_for: _, meets: _ },
             held,
         } => {
             fenced(run, epoch)?;

@@ -4,7 +4,7 @@ use nexplane_core::actor::ActorKind;
 use nexplane_core::catalog::EffectClass;
 use nexplane_core::policy::event::PolicyEvent as E;
 use nexplane_core::policy::{
-    Ask, Case, Policy, PolicyCommand as C, PolicyDocument, PolicyState as S, ReversibilityKind,
+    Ask, Case, OnConflict, Policy, PolicyCommand as C, PolicyDocument, PolicyState as S, ReversibilityKind,
     Rule, Then, VALID_S, When, analyse, faults,
 };
 use nexplane_core::risk::{Environment, RiskLevel};
@@ -73,7 +73,8 @@ fn rule() -> impl Strategy<Value = Rule> {
 fn document() -> impl Strategy<Value = PolicyDocument> {
     (prop::collection::vec(rule(), 0..5), then()).prop_map(|(rules, then)| {
         let last = Rule { when: When::default(), then };
-        PolicyDocument { rules: rules.into_iter().chain([last]).collect() }
+        let rules = rules.into_iter().chain([last]).collect();
+        PolicyDocument { rules, on_conflict: OnConflict::Wait }
     })
 }
 
@@ -82,7 +83,7 @@ fn command() -> impl Strategy<Value = C> {
         let ask = Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S };
         rule.then = Then::Ask(ask);
         let last = Rule { when: When::default(), then: Then::Ask(ask) };
-        PolicyDocument { rules: vec![rule, last] }
+        PolicyDocument { rules: vec![rule, last], on_conflict: OnConflict::Refuse }
     });
     let documents = prop_oneof![4 => publishable, 1 => document()];
     (documents, text(), 1..4_u32).prop_map(|(document, note, based_on)| C::Publish {
@@ -220,7 +221,7 @@ proptest! {
     ) {
         let before = S { version: 1, document: document.clone() };
         let rules = [front.clone()].into_iter().chain(document.rules).collect();
-        let after = S { version: 1, document: PolicyDocument { rules } };
+        let after = S { version: 1, document: PolicyDocument { rules, on_conflict: OnConflict::Wait } };
         for case in every_case() {
             let answer = before.quorum(&case);
             if front.when.holds(&case) {

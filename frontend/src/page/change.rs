@@ -209,7 +209,7 @@ fn head(change: &ChangeView) -> Html {
 fn conflicts(conflicts: &[ConflictView]) -> Html {
     html! {
         <Callout tone={Tone::Waiting} glyph={Glyph::Clock} testid="conflicts">
-            <p><b>{ "Other changes have a target in common with this one. " }</b>
+            <p><b>{ "Other changes under way meet this one. " }</b>
             { "They run one after the other, in the order in which they are executed; what one does can make \
                the plan of the next one outdated." }</p>
             <ul>
@@ -219,6 +219,7 @@ fn conflicts(conflicts: &[ConflictView]) -> Html {
                             { format!("#{} {}", conflict.number, conflict.title) }
                         </Link>
                         { " " }<StateBadge state={conflict.state} />
+                        <div class="small" data-testid="how">{ conflict.how.clone() }</div>
                     </li>
                 }) }
             </ul>

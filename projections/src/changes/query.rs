@@ -1,6 +1,6 @@
 //! Questions about changes.
 
-use nexplane_core::api::{ChangeState, ChangeView, ConflictView, Page};
+use nexplane_core::api::{ChangeState, ChangeView, Page};
 use nexplane_core::event::Recorded;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RolloutId, RunId, StreamId};
 use nexplane_core::policy::Replayed;
@@ -186,34 +186,6 @@ pub async fn later_applied(
             title,
         })
         .collect())
-}
-
-/// Other changes that are in review, waiting or executing and have one of this one's targets; the newest 20,
-/// each with the first common targets.
-pub async fn in_conflict(pool: &PgPool, with: ChangeId) -> Result<Vec<ConflictView>, QueryError> {
-    let rows: Vec<(Uuid, i64, String, String, Vec<Uuid>)> = sqlx::query_as(
-        "SELECT other.id, other.number, other.view->>'title', other.state, \
-                ARRAY(SELECT unnest(other.targets) INTERSECT SELECT unnest(own.targets) LIMIT 100) \
-         FROM nexplane.rm_changes own \
-         JOIN nexplane.rm_changes other ON other.targets && own.targets AND other.id <> own.id \
-         WHERE own.id = $1 \
-           AND other.state IN ('submitted', 'approved', 'scheduled', 'executing') \
-         ORDER BY other.number DESC LIMIT 20",
-    )
-    .bind(with.0)
-    .persistent(false)
-    .fetch_all(pool)
-    .await?;
-    let conflict = |(id, number, title, state, targets): (Uuid, i64, String, String, Vec<Uuid>)| {
-        Some(ConflictView {
-            id: ChangeId(id),
-            number: number.unsigned_abs(),
-            title,
-            state: state.parse().ok()?,
-            targets: targets.into_iter().map(AssetId).collect(),
-        })
-    };
-    Ok(rows.into_iter().filter_map(conflict).collect())
 }
 
 /// How earlier changes of a type ended: what risk is computed from. Rollbacks do not count.

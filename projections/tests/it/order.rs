@@ -6,6 +6,7 @@ use nexplane_core::change::event::{ChangeEvent, Draft, Quorum};
 use nexplane_core::event::Event;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId, StreamId};
 use nexplane_core::plan::{Plan, PlanHeader, Step, TargetRef};
+use nexplane_core::policy::OnConflict;
 use nexplane_core::risk::{Environment, Risk, RiskLevel};
 use nexplane_core::run::event::{Captured, Finding, Reason, RunEvent};
 use nexplane_core::time::Timestamp;
@@ -105,6 +106,7 @@ fn carried_out(n: u128, rollback_of: Option<u128>, fates: &[(AssetId, Fate)]) ->
         admin: false,
         delay_s: 0,
         valid_s: 3600,
+        on_conflict: OnConflict::Wait,
     };
     let risk = Risk { score: 1, level: RiskLevel::Low, factors: Vec::new() };
     let environment = Environment::Dev;

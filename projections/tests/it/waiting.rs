@@ -8,6 +8,7 @@ use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId, StreamId};
 use nexplane_core::plan::{Check, Field, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::record::Header;
+use nexplane_core::policy::OnConflict;
 use nexplane_core::risk::{Environment, Risk, RiskLevel};
 use nexplane_core::run::event::{Captured, Finding, Reason, RunEvent, RunOutcome};
 use nexplane_core::time::Timestamp;
@@ -92,6 +93,7 @@ impl Story {
             admin,
             delay_s: 0,
             valid_s: 3600,
+            on_conflict: OnConflict::Wait,
         };
         let risk = Risk { score: 7, level: RiskLevel::High, factors: Vec::new() };
         let environment = Environment::Prod;

@@ -231,13 +231,17 @@ pub async fn execute(
         Err(no) => return unless_done(&app, &caller, &request, id, no.into()).await,
     };
     // Asked again with the append; there is no need to read a target for nothing.
-    let InTheWay { frozen, closed, waits_for } = freezes::in_the_way(&app, &state).await?;
+    let InTheWay { frozen, closed, waits_for, meets } = freezes::in_the_way(&app, &state).await?;
     if !frozen.is_empty() {
         let no = ChangeRejection::Frozen { frozen };
         return unless_done(&app, &caller, &request, id, no.into()).await;
     }
     if !waits_for.is_empty() {
         let no = ChangeRejection::DependencyMissing { waits_for };
+        return unless_done(&app, &caller, &request, id, no.into()).await;
+    }
+    if !meets.is_empty() {
+        let no = ChangeRejection::Conflict { meets };
         return unless_done(&app, &caller, &request, id, no.into()).await;
     }
     let plan = &approval.submission.plan;
@@ -433,7 +437,7 @@ async fn tell_gated(
     id: ChangeId,
     command: impl Fn(InTheWay) -> ChangeCommand + Send + Sync,
 ) -> ApiResult<Response> {
-    let gated = Gated { log: &app.log, command };
+    let gated = Gated { log: &app.log, pool: &app.pool, command };
     let done = stream::execute_prepared(&app.log, id.into(), request, &gated).await?;
     show(app, caller, id, StatusCode::OK, done.position).await
 }
@@ -479,6 +483,7 @@ pub async fn show(
     projects::wait(&mut view, &in_the_way.waits_for);
     freezes::wait(&mut view, &in_the_way.frozen);
     reading::meet(app, &mut view).await?;
+    reading::wait(&mut view, &in_the_way.meets);
     let policy_version = policy::current(&app.log).await?.state.version;
     let rollout = rollouts::follow(app, caller, &state, &mut view).await?;
     let is_due = view.review_required;

@@ -29,6 +29,7 @@ use super::projects;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::calendar::{About, Sheet, reach_of};
+use crate::meeting;
 use crate::problem::{ApiError, ApiResult};
 use crate::stream::{self, Request};
 
@@ -133,6 +134,7 @@ pub async fn in_the_way(app: &App, state: &ChangeState) -> ApiResult<InTheWay> {
     let sheet = Sheet::read(&app.log, app.moment()).await?;
     let mut in_the_way = sheet.look(&app.log, &about).await?.in_the_way;
     in_the_way.waits_for = projects::waits_for(app, state).await?;
+    in_the_way.meets = meeting::look(&app.pool, &app.log, state).await?.0;
     Ok(in_the_way)
 }
 

@@ -7,7 +7,7 @@ use nexplane_core::change::{
     Change, ChangeCommand, ChangeState, Outcome, may_edit, may_override, may_plan, may_roll_back,
     may_submit,
 };
-use nexplane_core::freeze::InTheWay;
+use nexplane_core::freeze::{InTheWay, Meeting, meetings};
 use nexplane_core::id::RunId;
 use nexplane_core::rollout::RolloutRejection;
 use nexplane_projections::changes;
@@ -49,10 +49,20 @@ pub async fn meet(app: &App, view: &mut ChangeView) -> ApiResult<()> {
     });
     if let Some(number) = first {
         view.waiting_for = Some(format!(
-            "Waits for its turn: change #{number} is at a target that both have. It goes on by itself."
+            "Waits for its turn: change #{number} is at a target that both have, or that is related to one of this change. It goes on by itself."
         ));
     }
     Ok(())
+}
+
+/// Says that a change waits for the end of what it meets, where the policy refuses its execution until then.
+pub fn wait(view: &mut ChangeView, meets: &[Meeting]) {
+    if !meets.is_empty() && matches!(view.state, State_::Approved | State_::Scheduled) {
+        view.waiting_for = Some(format!(
+            "Waits for the end of what it meets, and cannot be executed before: {}",
+            meetings(meets)
+        ));
+    }
 }
 
 /// What the caller may do now, asked of the decisions themselves.

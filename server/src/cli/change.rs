@@ -462,6 +462,10 @@ fn show(view: &ChangeView, json: bool) -> anyhow::Result<()> {
     if let Some(waiting) = &view.waiting_for {
         say(&format!("waits    {waiting}"));
     }
+    for conflict in &view.conflicts {
+        let (number, state) = (conflict.number, conflict.state.as_str());
+        say(&format!("meets    #{number} {} ({state}): {}", conflict.title, conflict.how));
+    }
     if let Some(why) = &view.closing_reason {
         say(&format!("because  {why}"));
     }

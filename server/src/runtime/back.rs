@@ -94,7 +94,8 @@ pub async fn go_back(means: Means<'_>, original: ChangeId) -> Result<(), BackErr
     let start = request.also("start");
     let run = RunId(start.command.0);
     let command = |in_the_way| ChangeCommand::StartBack { run, in_the_way };
-    match stream::execute_prepared(log, rollback.into(), &start, &Gated { log, command }).await {
+    let gated = Gated { log, pool: means.pool, command };
+    match stream::execute_prepared(log, rollback.into(), &start, &gated).await {
         // Frozen, or somebody was faster.
         Ok(_) | Err(StreamError::Rejected(_)) => Ok(()),
         Err(error) => Err(error.into()),

@@ -27,6 +27,7 @@ use super::rollout::Driver;
 use super::step;
 use super::targets::{Targets, change_owner};
 use crate::calendar::{self, About, Looked};
+use crate::meeting;
 use crate::problem::chain;
 use crate::stream::{self, Done, LoadError, Loaded, Prepare, Prepared, Request, StreamError};
 use crate::vault::Kind;
@@ -277,7 +278,8 @@ impl Engine {
     async fn wait_for_turn(&self, hold: &Hold<'_>, run: &Running) -> Result<(), Left> {
         let pool = &self.0.pool;
         let assets: Vec<_> = run.plan.steps.iter().map(|step| step.target.asset).collect();
-        queue::join(pool, hold.change, hold.run, &assets).await?;
+        let reads = meeting::reads(self.log(), &assets).await?;
+        queue::join(pool, hold.change, hold.run, &assets, &reads).await?;
         loop {
             let ended = self.0.turns.notified();
             let ahead = queue::ahead(pool, hold.run).await?;

@@ -18,6 +18,7 @@ use nexplane_core::project::{
     Became, Phase, Project, ProjectCommand, ProjectRejection, ProjectState,
 };
 use nexplane_store::log::{Guard, Log};
+use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -45,6 +46,7 @@ enum AdvanceError {
 /// What carrying a project on takes.
 #[derive(Clone, Debug)]
 pub(super) struct Carrier {
+    pub pool: PgPool,
     pub log: Log,
     pub planner: Planner,
 }
@@ -98,7 +100,7 @@ impl Carrier {
         let ChangeState::Approved(approval) = &state else { return Ok(()) };
         let run = RunId(Uuid::now_v7());
         let starting = |in_the_way: InTheWay| ChangeCommand::StartExecution { run, in_the_way };
-        let gated = Gated { log: &self.log, command: starting };
+        let gated = Gated { log: &self.log, pool: &self.pool, command: starting };
         let command =
             OnBehalf { log: &self.log, of: asked_by, project: Some(project), command: gated };
         // A rollback compares with what its step left behind, right before it undoes it.

@@ -1,7 +1,7 @@
 //! Whose turn it is at a target: one run at a time, in the order in which they asked.
 //!
 //! Without it two runs could read the same before-state, and each undo what the other did. A run asks for
-//! all of its targets at once and gets one ticket, so no two of them ever wait for each other. The turn
+//! all of its targets, and all that these are related to, at once and gets one ticket, so no two of them ever wait for each other. The turn
 //! is the run's and not its worker's: a crash does not give it away, and who takes the run over goes on
 //! with it. It ends when the run has.
 //!
@@ -26,38 +26,44 @@ pub struct Ahead {
     pub asset: AssetId,
 }
 
-/// Asks for targets; nothing happens when the run has asked before.
+/// Asks for targets, and for what is only to stay as it is meanwhile; nothing happens when the run has asked
+/// before. Reading is shared, writing is not.
 pub async fn join(
     pool: &PgPool,
     change: ChangeId,
     run: RunId,
-    assets: &[AssetId],
+    targets: &[AssetId],
+    reads: &[AssetId],
 ) -> Result<(), sqlx::Error> {
     // Tickets are given in the order in which they are seen: who has one sees all lower ones. One statement,
     // so that nobody who hangs or is cut off keeps the lock.
     sqlx::query(
         "WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock($4)), \
              mine AS MATERIALIZED (SELECT nextval('nexplane.target_tickets') AS ticket FROM locked) \
-         INSERT INTO nexplane.target_queue (asset, run, change, ticket) \
-         SELECT DISTINCT asset, $2::uuid, $3::uuid, mine.ticket FROM mine, unnest($1::uuid[]) asset \
-         WHERE NOT EXISTS (SELECT FROM nexplane.target_queue WHERE run = $2)",
+         INSERT INTO nexplane.target_queue (asset, run, change, ticket, reads) \
+         SELECT asset, $2::uuid, $3::uuid, mine.ticket, bool_and(only) FROM mine, \
+             (SELECT unnest($1::uuid[]), false UNION ALL SELECT unnest($5::uuid[]), true) wanted (asset, only) \
+         WHERE NOT EXISTS (SELECT FROM nexplane.target_queue WHERE run = $2) \
+         GROUP BY asset, mine.ticket",
     )
-    .bind(assets.iter().map(|asset| asset.0).collect::<Vec<_>>())
+    .bind(targets.iter().map(|asset| asset.0).collect::<Vec<_>>())
     .bind(run.0)
     .bind(change.0)
     .bind(LOCK)
+    .bind(reads.iter().map(|asset| asset.0).collect::<Vec<_>>())
     .execute(pool)
     .await?;
     Ok(())
 }
 
-/// Of each target of a run that is not its turn yet, whose turn it is.
+/// Of each target of a run, and of what it reads, that is not its turn yet: who is to be waited for.
 pub async fn ahead(pool: &PgPool, run: RunId) -> Result<Vec<Ahead>, sqlx::Error> {
     let rows: Vec<(Uuid, Uuid, Uuid)> = sqlx::query_as(
         "SELECT first.run, first.change, own.asset FROM nexplane.target_queue own \
-         CROSS JOIN LATERAL (SELECT run, change FROM nexplane.target_queue \
-                             WHERE asset = own.asset ORDER BY ticket LIMIT 1) first \
-         WHERE own.run = $1 AND first.run <> $1 ORDER BY own.asset",
+         CROSS JOIN LATERAL (SELECT run, change FROM nexplane.target_queue other \
+                             WHERE other.asset = own.asset AND other.ticket < own.ticket \
+                               AND NOT (other.reads AND own.reads) ORDER BY ticket LIMIT 1) first \
+         WHERE own.run = $1 ORDER BY own.asset",
     )
     .bind(run.0)
     .fetch_all(pool)

@@ -379,8 +379,8 @@ impl Reactor {
         let reactor = self.clone();
         tokio::spawn(async move {
             let Ok(_turn) = STARTS.acquire().await else { return };
-            let (log, planner) = (&reactor.log, &reactor.planner);
-            if let Err(error) = schedule::start(log, planner, change).await {
+            let Self { pool, log, planner, .. } = &reactor;
+            if let Err(error) = schedule::start(pool, log, planner, change).await {
                 tracing::warn!(change.id = %change, cause = %chain(&error), "a scheduled change could not be started; trying again");
             }
         });
@@ -434,7 +434,7 @@ impl Reactor {
     }
 
     fn carrier(&self) -> Carrier {
-        Carrier { log: self.log.clone(), planner: self.planner.clone() }
+        Carrier { pool: self.pool.clone(), log: self.log.clone(), planner: self.planner.clone() }
     }
 
     fn maker(&self) -> Maker {

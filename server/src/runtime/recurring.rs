@@ -178,7 +178,7 @@ impl Maker {
         }
         let run = RunId(Uuid::now_v7());
         let starting = |in_the_way: InTheWay| ChangeCommand::StartExecution { run, in_the_way };
-        let gated = Gated { log: &self.log, command: starting };
+        let gated = Gated { log: &self.log, pool: &self.pool, command: starting };
         let command = OnBehalf { log: &self.log, of: author, project: None, command: gated };
         let asked = request.also("execute");
         stream::execute_prepared(&self.log, change.into(), &asked, &command).await?;

@@ -11,10 +11,12 @@ use nexplane_core::change::{Approval, Change, ChangeCommand, ChangeRejection, Ch
 use nexplane_core::id::{ChangeId, PersonId, RunId, StreamId};
 use nexplane_core::person::{Person, PersonState};
 use nexplane_store::log::{Guard, Log};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::planner::{PlanError, Planner};
 use crate::calendar::{self, About, Looked};
+use crate::meeting;
 use crate::project::waits_for;
 use crate::stream::{self, LoadError, Prepare, Prepared, Request, StreamError};
 
@@ -30,7 +32,12 @@ pub enum StartError {
 
 /// Starts a scheduled change if it may start now, and otherwise says in its stream what became of that.
 /// Nothing happens to a change that is not scheduled.
-pub async fn start(log: &Log, planner: &Planner, change: ChangeId) -> Result<(), StartError> {
+pub async fn start(
+    pool: &PgPool,
+    log: &Log,
+    planner: &Planner,
+    change: ChangeId,
+) -> Result<(), StartError> {
     let loaded = stream::load::<Change>(log, change.into()).await?;
     let ChangeState::Approved(Approval { submission, scheduled: Some(scheduled), .. }) =
         &loaded.state
@@ -38,7 +45,7 @@ pub async fn start(log: &Log, planner: &Planner, change: ChangeId) -> Result<(),
         return Ok(());
     };
     let request = Request::once(Principal::SYSTEM, stream::now());
-    let command = Start { log, asker: scheduled.by, run: RunId(Uuid::now_v7()) };
+    let command = Start { log, pool, asker: scheduled.by, run: RunId(Uuid::now_v7()) };
     let is_open = match About::of(&loaded.state) {
         Some(about) => {
             let now = calendar::look(log, &about).await?;
@@ -78,6 +85,7 @@ pub(super) async fn asker(log: &Log, id: PersonId) -> Result<(Principal, Guard),
 
 struct Start<'a> {
     log: &'a Log,
+    pool: &'a PgPool,
     asker: PersonId,
     run: RunId,
 }
@@ -93,6 +101,9 @@ impl Prepare<Change> for Start<'_> {
         let (waits_for, own) = waits_for(self.log, state).await?;
         in_the_way.waits_for = waits_for;
         guards.extend(own);
+        let (meets, others) = meeting::first(self.pool, self.log, state).await?;
+        in_the_way.meets = meets;
+        guards.extend(others);
         let command = ChangeCommand::StartScheduled { run: self.run, asker, in_the_way };
         Ok(Prepared { command, at: Some(at), guards })
     }

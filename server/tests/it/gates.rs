@@ -8,6 +8,7 @@
 //! out, and critical changes wait, is shown of the decisions (`core/src/change/tests/gates.rs`), which
 //! every way here asks. The WebSocket takes no commands (`server: authorisation`).
 
+mod conflict;
 mod scheduled;
 
 use std::collections::BTreeMap;
@@ -72,9 +73,11 @@ enum Gate {
     KeyReused,
     /// It comes after a change that is not complete.
     DependencyMissing,
+    /// A change of the same target was approved before, and the policy has the second one refused.
+    Conflict,
 }
 
-const GATES: [Gate; 19] = [
+const GATES: [Gate; 20] = [
     Gate::QuorumMissing,
     Gate::OwnApprovalOfAuthor,
     Gate::OwnApprovalOfEditor,
@@ -94,6 +97,7 @@ const GATES: [Gate; 19] = [
     Gate::OutOfOrder,
     Gate::KeyReused,
     Gate::DependencyMissing,
+    Gate::Conflict,
 ];
 
 impl Gate {
@@ -140,7 +144,11 @@ impl Gate {
             {
                 (0, "waits")
             }
-            G::TargetMoved | G::FrozenExecution | G::WindowNotOpen | G::WindowOver
+            G::TargetMoved
+            | G::FrozenExecution
+            | G::WindowNotOpen
+            | G::WindowOver
+            | G::Conflict
                 if way == Way::Project =>
             {
                 (0, "blocked")
@@ -159,6 +167,7 @@ impl Gate {
             G::WindowNotOpen => (409, "change.opens_too_late"),
             G::WindowOver => (409, "change.window_over"),
             G::DependencyMissing => (409, "change.dependency_missing"),
+            G::Conflict => (409, "change.conflict"),
         }
     }
 }
@@ -479,6 +488,7 @@ impl Stage {
                 author.post(&path, after).await.is(200);
                 approved
             }
+            Gate::Conflict => self.met(role).await,
             Gate::KeyReused => {
                 let approved = self.approved(role).await;
                 // Refused, and remembered.

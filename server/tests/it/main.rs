@@ -38,6 +38,7 @@ mod harness;
 mod harness_target;
 mod journey_host;
 mod journey_postgres;
+mod meeting;
 mod policies;
 mod policy_race;
 mod project;

@@ -130,12 +130,12 @@ fn what_holds_up_a_rollback_holds_it_up() {
 
     let end = second(NOW + 100);
     let frozen = Frozen { freeze: FreezeId(Uuid::from_u128(30)), reason: reason(), end };
-    let frozen = InTheWay { frozen: vec![frozen], closed: None, waits_for: Vec::new() };
+    let frozen = InTheWay { frozen: vec![frozen], closed: None, ..InTheWay::default() };
     let refused = when(&made(), Principal::SYSTEM, start(frozen));
     assert_eq!(code(&refused), "change.frozen");
     let closed = |opens| {
         let closed = Closed { window: "Nightly".to_owned(), opens };
-        start(InTheWay { frozen: Vec::new(), closed: Some(closed), waits_for: Vec::new() })
+        start(InTheWay { closed: Some(closed), ..InTheWay::default() })
     };
     // It is asked again.
     assert_eq!(when(&made(), Principal::SYSTEM, closed(Some(end))), Ok(Vec::new()));

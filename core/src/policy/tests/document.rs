@@ -32,7 +32,9 @@ fn the_table_of_the_module_documentation() {
     for (level, environment, approvals, admin, delay_s, rule) in table {
         let rule = rule.to_owned();
         let valid_s = HOURS_72;
-        let expected = Quorum { policy_version: 1, rule, approvals, admin, delay_s, valid_s };
+        let on_conflict = OnConflict::Wait;
+        let expected =
+            Quorum { policy_version: 1, rule, approvals, admin, delay_s, valid_s, on_conflict };
         assert_eq!(quorum(level, environment, false), expected);
         let fast = Quorum {
             rule: "a rollback needs one approver".to_owned(),
@@ -107,7 +109,7 @@ fn every_condition_has_to_hold_and_one_of_each_list() {
 #[test]
 fn what_no_rule_is_about_is_refused() {
     let rules = vec![rule(environment(Environment::Dev), ask(0))];
-    let policy = PolicyState { version: 4, document: PolicyDocument { rules } };
+    let policy = PolicyState { version: 4, document: of(rules) };
     let refusal = policy.quorum(&case(RiskLevel::Low)).unwrap_err();
     assert_eq!(refusal, Refusal { version: 4, rule: "no rule is about it".to_owned() });
 }
@@ -199,7 +201,7 @@ fn bounds_and_shapes() {
         let when = When { rollback: Some(false), ..When::default() };
         assert_eq!(one(when, then), ["/rules/0/then/refuse/reason"]);
     }
-    assert_eq!(pointers(&PolicyDocument { rules: Vec::new() }), ["/rules"]);
+    assert_eq!(pointers(&of(Vec::new())), ["/rules"]);
     let many = vec![rule(level(&[RiskLevel::High]), ask(1)); MAX_RULES];
     assert_eq!(pointers(&document(many)), ["/rules"]);
     let tags: Vec<_> = (0..61).map(|no| format!("t{no}")).collect();
@@ -214,7 +216,7 @@ fn bounds_and_shapes() {
 fn nothing_is_without_a_rule() {
     let levels = [RiskLevel::Low, RiskLevel::Medium, RiskLevel::High, RiskLevel::Critical];
     let rules = vec![rule(level(&levels), ask(1))];
-    assert_eq!(pointers(&PolicyDocument { rules }), ["/rules/0/when"]);
+    assert_eq!(pointers(&of(rules)), ["/rules/0/when"]);
 }
 
 #[test]
@@ -232,7 +234,7 @@ fn critical_risk_is_never_without_an_approver() {
     assert_eq!(of(vec![rule(both, ask(1)), dev()]), ["/rules/1/then/ask/approvals"]);
     let score = When { score_at_least: Some(9), ..When::default() };
     assert_eq!(of(vec![rule(score, ask(1)), dev()]), none);
-    let last = PolicyDocument { rules: vec![rule(When::default(), ask(0))] };
+    let last = of(vec![rule(When::default(), ask(0))]);
     assert_eq!(pointers(&last), ["/rules/0/then/ask/approvals"]);
 }
 

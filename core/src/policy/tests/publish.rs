@@ -92,7 +92,7 @@ fn nobody_but_an_admin_who_is_signed_in() {
 
 #[test]
 fn a_document_below_the_floor_and_an_empty_note_are_refused() {
-    let refused = when(&[], admin(), publish(PolicyDocument { rules: Vec::new() }, 1));
+    let refused = when(&[], admin(), publish(of(Vec::new()), 1));
     assert_eq!(refused.unwrap_err().code(), "validation.failed");
     for note in ["", "  ", "a\u{7}b", &"x".repeat(501)] {
         let (document, note) = (simple(), note.to_owned());

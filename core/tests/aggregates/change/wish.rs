@@ -390,7 +390,7 @@ fn in_the_way(wished: &Wished, at: Timestamp) -> InTheWay {
         nexplane_core::freeze::Closed { window: "Nightly".to_owned(), opens }
     });
     let waits_for = wished.waits_for.clone();
-    InTheWay { frozen: frozen(wished), closed, waits_for }
+    InTheWay { frozen: frozen(wished), closed, waits_for, ..InTheWay::default() }
 }
 
 fn frozen(wished: &Wished) -> Vec<Frozen> {

@@ -15,7 +15,7 @@ use nexplane_core::manifest::event::ManifestEvent;
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy::event::PolicyEvent;
-use nexplane_core::policy::{self, Ask, PolicyDocument, ReversibilityKind, Rule, Then, When};
+use nexplane_core::policy::{self, Ask, OnConflict, PolicyDocument, ReversibilityKind, Rule, Then, When};
 use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::recurrence::Recurrence;
 use nexplane_core::risk::{Environment, Factor, Risk, RiskLevel};
@@ -438,7 +438,7 @@ fn document() -> PolicyDocument {
         Rule { when: refused, then: Then::Refuse { reason } },
         Rule { when: When::default(), then: Then::Ask(ask) },
     ];
-    PolicyDocument { rules }
+    PolicyDocument { rules, on_conflict: OnConflict::Refuse }
 }
 
 fn produced() -> Vec<Produced> {

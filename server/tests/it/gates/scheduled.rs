@@ -29,7 +29,8 @@ impl Gate {
             | G::WindowOver
             | G::ApproverRevoked
             | G::KeyReused
-            | G::DependencyMissing => false,
+            | G::DependencyMissing
+            | G::Conflict => false,
         }
     }
 
@@ -54,7 +55,8 @@ impl Gate {
             | G::WindowOver
             | G::ApproverRevoked
             | G::KeyReused
-            | G::DependencyMissing => panic!("{self:?} is before it is scheduled"),
+            | G::DependencyMissing
+            | G::Conflict => panic!("{self:?} is before it is scheduled"),
         }
     }
 }
