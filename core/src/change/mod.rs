@@ -53,7 +53,8 @@ pub use self::{
     beforehand::{BEFOREHAND_VALID_S, Back, may_go_back, subject_of_rollback},
     command::ChangeCommand,
     decide::{
-        Change, MAX_PLAN_AGE_S, MAX_STEPS, MAX_TARGETS, may_edit, may_execute, may_plan, may_submit,
+        Change, MAX_PLAN, MAX_PLAN_AGE_S, MAX_STEPS, MAX_TARGETS, may_edit, may_execute, may_plan,
+        may_submit,
     },
     freeze::may_override,
     rejection::ChangeRejection,
