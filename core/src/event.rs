@@ -79,7 +79,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 99] = [
+pub const KINDS: [&str; 100] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -121,6 +121,7 @@ pub const KINDS: [&str; 99] = [
     "connection.credentials_replaced",
     "connection.discovered",
     "connection.discovery_failed",
+    "connection.limited",
     "connection.relabelled",
     "connection.removed",
     "connection.renamed",

@@ -68,6 +68,7 @@ const CONNECTIONS: Table = Table {
         optional("discovered_us", "bigint"),
         optional("discovery_error", "text"),
         optional("host", "uuid"),
+        column("limits", "jsonb"),
         column("version", "bigint"),
         column("position", "bigint"),
         column("created_us", "bigint"),
@@ -108,7 +109,7 @@ impl Projection for Inventory {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn reads(&self) -> &'static [Category] {

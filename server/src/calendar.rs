@@ -40,6 +40,8 @@ const AT_ONCE: usize = 16;
 pub struct About<'a> {
     /// The one that it was submitted for.
     environment: Option<Environment>,
+    /// Those that its targets had then count as long as it is under way.
+    tags: Option<&'a BTreeSet<String>>,
     connection: ConnectionId,
     targets: &'a [AssetId],
     overrides: &'a Overrides,
@@ -48,11 +50,11 @@ pub struct About<'a> {
 impl<'a> About<'a> {
     /// `None` when there is no such change.
     pub fn of(state: &'a ChangeState) -> Option<Self> {
-        Some(Self::subject(state.subject()?, state.environment()))
+        Some(Self::subject(state.subject()?, state.environment(), state.tags()))
     }
 
     pub const fn execution(execution: &'a Execution) -> Self {
-        Self::subject(&execution.subject, Some(execution.environment))
+        Self::subject(&execution.subject, Some(execution.environment), Some(&execution.tags))
     }
 
     /// Of one part of a rollout: its own target only.
@@ -65,10 +67,15 @@ impl<'a> About<'a> {
         Self { connection, targets, ..Self::execution(execution) }
     }
 
-    const fn subject(subject: &'a Subject, environment: Option<Environment>) -> Self {
+    const fn subject(
+        subject: &'a Subject,
+        environment: Option<Environment>,
+        tags: Option<&'a BTreeSet<String>>,
+    ) -> Self {
         let Subject { draft, overrides, .. } = subject;
         Self {
             environment,
+            tags,
             connection: draft.connection,
             targets: draft.targets.as_slice(),
             overrides,
@@ -167,6 +174,7 @@ pub async fn reach_of(log: &Log, about: &About<'_>) -> Result<(Reach, Vec<Guard>
     let mut guards = Vec::new();
     let mut connections = BTreeSet::from([about.connection]);
     reach.environments.extend(about.environment);
+    reach.tags.extend(about.tags.into_iter().flatten().cloned());
     let mut assets = iter(about.targets.iter().copied())
         .map(|target: AssetId| async move {
             Ok::<_, LoadError>((target, stream::load::<Asset>(log, target.into()).await?))

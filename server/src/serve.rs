@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::open::{self, Opened};
 use crate::problem::chain;
 use crate::replay::{Guest, Replay};
-use crate::runtime::{self, Discoverer, Engine, EngineOptions, Planner, Reactor, Targets};
+use crate::runtime::{self, Discoverer, Engine, EngineOptions, Limiter, Planner, Reactor, Targets};
 use crate::seal;
 use crate::stream;
 use crate::web;
@@ -180,6 +180,7 @@ async fn parts(
         egress: Arc::new(Egress::new(EgressRules::default())),
         digest_key: open::digest_key(directory, vault).await?,
         hosts,
+        limiter: Limiter::default(),
     };
     Ok(Parts {
         pool: pool.clone(),

@@ -103,6 +103,8 @@ pub struct Done<D: Decider> {
     /// Position of the last event; `None` when nothing had to happen.
     pub position: Option<u64>,
     pub events: Vec<D::Event>,
+    /// The same request had been made before, and led to it then.
+    pub repeated: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -261,7 +263,8 @@ pub async fn execute_prepared<D: Decider>(
     loop {
         attempt += 1;
         let Loaded { state, version } = loaded;
-        let mut asked_at = request.at;
+        // It happens now, however long ago it was asked for.
+        let mut asked_at = request.at.max(now());
         let mut guards = Vec::new();
         let decided = match request.if_match {
             Some(expected) if expected != version => {
@@ -284,7 +287,8 @@ pub async fn execute_prepared<D: Decider>(
                 if position.is_none() {
                     nothing?;
                 }
-                return Ok(Done { state, version, position, events: Vec::new() });
+                let repeated = position.is_some();
+                return Ok(Done { state, version, position, events: Vec::new(), repeated });
             }
         };
         let append = Append {
@@ -305,7 +309,7 @@ pub async fn execute_prepared<D: Decider>(
                 let now = catch_up::<D>(log, stream, Loaded { state, version }).await;
                 let Loaded { state, version } = now.map_err(unreadable)?;
                 let position = Some(appended.last_position);
-                return Ok(Done { state, version, position, events });
+                return Ok(Done { state, version, position, events, repeated: true });
             }
             Ok(appended) => {
                 let version = version + events.len() as u64;
@@ -313,7 +317,7 @@ pub async fn execute_prepared<D: Decider>(
                     D::evolve(state, event, request.by.actor, asked_at)
                 });
                 let position = Some(appended.last_position);
-                return Ok(Done { state, version, position, events });
+                return Ok(Done { state, version, position, events, repeated: false });
             }
             Err(AppendError::Conflict { .. })
                 if attempt < ATTEMPTS && request.if_match.is_none() =>

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::actor::Role;
+use crate::connection::event::Limits;
 use crate::id::{AssetId, ConnectionId, HostId, PersonId};
 use crate::plan::Check;
 use crate::risk::Environment;
@@ -124,6 +125,7 @@ pub struct ConnectionView {
     pub environment: Environment,
     /// Credentials without their secret fields.
     pub settings: Value,
+    pub limits: Limits,
     /// `untested`, `ok` or `failing`.
     pub status: String,
     pub checks: Vec<Check>,
@@ -158,6 +160,7 @@ pub struct EditConnectionRequest {
     pub environment: Option<Environment>,
     /// Replaces all credentials.
     pub credentials: Option<Value>,
+    pub limits: Option<Limits>,
 }
 
 /// Answer of `POST /connections/{id}/test`

@@ -26,6 +26,8 @@ use crate::time::Timestamp;
 
 /// A plan older than this (seconds) has to be made again before it is submitted.
 pub const MAX_PLAN_AGE_S: i64 = 3600;
+/// The most bytes of a plan as JSON: what else is in a record beside it has room, too.
+pub const MAX_PLAN: usize = 480 * 1024;
 /// The most targets of one change.
 pub const MAX_TARGETS: usize = 10_000;
 /// The most of them that are done one after the other, in one run. More need a rollout.
@@ -266,6 +268,7 @@ fn record_plan(
     if !subject.is_planned_by(&plan.header) {
         return Err(wrong_state(state, "it was edited while this plan was made; plan it again"));
     }
+    checked_size(&plan)?;
     match state {
         // In review, the same plan again changes nothing and keeps the approvals.
         ChangeState::Submitted(Submission { plan: old, .. })
@@ -282,6 +285,18 @@ fn record_plan(
         | ChangeState::Finished(_)
         | ChangeState::Closed(_) => Ok(vec![ChangeEvent::Planned { plan }]),
     }
+}
+
+/// A run begins with its plan, and a record of the log has an end.
+pub(super) fn checked_size(plan: &Plan) -> Result<(), No> {
+    let bytes = serde_json::to_vec(plan).map_or(usize::MAX, |json| json.len());
+    if bytes <= MAX_PLAN {
+        return Ok(());
+    }
+    let problem = format!(
+        "it would have {bytes} bytes, and {MAX_PLAN} are the most that is recorded: make the parameters shorter, or name fewer targets"
+    );
+    Err(No::Invalid { field: "plan", problem })
 }
 
 /// Why this person may not submit the change now, or its plan. `None` when agreeing with what is

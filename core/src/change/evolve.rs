@@ -57,11 +57,12 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
         },
         (
             S::Draft(Drafting { subject, plan: Some(plan) }),
-            E::Submitted { environment, quorum, beforehand, .. },
+            E::Submitted { environment, quorum, beforehand, tags, .. },
         ) => S::Submitted(Submission {
             subject,
             plan,
             environment: *environment,
+            tags: tags.clone().unwrap_or_default(),
             quorum: quorum.clone(),
             approvals: beforehand
                 .iter()
@@ -129,6 +130,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
                 subject: submission.subject,
                 plan: submission.plan,
                 environment: submission.environment,
+                tags: submission.tags,
                 approvers: submission.approvals.into_iter().map(|given| given.by).collect(),
                 run: *run,
             })

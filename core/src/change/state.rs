@@ -86,6 +86,8 @@ pub struct Submission {
     pub subject: Subject,
     pub plan: Box<Plan>,
     pub environment: Environment,
+    /// Of its targets, when it was submitted.
+    pub tags: BTreeSet<String>,
     pub quorum: Quorum,
     /// In the order in which they were given; the oldest of them may have run out.
     pub approvals: Vec<Given>,
@@ -123,6 +125,8 @@ pub struct Execution {
     pub subject: Subject,
     pub plan: Box<Plan>,
     pub environment: Environment,
+    /// Of its targets, when it was submitted.
+    pub tags: BTreeSet<String>,
     pub approvers: Vec<PersonId>,
     pub run: RunId,
 }
@@ -218,6 +222,17 @@ impl ChangeState {
             Self::Approved(phase) => Some(phase.submission.environment),
             Self::Executing(phase) => Some(phase.environment),
             Self::Finished(phase) => Some(phase.execution.environment),
+        }
+    }
+
+    /// The tags that its targets had when it was submitted, from then on.
+    pub const fn tags(&self) -> Option<&BTreeSet<String>> {
+        match self {
+            Self::Absent | Self::Draft(_) | Self::Closed(_) => None,
+            Self::Submitted(phase) => Some(&phase.tags),
+            Self::Approved(phase) => Some(&phase.submission.tags),
+            Self::Executing(phase) => Some(&phase.tags),
+            Self::Finished(phase) => Some(&phase.execution.tags),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::connection::event::Purpose;
+use crate::connection::event::{Limits, Purpose};
 use crate::id::{ChangeId, HostId, SecretId};
 use crate::plan::Check;
 use crate::risk::Environment;
@@ -32,6 +32,8 @@ pub enum ConnectionCommand {
     },
     /// By an admin.
     Relabel { environment: Environment },
+    /// By an admin.
+    Limit { limits: Limits },
     /// By an admin, all credentials at once. Not for built-in connections: they have none.
     ReplaceCredentials { settings: Value, credentials: SecretId },
     /// By an admin. For good.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::actor::{Actor, ActorKind, Role};
 use crate::aggregate::{Asked, Decider, Principal};
 use crate::connection::command::ConnectionCommand;
-use crate::connection::event::{ConnectionEvent, Purpose};
+use crate::connection::event::{ConnectionEvent, Limits, Purpose};
 use crate::connection::evolve::evolve;
 use crate::connection::rejection::ConnectionRejection as No;
 use crate::connection::state::{Active, ConnectionState};
@@ -15,6 +15,9 @@ use crate::time::Timestamp;
 
 /// Most characters of a connection's name.
 pub const MAX_NAME: usize = 80;
+const MAX_SESSIONS: u32 = 100;
+const MAX_PER_MINUTE: u32 = 6000;
+
 /// Connector id of built-in connections, and of no others.
 pub const BUILT_IN_CONNECTOR: &str = "host";
 
@@ -84,6 +87,7 @@ fn permitted(by: &Principal, command: &ConnectionCommand) -> Result<(), No> {
         C::Create { host: None, .. }
         | C::Rename { .. }
         | C::Relabel { .. }
+        | C::Limit { .. }
         | C::ReplaceCredentials { .. }
         | C::Remove { .. } => (is_admin, ADMIN),
         C::RecordTest { .. }
@@ -138,6 +142,10 @@ fn act(active: &Active, command: ConnectionCommand) -> Result<Vec<ConnectionEven
         }
         C::Relabel { environment } if environment == active.environment => Vec::new(),
         C::Relabel { environment } => vec![E::Relabelled { environment }],
+        C::Limit { limits } => {
+            let limits = checked_limits(limits)?;
+            if limits == active.limits { Vec::new() } else { vec![E::Limited { limits }] }
+        }
         C::ReplaceCredentials { settings, credentials } => {
             if active.is_built_in() {
                 return Err(built_in("it has no credentials: the agent has its own certificate"));
@@ -195,6 +203,17 @@ fn checked_settings(settings: Value) -> Result<Value, No> {
     } else {
         Err(No::Invalid { field: "settings", problem: "must be a JSON object".to_owned() })
     }
+}
+
+fn checked_limits(limits: Limits) -> Result<Limits, No> {
+    let invalid = |field, problem: &str| Err(No::Invalid { field, problem: problem.to_owned() });
+    if !(1..=MAX_SESSIONS).contains(&limits.sessions) {
+        return invalid("limits.sessions", "1 to 100");
+    }
+    if limits.per_minute.is_some_and(|count| !(1..=MAX_PER_MINUTE).contains(&count)) {
+        return invalid("limits.per_minute", "1 to 6,000, or leave it out");
+    }
+    Ok(limits)
 }
 
 /// An opening says which change it is for, exactly when it is for one.

@@ -18,6 +18,25 @@ pub enum Purpose {
     Execute,
 }
 
+/// How much may be asked of a target at once, and in a while. Each server keeps to it by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Sessions that are open at the same time, 1 to 100.
+    pub sessions: u32,
+    /// Sessions that are opened in a minute, 1 to 6,000, evenly spread; absent, as many as are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_minute: Option<u32>,
+}
+
+impl Default for Limits {
+    /// What a small database server bears beside its own work.
+    fn default() -> Self {
+        Self { sessions: 16, per_minute: None }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data")]
@@ -40,6 +59,8 @@ pub enum ConnectionEvent {
     Renamed { name: String },
     #[serde(rename = "connection.relabelled")]
     Relabelled { environment: Environment },
+    #[serde(rename = "connection.limited")]
+    Limited { limits: Limits },
     #[serde(rename = "connection.credentials_replaced")]
     CredentialsReplaced { settings: Value, credentials: SecretId },
     #[serde(rename = "connection.removed")]

@@ -1,6 +1,6 @@
 //! State and event to state.
 
-use crate::connection::event::ConnectionEvent;
+use crate::connection::event::{ConnectionEvent, Limits};
 use crate::connection::state::{Active, ConnectionState, Removed};
 use crate::time::Timestamp;
 
@@ -18,6 +18,7 @@ pub fn evolve(state: ConnectionState, event: &ConnectionEvent, at: Timestamp) ->
                 settings: settings.clone(),
                 credentials: *credentials,
                 host: *host,
+                limits: Limits::default(),
             })
         }
         (S::Active(active), E::Renamed { name }) => {
@@ -25,6 +26,9 @@ pub fn evolve(state: ConnectionState, event: &ConnectionEvent, at: Timestamp) ->
         }
         (S::Active(active), E::Relabelled { environment }) => {
             S::Active(Active { environment: *environment, ..active })
+        }
+        (S::Active(active), E::Limited { limits }) => {
+            S::Active(Active { limits: *limits, ..active })
         }
         (S::Active(active), E::CredentialsReplaced { settings, credentials }) => {
             S::Active(Active {
@@ -39,6 +43,7 @@ pub fn evolve(state: ConnectionState, event: &ConnectionEvent, at: Timestamp) ->
             E::Created { .. }
             | E::Renamed { .. }
             | E::Relabelled { .. }
+            | E::Limited { .. }
             | E::CredentialsReplaced { .. }
             | E::Removed {}
             | E::Tested { .. }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! absent ──create──→ active ──remove──→ removed
-//! active: rename, relabel, replace credentials, record tests and discoveries, open credentials
+//! active: rename, relabel, limit, replace credentials, record tests and discoveries, open credentials
 //! ```
 //!
 //! This stream guarantees: a removed connection stays removed and nothing opens its credentials;
@@ -29,7 +29,7 @@ mod state;
 #[cfg(all(test, feature = "decide"))]
 mod tests;
 
-pub use self::event::Purpose;
+pub use self::event::{Limits, Purpose};
 #[cfg(feature = "decide")]
 pub use self::{
     command::ConnectionCommand,

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::connection::event::Limits;
 use crate::id::{HostId, SecretId};
 use crate::risk::Environment;
 use crate::time::Timestamp;
@@ -25,6 +26,7 @@ pub struct Active {
     pub credentials: Option<SecretId>,
     /// The host that a built-in connection belongs to.
     pub host: Option<HostId>,
+    pub limits: Limits,
 }
 
 impl Active {

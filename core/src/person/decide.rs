@@ -69,8 +69,12 @@ fn permitted(by: &Principal, command: &PersonCommand) -> Result<(), No> {
         C::Add { .. } | C::ChangeRoles { .. } | C::Disable { .. } | C::Enable => {
             (is_admin || is_system, ADMIN)
         }
+        // Its secret is handed to whoever asks, and lets them do what the person may.
+        C::CreateToken { person, kind: TokenKind::User, .. } => {
+            (is_oneself(by, *person) || is_system, ONESELF)
+        }
         C::SetPassword { person }
-        | C::CreateToken { person, .. }
+        | C::CreateToken { person, kind: TokenKind::Machine, .. }
         | C::RevokeToken { person, .. } => {
             (is_oneself(by, *person) || is_admin || is_system, ONESELF_OR_ADMIN)
         }

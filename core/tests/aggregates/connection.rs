@@ -1,4 +1,4 @@
-use nexplane_core::connection::event::{ConnectionEvent as E, Purpose};
+use nexplane_core::connection::event::{ConnectionEvent as E, Limits, Purpose};
 use nexplane_core::connection::{Connection, ConnectionCommand as C, ConnectionState as S};
 use nexplane_core::id::{ChangeId, SecretId};
 use nexplane_core::plan::Check;
@@ -32,12 +32,18 @@ fn purpose() -> impl Strategy<Value = Purpose> {
     prop::sample::select(vec![Test, Discover, Plan, Execute])
 }
 
+fn limits() -> impl Strategy<Value = Limits> {
+    let per_minute = prop::option::of(0..7000_u32);
+    (0..120_u32, per_minute).prop_map(|(sessions, per_minute)| Limits { sessions, per_minute })
+}
+
 fn command() -> impl Strategy<Value = C> {
     let environment = prop::sample::select(vec![Environment::Prod, Environment::Dev]);
     prop_oneof![
         5 => create(),
         2 => text().prop_map(|name| C::Rename { name }),
         2 => environment.prop_map(|environment| C::Relabel { environment }),
+        2 => limits().prop_map(|limits| C::Limit { limits }),
         2 => (settings(), id()).prop_map(|(settings, id)| C::ReplaceCredentials {
             settings,
             credentials: SecretId(id),
@@ -78,6 +84,7 @@ fn event() -> impl Strategy<Value = E> {
         }),
         text().prop_map(|name| E::Renamed { name }),
         Just(E::Relabelled { environment: Environment::Dev }),
+        limits().prop_map(|limits| E::Limited { limits }),
         id().prop_map(|id| E::CredentialsReplaced {
             settings: Value::Null,
             credentials: SecretId(id),
@@ -130,7 +137,7 @@ proptest! {
         for moment in life::<Connection>(commands) {
             let Ok(events) = &moment.answer else { continue };
             match &moment.command {
-                C::Rename { .. } | C::Relabel { .. } | C::ReplaceCredentials { .. } => {
+                C::Rename { .. } | C::Relabel { .. } | C::Limit { .. } | C::ReplaceCredentials { .. } => {
                     prop_assert_eq!(again(&moment), Ok(Vec::new()));
                 }
                 C::Create { .. } | C::Remove { .. } => prop_assert!(again(&moment).is_err()),

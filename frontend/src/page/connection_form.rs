@@ -219,6 +219,7 @@ async fn send(
         }
         Some(old) => {
             let request = EditConnectionRequest {
+                limits: None,
                 name: Some(name).filter(|name| *name != old.name),
                 environment: Some(form.environment).filter(|chosen| *chosen != old.environment),
                 credentials,

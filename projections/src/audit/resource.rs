@@ -124,6 +124,7 @@ fn connection(event: &ConnectionEvent, ids: &mut BTreeSet<Uuid>) {
         E::CredentialsOpened { change, .. } => ids.extend(change.map(|change| change.0)),
         E::Renamed { .. }
         | E::Relabelled { .. }
+        | E::Limited { .. }
         | E::Removed {}
         | E::Tested { .. }
         | E::Discovered { .. }

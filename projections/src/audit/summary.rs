@@ -7,7 +7,7 @@ use nexplane_core::actor::Role;
 use nexplane_core::asset::event::AssetEvent;
 use nexplane_core::calendar::event::{CalendarEvent, Scope};
 use nexplane_core::change::event::{ChangeEvent, Draft, Found};
-use nexplane_core::connection::event::{ConnectionEvent, Purpose};
+use nexplane_core::connection::event::{ConnectionEvent, Limits, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::HostEvent;
 use nexplane_core::id::ChangeId;
@@ -187,6 +187,11 @@ fn connection(event: &ConnectionEvent) -> String {
         E::Renamed { name } => format!("Renamed the connection to {name}."),
         E::Relabelled { environment } => {
             format!("Labelled the connection {}.", environment.as_str())
+        }
+        E::Limited { limits: Limits { sessions, per_minute } } => {
+            let sessions = count(usize::try_from(*sessions).unwrap_or(usize::MAX), "session");
+            let pace = per_minute.map_or_else(String::new, |count| format!(", {count} a minute"));
+            format!("Limited the connection to {sessions} at a time{pace}.")
         }
         E::CredentialsReplaced { .. } => "Replaced the connection's credentials.".to_owned(),
         E::Removed {} => "Removed the connection.".to_owned(),

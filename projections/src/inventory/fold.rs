@@ -1,7 +1,7 @@
 //! Events of assets and connections, folded into rows. Pure.
 
 use nexplane_core::asset::event::{AssetEvent, Facts, Relation};
-use nexplane_core::connection::event::ConnectionEvent;
+use nexplane_core::connection::event::{ConnectionEvent, Limits};
 use nexplane_core::event::Recorded;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,6 +53,7 @@ pub struct ConnectionRow {
     pub discovered_us: Option<i64>,
     pub discovery_error: Option<String>,
     pub host: Option<Uuid>,
+    pub limits: Json<Limits>,
     pub version: i64,
     pub position: i64,
     pub created_us: i64,
@@ -170,6 +171,7 @@ pub fn connection(
             discovered_us: None,
             discovery_error: None,
             host: host.map(|host| host.0),
+            limits: Json(Limits::default()),
             version,
             position,
             created_us: at,
@@ -185,6 +187,10 @@ pub fn connection(
         }
         E::Relabelled { environment } => {
             environment.as_str().clone_into(&mut row.environment);
+            row.updated_us = at;
+        }
+        E::Limited { limits } => {
+            row.limits.0 = *limits;
             row.updated_us = at;
         }
         E::CredentialsReplaced { settings, credentials: _ } => {

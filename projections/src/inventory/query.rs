@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use nexplane_core::api::{AssetView, ConnectionView, Page, RelationView};
+use nexplane_core::connection::event::Limits;
 use nexplane_core::id::{AssetId, ConnectionId};
 use nexplane_core::plan::Check;
 use nexplane_core::risk::Environment;
@@ -274,6 +275,7 @@ struct ShownConnection {
     tested_us: Option<i64>,
     discovered_us: Option<i64>,
     discovery_error: Option<String>,
+    limits: Json<Limits>,
     version: i64,
     created_us: i64,
     updated_us: i64,
@@ -293,6 +295,7 @@ impl ShownConnection {
             kind: self.connector,
             environment: environment(&self.environment),
             settings: self.settings.unwrap_or_default(),
+            limits: self.limits.0,
             status: status.to_owned(),
             checks: self.checks.0,
             tested_at: self.tested_us.map(Timestamp::from_micros),

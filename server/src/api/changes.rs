@@ -27,7 +27,10 @@ use crate::calendar::{About, Gated, Sheet};
 use crate::policy::{self, Submitting};
 use crate::problem::{ApiError, ApiResult};
 use crate::runtime::{self, reread};
-use crate::stream::{self, Done, Loaded, Request};
+use crate::stream::{self, Done, Loaded, Request, StreamError};
+
+/// How often a change that is edited meanwhile is assessed again before it is submitted.
+const ASSESSMENTS: u32 = 4;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -156,10 +159,20 @@ pub async fn submit(
     request: Request,
     Id(id): Id<ChangeId>,
 ) -> ApiResult<Response> {
-    let state = load(&app, id).await?.state;
-    let (environment, risk) = assess(&app, &state).await?;
-    let submitting = Submitting { log: &app.log, environment, risk };
-    let done = stream::execute_prepared(&app.log, id.into(), &request, &submitting).await?;
+    let mut attempts = 0;
+    let done = loop {
+        attempts += 1;
+        let Loaded { state, version } = load(&app, id).await?;
+        let (environment, risk) = assess(&app, &state).await?;
+        let submitting = Submitting { log: &app.log, environment, risk };
+        // What is submitted is what was assessed.
+        let asked = Request { if_match: request.if_match.or(Some(version)), ..request.clone() };
+        match stream::execute_prepared(&app.log, id.into(), &asked, &submitting).await {
+            Err(StreamError::Stale { .. })
+                if request.if_match.is_none() && attempts < ASSESSMENTS => {}
+            answer => break answer?,
+        }
+    };
     show(&app, &caller, id, StatusCode::OK, done.position).await
 }
 
@@ -331,7 +344,7 @@ pub async fn rollback(
     // A machine proposes; a person has to submit it.
     if !caller.is_machine() {
         let (environment, risk) = assess(&app, &done.state).await?;
-        let submitted = request.also("submit");
+        let submitted = Request { if_match: Some(done.version), ..request.also("submit") };
         let submitting = Submitting { log: &app.log, environment, risk };
         let done =
             stream::execute_prepared(&app.log, change.into(), &submitted, &submitting).await?;

@@ -105,7 +105,7 @@ pub async fn edit(
     JsonBody(body): JsonBody<EditConnectionRequest>,
 ) -> ApiResult<Response> {
     let active = app.targets.connection(id).await?;
-    let EditConnectionRequest { name, environment, credentials } = body;
+    let EditConnectionRequest { name, environment, credentials, limits } = body;
     if let Some(name) = &name {
         name_is_free(&app, name, id).await?;
     }
@@ -140,6 +140,9 @@ pub async fn edit(
     }
     if let Some(environment) = environment {
         tell("relabel", ConnectionCommand::Relabel { environment }).await?;
+    }
+    if let Some(limits) = limits {
+        tell("limit", ConnectionCommand::Limit { limits }).await?;
     }
     show(&app, id, StatusCode::OK, position).await
 }

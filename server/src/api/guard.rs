@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use nexplane_core::api::{FieldError, Problem};
 use nexplane_core::id::CommandId;
+use nexplane_core::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -25,6 +26,8 @@ use crate::stream::{self, Request};
 
 /// The largest request body in bytes: a file of 1 MiB with room for JSON escapes.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
+/// How long a request body may take.
+const BODY_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 /// The longest `Idempotency-Key`.
 const MAX_KEY: usize = 200;
 /// Position of the last event of an answer.
@@ -60,22 +63,7 @@ async fn admit(
 ) -> ApiResult<Response> {
     let now = stream::now();
     let (mut parts, body) = request.into_parts();
-    let caller = match policy.access {
-        Access::Public => None,
-        Access::SignedIn | Access::Roles(_) => {
-            let caller = app.people.caller(&parts.headers, now).await?;
-            if let Access::Roles(roles) = policy.access
-                && !caller.has_any(roles)
-            {
-                let names: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
-                return Err(ApiError::denied(format!(
-                    "This needs the role {}. Ask an admin for it.",
-                    names.join(" or ")
-                )));
-            }
-            Some(caller)
-        }
-    };
+    let caller = admitted(app, policy, &parts.headers, now).await?;
     if matches!(parts.method, Method::GET | Method::HEAD) {
         if let Some(position) = min_position(&parts.headers)? {
             // Late is not wrong: the answer says which position it is of.
@@ -99,13 +87,15 @@ async fn admit(
     {
         return Err(guest.read_only());
     }
-    let body = to_bytes(body, MAX_BODY).await.map_err(|_| {
-        ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "request.too_large",
-            format!("The request body is larger than {MAX_BODY} bytes."),
-        )
-    })?;
+    let body = whole(body).await?;
+    // Whose request took its time may have lost a role, or the session, meanwhile.
+    let (now, caller) = match caller {
+        Some(_) if stream::now().seconds_since(now) > 0 => {
+            let now = stream::now();
+            (now, admitted(app, policy, &parts.headers, now).await?)
+        }
+        caller => (now, caller),
+    };
     let Some(caller) = caller else {
         return Ok(next.run(HttpRequest::from_parts(parts, Body::from(body))).await);
     };
@@ -139,6 +129,48 @@ async fn admit(
             keep(app, &caller, &key, response).await
         }
     }
+}
+
+/// Who asks, when the route is for them; nobody in particular when it is for all.
+async fn admitted(
+    app: &App,
+    policy: Policy,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> ApiResult<Option<Caller>> {
+    let roles = match policy.access {
+        Access::Public => return Ok(None),
+        Access::SignedIn => None,
+        Access::Roles(roles) => Some(roles),
+    };
+    let caller = app.people.caller(headers, now).await?;
+    match roles {
+        Some(roles) if !caller.has_any(roles) => {
+            let names: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
+            Err(ApiError::denied(format!(
+                "This needs the role {}. Ask an admin for it.",
+                names.join(" or ")
+            )))
+        }
+        Some(_) | None => Ok(Some(caller)),
+    }
+}
+
+async fn whole(body: Body) -> ApiResult<Bytes> {
+    let read = tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await.map_err(|_| {
+        ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request.too_slow",
+            format!("The request body was not there within {} seconds.", BODY_TIME.as_secs()),
+        )
+    })?;
+    read.map_err(|_| {
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "request.too_large",
+            format!("The request body is larger than {MAX_BODY} bytes."),
+        )
+    })
 }
 
 fn is_about_signing_in(path: &str) -> bool {

@@ -18,6 +18,7 @@ use nexplane_projections::{audit, hosts, inventory, risk};
 use serde::Deserialize;
 
 use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
+use super::people::secret_is_new;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{ApiError, ApiResult};
@@ -189,7 +190,8 @@ pub async fn invite_host(
         hostname: body.hostname.clone(),
         expires_at,
     };
-    stream::execute::<Person>(&app.log, caller.person.into(), &request, command).await?;
+    let done = stream::execute::<Person>(&app.log, caller.person.into(), &request, command).await?;
+    secret_is_new(&done)?;
     let token = gateway.invite(body.hostname.as_deref(), ttl_s, caller.person).await?;
     let url = gateway.url();
     let command = format!(

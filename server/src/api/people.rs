@@ -232,6 +232,17 @@ pub async fn add_token(
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
+/// A secret is handed over once, also to the same request.
+pub fn secret_is_new(done: &stream::Done<Person>) -> ApiResult<()> {
+    if !done.repeated {
+        return Ok(());
+    }
+    Err(ApiError::conflict(
+        "idempotency.secret_given",
+        "This request was made before, and the secret was in that answer only. If it is lost, revoke what was made, and ask with another Idempotency-Key.",
+    ))
+}
+
 /// Makes a token; its secret is in the answer and nowhere else.
 pub async fn create_token(
     log: &Log,
@@ -245,7 +256,8 @@ pub async fn create_token(
     check_name(name)?;
     let id = Uuid::now_v7();
     let command = PersonCommand::CreateToken { person: owner, token: id, kind, expires_at };
-    stream::execute::<Person>(log, owner.into(), request, command).await?;
+    let done = stream::execute::<Person>(log, owner.into(), request, command).await?;
+    secret_is_new(&done)?;
     let token = ApiToken {
         id,
         person: owner,

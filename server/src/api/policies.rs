@@ -4,7 +4,8 @@
 //! newest submission of each change, newest first, in small portions; it stops after so many or so
 //! long and says so. Two run at a time in one process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
@@ -21,7 +22,8 @@ use nexplane_core::policy::{
     analyse, faults,
 };
 use nexplane_projections::changes;
-use tokio::sync::Semaphore;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Mutex, Semaphore};
 use uuid::Uuid;
 
 use super::guard::{JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
@@ -38,6 +40,12 @@ const MAX_TIME: Duration = Duration::from_secs(10);
 const PORTION: u32 = 500;
 
 static SIMULATIONS: Semaphore = Semaphore::const_new(2);
+
+/// What was found in a document and the one before it never changes. Held while one is examined.
+static EXAMINED: LazyLock<Mutex<HashMap<[u8; 32], Analysis>>> = LazyLock::new(Mutex::default);
+
+/// More than an installation has versions.
+const MAX_EXAMINED: usize = 1000;
 
 /// `GET /policies`: newest first.
 pub async fn list(
@@ -180,10 +188,22 @@ async fn examined(
     Ok(done)
 }
 
-/// It takes a moment of computing, which is not to hold anybody else up.
+/// It takes a moment of computing, which is not to hold anybody else up: one at a time, and each once.
 async fn examine(document: PolicyDocument, before: Option<PolicyDocument>) -> ApiResult<Analysis> {
+    let key: [u8; 32] =
+        Sha256::digest(serde_json::to_vec(&(&document, &before)).map_err(ApiError::internal)?)
+            .into();
+    let mut known = EXAMINED.lock().await;
+    if let Some(analysis) = known.get(&key) {
+        return Ok(analysis.clone());
+    }
     let examining = tokio::task::spawn_blocking(move || analyse(&document, before.as_ref()));
-    examining.await.map_err(ApiError::internal)
+    let analysis = examining.await.map_err(ApiError::internal)?;
+    if known.len() >= MAX_EXAMINED {
+        known.clear();
+    }
+    known.insert(key, analysis.clone());
+    Ok(analysis)
 }
 
 /// What is wrong with a document, where it stands in a request.

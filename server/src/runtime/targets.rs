@@ -21,6 +21,7 @@ use nexplane_core::plan::TargetRef;
 use nexplane_core::risk::Environment;
 use nexplane_store::log::Log;
 
+use super::limiter::{Limiter, Turn};
 use crate::stream::{self, LoadError, Request, StreamError};
 use crate::vault::{Vault, VaultError};
 
@@ -33,6 +34,7 @@ pub struct Targets {
     pub egress: Arc<Egress>,
     pub digest_key: DigestKey,
     pub hosts: Arc<dyn HostJobs>,
+    pub limiter: Limiter,
 }
 
 impl fmt::Debug for Targets {
@@ -45,6 +47,7 @@ impl fmt::Debug for Targets {
 pub struct Opened {
     pub session: Box<dyn AnySession>,
     pub connection: Active,
+    _turn: Turn,
 }
 
 impl fmt::Debug for Opened {
@@ -141,7 +144,7 @@ impl Targets {
         Ok(located.collect())
     }
 
-    /// Opens a session. That the credentials were decrypted, by whom and why, is an event.
+    /// Opens a session, when the connection's limits allow one more. That the credentials were decrypted, by whom and why, is an event.
     pub async fn open(
         &self,
         id: ConnectionId,
@@ -149,6 +152,7 @@ impl Targets {
         change: Option<ChangeId>,
         request: &Request,
     ) -> Result<Opened, OpenError> {
+        let turn = self.limiter.turn(id, self.connection(id).await?.limits).await?;
         let command = ConnectionCommand::OpenCredentials { purpose, change };
         let once = Request {
             command: nexplane_core::id::CommandId(uuid::Uuid::now_v7()),
@@ -178,7 +182,7 @@ impl Targets {
         };
         let cx = OpenContext { connection: id, host, ..self.context(id) };
         let session = connector.open(credentials, &cx).await?;
-        Ok(Opened { session, connection })
+        Ok(Opened { session, connection, _turn: turn })
     }
 
     /// What sessions need besides credentials, for a connection without an agent.

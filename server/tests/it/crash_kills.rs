@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::crash_stage::{Count, ENDS, LOCK, Story, UNLOCK, approve, execute};
 use crate::fault_proxy::{Proxy, Upstream};
-use crate::harness::{Agent, Client, Server, Shop, eventually, id, items, text};
+use crate::harness::{Agent, Answer, Client, Server, Shop, eventually, id, items, text};
 
 const SHOPS: usize = 2;
 const ROLES: usize = 12;
@@ -264,7 +264,7 @@ impl Field {
     }
 
     /// Asks for the execution of changes of lanes in which nothing happens.
-    fn execute_some(&mut self) -> Vec<tokio::task::JoinHandle<Option<crate::harness::Answer>>> {
+    fn execute_some(&mut self) -> Vec<tokio::task::JoinHandle<Option<Answer>>> {
         let mut asked = Vec::new();
         for _ in 0..AT_ONCE {
             let ready: Vec<_> = (0..self.lanes.len())
@@ -306,13 +306,16 @@ impl Field {
             "targets": [key],
             "parameters": parameters,
         });
-        let drafted = id(&self.operator.post("/change-requests", request).await.is(201));
-        let planned = self.operator.act(&drafted, "plan").await;
+        let drafted =
+            patiently(async || self.operator.post("/change-requests", request.clone()).await);
+        let drafted = id(&drafted.await.is(201));
+        let planned = patiently(async || self.operator.act(&drafted, "plan").await).await;
         if planned.status != 200 && shop.is_none() {
             return None;
         }
         planned.is(200);
-        let submitted = self.operator.act(&drafted, "submit").await.is(200);
+        let submitted =
+            patiently(async || self.operator.act(&drafted, "submit").await).await.is(200);
         approve(&self.approvers, &submitted).await;
         Some(drafted)
     }
@@ -402,6 +405,18 @@ impl Field {
             records.filter(|record| record["record"] == "intent" || record["record"] == "done");
         begun.map(|record| text(&record["job"])).collect()
     }
+}
+
+/// Asks again where the answer is to do so: a busy machine may have no database connection free for a while.
+async fn patiently(ask: impl AsyncFn() -> Answer) -> Answer {
+    for _ in 0..10 {
+        let answer = ask().await;
+        if answer.status != 503 {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    ask().await
 }
 
 fn gateway_of(server: &Server) -> Upstream {

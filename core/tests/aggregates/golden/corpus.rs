@@ -4,7 +4,7 @@ use nexplane_core::asset::event::{AssetEvent, Facts, Relation};
 use nexplane_core::calendar::event::{CalendarEvent, Scope};
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::change::event::{ChangeEvent, Draft, Found, Produced, Window};
-use nexplane_core::connection::event::{ConnectionEvent, Purpose};
+use nexplane_core::connection::event::{ConnectionEvent, Limits, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
 use nexplane_core::id::{
@@ -156,6 +156,7 @@ corpus! {
         }
         Renamed { name: "orders-eu".to_owned() }
         Relabelled { environment: Environment::Staging }
+        Limited { limits: Limits { sessions: 4, per_minute: Some(120) } }
         CredentialsReplaced {
             settings: json!({ "host": "db-2.example", "port": 5432 }),
             credentials: SecretId(uuid(62)),
