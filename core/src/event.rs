@@ -79,7 +79,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 99] = [
+pub const KINDS: [&str; 101] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -160,8 +160,10 @@ pub const KINDS: [&str; 99] = [
     "rollout.resumed",
     "rollout.started",
     "rollout.stopped",
+    "run.cancel_asked",
     "run.claimed",
     "run.finished",
+    "run.late_reported",
     "run.started",
     "run.step_blocked",
     "run.step_failed",
