@@ -34,7 +34,7 @@ pub async fn cancel(
     };
     let state = stream::load::<Change>(&app.log, id.into()).await?.state;
     let Some(run) = under_way(&state) else { return Err(no.into()) };
-    let request = Request { if_match: None, ..request.clone() };
+    let request = Request { if_match: None, correlation: id.0, ..request.clone() };
     let command = RunCommand::AskCancel { reason };
     let begun = Instant::now();
     loop {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::crash_matrix_spool::until_held;
 use crate::crash_stage::{LOCK, Stage, Story, UNLOCK};
+use crate::fault_proxy::Hold;
 use crate::harness::{Client, eventually, items, text};
 
 async fn cancel(by: &Client, change: &str, reason: &str) -> crate::harness::Answer {
@@ -77,7 +78,10 @@ async fn the_last_step_is_too_late_and_a_run_that_waits_ends_at_once() {
     let roles = std::slice::from_ref(&role);
     let change = stage.approved(LOCK, roles).await;
     let waiting = stage.approved(LOCK, roles).await;
-    let (_, traps) = until_held(&stage, &change, roles).await;
+    // Nothing has happened at the target yet, so the other one may be executed.
+    let trap = stage.trap_effect(Hold::Request, &role, "ALTER");
+    stage.execute(&change).await.unwrap().unwrap().is(200);
+    trap.sprung().await;
 
     let told = cancel(&stage.operator, &change, "not today").await.refused(409, "run.too_late");
     assert!(text(&told["detail"]).contains("no step is left"), "{told:#}");
@@ -94,7 +98,7 @@ async fn the_last_step_is_too_late_and_a_run_that_waits_ends_at_once() {
     let story = Story::of(&stage.server, &waiting).await;
     assert!(!story.has("run.step_intended"), "{}", story.told());
 
-    traps.iter().for_each(|trap| trap.release());
+    trap.release();
     assert_eq!(stage.operator.settled(&change).await["state"], "complete");
     assert_eq!(stage.count.alterations(&role).await, 1);
 

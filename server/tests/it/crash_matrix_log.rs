@@ -264,7 +264,9 @@ async fn crash_of_the_lease_after_the_effect_is_evidence_only() {
     let [(kind, report)] = &*late.events else { panic!("{}", late.told()) };
     assert_eq!(kind, "run.late_reported");
     assert_eq!((&report["step"], &report["epoch"]), (&json!(0), &json!(1)), "{report:#}");
-    assert_eq!(report["report"]["what"], "succeeded", "{report:#}");
+    // Its deadline went by while it slept; whichever it saw first when it woke up is what it says.
+    let what = report["report"]["what"].as_str().unwrap();
+    assert!(["succeeded", "unknown"].contains(&what), "{report:#}");
     // People see it; the state is what the reading of the target made it.
     let told = eventually("the change says it", async || {
         let now = stage.operator.change(&change).await;
