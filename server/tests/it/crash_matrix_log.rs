@@ -267,9 +267,11 @@ async fn crash_of_the_lease_after_the_effect_is_evidence_only() {
     // Its deadline went by while it slept; whichever it saw first when it woke up is what it says.
     let what = report["report"]["what"].as_str().unwrap();
     assert!(["succeeded", "unknown"].contains(&what), "{report:#}");
+    // The other server is gone with its story.
+    let operator = stage.operator.at(&stage.server.base);
     // People see it; the state is what the reading of the target made it.
     let told = eventually("the change says it", async || {
-        let now = stage.operator.change(&change).await;
+        let now = operator.change(&change).await;
         let late = now["run"]["steps"][0]["late"].as_array().cloned().unwrap_or_default();
         (!late.is_empty()).then_some(now)
     })
