@@ -79,7 +79,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 100] = [
+pub const KINDS: [&str; 102] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -161,8 +161,10 @@ pub const KINDS: [&str; 100] = [
     "rollout.resumed",
     "rollout.started",
     "rollout.stopped",
+    "run.cancel_asked",
     "run.claimed",
     "run.finished",
+    "run.late_reported",
     "run.started",
     "run.step_blocked",
     "run.step_failed",

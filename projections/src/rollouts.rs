@@ -293,7 +293,9 @@ async fn part(
         | E::StepReconciled { .. }
         | E::StepVerified { .. }
         | E::StepUnverified { .. }
-        | E::StepBlocked { .. } => return Ok(()),
+        | E::StepBlocked { .. }
+        | E::CancelAsked { .. }
+        | E::LateReported { .. } => return Ok(()),
     };
     sqlx::query(AssertSqlSafe(format!(
         "UPDATE {} SET state = $2, reason = $3 WHERE run = $1 AND state <> $4",

@@ -28,7 +28,9 @@ use crate::metrics::Metrics;
 use crate::open::{self, Opened};
 use crate::problem::chain;
 use crate::replay::{Guest, Replay};
-use crate::runtime::{self, Discoverer, Engine, EngineOptions, Limiter, Planner, Reactor, Targets};
+use crate::runtime::{
+    self, Discoverer, Engine, EngineOptions, Limiter, Planner, Reactor, Spool, Targets,
+};
 use crate::seal;
 use crate::stream;
 use crate::web;
@@ -96,9 +98,11 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let hosts = hosts::start(&opened, from, gateway_listen, names, stop.clone()).await?;
     let (seals, sealer) = seal::start(&opened).await?;
     let log_key = sealer.as_ref().map(|sealer| sealer.key().verifier().to_string());
+    let spool = Spool::open(&opened.data_dir)
+        .with_context(|| format!("cannot keep outcomes in {}", opened.data_dir.display()))?;
     let app = App::new(Parts {
         gateway: Some(hosts.gateway),
-        ..parts(&opened, &projections, hosts.jobs, seals, log_key, options.engine()).await?
+        ..parts(&opened, &projections, hosts.jobs, seals, log_key, options.engine(), spool).await?
     });
     let (engine, discoverer) = (app.engine.clone(), app.discoverer.clone());
     let planner = app.planner.clone();
@@ -118,6 +122,8 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     } else if options.witness_policy.is_some() {
         tracing::warn!("this server does not seal the log, so it shows nothing to witnesses");
     }
+    let teller = engine.clone();
+    tasks.spawn(async move { teller.empty_spool().await });
     let reactor = Reactor {
         pool: pool.clone(),
         log: log.clone(),
@@ -171,6 +177,7 @@ async fn parts(
     seals: Seals,
     log_key: Option<String>,
     engine_options: EngineOptions,
+    spool: Spool,
 ) -> anyhow::Result<Parts> {
     let Opened { pool, log, directory, vault, people, .. } = opened;
     let targets = Targets {
@@ -193,7 +200,7 @@ async fn parts(
         vault: vault.clone(),
         planner: Planner::new(targets.clone()),
         discoverer: Discoverer { targets: targets.clone(), log: log.clone(), pool: pool.clone() },
-        engine: Engine::new(pool.clone(), targets.clone(), engine_options),
+        engine: Engine::new(pool.clone(), targets.clone(), engine_options, spool),
         targets,
         gateway: None,
         guest: None,
@@ -229,7 +236,8 @@ pub async fn replay(
     let app = App::new(Parts {
         people: opened.people.with_guest(guest.id),
         guest: Some(guest),
-        ..parts(opened, projections, Arc::new(NoHosts), seals, log_key, idle).await?
+        ..parts(opened, projections, Arc::new(NoHosts), seals, log_key, idle, Spool::default())
+            .await?
     });
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();

@@ -2,7 +2,7 @@
 
 use nexplane_connectors::sdk::{SecretJson, SecretText};
 use nexplane_core::id::SecretId;
-use nexplane_store::secret::{SecretBytes, SecretError, SecretStore};
+use nexplane_store::secret::{SealedSecret, SecretBytes, SecretError, SecretStore};
 use sqlx::PgPool;
 
 #[derive(Clone, Debug)]
@@ -66,6 +66,22 @@ impl Vault {
     ) -> Result<SecretId, VaultError> {
         let value = SecretBytes::new(bytes.to_vec());
         Ok(self.store.put(&self.pool, owner, kind.as_str(), name, &value).await?)
+    }
+
+    /// Encrypts without storing; no database is asked.
+    pub fn seal_apart(&self, owner: &str, bytes: &[u8]) -> Result<SealedSecret, VaultError> {
+        Ok(self.store.seal_apart(owner, &SecretBytes::new(bytes.to_vec()))?)
+    }
+
+    /// Stores what was sealed apart. Doing it again is nothing.
+    pub async fn put_sealed(
+        &self,
+        owner: &str,
+        kind: Kind,
+        name: &str,
+        secret: &SealedSecret,
+    ) -> Result<(), VaultError> {
+        Ok(self.store.put_sealed(&self.pool, owner, kind.as_str(), name, secret).await?)
     }
 
     pub async fn open(&self, owner: &str, id: SecretId) -> Result<SecretBytes, VaultError> {

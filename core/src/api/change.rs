@@ -368,6 +368,9 @@ pub struct StepView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<Vec<Field>>,
     pub reason: Option<String>,
+    /// What workers said of it after their turn was over: evidence only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<String>,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
 }

@@ -95,6 +95,8 @@ pub struct Auditor {
     versions: BTreeMap<StreamId, u64>,
     changes: BTreeMap<Uuid, change::Track>,
     runs: BTreeMap<Uuid, run::Track>,
+    /// Of runs that ended under another claim than they began with: what may be reported late.
+    late: BTreeMap<Uuid, run::Due>,
     manifests: BTreeMap<Uuid, rollout::Manifest>,
     rollouts: BTreeMap<Uuid, rollout::Track>,
     freezes: Freezes,

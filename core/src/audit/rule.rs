@@ -51,12 +51,16 @@ rules! {
         "The type of an event belongs to the category of its stream.";
     Frozen "audit.frozen"
         "No execution starts and no step is intended inside a freeze that covers it, unless the change's own stream overrides that freeze first, for the same plan.";
+    IntentAfterCancel "audit.intent_after_cancel"
+        "No step is intended after somebody asked to cancel its run.";
     IntentOutOfOrder "audit.intent_out_of_order"
         "Steps are intended in the order of the plan, each after the one before it is verified, and again only when the last attempt is known to have had no effect.";
     IntentUnclaimed "audit.intent_unclaimed"
         "An intent is made under the newest claim of its run.";
+    LateReportUnfounded "audit.late_report_unfounded"
+        "What is reported late is of an intent of an epoch that was fenced off, on which that epoch had not reported.";
     NotAPerson "audit.not_a_person"
-        "Approvals and overrides of freezes and windows are given, and unknown outcomes settled, by people who are signed in.";
+        "Approvals and overrides of freezes and windows are given, unknown outcomes settled, and runs cancelled, by people who are signed in.";
     NotApproved "audit.not_approved"
         "Only an approved change starts to execute.";
     OutOfOrder "audit.out_of_order"

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::change::{Executing, Phase, Track as Change};
 use super::{Auditor, Rule, Seen};
+use crate::actor::ActorKind;
 use crate::catalog::EffectClass;
 use crate::id::{AssetId, ChangeId, PersonId, RunId};
 use crate::plan::Plan;
@@ -33,7 +34,12 @@ pub(super) struct Open {
     target: Option<AssetId>,
     /// A stop kept it from being sent.
     was_stopped: bool,
+    is_cancelled: bool,
+    due: Due,
 }
+
+/// Step and epoch of the intents on which the epoch that made them has not reported.
+pub(super) type Due = BTreeSet<(u32, u32)>;
 
 #[derive(Clone, Copy, Debug)]
 struct Step {
@@ -65,6 +71,10 @@ impl Auditor {
             None | Some(Track::Rolling) => self.first(seen, event),
             Some(Track::Unknown) => Track::Unknown,
             Some(Track::Open(open)) => self.next(seen, open, event),
+            Some(Track::Finished(outcome)) if matches!(event, RunEvent::LateReported { .. }) => {
+                self.late_after_end(seen, event);
+                Track::Finished(outcome)
+            }
             Some(Track::Finished(outcome)) => {
                 self.accuse(seen, Rule::AfterTheEnd, "The run had finished.");
                 Track::Finished(outcome)
@@ -96,6 +106,8 @@ impl Auditor {
             steps: steps.collect(),
             part: *part,
             was_stopped: false,
+            is_cancelled: false,
+            due: Due::new(),
         }))
     }
 
@@ -181,12 +193,15 @@ impl Auditor {
                 self.intended(seen, &mut open, *step, *epoch, *attempt);
             }
             E::StepSucceeded { step, epoch, .. } => {
+                open.due.remove(&(*step, *epoch));
                 self.outcome(seen, &mut open, *step, *epoch, Now::Succeeded);
             }
             E::StepFailed { step, epoch, .. } => {
+                open.due.remove(&(*step, *epoch));
                 self.outcome(seen, &mut open, *step, *epoch, Now::Failed);
             }
             E::StepUnknown { step, epoch, .. } => {
+                open.due.remove(&(*step, *epoch));
                 self.outcome(seen, &mut open, *step, *epoch, Now::Unknown);
             }
             E::StepReconciled { step, finding, .. } => {
@@ -208,7 +223,23 @@ impl Auditor {
                 let from = [Now::Planned, Now::NotApplied];
                 self.follow(seen, &mut open, *step, &from, Now::Blocked);
             }
+            E::CancelAsked { reason: _ } => {
+                if seen.by.kind != ActorKind::User {
+                    let sentence = "The run was cancelled by nobody who is signed in.";
+                    self.accuse(seen, Rule::NotAPerson, sentence);
+                }
+                open.is_cancelled = true;
+            }
+            E::LateReported { step, epoch, report: _ } => {
+                let is_so = *epoch < open.epoch && open.due.remove(&(*step, *epoch));
+                self.late(seen, is_so, *step, *epoch);
+            }
             E::Finished { outcome, .. } => {
+                let newest = open.epoch;
+                let due: Due = open.due.iter().copied().filter(|(_, by)| *by < newest).collect();
+                if !due.is_empty() {
+                    self.late.insert(seen.stream.id, due);
+                }
                 let derived = end(&open);
                 if derived != Some(*outcome) {
                     let by_steps = derived.map_or("not over", RunOutcome::as_str);
@@ -225,7 +256,26 @@ impl Auditor {
         Track::Open(open)
     }
 
+    fn late_after_end(&mut self, seen: Seen, event: &RunEvent) {
+        let RunEvent::LateReported { step, epoch, .. } = event else { return };
+        let due = self.late.get_mut(&seen.stream.id);
+        let is_so = due.is_some_and(|due| due.remove(&(*step, *epoch)));
+        self.late(seen, is_so, *step, *epoch);
+    }
+
+    fn late(&mut self, seen: Seen, is_so: bool, step: u32, epoch: u32) {
+        if !is_so {
+            let sentence = format!("Epoch {epoch} had nothing to report late on step {step}.");
+            self.accuse(seen, Rule::LateReportUnfounded, sentence);
+        }
+    }
+
     fn intended(&mut self, seen: Seen, open: &mut Open, no: u32, epoch: u32, attempt: u32) {
+        if open.is_cancelled {
+            let sentence = format!("Step {no} is intended, and the run had been cancelled.");
+            self.accuse(seen, Rule::IntentAfterCancel, sentence);
+        }
+        open.due.insert((no, epoch));
         self.still_executing(seen, open.change, open.part);
         let own = open.target.filter(|_| open.part.is_some());
         self.intended_of(seen, open.change, no, own);

@@ -151,5 +151,7 @@ pub enum ChangeCommand {
     /// By the requester, once per secret.
     RevealSecret {
         secret: SecretId,
+        /// Secrets that its run was told of after it had ended.
+        late: Vec<Produced>,
     },
 }

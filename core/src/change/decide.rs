@@ -191,7 +191,7 @@ pub(super) fn decide(
             }
         }
         C::Review { comment } => review(state, &by, comment),
-        C::RevealSecret { secret } => {
+        C::RevealSecret { secret, late } => {
             let ChangeState::Finished(finish) = state else {
                 return Err(if matches!(state, ChangeState::Absent) {
                     No::NotFound
@@ -204,7 +204,7 @@ pub(super) fn decide(
             {
                 return Err(No::Denied { needed: ITS_REQUESTER });
             }
-            if !finish.secrets.iter().any(|produced| produced.id == secret) {
+            if !finish.secrets.iter().chain(&late).any(|produced| produced.id == secret) {
                 return Err(No::NoSuchSecret);
             }
             if finish.revealed.contains(&secret) {
@@ -441,7 +441,10 @@ fn withdraw(state: &ChangeState, by: &Principal) -> Result<Vec<ChangeEvent>, No>
 }
 
 fn cancel(state: &ChangeState, by: &Principal, reason: String) -> Result<Vec<ChangeEvent>, No> {
-    let subject = reviewable(state, "it is too late to cancel it")?;
+    let is_rollout = matches!(state, ChangeState::Executing(run) if run.plan.parts.is_some());
+    let too_late =
+        if is_rollout { "stop the rollout instead" } else { "it is too late to cancel it" };
+    let subject = reviewable(state, too_late)?;
     own(subject, by)?;
     let reason = checked_text("reason", reason, 2000)?;
     Ok(vec![ChangeEvent::Cancelled { reason }])

@@ -455,6 +455,6 @@ fn every_command() -> Vec<(&'static str, C)> {
         ("start rollback", start_rollback(RUN_BACK, &[])),
         ("record rollback", record_rollback(RUN_BACK, RunOutcome::Complete)),
         ("review", C::Review { comment: "It had to be.".to_owned() }),
-        ("reveal", C::RevealSecret { secret: SECRET }),
+        ("reveal", C::RevealSecret { secret: SECRET, late: Vec::new() }),
     ]
 }

@@ -107,7 +107,9 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | RunEvent::StepReconciled { .. }
             | RunEvent::StepVerified { .. }
             | RunEvent::StepUnverified { .. }
-            | RunEvent::StepBlocked { .. } => Vec::new(),
+            | RunEvent::StepBlocked { .. }
+            | RunEvent::CancelAsked { .. }
+            | RunEvent::LateReported { .. } => Vec::new(),
         },
         Event::Host(event) => match event {
             HostEvent::Enrolled { .. } => vec![Effect::ConnectHost { host: HostId(id) }],

@@ -1,4 +1,4 @@
-//! What can be asked of a run. All of it is the runtime's, but for a person's finding.
+//! What can be asked of a run. All of it is the runtime's, but for the wish to cancel it.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use crate::freeze::InTheWay;
 use crate::id::{ChangeId, PersonId, RunId};
 use crate::plan::{Field, Fingerprint, Plan};
 use crate::rollout::event::Part;
-use crate::run::event::{Captured, Finding, Reason};
+use crate::run::event::{Captured, Finding, LateReport, Reason};
 
 /// Why a rollout begins nothing further.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +88,17 @@ pub enum RunCommand {
         after: Vec<Field>,
         now: Vec<Field>,
         reason: Reason,
+    },
+    /// By an operator or a responder: no further step is to begin.
+    AskCancel {
+        /// 1–2,000 characters.
+        reason: String,
+    },
+    /// What came of an effect, by the epoch that had sent it and is fenced off since.
+    ReportLate {
+        step: u32,
+        epoch: u32,
+        report: LateReport,
     },
     /// Ends the run if its steps say that it has ended.
     Finish {

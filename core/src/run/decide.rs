@@ -1,17 +1,21 @@
 //! State and command to events, or the exact reason why not.
 
-use crate::actor::{Actor, ActorKind};
-use crate::aggregate::{Asked, Decider};
+use crate::actor::{Actor, ActorKind, Role};
+use crate::aggregate::{Asked, Decider, Principal};
 use crate::catalog::EffectClass;
 use crate::event::Event;
 use crate::freeze::InTheWay;
 use crate::id::Category;
 use crate::run::command::{Held, RunCommand};
-use crate::run::event::{Finding, RunEvent};
+use crate::run::event::{Finding, LateReport, RunEvent};
 use crate::run::evolve::evolve;
 use crate::run::rejection::RunRejection as No;
 use crate::run::state::{RunState, Running, StepPhase};
 use crate::time::Timestamp;
+
+const MAX_REASON: usize = 2000;
+
+const BRAKES: &str = "the operator or the responder role, as a person who is signed in";
 
 /// The run aggregate.
 #[derive(Clone, Copy, Debug)]
@@ -25,9 +29,7 @@ impl Decider for Run {
     type Rejection = No;
 
     fn decide(state: &RunState, asked: Asked<RunCommand>) -> Result<Vec<RunEvent>, No> {
-        if asked.by.actor.kind != ActorKind::System {
-            return Err(No::Denied);
-        }
+        permitted(&asked.by, &asked.command)?;
         decide(state, asked.command)
     }
 
@@ -46,6 +48,36 @@ impl From<RunEvent> for Event {
     }
 }
 
+/// Who may ask, whatever the state. Orders are the runtime's, the brake is for people.
+fn permitted(by: &Principal, command: &RunCommand) -> Result<(), No> {
+    use RunCommand as C;
+    match command {
+        C::AskCancel { .. } => {
+            let may =
+                by.actor.kind == ActorKind::User && by.has_any(&[Role::Operator, Role::Responder]);
+            if may { Ok(()) } else { Err(No::NeedsRole { needed: BRAKES }) }
+        }
+        C::Start { .. }
+        | C::Claim { .. }
+        | C::Intend { .. }
+        | C::Succeed { .. }
+        | C::Fail { .. }
+        | C::LoseSight { .. }
+        | C::Reconcile { .. }
+        | C::Verify { .. }
+        | C::Unverify { .. }
+        | C::Block { .. }
+        | C::ReportLate { .. }
+        | C::Finish { .. } => {
+            if by.actor.kind == ActorKind::System {
+                Ok(())
+            } else {
+                Err(No::Denied)
+            }
+        }
+    }
+}
+
 fn decide(state: &RunState, command: RunCommand) -> Result<Vec<RunEvent>, No> {
     use RunCommand as C;
 
@@ -56,6 +88,10 @@ fn decide(state: &RunState, command: RunCommand) -> Result<Vec<RunEvent>, No> {
         (RunState::Absent, _) => Err(No::NotFound),
         (RunState::Running(_) | RunState::Finished(_), C::Start { .. }) => Err(No::Exists),
         (RunState::Finished(_), C::Finish { .. }) => Ok(Vec::new()),
+        (RunState::Finished(_), C::AskCancel { .. }) => Err(No::TooLate { why: "it has ended" }),
+        (RunState::Finished(finished), C::ReportLate { step, epoch, report }) => {
+            late(&finished.run, step, epoch, report)
+        }
         (RunState::Finished(_), _) => Err(No::Finished),
         (RunState::Running(run), command) => running(run, command),
     }
@@ -81,6 +117,9 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
         } => {
             fenced(run, epoch)?;
             let attempt = next_attempt(run, step)?;
+            if let Some(no) = run.cancelled() {
+                return Err(no);
+            }
             match held {
                 None => {}
                 Some(Held::Paused) => return Err(No::Paused),
@@ -135,12 +174,47 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
             next_attempt(run, step)?;
             Ok(vec![RunEvent::StepBlocked { step, before, after, now, reason }])
         }
+        C::AskCancel { reason } => cancel(run, &reason),
+        C::ReportLate { step, epoch, report } => late(run, step, epoch, report),
         C::Finish { epoch } => {
             fenced(run, epoch)?;
             let (outcome, reason) = run.outcome().ok_or(No::NotOver)?;
             Ok(vec![RunEvent::Finished { outcome, reason, secrets: run.produced.clone() }])
         }
     }
+}
+
+fn cancel(run: &Running, reason: &str) -> Result<Vec<RunEvent>, No> {
+    if run.part.is_some() {
+        return Err(No::OfRollout);
+    }
+    if run.cancel.is_some() {
+        return Ok(Vec::new());
+    }
+    if !run.has_more_to_begin() {
+        return Err(No::TooLate { why: "no step is left that could be held back" });
+    }
+    let reason = reason.trim();
+    let problem = match reason.chars().count() {
+        0 => "must not be empty".to_owned(),
+        1..=MAX_REASON if !reason.contains('\0') => {
+            return Ok(vec![RunEvent::CancelAsked { reason: reason.to_owned() }]);
+        }
+        1..=MAX_REASON => "must not contain NUL".to_owned(),
+        _ => format!("at most {MAX_REASON} characters"),
+    };
+    Err(No::Invalid { field: "reason", problem })
+}
+
+/// Evidence of an epoch that was fenced off, on an intent of its own, once.
+fn late(run: &Running, step: u32, epoch: u32, report: LateReport) -> Result<Vec<RunEvent>, No> {
+    if epoch >= run.epoch {
+        return Err(No::NotLate { epoch: run.epoch });
+    }
+    if !run.due.contains(&(step, epoch)) {
+        return Err(No::NothingDue { step, epoch });
+    }
+    Ok(vec![RunEvent::LateReported { step, epoch, report }])
 }
 
 /// Orders are the newest epoch's. Epoch 0 is nobody's: two workers could believe that it is theirs.

@@ -25,7 +25,7 @@ pub struct Captured {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reason {
     /// Stable word: a connector's error kind, or `crash`, `unverified`, `moved`, `precheck`, `frozen`,
-    /// `window_closed`, `stopped`.
+    /// `window_closed`, `stopped`, `cancelled`.
     pub kind: String,
     /// For people; holds no secret.
     pub message: String,
@@ -39,6 +39,32 @@ pub enum Finding {
     Applied,
     NotApplied,
     Conflict,
+}
+
+/// What a worker says of its effect after it was fenced off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum LateReport {
+    Succeeded {
+        outcome: Value,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        produced: Vec<Produced>,
+    },
+    /// The target said no.
+    Failed { reason: Reason },
+    /// There was no answer that says what became of it.
+    Unknown { reason: Reason },
+}
+
+impl LateReport {
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Succeeded { .. } => "it had its effect",
+            Self::Failed { .. } => "the target refused it",
+            Self::Unknown { .. } => "there was no answer",
+        }
+    }
 }
 
 /// How a run ends.
@@ -121,6 +147,12 @@ pub enum RunEvent {
         now: Vec<Field>,
         reason: Reason,
     },
+    /// Somebody asked that no further step begins. What is under way comes to its end.
+    #[serde(rename = "run.cancel_asked")]
+    CancelAsked { reason: String },
+    /// Of an effect that an earlier epoch had sent. It is evidence for people, and changes nothing.
+    #[serde(rename = "run.late_reported")]
+    LateReported { step: u32, epoch: u32, report: LateReport },
     #[serde(rename = "run.finished")]
     Finished { outcome: RunOutcome, reason: Option<String>, secrets: Vec<Produced> },
 }

@@ -1,6 +1,8 @@
 //! State and event to state.
 
-use crate::run::event::RunEvent;
+use std::collections::BTreeSet;
+
+use crate::run::event::{LateReport, RunEvent};
 use crate::run::state::{Effect, Finished, Intent, RunState, Running, StepPhase, Verified};
 
 pub fn evolve(state: RunState, event: &RunEvent) -> RunState {
@@ -15,6 +17,8 @@ pub fn evolve(state: RunState, event: &RunEvent) -> RunState {
                 part: *part,
                 epoch: 0,
                 produced: Vec::new(),
+                cancel: None,
+                due: BTreeSet::new(),
             })
         }
         (RunState::Running(run), RunEvent::Finished { outcome, reason, .. }) => {
@@ -23,6 +27,10 @@ pub fn evolve(state: RunState, event: &RunEvent) -> RunState {
         (RunState::Running(mut run), event) => {
             apply(&mut run, event);
             RunState::Running(run)
+        }
+        (RunState::Finished(mut finished), event @ RunEvent::LateReported { .. }) => {
+            apply(&mut finished.run, event);
+            RunState::Finished(finished)
         }
         (state @ (RunState::Absent | RunState::Finished(_)), _) => state,
     }
@@ -40,9 +48,11 @@ fn apply(run: &mut Running, event: &RunEvent) {
                 key: key.clone(),
                 before: before.clone(),
             };
+            run.due.insert((*step, *epoch));
             update(run, *step, |_| StepPhase::Intended(intent));
         }
-        E::StepSucceeded { step, outcome, produced, .. } => {
+        E::StepSucceeded { step, outcome, produced, epoch } => {
+            run.due.remove(&(*step, *epoch));
             run.produced.extend(produced.iter().cloned());
             update(run, *step, |phase| match intent(phase) {
                 Ok(intent) => {
@@ -51,14 +61,20 @@ fn apply(run: &mut Running, event: &RunEvent) {
                 Err(phase) => *phase,
             });
         }
-        E::StepFailed { step, reason, .. } => update(run, *step, |phase| match intent(phase) {
-            Ok(intent) => StepPhase::Failed { intent, reason: reason.clone() },
-            Err(phase) => *phase,
-        }),
-        E::StepUnknown { step, reason, .. } => update(run, *step, |phase| match intent(phase) {
-            Ok(intent) => StepPhase::Unknown { intent, reason: reason.clone() },
-            Err(phase) => *phase,
-        }),
+        E::StepFailed { step, epoch, reason } => {
+            run.due.remove(&(*step, *epoch));
+            update(run, *step, |phase| match intent(phase) {
+                Ok(intent) => StepPhase::Failed { intent, reason: reason.clone() },
+                Err(phase) => *phase,
+            });
+        }
+        E::StepUnknown { step, epoch, reason } => {
+            run.due.remove(&(*step, *epoch));
+            update(run, *step, |phase| match intent(phase) {
+                Ok(intent) => StepPhase::Unknown { intent, reason: reason.clone() },
+                Err(phase) => *phase,
+            });
+        }
         E::StepReconciled { step, finding, produced, .. } => {
             run.produced.extend(produced.iter().cloned());
             update(run, *step, |phase| match intent(phase) {
@@ -82,6 +98,16 @@ fn apply(run: &mut Running, event: &RunEvent) {
         }),
         E::StepBlocked { step, reason, .. } => {
             update(run, *step, |_| StepPhase::Blocked { reason: reason.clone() });
+        }
+        E::CancelAsked { reason } => run.cancel = Some(reason.clone()),
+        E::LateReported { step, epoch, report } => {
+            run.due.remove(&(*step, *epoch));
+            match report {
+                LateReport::Succeeded { produced, .. } => {
+                    run.produced.extend(produced.iter().cloned());
+                }
+                LateReport::Failed { .. } | LateReport::Unknown { .. } => {}
+            }
         }
     }
 }

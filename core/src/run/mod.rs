@@ -12,11 +12,14 @@
 //!    └─→ blocked      the target is not what the plan says, or a freeze began; nothing was sent
 //!
 //! → finished(outcome), derived from the steps
+//!
+//! cancel_asked: no step is intended any more      late_reported: evidence, also after the end
 //! ```
 //!
 //! This stream guarantees: an intent exists before its effect; only the newest epoch can add one;
 //! steps run in order and a verified step is never intended again; exactly one outcome per
-//! intent; the outcome of the run follows from its steps.
+//! intent; no intent after a cancel; the outcome of the run follows from its steps, and what an epoch says
+//! that was fenced off changes none of that.
 //!
 //! Deliberately absent: leases (a claim only fences off older epochs; who is alive is the runtime's
 //! to know) and waiting.

@@ -32,6 +32,24 @@ pub enum RunRejection {
     Paused,
     #[error("The rollout was stopped before anything was sent: {reason}")]
     Stopped { reason: String },
+    #[error("This needs {needed}. Ask an admin for the role, or somebody who has it to do it.")]
+    NeedsRole { needed: &'static str },
+    #[error("{field}: {problem}")]
+    Invalid { field: &'static str, problem: String },
+    #[error(
+        "Cancelled after {done} of {of} steps: this step was not started, and nothing was sent for it. {reason}"
+    )]
+    Cancelled { done: usize, of: usize, reason: String },
+    #[error(
+        "Too late to cancel it: {why}. If it did something that is to be undone, roll it back once it has ended."
+    )]
+    TooLate { why: &'static str },
+    #[error("It is one target of a rollout. Stop the rollout.")]
+    OfRollout,
+    #[error("Epoch {epoch} has the run, and reports as usual.")]
+    NotLate { epoch: u32 },
+    #[error("Epoch {epoch} has nothing to report on step {step} any more.")]
+    NothingDue { step: u32, epoch: u32 },
     #[error("Its steps have not come to an end.")]
     NotOver,
 }
@@ -51,6 +69,13 @@ impl Reject for RunRejection {
             Self::WindowClosed { .. } => "run.window_closed",
             Self::Paused => "rollout.paused",
             Self::Stopped { .. } => "rollout.stopped",
+            Self::NeedsRole { .. } => "access.denied",
+            Self::Invalid { .. } => "validation.failed",
+            Self::Cancelled { .. } => "run.cancelled",
+            Self::TooLate { .. } => "run.too_late",
+            Self::OfRollout => "run.of_rollout",
+            Self::NotLate { .. } => "run.not_late",
+            Self::NothingDue { .. } => "run.nothing_due",
             Self::NotOver => "run.not_over",
         }
     }

@@ -1,5 +1,7 @@
 //! The phases of a run and of its steps.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::catalog::EffectClass;
@@ -8,6 +10,7 @@ use crate::id::{ChangeId, PersonId, RunId};
 use crate::plan::{Field, Fingerprint, Plan, Step};
 use crate::rollout::event::Part;
 use crate::run::event::{Captured, Finding, Reason, RunOutcome};
+use crate::run::rejection::RunRejection;
 
 const NEVER_REPEATED: &str =
     "It is known to have had no effect, but an unprotected effect is never repeated.";
@@ -32,6 +35,10 @@ pub struct Running {
     /// One for each step of the plan, in its order.
     pub steps: Vec<StepPhase>,
     pub produced: Vec<Produced>,
+    /// Why no further step is to begin, when somebody asked for that.
+    pub cancel: Option<String>,
+    /// Step and epoch of each intent on which the epoch that made it has not reported.
+    pub due: BTreeSet<(u32, u32)>,
 }
 
 #[derive(Clone, Debug)]
@@ -109,6 +116,36 @@ impl Running {
         }
         let index = self.steps.iter().position(|s| !matches!(s, StepPhase::Verified(_)))?;
         u32::try_from(index).ok()
+    }
+
+    /// Whether a step may begin still that could be held back.
+    pub fn has_more_to_begin(&self) -> bool {
+        for (planned, phase) in self.plan.steps.iter().zip(&self.steps) {
+            match phase {
+                StepPhase::Intended(_)
+                | StepPhase::Succeeded(_)
+                | StepPhase::Verified(_)
+                | StepPhase::Reconciled { finding: Finding::Applied, .. } => {}
+                StepPhase::Planned => return true,
+                // It is tried again when the target says that nothing was done.
+                StepPhase::Unknown { .. }
+                | StepPhase::Reconciled { finding: Finding::NotApplied, .. } => {
+                    return planned.effect_class != EffectClass::Unprotected;
+                }
+                StepPhase::Unverified { .. }
+                | StepPhase::Failed { .. }
+                | StepPhase::Blocked { .. }
+                | StepPhase::Reconciled { finding: Finding::Conflict, .. } => return false,
+            }
+        }
+        false
+    }
+
+    /// Why no step may begin, when somebody asked to cancel the run.
+    pub fn cancelled(&self) -> Option<RunRejection> {
+        let reason = self.cancel.clone()?;
+        let done = self.steps.iter().filter(|s| matches!(s, StepPhase::Verified(_))).count();
+        Some(RunRejection::Cancelled { done, of: self.steps.len(), reason })
     }
 
     /// How the run has ended, once its steps say so, with the reason when it did not go well.

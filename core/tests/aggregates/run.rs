@@ -132,12 +132,14 @@ proptest! {
                 | E::StepVerified { .. }
                 | E::StepUnverified { .. }
                 | E::StepBlocked { .. }
+                | E::CancelAsked { .. }
+                | E::LateReported { .. }
                 | E::Finished { .. } => {}
             }
         }
         for moment in moments {
             let asked = match moment.command {
-                C::Start { .. } => continue,
+                C::Start { .. } | C::AskCancel { .. } | C::ReportLate { .. } => continue,
                 C::Claim { after, .. } => after,
                 C::Intend { epoch, .. }
                 | C::Succeed { epoch, .. }
@@ -180,7 +182,11 @@ proptest! {
                     let nothing = [Known::Nothing, Known::Found(Finding::NotApplied)];
                     prop_assert!(nothing.contains(&known), "{:?}", known);
                 }
-                E::Started { .. } | E::Claimed { .. } | E::StepIntended { .. } => {}
+                E::Started { .. }
+                | E::Claimed { .. }
+                | E::StepIntended { .. }
+                | E::CancelAsked { .. }
+                | E::LateReported { .. } => {}
                 E::Finished { .. } => prop_assert!(!ledger.over),
             }
         }
@@ -241,7 +247,9 @@ proptest! {
                 continue;
             }
             match moment.command {
-                C::Finish { .. } => prop_assert_eq!(again(&moment), Ok(Vec::new())),
+                C::Finish { .. } | C::AskCancel { .. } => {
+                    prop_assert_eq!(again(&moment), Ok(Vec::new()));
+                }
                 C::Start { .. }
                 | C::Claim { .. }
                 | C::Intend { .. }
@@ -251,6 +259,7 @@ proptest! {
                 | C::Reconcile { .. }
                 | C::Verify { .. }
                 | C::Unverify { .. }
+                | C::ReportLate { .. }
                 | C::Block { .. } => prop_assert!(again(&moment).is_err()),
             }
         }

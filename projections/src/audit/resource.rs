@@ -11,7 +11,7 @@ use nexplane_core::manifest::event::ManifestEvent;
 use nexplane_core::plan::Plan;
 use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::rollout::event::RolloutEvent;
-use nexplane_core::run::event::RunEvent;
+use nexplane_core::run::event::{LateReport, RunEvent};
 use nexplane_core::schedule::event::{ScheduleEvent, Skip, Template};
 use uuid::Uuid;
 
@@ -145,13 +145,18 @@ fn run(event: &RunEvent, ids: &mut BTreeSet<Uuid>) {
         | E::Finished { secrets, .. } => {
             produced(secrets, ids);
         }
+        E::LateReported { report: LateReport::Succeeded { produced: secrets, .. }, .. } => {
+            produced(secrets, ids);
+        }
         E::StepIntended { before, .. } => ids.extend(before.sealed.map(|secret| secret.0)),
         E::Claimed { .. }
         | E::StepFailed { .. }
         | E::StepUnknown { .. }
         | E::StepVerified { .. }
         | E::StepUnverified { .. }
-        | E::StepBlocked { .. } => {}
+        | E::StepBlocked { .. }
+        | E::CancelAsked { .. }
+        | E::LateReported { .. } => {}
     }
 }
 

@@ -333,6 +333,12 @@ fn run(event: &RunEvent) -> String {
         E::StepBlocked { step, reason, .. } => {
             format!("Step {} was blocked ({}); nothing was sent.", no(*step), reason.kind)
         }
+        E::CancelAsked { reason: _ } => "Asked that no further step begins.".to_owned(),
+        E::LateReported { step, epoch, report } => format!(
+            "A worker whose turn was over (epoch {epoch}) said of step {}: {}. That is evidence only.",
+            no(*step),
+            report.as_str()
+        ),
         E::Finished { outcome, secrets, .. } => ended(
             match outcome {
                 RunOutcome::Complete => "The run is complete",

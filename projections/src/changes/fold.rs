@@ -16,7 +16,7 @@ use nexplane_core::id::{AssetId, ChangeId, FreezeId, PersonId, RunId};
 use nexplane_core::plan::{Plan, Step};
 use nexplane_core::policy::Case;
 use nexplane_core::rollout::event::RolloutEvent;
-use nexplane_core::run::event::{Finding, RunEvent};
+use nexplane_core::run::event::{Finding, LateReport, RunEvent};
 use nexplane_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -557,6 +557,20 @@ fn apply_run(folded: &mut Folded, event: &RunEvent, recorded: &Recorded) {
             view.reason = Some(reason.message.clone());
             view.finished_at = Some(at);
         }),
+        // What is asked of a run is read from its stream.
+        E::CancelAsked { reason: _ } => {}
+        E::LateReported { step, epoch, report } => {
+            if let LateReport::Succeeded { produced, .. } = report {
+                merge_secrets(secrets, produced);
+            }
+            with_step(run, *step, |view| {
+                let said = format!(
+                    "A worker whose turn was over (epoch {epoch}) said later: {}. That is evidence only.",
+                    report.as_str()
+                );
+                view.late.push(said);
+            });
+        }
         E::Finished { outcome, reason, secrets: produced } => {
             outcome.as_str().clone_into(&mut run.state);
             run.reason.clone_from(reason);
@@ -597,6 +611,7 @@ fn step_views(steps: &[Step]) -> Vec<StepView> {
             after: Vec::new(),
             now: None,
             reason: None,
+            late: Vec::new(),
             started_at: None,
             finished_at: None,
         })

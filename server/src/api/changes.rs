@@ -20,7 +20,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
-use super::{freezes, names, projects, reading, rollouts};
+use super::{cancelling, freezes, names, projects, reading, rollouts};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::calendar::{About, Gated, Sheet};
@@ -219,7 +219,7 @@ pub async fn withdraw(
     tell(&app, &caller, &request, id, ChangeCommand::Withdraw).await
 }
 
-/// `POST …/cancel`
+/// `POST …/cancel`: for good while nothing runs; while it executes, no further step begins.
 pub async fn cancel(
     State(app): State<App>,
     caller: Caller,
@@ -227,7 +227,8 @@ pub async fn cancel(
     Id(id): Id<ChangeId>,
     JsonBody(body): JsonBody<ReasonRequest>,
 ) -> ApiResult<Response> {
-    tell(&app, &caller, &request, id, ChangeCommand::Cancel { reason: body.reason }).await
+    let position = cancelling::cancel(&app, &request, id, body.reason).await?;
+    show(&app, &caller, id, StatusCode::OK, position).await
 }
 
 /// `POST …/execute`: re-checks everything, reads the target once more, and hands over to the
@@ -500,7 +501,9 @@ pub async fn show(
     let policy_version = policy::current(&app.log).await?.state.version;
     let rollout = rollouts::follow(app, caller, &state, &mut view).await?;
     let is_due = view.review_required;
+    let cancel = cancelling::follow(app, caller, &state, &mut view).await?;
     view.allowed = reading::allowed(&state, caller, &in_the_way, policy_version, is_due, rollout);
+    reading::allow_cancel(&mut view.allowed, cancel);
     names::of_changes(app, std::iter::once(&mut view)).await?;
     let position = position.unwrap_or(view.position).max(view.position);
     Ok(answer(status, &view, view.version, Some(position)))

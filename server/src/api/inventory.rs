@@ -9,11 +9,13 @@ use nexplane_core::api::{
     HostView, Page, RevealedSecret, RiskSummary,
 };
 use nexplane_core::asset::{Asset, AssetCommand, AssetState};
-use nexplane_core::change::{Change, ChangeCommand};
+use nexplane_core::change::event::Produced;
+use nexplane_core::change::{Change, ChangeCommand, ChangeState};
 use nexplane_core::host::{Host, HostCommand};
-use nexplane_core::id::{AssetId, ConnectionId, HostId, SecretId};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, HostId, SecretId};
 use nexplane_core::person::{Person, PersonCommand};
 use nexplane_core::risk::Environment;
+use nexplane_core::run::{Run, RunState};
 use nexplane_projections::{audit, hosts, inventory, risk};
 use serde::Deserialize;
 
@@ -237,6 +239,20 @@ pub async fn risk_summary(State(app): State<App>) -> ApiResult<Json<RiskSummary>
     Ok(Json(risk::summary(&app.pool, TOP_RISKS).await?))
 }
 
+/// What the run of a change was told of, also after it had ended.
+async fn late_secrets(app: &App, change: ChangeId) -> ApiResult<Vec<Produced>> {
+    let ChangeState::Finished(finish) =
+        stream::load::<Change>(&app.log, change.into()).await?.state
+    else {
+        return Ok(Vec::new());
+    };
+    let run = finish.execution.run;
+    Ok(match stream::load::<Run>(&app.log, run.into()).await?.state {
+        RunState::Finished(finished) => finished.run.produced,
+        RunState::Absent | RunState::Running(_) => Vec::new(),
+    })
+}
+
 /// `POST /secrets/{id}/reveal`: once, to the requester of the change that produced it.
 pub async fn reveal(
     State(app): State<App>,
@@ -246,7 +262,8 @@ pub async fn reveal(
     let (change, name) = nexplane_projections::upkeep::change_of_secret(&app.pool, id)
         .await?
         .ok_or_else(|| ApiError::not_found("secret"))?;
-    let command = ChangeCommand::RevealSecret { secret: id };
+    let late = late_secrets(&app, change).await?;
+    let command = ChangeCommand::RevealSecret { secret: id, late };
     stream::execute::<Change>(&app.log, change.into(), &request, command).await?;
     let value = app.vault.reveal(&change_owner(change), id).await?;
     Ok(Json(RevealedSecret { id, name, value: value.expose().to_owned() }))

@@ -3,6 +3,7 @@
 //! refused.
 
 mod audit;
+mod cancelling;
 mod changes;
 mod connections;
 mod drafts;
@@ -206,9 +207,14 @@ pub fn routes() -> Vec<Route> {
         )
         .takes::<api::ApproveRequest>()
         .answers::<api::ChangeView>(),
-        post("/change-requests/{id}/cancel", SignedIn, changes::cancel, "Give it up")
-            .takes::<api::ReasonRequest>()
-            .answers::<api::ChangeView>(),
+        post(
+            "/change-requests/{id}/cancel",
+            SignedIn,
+            changes::cancel,
+            "Give it up; of a change that executes, begin no further step",
+        )
+        .takes::<api::ReasonRequest>()
+        .answers::<api::ChangeView>(),
         get("/change-requests/{id}/events", SignedIn, changes::events, "Its history, oldest first")
             .answers::<api::Page<api::EventView>>(),
         post(

@@ -10,6 +10,7 @@ use nexplane_core::change::{
 use nexplane_core::freeze::{InTheWay, Meeting, meetings};
 use nexplane_core::id::RunId;
 use nexplane_core::rollout::RolloutRejection;
+use nexplane_core::run::RunRejection;
 use nexplane_projections::changes;
 use uuid::Uuid;
 
@@ -115,6 +116,14 @@ pub fn allowed(
         .filter_map(answered)
         .chain(rollout.into_iter().filter_map(answered))
         .collect()
+}
+
+/// While it executes, whether it may be cancelled is for its run to say.
+pub fn allow_cancel(allowed: &mut Vec<Allowed>, asked: Option<Result<bool, RunRejection>>) {
+    if let Some(asked) = asked {
+        allowed.retain(|known| known.action != "cancel");
+        allowed.extend(answered(("cancel", asked)));
+    }
 }
 
 /// What the answer to a question is for the reader; none when there is nothing to do.

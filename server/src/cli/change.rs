@@ -124,7 +124,7 @@ enum Command {
         #[arg(long)]
         evidence: String,
     },
-    /// Give it up.
+    /// Give it up. Of a change that executes no further step begins; what is under way comes to its end.
     Cancel {
         change: String,
         #[arg(long)]

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::lease::{self, Lease};
 use super::queue;
 use super::rollout::Driver;
+use super::spool::Spool;
 use super::step;
 use super::targets::{Targets, change_owner};
 use crate::calendar::{self, About, Looked};
@@ -33,7 +34,7 @@ use crate::stream::{self, Done, LoadError, Loaded, Prepare, Prepared, Request, S
 use crate::vault::Kind;
 
 /// How long to wait before the database is asked again, at first and at the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How often a run that waits for its turn looks for turns that another server's run has ended.
@@ -74,6 +75,7 @@ struct Inner {
     pool: PgPool,
     targets: Targets,
     options: EngineOptions,
+    spool: Spool,
     worker: Uuid,
     running: Mutex<HashSet<RunId>>,
     /// A run of this engine has ended its turn at its targets.
@@ -111,10 +113,29 @@ pub(super) enum Left {
     Vault(#[from] crate::vault::VaultError),
 }
 
+impl Left {
+    /// Our own database did not answer; it may later.
+    pub(super) const fn is_away(&self) -> bool {
+        match self {
+            Self::Load(error) => error.is_away(),
+            Self::Write(error) => error.is_away(),
+            Self::Vault(error) => error.is_away(),
+            Self::Database(_) | Self::Away => true,
+            Self::Taken
+            | Self::LeaseLost
+            | Self::Stopping
+            | Self::Queue(_)
+            | Self::Rollout(_)
+            | Self::Paused => false,
+        }
+    }
+}
+
 /// One worker's hold on one run.
 pub(super) struct Hold<'a> {
     pub targets: &'a Targets,
     pub options: EngineOptions,
+    pub(super) spool: &'a Spool,
     pub run: RunId,
     pub change: ChangeId,
     /// The version of the change that is executing: every intent is guarded by it.
@@ -123,7 +144,7 @@ pub(super) struct Hold<'a> {
     part: Option<PartOf>,
     pub epoch: u32,
     lease: &'a Lease,
-    stopping: &'a CancellationToken,
+    pub(super) stopping: &'a CancellationToken,
     correlation: Uuid,
 }
 
@@ -136,11 +157,12 @@ struct PartOf {
 }
 
 impl Engine {
-    pub fn new(pool: PgPool, targets: Targets, options: EngineOptions) -> Self {
+    pub fn new(pool: PgPool, targets: Targets, options: EngineOptions, spool: Spool) -> Self {
         Self(Arc::new(Inner {
             pool,
             targets,
             options,
+            spool,
             worker: Uuid::now_v7(),
             running: Mutex::default(),
             turns: Notify::new(),
@@ -227,6 +249,7 @@ impl Engine {
         Hold {
             targets: &self.0.targets,
             options: self.0.options,
+            spool: &self.0.spool,
             run,
             change,
             change_version,
@@ -256,6 +279,8 @@ impl Engine {
 
     /// Claims a run and carries it to its end.
     async fn carry(&self, mut hold: Hold<'_>, running: Running) -> Result<Finished, Left> {
+        // What an earlier life knew comes before the claim that would make it late.
+        self.tell_waiting(Some(hold.run)).await?;
         let claim = RunCommand::Claim { worker: self.0.worker, after: running.epoch };
         let mut state = hold.tell(claim).await?;
         hold.epoch = state.epoch;
@@ -283,7 +308,7 @@ impl Engine {
         loop {
             let ended = self.0.turns.notified();
             let ahead = queue::ahead(pool, hold.run).await?;
-            if ahead.is_empty() {
+            if ahead.is_empty() || self.is_cancelled(hold.run).await? {
                 return Ok(());
             }
             tokio::select! {
@@ -297,6 +322,19 @@ impl Engine {
         }
     }
 
+    /// Whether its steps are not to begin any more, so that it need not have a turn.
+    async fn is_cancelled(&self, run: RunId) -> Result<bool, Left> {
+        Ok(match stream::load::<Run>(self.log(), run.into()).await?.state {
+            RunState::Running(running) => running.cancel.is_some(),
+            RunState::Absent | RunState::Finished(_) => false,
+        })
+    }
+
+    /// Runs that wait for their turn look at what somebody asked of them.
+    pub fn look_at_runs(&self) {
+        self.0.turns.notify_waiters();
+    }
+
     /// Rollouts that wait look at what somebody did to them.
     pub fn look_at_rollouts(&self) {
         self.0.moved.notify_waiters();
@@ -308,6 +346,19 @@ impl Engine {
 
     pub(super) fn log(&self) -> &Log {
         &self.0.targets.log
+    }
+
+    pub(super) fn targets(&self) -> &Targets {
+        &self.0.targets
+    }
+
+    pub(super) fn spool(&self) -> &Spool {
+        &self.0.spool
+    }
+
+    /// Whether a task of this engine is at the run.
+    pub(super) fn is_at(&self, run: RunId) -> bool {
+        self.running().contains(&run)
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -502,7 +553,11 @@ fn brake(state: RolloutState) -> Option<Held> {
 }
 
 fn running(done: Done<Run>) -> Result<Running, Left> {
-    match done.state {
+    running_of(done.state)
+}
+
+pub(super) fn running_of(state: RunState) -> Result<Running, Left> {
+    match state {
         RunState::Running(running) => Ok(running),
         RunState::Finished(finished) => Ok(finished.run),
         RunState::Absent => Err(Left::Taken),

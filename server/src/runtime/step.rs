@@ -18,6 +18,7 @@ use nexplane_core::run::{
 };
 
 use super::engine::{Hold, Left};
+use super::report::Report;
 use super::targets::{OpenError, Opened, change_owner};
 use crate::stream::{self, StreamError};
 use crate::vault::Kind;
@@ -82,6 +83,9 @@ pub(super) struct Undone {
 impl At<'_> {
     /// Reads the target, compares, intends, and only then acts.
     async fn act(&self) -> Result<Running, Left> {
+        if let Some(no) = self.run.cancelled() {
+            return self.refuse(&no, Vec::new()).await;
+        }
         let (action, opened) = match self.open().await {
             Ok(opened) => opened,
             Err(why) if why.is_ours => return Err(Left::Away),
@@ -177,15 +181,9 @@ impl At<'_> {
             Err(Left::Write(StreamError::Rejected(
                 no @ (RunRejection::Frozen { .. }
                 | RunRejection::WindowClosed { .. }
+                | RunRejection::Cancelled { .. }
                 | RunRejection::Stopped { .. }),
-            ))) => {
-                // `run.frozen`, `run.window_closed` or `rollout.stopped`.
-                let kind = no.code().rsplit('.').next().unwrap_or_default();
-                let why = Why::new(kind, no.to_string());
-                return self
-                    .block(&why, self.planned(false), self.planned(true), before.fields)
-                    .await;
-            }
+            ))) => return self.refuse(&no, before.fields).await,
             Err(Left::Write(StreamError::Rejected(RunRejection::Paused))) => {
                 return Err(Left::Paused);
             }
@@ -221,20 +219,10 @@ impl At<'_> {
         &self,
         acted: Result<(serde_json::Value, Vec<Secret>), ConnectorError>,
     ) -> Result<Running, Left> {
-        let (step, epoch) = (self.step.no, self.hold.epoch);
-        match acted {
-            Ok((outcome, secrets)) => {
-                let produced = self.keep(secrets).await?;
-                self.hold.tell(RunCommand::Succeed { step, epoch, outcome, produced }).await
-            }
-            Err(error) if error.is_outcome_unknown() => {
-                self.lose_sight(error.kind.as_str(), &error.message).await
-            }
-            Err(error) => {
-                let why = Why::from(error);
-                self.hold.tell(RunCommand::Fail { step, epoch, reason: why.reason }).await
-            }
-        }
+        let Hold { change, run, epoch, .. } = *self.hold;
+        let vault = &self.hold.targets.vault;
+        let report = Report::of(vault, (change, run), (self.step.no, epoch), acted)?;
+        self.hold.report(&report).await
     }
 
     async fn lose_sight(&self, kind: &str, message: &str) -> Result<Running, Left> {
@@ -318,6 +306,13 @@ impl At<'_> {
             },
         };
         self.hold.tell(command).await.map(Some)
+    }
+
+    /// It does not begin: `run.cancelled`, `run.frozen`, `run.window_closed` or `rollout.stopped`.
+    async fn refuse(&self, no: &RunRejection, now: Vec<Field>) -> Result<Running, Left> {
+        let kind = no.code().rsplit('.').next().unwrap_or_default();
+        let why = Why::new(kind, no.to_string());
+        self.block(&why, self.planned(false), self.planned(true), now).await
     }
 
     async fn block(

@@ -202,7 +202,7 @@ async fn crash_of_the_database_during_an_effect_delays_its_outcome() {
 /// change is made before the first wakes up.
 async fn stopped(
     trap: impl AsyncFnOnce(&Stage, &str, &str) -> Arc<Trap>,
-) -> (Stage, Story, String) {
+) -> (Stage, Story, String, Story) {
     let mut stage = Stage::new(2).await;
     let role = stage.shop.role(&stage.server, "app").await;
     // The other has lines of its own.
@@ -240,8 +240,9 @@ async fn stopped(
     assert_eq!(other.count.alterations(&role).await, 2, "an effect of a worker without a lease");
     assert!(other.shop.lets_in(&role, &role).await);
     let after = Story::of(&other.server, &change).await;
-    assert_eq!(after.events, story.events, "what came too late changed the run");
-    (other, story, role)
+    let (before, late) = after.events.split_at(story.events.len());
+    assert_eq!(before, story.events);
+    (other, Story { events: late.to_vec() }, change, story)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -249,16 +250,34 @@ async fn crash_of_the_lease_before_the_effect_sends_nothing() {
     let trap = async |stage: &Stage, change: &str, _: &str| {
         stage.trap_append(Hold::Answer, change, "run.step_intended")
     };
-    let (_stage, story, _) = stopped(trap).await;
+    let (_stage, late, _, story) = stopped(trap).await;
     assert_eq!(story.findings(), ["not_applied"], "{}", story.told());
+    assert_eq!(late.events, [], "nothing was sent, so there is nothing to tell");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_of_the_lease_after_the_effect_is_evidence_only() {
     let trap =
         async |stage: &Stage, _: &str, role: &str| stage.trap_effect(Hold::Answer, role, "COMMIT");
-    let (_stage, story, _) = stopped(trap).await;
+    let (stage, late, change, story) = stopped(trap).await;
     assert_eq!(story.findings(), ["applied"], "{}", story.told());
+    let [(kind, report)] = &*late.events else { panic!("{}", late.told()) };
+    assert_eq!(kind, "run.late_reported");
+    assert_eq!((&report["step"], &report["epoch"]), (&json!(0), &json!(1)), "{report:#}");
+    // Its deadline went by while it slept; whichever it saw first when it woke up is what it says.
+    let what = report["report"]["what"].as_str().unwrap();
+    assert!(["succeeded", "unknown"].contains(&what), "{report:#}");
+    // The other server is gone with its story.
+    let operator = stage.operator.at(&stage.server.base);
+    // People see it; the state is what the reading of the target made it.
+    let told = eventually("the change says it", async || {
+        let now = operator.change(&change).await;
+        let late = now["run"]["steps"][0]["late"].as_array().cloned().unwrap_or_default();
+        (!late.is_empty()).then_some(now)
+    })
+    .await;
+    assert_eq!((&told["state"], &told["run"]["state"]), (&json!("complete"), &json!("complete")));
+    assert_eq!(told["run"]["steps"][0]["state"], "verified", "{told:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -273,13 +292,18 @@ async fn crash_course_of_cancel_against_intent_has_one_winner() {
         let trap = stage.trap_append(hold, &change, "run.step_intended");
         let asked = stage.execute(&change);
         trap.sprung().await;
-        let path = format!("/change-requests/{change}/cancel");
-        stage.operator.post(&path, reason.clone()).await.refused(409, "change.not_in_state");
+        let cancelling = tokio::spawn({
+            let (operator, reason) = (stage.operator.clone(), reason.clone());
+            let path = format!("/change-requests/{change}/cancel");
+            async move { operator.post(&path, reason).await }
+        });
+        tokio::time::sleep(MOMENT).await;
         trap.release();
+        cancelling.await.unwrap().refused(409, "run.too_late");
         asked.await.unwrap().unwrap().is(200);
         let story = stage.ended(&change).await;
         story.is_sound();
-        assert_eq!((story.end(), story.count("change.cancelled")), (Some("change.completed"), 0));
+        assert_eq!((story.end(), story.count("run.cancel_asked")), (Some("change.completed"), 0));
         assert_eq!(stage.count.alterations(role).await, 1, "{hold:?}");
     }
 

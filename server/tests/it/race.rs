@@ -161,15 +161,21 @@ async fn of_cancel_and_execute_one_wins_and_the_target_agrees() {
         let (executed, cancelled) =
             tokio::join!(stage.operators[0].act(&change, "execute"), cancel);
         let (executed, cancelled) = (won(executed), won(cancelled));
-        assert!(executed != cancelled, "executed: {executed}, cancelled: {cancelled}");
         let state = eventually("it has ended", async || {
             let state = stage.state(&change).await;
-            ["complete", "cancelled"].contains(&state.as_str()).then_some(state)
+            ["complete", "cancelled", "failed"].contains(&state.as_str()).then_some(state)
         })
         .await;
-        assert_eq!(state, if executed { "complete" } else { "cancelled" });
-        assert_eq!(stage.is_locked().await, executed);
-        executions += usize::from(executed);
+        // Cancelled before its start, or before its only step, or not.
+        let expected = match (executed, cancelled) {
+            (true, false) => "complete",
+            (true, true) => "failed",
+            (false, true) => "cancelled",
+            (false, false) => panic!("nobody won"),
+        };
+        assert_eq!(state, expected);
+        assert_eq!(stage.is_locked().await, state == "complete");
+        executions += usize::from(state == "complete");
     }
     eprintln!("{executions} of {} were executed", rounds());
 }

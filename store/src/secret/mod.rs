@@ -18,5 +18,5 @@ mod store;
 mod value;
 
 pub use keyring::{KeyId, Keyring, KeyringError};
-pub use store::{KekRotation, KeyUse, SecretError, SecretStore};
+pub use store::{KekRotation, KeyUse, SealedSecret, SecretError, SecretStore};
 pub use value::SecretBytes;

@@ -133,28 +133,53 @@ impl SecretStore {
         name: &str,
         value: &SecretBytes,
     ) -> Result<SecretId, SecretError> {
+        let sealed = self.seal_apart(owner, value)?;
+        self.put_sealed(executor, owner, kind, name, &sealed).await?;
+        Ok(sealed.id)
+    }
+
+    /// Seals a new secret without storing it. No database is asked.
+    pub fn seal_apart(
+        &self,
+        owner: &str,
+        value: &SecretBytes,
+    ) -> Result<SealedSecret, SecretError> {
         let id = SecretId(Uuid::now_v7());
-        let envelope = self.seal(id, owner, FIRST, value)?;
+        let Envelope { key_id, wrapped_key, sealed } = self.seal(id, owner, FIRST, value)?;
+        Ok(SealedSecret { id, key_id: key_id.as_str().to_owned(), wrapped_key, sealed })
+    }
+
+    /// Stores what was sealed for this owner; nothing happens when it is there already.
+    pub async fn put_sealed(
+        &self,
+        executor: impl PgExecutor<'_>,
+        owner: &str,
+        kind: &str,
+        name: &str,
+        secret: &SealedSecret,
+    ) -> Result<(), SecretError> {
         sqlx::query(
             "WITH secret AS (
                  INSERT INTO nexplane.secrets (id, owner, kind, name, version)
                  VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT DO NOTHING
              )
              INSERT INTO nexplane.secret_versions (secret_id, version, key_id, wrapped_key, sealed)
-             VALUES ($1, $5, $6, $7, $8)",
+             VALUES ($1, $5, $6, $7, $8)
+             ON CONFLICT DO NOTHING",
         )
-        .bind(id.0)
+        .bind(secret.id.0)
         .bind(owner)
         .bind(kind)
         .bind(name)
         .bind(FIRST)
-        .bind(envelope.key_id.as_str())
-        .bind(envelope.wrapped_key)
-        .bind(envelope.sealed)
+        .bind(&secret.key_id)
+        .bind(&secret.wrapped_key)
+        .bind(&secret.sealed)
         .execute(executor)
         .await
         .map_err(failed("store a secret"))?;
-        Ok(id)
+        Ok(())
     }
 
     /// Stores a newer value and returns its version, from 2. The older ones stay, so that a change
@@ -443,6 +468,16 @@ impl SecretStore {
 fn wrap(keyring: &Keyring, context: &Context, key: &crypto::Key) -> Result<Vec<u8>, CryptoError> {
     let kek = keyring.current_key().ok_or(CryptoError)?;
     crypto::seal(kek, &context.key, key.as_slice())
+}
+
+/// A secret that is sealed and not in the database yet. It opens only there, for its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedSecret {
+    pub id: SecretId,
+    /// The key-encryption key that its data key is wrapped with.
+    pub key_id: String,
+    pub wrapped_key: Vec<u8>,
+    pub sealed: Vec<u8>,
 }
 
 /// What goes into one row of `secret_versions`.

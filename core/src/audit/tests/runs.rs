@@ -10,7 +10,7 @@ use crate::event::{Event, Recorded};
 use crate::id::PersonId;
 use crate::plan::Plan;
 use crate::run::RunCommand as R;
-use crate::run::event::{Captured, Finding, RunEvent as E, RunOutcome};
+use crate::run::event::{Captured, Finding, LateReport, RunEvent as E, RunOutcome};
 
 const SILENT: [&str; 0] = [];
 
@@ -247,4 +247,54 @@ fn a_run_ends_as_its_steps_say() {
 #[test]
 fn nothing_follows_the_end_of_a_run() {
     assert_eq!(planted(Log::complete(), verified(0)), ["audit.after_the_end"]);
+}
+
+fn cancelled() -> E {
+    E::CancelAsked { reason: "not today".to_owned() }
+}
+
+fn cancelled_by_a_person(log: Log) -> Log {
+    log.plant(RUN, Actor::user(PersonId(Uuid::from_u128(1))), cancelled())
+}
+
+#[test]
+fn nothing_is_intended_after_a_cancel() {
+    let out = ["audit.intent_after_cancel"];
+    assert_eq!(planted(cancelled_by_a_person(Log::running()), intent(0, 1, 1)), out);
+    let between = cancelled_by_a_person(Log::running().done(0, 1));
+    assert_eq!(planted(between.clone(), intent(1, 1, 1)), out);
+    // Nor by whoever takes the run over.
+    assert_eq!(planted(between.claimed(1), intent(1, 2, 1)), out);
+    // What is under way comes to its end.
+    let under_way = cancelled_by_a_person(Log::running().intended(0, 1));
+    let ended = under_way.run(succeed(0, 1)).run(verify(0, 1)).run(block(1)).finished(1);
+    assert_eq!(codes(&ended.events), SILENT);
+    assert_eq!(planted(Log::running(), cancelled()), ["audit.not_a_person"]);
+}
+
+#[test]
+fn what_is_late_has_an_intent_of_its_epoch() {
+    let out = ["audit.late_report_unfounded"];
+    let late = |step, epoch| E::LateReported {
+        step,
+        epoch,
+        report: LateReport::Failed { reason: reason() },
+    };
+    let fenced = || Log::running().intended(0, 1).claimed(1);
+    assert_eq!(planted(fenced(), late(0, 1)), SILENT);
+    assert_eq!(planted(fenced(), late(0, 2)), out, "that is the one that has the run");
+    assert_eq!(planted(fenced(), late(1, 1)), out, "it was not intended");
+    assert_eq!(planted(Log::running().intended(0, 1), late(0, 1)), out, "nobody took over");
+    let told = fenced().plant(RUN, Actor::SYSTEM, late(0, 1));
+    assert_eq!(planted(told, late(0, 1)), out, "twice");
+
+    let over = || {
+        let settled = fenced().unknown(0, 2).reconciled(0, 2, Finding::Applied);
+        settled.run(verify(0, 2)).done(1, 2).finished(2)
+    };
+    assert_eq!(planted(over(), late(0, 1)), SILENT);
+    let told = over().plant(RUN, Actor::SYSTEM, late(0, 1));
+    assert_eq!(planted(told, late(0, 1)), out, "twice, after the end");
+    assert_eq!(planted(over(), late(1, 2)), out);
+    assert_eq!(planted(Log::complete(), late(0, 1)), out);
 }

@@ -142,7 +142,7 @@ fn an_outcome_stays() {
 
 #[test]
 fn a_secret_is_revealed_to_the_requester_once() {
-    let reveal = || C::RevealSecret { secret: SECRET };
+    let reveal = || C::RevealSecret { secret: SECRET, late: Vec::new() };
     let revealed = E::SecretRevealed { secret: SECRET };
     let everything_else = [dan(), cat(), machine(ANN), Principal::SYSTEM];
     for by in everything_else {
@@ -158,7 +158,7 @@ fn a_secret_is_revealed_to_the_requester_once() {
 
 #[test]
 fn only_produced_secrets_are_revealed() {
-    let other = C::RevealSecret { secret: SecretId(Uuid::from_u128(71)) };
+    let other = C::RevealSecret { secret: SecretId(Uuid::from_u128(71)), late: Vec::new() };
     let refused = when(&complete(), ann(), other);
     assert_eq!((&refused, code(&refused)), (&Err(No::NoSuchSecret), "not_found"));
 }
@@ -168,7 +168,7 @@ fn only_produced_secrets_are_revealed() {
 fn secrets_of_a_failed_run_are_revealed() {
     for (phase, past) in every_phase() {
         let executed = matches!(given(&past), ChangeState::Finished(_));
-        let answer = when(&past, ann(), C::RevealSecret { secret: SECRET });
+        let answer = when(&past, ann(), C::RevealSecret { secret: SECRET, late: Vec::new() });
         assert_eq!(answer.is_ok(), executed, "{phase}");
     }
 }

@@ -14,7 +14,7 @@ fn what_a_person_finds_is_the_outcome() {
         let after = unknown().then(&eve(), 60, settled(finding));
         assert_eq!(given(&after).name(), name);
         // What was produced before the answer was lost is there to be handed over.
-        let reveal = C::RevealSecret { secret: SECRET };
+        let reveal = C::RevealSecret { secret: SECRET, late: Vec::new() };
         assert_eq!(code(&when(&after, ann(), reveal)), "accepted");
     }
 }

@@ -371,7 +371,7 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
             let run = run.or(running(state)).unwrap_or(FIRST_RUN);
             C::RecordRollback { rollback: CHANGE, run, outcome, reason: reason() }
         }
-        Wish::Reveal { secret } => C::RevealSecret { secret },
+        Wish::Reveal { secret } => C::RevealSecret { secret, late: Vec::new() },
     }
 }
 

@@ -20,7 +20,7 @@ use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::recurrence::Recurrence;
 use nexplane_core::risk::{Environment, Factor, Risk, RiskLevel};
 use nexplane_core::rollout::event::{RolloutEvent, Strategy, Tally};
-use nexplane_core::run::event::{Captured, Finding, Reason, RunEvent, RunOutcome};
+use nexplane_core::run::event::{Captured, Finding, LateReport, Reason, RunEvent, RunOutcome};
 use nexplane_core::schedule::event::{ScheduleEvent, Skip, Template, Timing};
 use serde_json::{Value, json};
 
@@ -285,6 +285,12 @@ corpus! {
             after: fields(),
             now: fields(),
             reason: reason("moved", "Somebody changed the role since."),
+        }
+        CancelAsked { reason: "The wrong roles".to_owned() }
+        LateReported {
+            step: 0,
+            epoch: 1,
+            report: LateReport::Succeeded { outcome: json!({ "rows": 1 }), produced: produced() },
         }
         Finished {
             outcome: RunOutcome::OutcomeUnknown,

@@ -66,6 +66,7 @@ impl Ledger {
                 self.attempts.insert(*step, *attempt);
                 (*step, Known::Intended { epoch: *epoch })
             }
+            E::CancelAsked { .. } | E::LateReported { .. } => return,
             E::StepSucceeded { step, .. } => (*step, Known::Succeeded),
             E::StepFailed { step, .. } => (*step, Known::Failed),
             E::StepUnknown { step, .. } => (*step, Known::Unknown),

@@ -5,7 +5,7 @@ use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, RunId};
 use nexplane_core::plan::{Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy;
-use nexplane_core::run::event::{Captured, Finding, Reason, RunEvent as E, RunOutcome};
+use nexplane_core::run::event::{Captured, Finding, LateReport, Reason, RunEvent as E, RunOutcome};
 use nexplane_core::run::{Run, RunCommand as C, RunState as S, Running, StepPhase};
 use serde_json::{Value, json};
 
@@ -303,6 +303,12 @@ pub fn event() -> impl Strategy<Value = E> {
             after: Vec::new(),
             now: Vec::new(),
             reason: reason(),
+        }),
+        1 => Just(E::CancelAsked { reason: "no".to_owned() }),
+        1 => (step(), any::<u32>()).prop_map(move |(step, epoch)| E::LateReported {
+            step,
+            epoch,
+            report: LateReport::Unknown { reason: reason() },
         }),
         1 => Just(E::Finished { outcome: RunOutcome::Complete, reason: None, secrets: Vec::new() }),
     ]

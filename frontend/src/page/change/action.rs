@@ -510,6 +510,9 @@ fn explanation(act: Act, change: &ChangeView, digest: &str) -> Html {
         Act::Withdraw => html! {
             <p>{ format!("{what} becomes a draft again. Approvals given so far no longer count.") }</p>
         },
+        Act::Cancel if change.state == nexplane_core::api::ChangeState::Executing => html! {
+            <p>{ "The step that is under way comes to its end, and no other begins. What was done stays as it is; you can roll it back afterwards." }</p>
+        },
         Act::Cancel => html! { <p>{ format!("{what} is closed for good.") }</p> },
         Act::OverrideFreeze => html! {
             <>

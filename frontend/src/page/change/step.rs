@@ -114,6 +114,9 @@ fn step(row: &Row<'_>) -> Html {
                 if let Some(reason) = row.ran.and_then(|ran| ran.reason.clone()) {
                     <p class="step-reason"><Icon glyph={Glyph::Warning} />{ words::sentence(&reason) }</p>
                 }
+                { for row.ran.iter().flat_map(|ran| &ran.late).map(|said| html! {
+                    <p class="step-reason" data-testid="late"><Icon glyph={Glyph::Warning} />{ said.clone() }</p>
+                }) }
                 if let Some(ran) = row.ran {
                     { observed(ran) }
                 }
