@@ -16,6 +16,7 @@ use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{AssetId, Category, ChangeId, RunId};
 use nexplane_core::rollout::event::RolloutEvent;
 use nexplane_core::run::event::RunEvent;
+use nexplane_core::time::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -28,7 +29,7 @@ use crate::table::{self, Generation, Table, column, optional};
 pub use fold::{Folded, Hidden, Outcome, apply, fold_change, next_state, plan_view};
 pub use query::{
     ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, in_conflict,
-    inbox, later_applied, list, runs, submissions,
+    inbox, later_applied, list, overdue, runs, submissions,
 };
 pub use waiting::{up as minute, waiting_for};
 
@@ -48,6 +49,7 @@ const CHANGES: Table = Table {
         optional("executed", "bigint"),
         optional("outcome", "text"),
         optional("rollback_of", "uuid"),
+        optional("review_due", "timestamptz"),
         column("search", "text"),
         column("position", "bigint"),
         column("view", "jsonb"),
@@ -62,6 +64,7 @@ const CHANGES: Table = Table {
         "(state, number)",
         "(connection)",
         "(rollback_of)",
+        "(number) WHERE review_due IS NOT NULL",
         "USING hash (change_type)",
         "USING gin (targets)",
         "USING gin (applied)",
@@ -94,6 +97,7 @@ struct Row {
     executed: Option<u64>,
     outcome: Option<&'static str>,
     rollback_of: Option<ChangeId>,
+    review_due: Option<Timestamp>,
     search: String,
     position: u64,
     view: ChangeView,
@@ -134,6 +138,7 @@ impl Row {
             executed: hidden.executed,
             outcome: hidden.outcome.map(Outcome::as_str),
             rollback_of: view.rollback_of,
+            review_due: view.review_due,
             search: searched(&view),
             position: view.position,
             view,
@@ -243,7 +248,7 @@ impl Projection for Changes {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn reads(&self) -> &'static [Category] {

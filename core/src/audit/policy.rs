@@ -59,8 +59,16 @@ impl Auditor {
         told: Told<'_>,
     ) -> Needed {
         let Told { environment, risk, quorum, tags, beforehand } = told;
-        let Quorum { policy_version: said, approvals, admin, delay_s, valid_s, rule: _ } = *quorum;
-        let recorded = Needed { approvals, admin, delay_s, valid_s };
+        let Quorum {
+            policy_version: said,
+            approvals,
+            admin,
+            delay_s,
+            valid_s,
+            break_glass,
+            rule: _,
+        } = *quorum;
+        let recorded = Needed { approvals, admin, delay_s, valid_s, break_glass };
         // What is not planned is accused of that.
         let Some((case, planned)) = planned else { return recorded };
         if *planned != said {
@@ -104,6 +112,7 @@ impl Auditor {
             || asked.admin && !admin
             || delay_s < asked.delay_s
             || valid_s > asked.valid_s
+            || break_glass && !asked.break_glass
         {
             let sentence = format!("Policy version {} says: {}.", policy.version, asked.rule);
             self.accuse(seen, Rule::QuorumWeakened, sentence);
@@ -113,6 +122,7 @@ impl Auditor {
             admin: admin || asked.admin,
             delay_s: delay_s.max(asked.delay_s),
             valid_s: valid_s.min(asked.valid_s),
+            break_glass: break_glass && asked.break_glass,
         }
     }
 }

@@ -58,6 +58,9 @@ pub struct Quorum {
     pub delay_s: u32,
     /// Seconds that approvals stay valid.
     pub valid_s: u32,
+    /// Whether a responder may stand for all of it. Once nothing was said of that: then nobody may.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
 }
 
 /// The approval that a rollback has of the change that it undoes.
@@ -143,6 +146,9 @@ pub enum ChangeEvent {
     /// reopened.
     #[serde(rename = "change.window_overridden")]
     WindowOverridden { justification: String },
+    /// A responder stands for the whole quorum of the plan in review. Void once the review is reopened.
+    #[serde(rename = "change.glass_broken")]
+    GlassBroken { digest: PlanDigest, justification: String },
     /// Somebody asked for its execution, which has to wait until `opens`; or the timer found then that it
     /// has to wait longer.
     #[serde(rename = "change.scheduled")]

@@ -146,6 +146,7 @@ impl PolicyState {
                 admin: ask.admin,
                 delay_s: ask.delay_s,
                 valid_s: ask.valid_s,
+                break_glass: ask.break_glass,
             }),
             Then::Refuse { .. } => Err(Refusal { version, rule: sentence }),
         }
