@@ -79,7 +79,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 102] = [
+pub const KINDS: [&str; 103] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -99,6 +99,7 @@ pub const KINDS: [&str; 102] = [
     "change.expired",
     "change.failed",
     "change.freeze_overridden",
+    "change.glass_broken",
     "change.joined_project",
     "change.made_by_schedule",
     "change.outcome_unknown",

@@ -194,6 +194,7 @@ fn fold(
         | E::JoinedProject { .. }
         | E::FreezeOverridden { .. }
         | E::WindowOverridden { .. }
+        | E::GlassBroken { .. }
         | E::Scheduled { .. }
         | E::Unscheduled { .. }
         | E::Reviewed { .. }

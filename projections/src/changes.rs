@@ -17,6 +17,7 @@ use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{AssetId, Category, ChangeId, RunId};
 use nexplane_core::rollout::event::RolloutEvent;
 use nexplane_core::run::event::RunEvent;
+use nexplane_core::time::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -30,7 +31,7 @@ pub use fold::{Folded, Hidden, Outcome, apply, fold_change, next_state, plan_vie
 pub use meeting::{in_conflict, may_come_first, meetings_are_known};
 pub use query::{
     ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, inbox,
-    later_applied, list, runs, submissions,
+    later_applied, list, overdue, runs, submissions,
 };
 pub use waiting::{up as minute, waiting_for};
 
@@ -50,6 +51,7 @@ const CHANGES: Table = Table {
         optional("executed", "bigint"),
         optional("outcome", "text"),
         optional("rollback_of", "uuid"),
+        optional("review_due", "timestamptz"),
         column("search", "text"),
         column("position", "bigint"),
         column("view", "jsonb"),
@@ -64,6 +66,7 @@ const CHANGES: Table = Table {
         "(state, number)",
         "(connection)",
         "(rollback_of)",
+        "(number) WHERE review_due IS NOT NULL",
         "USING hash (change_type)",
         "USING gin (targets)",
         "USING gin (applied)",
@@ -96,6 +99,7 @@ struct Row {
     executed: Option<u64>,
     outcome: Option<&'static str>,
     rollback_of: Option<ChangeId>,
+    review_due: Option<Timestamp>,
     search: String,
     position: u64,
     view: ChangeView,
@@ -136,6 +140,7 @@ impl Row {
             executed: hidden.executed,
             outcome: hidden.outcome.map(Outcome::as_str),
             rollback_of: view.rollback_of,
+            review_due: view.review_due,
             search: searched(&view),
             position: view.position,
             view,
@@ -245,7 +250,7 @@ impl Projection for Changes {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn reads(&self) -> &'static [Category] {

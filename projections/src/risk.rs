@@ -158,6 +158,7 @@ fn change(row: &mut Row, event: &ChangeEvent) {
         | E::Expired {}
         | E::FreezeOverridden { .. }
         | E::WindowOverridden { .. }
+        | E::GlassBroken { .. }
         | E::Scheduled { .. }
         | E::Unscheduled { .. }
         | E::Reviewed { .. }

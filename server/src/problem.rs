@@ -174,6 +174,7 @@ fn status_of(code: &str) -> StatusCode {
         "validation.failed"
         | "change.plan_not_ready"
         | "change.one_way"
+        | "change.glass_not_allowed"
         | "change.refused_by_policy" => StatusCode::UNPROCESSABLE_ENTITY,
         "change.frozen" => StatusCode::LOCKED,
         _ => StatusCode::CONFLICT,
@@ -205,6 +206,9 @@ impl From<ChangeRejection> for ApiError {
                 let changes = meets.into_iter().map(|met| met.change);
                 problem.blocking = changes.map(Blocking::Change).collect();
             }
+            ChangeRejection::ReviewOverdue { overdue } => {
+                problem.blocking = overdue.into_iter().map(Blocking::Change).collect();
+            }
             ChangeRejection::Invalid { field, problem: reason } => {
                 problem.errors = vec![FieldError::new(format!("/{field}"), reason)];
             }
@@ -232,6 +236,7 @@ impl From<ChangeRejection> for ApiError {
             | ChangeRejection::OwnOverride
             | ChangeRejection::NoReviewDue
             | ChangeRejection::OwnReview
+            | ChangeRejection::GlassNotAllowed { .. }
             | ChangeRejection::OwnSettlement
             | ChangeRejection::FindingContradicted
             | ChangeRejection::OneWay { .. }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::api::freeze::GlassView;
 use crate::api::rollout::RolloutView;
 use crate::catalog::{EffectClass, Reversibility};
 use crate::change::event::Found;
@@ -167,10 +168,16 @@ pub struct ChangeView {
     /// Freezes and maintenance windows that responders let it pass.
     #[serde(default)]
     pub overrides: Vec<OverrideView>,
-    /// Something was overridden, and nobody who had no part in it has looked at that yet.
+    /// Each time that a responder broke glass for it: no approvals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub glass: Vec<GlassView>,
+    /// Something was overridden or glass was broken, and nobody who had no part in it has looked at that yet.
     #[serde(default)]
     pub review_required: bool,
-    /// Of the overrides, after it had ended.
+    /// Until when that has to be done, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_due: Option<Timestamp>,
+    /// Of what responders did for it, after it had ended.
     #[serde(default)]
     pub review: Option<ReviewView>,
     /// Stream version: the `ETag`.
@@ -252,7 +259,7 @@ pub struct ViaView {
 pub struct Allowed {
     /// `plan`, `submit`, `approve`, `reject`, `withdraw`, `cancel`, `execute`, `rollback`, `edit`,
     /// `override_freeze` while a freeze is in the way, `override_window` outside of maintenance windows,
-    /// `review` while one is due, `settle` while the outcome is unknown, `pause`, `resume` and `stop` while
+    /// `break_glass` while it is in review, `review` while one is due, `settle` while the outcome is unknown, `pause`, `resume` and `stop` while
     /// a rollout is under way.
     pub action: String,
     pub ok: bool,
@@ -517,7 +524,10 @@ pub struct ReasonRequest {
 pub struct InboxItem {
     pub change: ChangeView,
     pub may_approve: bool,
-    /// Code and sentence when not.
+    /// It has ended, and what responders did for it is to be reviewed.
+    #[serde(default)]
+    pub may_review: bool,
+    /// Code and sentence when neither.
     pub code: Option<String>,
     pub why_not: Option<String>,
 }

@@ -102,6 +102,29 @@ pub struct OverrideFreezeRequest {
     pub justification: String,
 }
 
+/// `POST /change-requests/{id}/break-glass`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BreakGlassRequest {
+    pub plan_digest: String,
+    /// 1–2,000 characters; whoever reviews it afterwards reads it.
+    pub justification: String,
+}
+
+/// A responder stood for the whole quorum of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GlassView {
+    pub by: PersonId,
+    pub digest: String,
+    pub at: Timestamp,
+    pub justification: String,
+    /// The review was reopened since; kept for the history.
+    #[serde(default)]
+    pub superseded: bool,
+}
+
 /// `POST /change-requests/{id}/review`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::outcome::Settled;
 use super::{Auditor, Rule, Seen};
 use crate::actor::ActorKind;
+use crate::change::GLASS_VALID_S;
 use crate::change::event::{Beforehand, ChangeEvent, Draft, Quorum, Window};
 use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, StreamId};
 use crate::plan::{Plan, PlanDigest, PlanHeader};
@@ -66,11 +67,13 @@ pub(super) enum Phase {
 
 #[derive(Clone, Debug)]
 pub(super) struct Submission {
-    digest: PlanDigest,
+    pub digest: PlanDigest,
     environment: Environment,
-    needed: Needed,
+    pub needed: Needed,
     /// Valid ones only.
     approvals: Vec<Given>,
+    /// Somebody stands for the quorum.
+    pub glass: Option<Given>,
 }
 
 /// What a submission says of itself.
@@ -85,10 +88,10 @@ pub(super) struct Told<'a> {
 
 /// One approval.
 #[derive(Clone, Copy, Debug)]
-struct Given {
-    by: PersonId,
-    admin: bool,
-    at: Timestamp,
+pub(super) struct Given {
+    pub by: PersonId,
+    pub admin: bool,
+    pub at: Timestamp,
 }
 
 impl Submission {
@@ -96,6 +99,14 @@ impl Submission {
     fn standing(&self, at: Timestamp) -> impl Iterator<Item = &Given> {
         let valid_s = i64::from(self.needed.valid_s);
         self.approvals.iter().filter(move |given| at < given.at.plus_seconds(valid_s))
+    }
+
+    /// Who is behind an execution that starts now. Where glass was broken, approvals may have run out since.
+    fn approvers(&self, at: Timestamp) -> BTreeSet<PersonId> {
+        match self.glass {
+            None => self.approvals.iter().map(|given| given.by).collect(),
+            Some(glass) => self.standing(at).chain([&glass]).map(|given| given.by).collect(),
+        }
     }
 }
 
@@ -106,13 +117,14 @@ pub(super) struct Needed {
     pub admin: bool,
     pub delay_s: u32,
     pub valid_s: u32,
+    pub break_glass: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Approval {
-    submission: Submission,
+    pub submission: Submission,
     digest: PlanDigest,
-    not_before: Timestamp,
+    pub not_before: Timestamp,
     until: Timestamp,
 }
 
@@ -127,6 +139,7 @@ pub(super) struct Executing {
 impl Auditor {
     pub(super) fn change(&mut self, seen: Seen, event: &ChangeEvent) {
         let id = seen.stream.id;
+        self.reviewed(seen, event);
         let next = match self.changes.remove(&id) {
             None => self.begin(seen, event),
             Some(Track::Unknown) => Track::Unknown,
@@ -138,6 +151,7 @@ impl Auditor {
                 Track::Closed
             }
         };
+        self.reviews.follow(id, &next, seen.at);
         self.changes.insert(id, next);
     }
 
@@ -206,6 +220,9 @@ impl Auditor {
             E::WindowOverridden { justification: _ } if in_review => {
                 self.overridden(seen, &mut open, None);
             }
+            E::GlassBroken { digest, justification: _ } => {
+                self.glass_broken(seen, &mut open, digest);
+            }
             E::Scheduled { .. } | E::Unscheduled { .. }
                 if matches!(open.phase, Phase::Approved(_)) => {}
             E::ExecutionStarted { run, digest } if !is_executing => {
@@ -266,7 +283,7 @@ impl Auditor {
         Track::Open(open)
     }
 
-    fn out_of_order(&mut self, seen: Seen, phase: &Phase) {
+    pub(super) fn out_of_order(&mut self, seen: Seen, phase: &Phase) {
         let sentence = format!("This cannot happen while the change is {}.", phase.name());
         self.accuse(seen, Rule::OutOfOrder, sentence);
     }
@@ -318,7 +335,7 @@ impl Auditor {
             }
         };
         let needed = self.asked(seen, open.planned.as_ref(), &open.request.targets, level, told);
-        Submission { digest: digest.clone(), environment, needed, approvals }
+        Submission { digest: digest.clone(), environment, needed, approvals, glass: None }
     }
 
     fn approval_given(&mut self, seen: Seen, open: &mut Open, digest: &PlanDigest, admin: bool) {
@@ -363,10 +380,14 @@ impl Auditor {
             self.accuse(seen, Rule::ForeignDigest, sentence);
         }
         self.complete(seen, submission);
-        let Needed { delay_s, valid_s, .. } = submission.needed;
+        let Needed { mut delay_s, mut valid_s, .. } = submission.needed;
+        if submission.glass.is_some() {
+            (delay_s, valid_s) = (0, valid_s.min(GLASS_VALID_S));
+        }
         let earliest = seen.at.plus_seconds(i64::from(delay_s));
         // Approvals run out one by one: the oldest of them ends what they allow together.
-        let oldest = submission.approvals.iter().map(|given| given.at).min().unwrap_or(seen.at);
+        let approvals = submission.approvals.iter().map(|given| given.at);
+        let oldest = submission.glass.map(|glass| glass.at).or(approvals.min()).unwrap_or(seen.at);
         let latest = oldest.plus_seconds(i64::from(delay_s) + i64::from(valid_s));
         if not_before < earliest || until > latest {
             let sentence = format!(
@@ -384,6 +405,9 @@ impl Auditor {
 
     fn complete(&mut self, seen: Seen, submission: &Submission) {
         let Submission { needed, approvals, .. } = submission;
+        if submission.glass.is_some() {
+            return;
+        }
         let given = u32::try_from(approvals.len()).unwrap_or(u32::MAX);
         let lacks_admin = needed.admin && !approvals.iter().any(|given| given.admin);
         if given < needed.approvals || lacks_admin {
@@ -437,8 +461,8 @@ impl Auditor {
         let environment = submission.map(|submission| submission.environment);
         self.frozen(seen, open, &open.request.targets, environment, "It started");
         self.independent(seen);
-        let approvals = submission.map_or(&[][..], |submission| &submission.approvals);
-        (environment, approvals.iter().map(|given| given.by).collect())
+        let approvers = submission.map(|submission| submission.approvers(seen.at));
+        (environment, approvers.unwrap_or_default())
     }
 
     /// A freeze, or maintenance windows.
@@ -449,6 +473,9 @@ impl Auditor {
         if let Some(person) = seen.by.person().filter(|person| open.is_own(*person)) {
             let sentence = format!("Person {person} wrote or edited the change.");
             return self.accuse(seen, Rule::SelfOverride, sentence);
+        }
+        if let Some(person) = seen.by.person() {
+            self.reviews.overridden(seen.stream.id, person);
         }
         match freeze {
             Some(freeze) => drop(open.overridden.insert(freeze)),

@@ -12,12 +12,13 @@
 //!
 //! Deliberately absent: leaf hashes, checkpoints and consistency proofs; what people were allowed to
 //! do at the time (roles change beside the streams that they act on, so a role is no proof either
-//! way); whether approvals were given inside a freeze; whether overrides were reviewed, and by whom;
-//! whether a risk was scored rightly.
+//! way); whether approvals were given inside a freeze; that overrides and broken glass were reviewed at all, but
+//! for people who break glass again meanwhile; whether a risk was scored rightly.
 
 mod beforehand;
 mod change;
 mod freeze;
+mod glass;
 mod outcome;
 mod policy;
 mod project;
@@ -34,6 +35,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use self::freeze::Freezes;
+use self::glass::Reviews;
 use self::policy::Policies;
 use self::project::Projects;
 pub use self::rule::{Rule, RuleText, rules};
@@ -102,6 +104,7 @@ pub struct Auditor {
     freezes: Freezes,
     policies: Policies,
     projects: Projects,
+    reviews: Reviews,
 }
 
 /// Where and when an event stands, and who did it.
@@ -222,6 +225,7 @@ impl Auditor {
     fn forget(&mut self, stream: StreamId) {
         match stream.category {
             Category::Change => {
+                self.reviews.forget(stream.id);
                 self.changes.insert(stream.id, change::Track::Unknown);
             }
             Category::Manifest => {

@@ -125,6 +125,7 @@ impl Auditor {
             | E::Expired {}
             | E::FreezeOverridden { .. }
             | E::WindowOverridden { .. }
+            | E::GlassBroken { .. }
             | E::Scheduled { .. }
             | E::Unscheduled { .. }
             | E::ExecutionStarted { .. }

@@ -59,8 +59,16 @@ impl Auditor {
         told: Told<'_>,
     ) -> Needed {
         let Told { environment, risk, quorum, tags, beforehand } = told;
-        let Quorum { policy_version: said, approvals, admin, delay_s, valid_s, .. } = *quorum;
-        let recorded = Needed { approvals, admin, delay_s, valid_s };
+        let Quorum {
+            policy_version: said,
+            approvals,
+            admin,
+            delay_s,
+            valid_s,
+            break_glass,
+            ..
+        } = *quorum;
+        let recorded = Needed { approvals, admin, delay_s, valid_s, break_glass };
         // What is not planned is accused of that.
         let Some((case, planned)) = planned else { return recorded };
         if *planned != said {
@@ -105,6 +113,7 @@ impl Auditor {
             || delay_s < asked.delay_s
             || valid_s > asked.valid_s
             || quorum.on_conflict < asked.on_conflict
+            || break_glass && !asked.break_glass
         {
             let sentence = format!("Policy version {} says: {}.", policy.version, asked.rule);
             self.accuse(seen, Rule::QuorumWeakened, sentence);
@@ -114,6 +123,7 @@ impl Auditor {
             admin: admin || asked.admin,
             delay_s: delay_s.max(asked.delay_s),
             valid_s: valid_s.min(asked.valid_s),
+            break_glass: break_glass && asked.break_glass,
         }
     }
 }

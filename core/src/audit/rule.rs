@@ -51,6 +51,10 @@ rules! {
         "The type of an event belongs to the category of its stream.";
     Frozen "audit.frozen"
         "No execution starts and no step is intended inside a freeze that covers it, unless the change's own stream overrides that freeze first, for the same plan.";
+    GlassUnfounded "audit.glass_unfounded"
+        "Glass is broken only where the rule of the submission, and the policy that it was submitted under, let that be.";
+    GlassUnreviewed "audit.glass_unreviewed"
+        "Nobody breaks glass while the review of an earlier time is overdue.";
     IntentAfterCancel "audit.intent_after_cancel"
         "No step is intended after somebody asked to cancel its run.";
     IntentOutOfOrder "audit.intent_out_of_order"
@@ -60,7 +64,7 @@ rules! {
     LateReportUnfounded "audit.late_report_unfounded"
         "What is reported late is of an intent of an epoch that was fenced off, on which that epoch had not reported.";
     NotAPerson "audit.not_a_person"
-        "Approvals and overrides of freezes and windows are given, unknown outcomes settled, and runs cancelled, by people who are signed in.";
+        "Approvals and overrides of freezes and windows are given, glass is broken, that is reviewed, unknown outcomes settled, and runs cancelled, by people who are signed in.";
     NotApproved "audit.not_approved"
         "Only an approved change starts to execute.";
     OutOfOrder "audit.out_of_order"
@@ -86,7 +90,7 @@ rules! {
     PositionGap "audit.position_gap"
         "Positions follow each other without a gap.";
     QuorumIncomplete "audit.quorum_incomplete"
-        "A change is approved and executed only with as many valid approvals as its policy asks for.";
+        "A change is approved and executed only with as many valid approvals as its policy asks for, or after somebody broke glass for its plan.";
     QuorumWeakened "audit.quorum_weakened"
         "The quorum of a submission asks for no less than its policy version does at that risk.";
     RollbackOfUnknown "audit.rollback_of_unknown"
@@ -106,9 +110,11 @@ rules! {
     RunUnfounded "audit.run_unfounded"
         "A run belongs to a change that is executing it, and carries the approvals of that change.";
     SelfApproval "audit.self_approval"
-        "Author and editors of a change never approve it.";
+        "Author and editors of a change never approve it, nor break glass for it.";
     SelfOverride "audit.self_override"
         "Author and editors of a change never override a freeze or a window for it.";
+    SelfReview "audit.self_review"
+        "Author and editors of a change, and whoever overrode something or broke glass for it, never review that.";
     SelfSettlement "audit.self_settlement"
         "Author and editors of a change never settle what became of it.";
     SettledKnown "audit.settled_known"

@@ -123,6 +123,7 @@ pub(super) fn go_back(
         valid_s: asked.valid_s.min(BEFOREHAND_VALID_S),
         // Its turn comes by itself; what was promised beforehand is not refused for another's sake.
         on_conflict: OnConflict::Wait,
+        break_glass: false,
     };
     let beforehand = Beforehand { run: execution.run, approvers: execution.approvers.clone() };
     let (digest, valid_s) = (plan.digest.clone(), quorum.valid_s);

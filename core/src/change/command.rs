@@ -88,6 +88,16 @@ pub enum ChangeCommand {
         /// 1–2,000 characters.
         justification: String,
     },
+    /// By a responder, of the plan in review: it needs no approvals, nor the delay after them.
+    BreakGlass {
+        digest: PlanDigest,
+        /// 1–2,000 characters.
+        justification: String,
+        /// What the calendar says is in the way.
+        frozen: Vec<Frozen>,
+        /// Changes of which they did so before, and nobody has reviewed that in time.
+        overdue: Vec<ChangeId>,
+    },
     /// By an operator. It starts, or is scheduled for when its window opens.
     StartExecution {
         run: RunId,

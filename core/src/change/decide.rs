@@ -8,6 +8,7 @@ use crate::change::command::ChangeCommand;
 use crate::change::event::{ChangeEvent, Draft};
 use crate::change::evolve::evolve;
 use crate::change::freeze::{override_freeze, override_window, review, unfrozen};
+use crate::change::glass::break_glass;
 use crate::change::rejection::ChangeRejection as No;
 use crate::change::rollback::start_rollback;
 use crate::change::schedule::{start, start_scheduled, unschedule};
@@ -120,6 +121,9 @@ pub(super) fn decide(
         }
         C::OverrideWindow { covers, justification } => {
             override_window(state, &by, covers, justification)
+        }
+        C::BreakGlass { digest, justification, frozen, overdue } => {
+            break_glass(state, &by, at, digest, justification, (frozen, overdue))
         }
         C::StartExecution { run, in_the_way } => start(state, &by, at, run, in_the_way),
         C::StartScheduled { run, asker, in_the_way } => {

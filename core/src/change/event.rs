@@ -62,6 +62,9 @@ pub struct Quorum {
     /// What becomes of it while a change that meets it comes first.
     #[serde(default, skip_serializing_if = "OnConflict::is_usual")]
     pub on_conflict: OnConflict,
+    /// Whether a responder may stand for all of it. Once nothing was said of that: then nobody may.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
 }
 
 /// The approval that a rollback has of the change that it undoes.
@@ -147,6 +150,9 @@ pub enum ChangeEvent {
     /// reopened.
     #[serde(rename = "change.window_overridden")]
     WindowOverridden { justification: String },
+    /// A responder stands for the whole quorum of the plan in review. Void once the review is reopened.
+    #[serde(rename = "change.glass_broken")]
+    GlassBroken { digest: PlanDigest, justification: String },
     /// Somebody asked for its execution, which has to wait until `opens`; or the timer found then that it
     /// has to wait longer.
     #[serde(rename = "change.scheduled")]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::actor::Actor;
 use crate::change::event::{ChangeEvent, Found};
+use crate::change::glass::broken;
 use crate::change::state::{
     Approval, ChangeState, Closed, Closing, Drafting, Execution, Finish, Given, Outcome, Overrides,
     Scheduled, Subject, Submission,
@@ -69,6 +70,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
                 .flat_map(|beforehand| &beforehand.approvers)
                 .map(|by| Given { by: *by, at, as_admin: false })
                 .collect(),
+            glass: None,
             beforehand: beforehand.clone(),
         }),
         (S::Submitted(mut submission), E::ApprovalGiven { as_admin, .. }) => {
@@ -105,6 +107,10 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             pass_windows(&mut approval.submission.subject, by);
             S::Approved(approval)
         }
+        (
+            S::Submitted(submission) | S::Approved(Approval { submission, .. }),
+            E::GlassBroken { .. },
+        ) => broken(submission, by),
         (S::Approved(mut approval), E::Scheduled { opens, asked_by }) => {
             let asked = approval.scheduled.map(|scheduled| scheduled.by);
             approval.scheduled =
@@ -127,11 +133,11 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
         (state, E::Expired {}) => close(state, Closed::Expired),
         (S::Approved(Approval { submission, .. }), E::ExecutionStarted { run, .. }) => {
             S::Executing(Execution {
+                approvers: submission.approvers(at),
                 subject: submission.subject,
                 plan: submission.plan,
                 environment: submission.environment,
                 tags: submission.tags,
-                approvers: submission.approvals.into_iter().map(|given| given.by).collect(),
                 run: *run,
             })
         }
@@ -187,6 +193,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             | E::Approved { .. }
             | E::FreezeOverridden { .. }
             | E::WindowOverridden { .. }
+            | E::GlassBroken { .. }
             | E::Scheduled { .. }
             | E::Unscheduled { .. }
             | E::ExecutionStarted { .. }

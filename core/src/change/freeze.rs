@@ -1,5 +1,5 @@
 //! The emergency path: a responder lets one plan pass one freeze, or run outside of maintenance windows,
-//! and somebody else looks at it afterwards.
+//! or breaks glass for it (`glass`), and somebody else looks at it afterwards.
 
 use crate::actor::Role;
 use crate::aggregate::Principal;
@@ -15,7 +15,7 @@ const MAX_TEXT: usize = 2000;
 const RESPONDER: &str = "the responder role";
 const REVIEWER: &str = "the approver or the admin role";
 
-/// Why somebody may not override anything for this change now, or what is in review.
+/// Why somebody may not override anything, or break glass, for this change now, or what is in review.
 ///
 /// As with approvals, the question whether it is their own comes first.
 pub fn may_override<'a>(state: &'a ChangeState, by: &Principal) -> Result<&'a Submission, No> {
@@ -27,10 +27,7 @@ pub fn may_override<'a>(state: &'a ChangeState, by: &Principal) -> Result<&'a Su
         | ChangeState::Executing(_)
         | ChangeState::Finished(_)
         | ChangeState::Closed(_) => {
-            return Err(wrong_state(
-                state,
-                "what is overridden is overridden for a plan that is in review",
-            ));
+            return Err(wrong_state(state, "the emergency path is for a plan that is in review"));
         }
     };
     person(by)?;
@@ -92,7 +89,10 @@ pub(super) fn review(
         | ChangeState::Submitted(_)
         | ChangeState::Approved(_)
         | ChangeState::Executing(_) => {
-            return Err(wrong_state(state, "an override is reviewed after the change has ended"));
+            return Err(wrong_state(
+                state,
+                "what responders did for it is reviewed after it has ended",
+            ));
         }
     };
     person(by)?;

@@ -13,7 +13,8 @@
 //! This stream guarantees: what executes is the plan whose digest was approved; author and editors
 //! never count as approvers; a quorum is complete, unexpired and of one digest when execution
 //! starts; every settled state stays settled but for a rollback, and for an unknown outcome that
-//! somebody who did not write the change found out; nothing is approved or started that
+//! somebody who did not write the change found out; a broken glass stands for the quorum of one plan for a few
+//! hours, where the rule of the submission allows that, and is reviewed as overrides are; nothing is approved or started that
 //! the caller says is frozen, unless a responder who did not write the change let this very plan pass
 //! that very freeze, and then somebody else has to review it. It starts inside of its own window and of a
 //! maintenance window, if any covers it, and not before what it comes after in its project is complete; what an operator asked for outside of them starts by itself when
@@ -38,6 +39,8 @@ mod evolve;
 #[cfg(feature = "decide")]
 mod freeze;
 #[cfg(feature = "decide")]
+mod glass;
+#[cfg(feature = "decide")]
 mod rejection;
 #[cfg(feature = "decide")]
 mod rollback;
@@ -49,6 +52,12 @@ mod settle;
 mod state;
 #[cfg(all(test, feature = "decide"))]
 mod tests;
+
+/// How long (seconds) a broken glass lets a change start; less where approvals of its rule are valid for less.
+pub const GLASS_VALID_S: u32 = 4 * 60 * 60;
+
+/// How long (seconds) after a change has ended there is time to look back at what responders did for it.
+pub const REVIEW_DUE_S: i64 = 72 * 60 * 60;
 
 #[cfg(feature = "decide")]
 pub use self::{

@@ -83,15 +83,23 @@ pub enum ChangeRejection {
     #[error("This freeze does not cover the change, so there is nothing to override.")]
     NotCovered,
     #[error(
-        "Author and editors of a change never override a freeze or a window for it. Another responder has to."
+        "Author and editors of a change never override a freeze or a window, nor break glass, for it. Another responder has to."
     )]
     OwnOverride,
-    #[error("No override of this change waits for a review.")]
+    #[error("Nothing that responders did for this change waits for a review.")]
     NoReviewDue,
     #[error(
-        "Author and editors of a change, and whoever overrode a freeze or a window for it, do not review it. Somebody else has to."
+        "Author and editors of a change, and whoever overrode a freeze or a window or broke glass for it, do not review it. Somebody else has to."
     )]
     OwnReview,
+    #[error(
+        "The rule that it was submitted under does not let glass be broken: {rule}. It needs what the rule asks for."
+    )]
+    GlassNotAllowed { rule: String },
+    #[error(
+        "You broke glass before, and nobody has reviewed that in time. Have somebody else review it first."
+    )]
+    ReviewOverdue { overdue: Vec<ChangeId> },
     #[error(
         "Author and editors of a change never settle what became of it. Another operator or admin has to look at the target."
     )]
@@ -140,6 +148,8 @@ impl Reject for ChangeRejection {
             Self::OwnOverride => "change.own_override",
             Self::NoReviewDue => "change.no_review_due",
             Self::OwnReview => "change.own_review",
+            Self::GlassNotAllowed { .. } => "change.glass_not_allowed",
+            Self::ReviewOverdue { .. } => "change.review_overdue",
             Self::OwnSettlement => "change.own_settlement",
             Self::FindingContradicted => "change.finding_contradicted",
             Self::OutOfOrderRollback { .. } => "change.out_of_order_rollback",

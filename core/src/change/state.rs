@@ -41,7 +41,7 @@ pub struct Overrides {
     pub standing: BTreeSet<FreezeId>,
     /// It need not wait for maintenance windows. A reopened review voids that, too.
     pub windows: bool,
-    /// Who ever overrode something, until somebody has reviewed it.
+    /// Who ever overrode something or broke glass, until somebody has reviewed it.
     pub unreviewed: BTreeSet<PersonId>,
 }
 
@@ -91,6 +91,8 @@ pub struct Submission {
     pub quorum: Quorum,
     /// In the order in which they were given; the oldest of them may have run out.
     pub approvals: Vec<Given>,
+    /// Who broke glass for this plan, and stands for the quorum.
+    pub glass: Option<PersonId>,
     /// Set on a rollback that was approved together with the change that it undoes.
     pub beforehand: Option<Beforehand>,
 }

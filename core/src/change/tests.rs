@@ -6,6 +6,7 @@ mod conflict;
 mod execution;
 mod freeze;
 mod gates;
+mod glass;
 mod matrix;
 mod review;
 mod rollback;
@@ -384,6 +385,11 @@ fn override_freeze() -> C {
     C::OverrideFreeze { freeze, covers: true, justification: reason() }
 }
 
+fn break_glass(plan: &Plan) -> C {
+    let (digest, justification) = (plan.digest.clone(), reason());
+    C::BreakGlass { digest, justification, frozen: Vec::new(), overdue: Vec::new() }
+}
+
 fn go_back() -> C {
     C::GoBack { back: Box::new(beforehand::back(&beforehand::failed(true))) }
 }
@@ -442,6 +448,7 @@ fn every_command() -> Vec<(&'static str, C)> {
         ("expire", C::Expire),
         ("override freeze", override_freeze()),
         ("override window", C::OverrideWindow { covers: true, justification: reason() }),
+        ("break glass", break_glass(&plan())),
         ("execute", C::StartExecution { run: RUN, in_the_way: InTheWay::default() }),
         (
             "start scheduled",

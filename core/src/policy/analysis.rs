@@ -192,6 +192,11 @@ fn less_of(before: &Ask, now: &Ask) -> Vec<String> {
             duration(before.valid_s)
         ));
     }
+    // Where nothing was asked for there is nothing to break.
+    let asked = before.approvals > 0 || before.delay_s > 0;
+    if asked && now.break_glass && !before.break_glass {
+        less.push("glass that a responder may break".to_owned());
+    }
     less
 }
 

@@ -147,6 +147,7 @@ impl PolicyState {
                 delay_s: ask.delay_s,
                 valid_s: ask.valid_s,
                 on_conflict: self.document.on_conflict,
+                break_glass: ask.break_glass,
             }),
             Then::Refuse { .. } => Err(Refusal { version, rule: sentence }),
         }

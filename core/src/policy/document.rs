@@ -113,6 +113,9 @@ pub struct Ask {
     /// Seconds that approvals stay valid: an hour to 30 days; 72 hours when absent.
     #[serde(default = "usual_validity")]
     pub valid_s: u32,
+    /// Whether a responder may stand for all of it, for a few hours and to be reviewed afterwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
 }
 
 /// Whether the before-state can come back, without the why.
@@ -152,6 +155,10 @@ impl When {
 
 impl PolicyDocument {
     /// Version 1.
+    ///
+    /// Once it said nothing of breaking glass. It does now, and its number stays: what was submitted under it
+    /// before recorded a quorum that does not let glass be broken, which is more than is asked now, so that such
+    /// logs are judged by this document as they were, and nobody breaks glass for what they hold in review.
     pub fn standard() -> Self {
         use Environment::{Dev, Prod, Staging};
         use RiskLevel::{Critical, High, Low, Medium};
@@ -159,11 +166,13 @@ impl PolicyDocument {
         let level = |level| When { level: Some(vec![level]), ..When::default() };
         let low_in = |environment| When { environment: Some(vec![environment]), ..level(Low) };
         let rule = |when, approvals| {
-            let ask = Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S };
+            let break_glass = approvals > 0;
+            let ask = Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S, break_glass };
             Rule { when, then: Then::Ask(ask) }
         };
         let strictest = |when| {
-            let ask = Ask { approvals: 2, admin: true, delay_s: 15 * 60, valid_s: VALID_S };
+            let (approvals, admin, delay_s, break_glass) = (2, true, 15 * 60, true);
+            let ask = Ask { approvals, admin, delay_s, valid_s: VALID_S, break_glass };
             Rule { when, then: Then::Ask(ask) }
         };
         let rules = vec![

@@ -114,7 +114,7 @@ fn shape(found: &mut Found, no: usize, rule: &Rule) {
     }
     let at = |field: &str| format!("/rules/{no}/then/{field}");
     match &rule.then {
-        Then::Ask(Ask { approvals, admin, delay_s, valid_s }) => {
+        Then::Ask(Ask { approvals, admin, delay_s, valid_s, break_glass: _ }) => {
             if *approvals > MAX_APPROVALS {
                 found.add(at("ask/approvals"), format!("at most {MAX_APPROVALS}"));
             }

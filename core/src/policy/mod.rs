@@ -17,7 +17,8 @@
 //! | high | two |
 //! | critical | two, one of them an admin's, and a delay of 15 minutes |
 //!
-//! A rollback takes the fast lane there: one approval, no delay. Each approval is valid for 72 hours.
+//! A rollback takes the fast lane there: one approval, no delay. Each approval is valid for 72 hours, and where
+//! one is asked for, a responder may break glass.
 //!
 //! An installation has one policy, in one stream with a fixed id, [`POLICY`]: a submission guards the
 //! version of that stream, so of a submission and a new version exactly one comes first. This stream

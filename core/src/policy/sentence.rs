@@ -18,7 +18,7 @@ impl PolicyDocument {
 
 impl Rule {
     /// Without a capital and a full stop, so that it fits into others: `high risk needs two
-    /// approvers`. That an approval is valid for 72 hours goes without saying.
+    /// approvers`. That nobody may break glass goes without saying, and that an approval is valid for 72 hours.
     pub fn sentence(&self) -> String {
         let subject = self.when.subject();
         match &self.then {
@@ -71,7 +71,7 @@ impl When {
 impl Ask {
     /// What it takes: `two approvers, one of them an admin, and 15 minutes`.
     pub fn phrase(&self) -> String {
-        let Self { approvals, admin, delay_s, valid_s } = *self;
+        let Self { approvals, admin, delay_s, valid_s, break_glass } = *self;
         let mut text = match (approvals, admin) {
             (1, true) => "one approver who is an admin".to_owned(),
             (_, true) => format!("{}, one of them an admin", approvers(approvals)),
@@ -87,6 +87,9 @@ impl Ask {
         }
         if valid_s != VALID_S {
             let _ = write!(text, "; an approval is valid for {}", duration(valid_s));
+        }
+        if break_glass {
+            text.push_str("; a responder may break glass");
         }
         text
     }

@@ -101,9 +101,10 @@ impl Simulation {
         // A draft that was checked has a rule for everything.
         let Some(rule) = draft.matching(case) else { return };
         self.compared += 1;
-        let Quorum { rule: was, approvals, admin, delay_s, valid_s, .. } = quorum;
+        let Quorum { rule: was, approvals, admin, delay_s, valid_s, break_glass, .. } = quorum;
         let (approvals, admin, delay_s, valid_s) = (*approvals, *admin, *delay_s, *valid_s);
-        let asked = Then::Ask(Ask { approvals, admin, delay_s, valid_s });
+        let break_glass = *break_glass;
+        let asked = Then::Ask(Ask { approvals, admin, delay_s, valid_s, break_glass });
         let Some(shift) = shift(&asked, &rule.then) else { return };
         *match shift {
             Shift::Refused => &mut self.refused,

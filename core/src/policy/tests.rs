@@ -10,7 +10,8 @@ use crate::catalog::EffectClass;
 use crate::risk::{Environment, RiskLevel};
 
 fn ask(approvals: u32) -> Then {
-    Then::Ask(Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S })
+    let break_glass = approvals > 0;
+    Then::Ask(Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S, break_glass })
 }
 
 fn refuse() -> Then {

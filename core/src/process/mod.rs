@@ -90,6 +90,7 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ChangeEvent::JoinedProject { .. }
             | ChangeEvent::FreezeOverridden { .. }
             | ChangeEvent::WindowOverridden { .. }
+            | ChangeEvent::GlassBroken { .. }
             | ChangeEvent::RollbackStarted { .. }
             | ChangeEvent::Reviewed { .. }
             | ChangeEvent::SecretRevealed { .. } => Vec::new(),

@@ -30,6 +30,8 @@ enum Ask {
     Plan,
     Submit { score: u8, prod: bool },
     Approve { right: bool },
+    BreakGlass { right: bool },
+    Review,
     Withdraw,
     Cancel,
     Expire,
@@ -86,9 +88,10 @@ fn early() -> impl Strategy<Value = Ask> {
         5 => Just(Ask::Plan),
         5 => (1..11_u8, any::<bool>()).prop_map(|(score, prod)| Ask::Submit { score, prod }),
         8 => prop::bool::weighted(0.9).prop_map(|right| Ask::Approve { right }),
+        2 => prop::bool::weighted(0.9).prop_map(|right| Ask::BreakGlass { right }),
         1 => Just(Ask::Withdraw),
         3 => Just(Ask::Expire),
-        2 => prop_oneof![Just(900), Just(72 * 3600)].prop_map(|seconds| Ask::Wait { seconds }),
+        2 => prop_oneof![Just(900), Just(3 * 3600), Just(72 * 3600)].prop_map(|seconds| Ask::Wait { seconds }),
         4 => Just(Ask::Execute),
     ]
 }
@@ -104,6 +107,7 @@ fn late() -> impl Strategy<Value = Ask> {
         1 => (0..3_u32).prop_map(|after| Ask::Claim { after }),
         1 => (1..3_u32).prop_map(|epoch| Ask::Finish { epoch }),
         2 => Just(Ask::Report),
+        1 => Just(Ask::Review),
         1 => Just(Ask::Cancel),
     ]
 }
@@ -131,7 +135,9 @@ fn story() -> impl Strategy<Value = Vec<(Principal, Ask)>> {
     let who = prop_oneof![9 => Just(Principal::SYSTEM), 1 => by()];
     let late = prop::collection::vec((who, late()), 0..60);
     let end = [Ask::Finish { epoch: 1 }, Ask::Finish { epoch: 2 }, Ask::Report];
-    let end = end.map(|ask| (Principal::SYSTEM, ask)).to_vec();
+    let end: Vec<_> = end.map(|ask| (Principal::SYSTEM, ask)).to_vec();
+    let review = [1, 5, 6].map(|no| (person(no), Ask::Review)).to_vec();
+    let end = [end, review].concat();
     (first, early, Just(straight), late, Just(end)).prop_map(
         |(first, early, straight, late, end)| [first, early, straight, late, end].concat(),
     )
@@ -244,6 +250,16 @@ impl World {
                     frozen: Vec::new(),
                 }
             }
+            Ask::BreakGlass { right } => {
+                let digest = self.change.plan()?.digest.clone();
+                C::BreakGlass {
+                    digest: if right { digest } else { String::new() },
+                    justification: "now".to_owned(),
+                    frozen: Vec::new(),
+                    overdue: Vec::new(),
+                }
+            }
+            Ask::Review => C::Review { comment: "so it was".to_owned() },
             Ask::Withdraw => C::Withdraw,
             Ask::Cancel => C::Cancel { reason: "no".to_owned() },
             Ask::Expire => C::Expire,
@@ -285,6 +301,8 @@ impl World {
             | Ask::Plan
             | Ask::Submit { .. }
             | Ask::Approve { .. }
+            | Ask::BreakGlass { .. }
+            | Ask::Review
             | Ask::Withdraw
             | Ask::Cancel
             | Ask::Expire
@@ -363,6 +381,8 @@ fn stories_reach_every_end() {
         "change.completed",
         "change.expired",
         "change.failed",
+        "change.glass_broken",
+        "change.reviewed",
         "change.outcome_unknown",
         "run.step_reconciled",
         "run.step_verified",
@@ -392,7 +412,8 @@ proptest! {
         let mut events = events(story);
         let mut forged = 0;
         for recorded in &mut events {
-            if recorded.header.kind == "change.approval_given" {
+            let kind = &*recorded.header.kind;
+            if matches!(kind, "change.approval_given" | "change.glass_broken") {
                 recorded.header.actor = Actor::user(OWNER);
                 forged += 1;
             }

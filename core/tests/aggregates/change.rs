@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use nexplane_core::actor::ActorKind;
 use nexplane_core::aggregate::Reject;
 use nexplane_core::change::event::ChangeEvent as E;
-use nexplane_core::change::{Change, ChangeCommand as C, ChangeState as S, Closed};
+use nexplane_core::change::{Change, ChangeCommand as C, ChangeState as S, Closed, GLASS_VALID_S};
 use nexplane_core::freeze::InTheWay;
 
 use self::ledger::audited;
@@ -70,6 +70,7 @@ fn lives_reach_every_phase() {
         "change.plan_not_ready",
         "change.plan_outdated",
         "change.quorum_missing",
+        "change.review_overdue",
         "change.stale_digest",
         "change.too_early",
         "change.window_over",
@@ -87,6 +88,14 @@ fn lives_reach_every_phase() {
         moment.before.name() == "scheduled" && moment.answer.iter().flatten().any(started)
     });
     assert!(by_itself.count() >= 10);
+    let glass = |event: &E| matches!(event, E::GlassBroken { .. });
+    let broken = moments.iter().filter(|moment| moment.answer.iter().flatten().any(glass));
+    assert!(broken.count() >= 30);
+    let by_glass = moments.iter().filter(|moment| {
+        let S::Approved(approval) = &moment.before else { return false };
+        approval.submission.glass.is_some() && moment.answer.iter().flatten().any(started)
+    });
+    assert!(by_glass.count() >= 10);
     let by_two = |state: &S| matches!(state, S::Executing(it) if it.approvers.len() >= 2);
     assert!(moments.iter().any(|moment| by_two(&moment.after)));
 }
@@ -150,6 +159,12 @@ proptest! {
                 prop_assert!(!ledger.own.contains(&by));
                 prop_assert!(moment.by.has(Role::Approver));
             }
+            if matches!(event, E::GlassBroken { .. }) {
+                prop_assert_eq!(moment.by.actor.kind, ActorKind::User);
+                let by = moment.by.actor.person().expect("a user is a person");
+                prop_assert!(!ledger.own.contains(&by));
+                prop_assert!(moment.by.has(Role::Responder));
+            }
         }
         for moment in moments {
             let Some(subject) = moment.after.subject() else { continue };
@@ -185,13 +200,21 @@ proptest! {
                 })
                 .collect();
             let people: BTreeSet<_> = standing.iter().map(|(by, _, _)| by).collect();
-            prop_assert!(people.len() >= usize::try_from(quorum.approvals).unwrap());
-            prop_assert!(!quorum.admin || standing.iter().any(|(_, admin, _)| *admin));
+            let glass = review.glass.map(|(by, _)| by);
+            if let Some((by, broken)) = review.glass {
+                prop_assert!(quorum.break_glass && !ledger.own.contains(&by));
+                prop_assert!(moment.at < broken.plus_seconds(i64::from(GLASS_VALID_S)));
+            } else {
+                prop_assert!(people.len() >= usize::try_from(quorum.approvals).unwrap());
+                prop_assert!(!quorum.admin || standing.iter().any(|(_, admin, _)| *admin));
+            }
             let S::Executing(execution) = &moment.after else {
                 return Err(TestCaseError::fail("not executing"));
             };
             prop_assert_eq!(digest, &execution.plan.digest);
-            prop_assert!(execution.approvers.iter().all(|by| people.contains(by)));
+            let behind = &execution.approvers;
+            prop_assert!(behind.iter().all(|by| people.contains(by) || Some(*by) == glass));
+            prop_assert!(glass.is_none_or(|by| behind.contains(&by)));
         }
     }
 
@@ -205,7 +228,8 @@ proptest! {
             prop_assert!((not_before..until).contains(&moment.at));
             let delay_s = i64::from(review.quorum.delay_s);
             prop_assert!(
-                review.approvals.iter().all(|(_, _, given)| moment.at >= given.plus_seconds(delay_s))
+                review.glass.is_some()
+                    || review.approvals.iter().all(|(_, _, given)| moment.at >= given.plus_seconds(delay_s))
             );
             if let Some(window) = ledger.window {
                 prop_assert!((window.start..window.end).contains(&moment.at));
@@ -274,6 +298,7 @@ proptest! {
                 | E::Expired {}
                 | E::FreezeOverridden { .. }
                 | E::WindowOverridden { .. }
+                | E::GlassBroken { .. }
                 | E::Scheduled { .. }
                 | E::Unscheduled { .. }
                 | E::Reviewed { .. }
@@ -315,6 +340,7 @@ proptest! {
                 | C::Approve { .. }
                 | C::OverrideFreeze { .. }
                 | C::OverrideWindow { .. }
+                | C::BreakGlass { .. }
                 | C::Unschedule { .. }
                 | C::Expire
                 | C::RecordOutcome { .. }

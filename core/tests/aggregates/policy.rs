@@ -55,9 +55,15 @@ prop_compose! {
 fn then() -> impl Strategy<Value = Then> {
     let validity = prop::sample::select(vec![3600, VALID_S, 100_000]);
     prop_oneof![
-        6 => (0..4_u32, any::<bool>(), prop::sample::select(vec![0, 60, 900]), validity).prop_map(
-            |(approvals, admin, delay_s, valid_s)| {
-                Then::Ask(Ask { approvals, admin, delay_s, valid_s })
+        6 => (
+            0..4_u32,
+            any::<bool>(),
+            prop::sample::select(vec![0, 60, 900]),
+            validity,
+            any::<bool>(),
+        ).prop_map(
+            |(approvals, admin, delay_s, valid_s, break_glass)| {
+                Then::Ask(Ask { approvals, admin, delay_s, valid_s, break_glass })
             }
         ),
         1 => prop::sample::select(vec!["no", "not now"])
@@ -80,7 +86,7 @@ fn document() -> impl Strategy<Value = PolicyDocument> {
 
 fn command() -> impl Strategy<Value = C> {
     let publishable = (1..4_u32, rule()).prop_map(|(approvals, mut rule)| {
-        let ask = Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S };
+        let ask = Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S, break_glass: false };
         rule.then = Then::Ask(ask);
         let last = Rule { when: When::default(), then: Then::Ask(ask) };
         PolicyDocument { rules: vec![rule, last], on_conflict: OnConflict::Refuse }
@@ -140,6 +146,9 @@ fn asks_for_less(now: &Then, before: &Then) -> bool {
                 || (before.admin && !now.admin)
                 || now.delay_s < before.delay_s
                 || now.valid_s > before.valid_s
+                || (now.break_glass
+                    && !before.break_glass
+                    && (before.approvals, before.delay_s) != (0, 0))
         }
     }
 }

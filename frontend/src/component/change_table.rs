@@ -78,11 +78,19 @@ pub fn targets(change: &ChangeView) -> String {
     }
 }
 
-/// One line: what it waits for, or how it ended.
+/// One line: what it waits for, or how it ended; both while that is to be reviewed.
 pub fn waits(change: &ChangeView) -> String {
-    if let Some(sentence) = &change.waiting_for {
-        return sentence.clone();
+    match (&change.waiting_for, change.review_due) {
+        (Some(review), Some(_)) if change.state.is_settled() => {
+            format!("{} {review}", ended(change))
+        }
+        (Some(sentence), _) => sentence.clone(),
+        (None, _) => ended(change),
     }
+}
+
+/// How it ended.
+fn ended(change: &ChangeView) -> String {
     if let Some(reason) = &change.closing_reason {
         return words::sentence(reason);
     }

@@ -16,11 +16,11 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// How many I may approve.
+    /// How many I may approve or review.
     pub fn count(&self) -> usize {
-        self.items
-            .as_ref()
-            .map_or(0, |page| page.items.iter().filter(|item| item.may_approve).count())
+        self.items.as_ref().map_or(0, |page| {
+            page.items.iter().filter(|item| item.may_approve || item.may_review).count()
+        })
     }
 }
 

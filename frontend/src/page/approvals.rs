@@ -29,7 +29,7 @@ pub fn Approvals() -> Html {
         None => html! {},
         Some(page) => {
             let (mine, others): (Vec<&InboxItem>, Vec<&InboxItem>) =
-                page.items.iter().partition(|item| item.may_approve);
+                page.items.iter().partition(|item| item.may_approve || item.may_review);
             html! {
                 <>
                     <section aria-labelledby="mine-title" data-testid="inbox-mine">
@@ -60,7 +60,7 @@ pub fn Approvals() -> Html {
     };
     html! {
         <>
-            <Head title="Approvals" lead="Open one to see everything, then approve or reject it." />
+            <Head title="Approvals" lead="Open one to see everything, then approve, reject or review it." />
             if let Some(error) = inbox.error.clone() {
                 <ProblemNote {error} retry={inbox.reload.clone()} />
             }
@@ -76,7 +76,7 @@ fn card(item: &InboxItem) -> Html {
     let hidden = u64::try_from(diff.len().saturating_sub(DIFF_FIELDS)).unwrap_or(u64::MAX);
     html! {
         <li key={change.id.to_string()} class="card" data-testid="inbox-item" data-id={change.id.to_string()}
-            data-may-approve={item.may_approve.to_string()}>
+            data-may-approve={item.may_approve.to_string()} data-may-review={item.may_review.to_string()}>
             <div class="card-head">
                 <h3>
                     <span class="faint">{ format!("#{} ", change.number) }</span>
@@ -91,6 +91,12 @@ fn card(item: &InboxItem) -> Html {
                 { words::change_type(&change.change_type) }{ " · " }<Time at={change.updated_at} relative=true />
                 { format!(" · {given} of {} approvals", change.approvals_needed) }
             </p>
+            if let Some(at) = change.review_due {
+                <p class="emergency-word" data-testid="inbox-review">
+                    { if change.glass.is_empty() { "Overridden" } else { "Emergency: glass was broken" } }
+                    { ". To be reviewed by " }<Time {at} />{ "." }
+                </p>
+            }
             <p class="reason">{ &change.reason }</p>
             if !diff.is_empty() {
                 <Diff diff={diff.iter().take(DIFF_FIELDS).cloned().collect::<Vec<_>>()} limit={DIFF_LINES} />

@@ -73,6 +73,64 @@ async fn browser_a_responder_lets_a_change_pass_a_freeze() {
     }
 }
 
+#[tokio::test]
+async fn browser_a_responder_breaks_glass() {
+    let server = Sandbox::demo().await;
+    let (email, password) = server.person("ada");
+    let ada = signed_in(&server, &email, &password).await;
+    let person = format!(
+        "{{email: 'rita@demo.example', name: 'Rita Responder', roles: ['responder'], password: '{PASSWORD}'}}"
+    );
+    post(&ada, "/users", &person).await;
+    ada.end().await;
+    let (email, password) = server.person("olivia");
+    let olivia = signed_in(&server, &email, &password).await;
+    let change = submitted(&olivia, "lock a role").await;
+    assert!(olivia.all("action-break_glass").await.is_empty());
+
+    let rita = signed_in(&server, "rita@demo.example", PASSWORD).await;
+    rita.goto(&change).await;
+    rita.click("action-break_glass").await;
+    rita.see("confirm").await;
+    let digest = rita.attribute("plan-digest", "data-digest").await.unwrap();
+    let shown = rita.text("confirm-digest").await;
+    assert!(digest.starts_with(&shown) && shown.len() == 12, "{shown} of {digest}");
+    assert!(!rita.see("confirm-break_glass").await.is_enabled().await.unwrap());
+    rita.fill("confirm-justification", "The key has leaked, and nobody else is awake.").await;
+    rita.pictures("change-break-glass").await;
+    rita.click("confirm-break_glass").await;
+    rita.gone("confirm").await;
+    rita.see_with("change-state", "data-state", "approved").await;
+    rita.reads("glass", "Emergency").await;
+    rita.reads("glass", "nobody else is awake").await;
+    assert!(rita.all("approval").await.is_empty(), "no approval is made of it");
+    rita.see_css("[data-testid='event'][data-type='change.glass_broken']").await;
+    rita.pictures("change-glass-broken").await;
+
+    // Once it has ended, it waits in the inbox of somebody else.
+    olivia.reload().await;
+    olivia.click("action-cancel").await;
+    olivia.fill("confirm-reason", "Found another way.").await;
+    olivia.click("confirm-cancel").await;
+    olivia.see_with("change-state", "data-state", "cancelled").await;
+    olivia.see("review-due").await;
+    let (email, password) = server.person("arun");
+    let arun = signed_in(&server, &email, &password).await;
+    arun.goto("/approvals").await;
+    arun.reads("inbox-review", "glass was broken").await;
+    arun.pictures("inbox-review").await;
+    arun.goto(&change).await;
+    arun.click("action-review").await;
+    arun.reads("confirm", "nobody else is awake").await;
+    arun.fill("confirm-findings", "It was not needed in the end.").await;
+    arun.click("confirm-review").await;
+    arun.see_css("[data-testid='event'][data-type='change.reviewed']").await;
+    arun.gone("review-due").await;
+    for browser in [olivia, rita, arun] {
+        browser.end().await;
+    }
+}
+
 async fn signed_in(server: &Sandbox, email: &str, password: &str) -> Browser {
     let browser = Browser::open(&server.base).await;
     browser.goto("/").await;

@@ -105,6 +105,7 @@ fn change(event: &ChangeEvent, ids: &mut BTreeSet<Uuid>) {
         | E::Cancelled { .. }
         | E::Expired {}
         | E::WindowOverridden { .. }
+        | E::GlassBroken { .. }
         | E::Scheduled { .. }
         | E::Unscheduled { .. }
         | E::Reviewed { .. } => {}

@@ -133,7 +133,7 @@ fn change(event: &ChangeEvent) -> String {
         ),
         E::ApprovalGiven { as_admin: false, .. } => "Approved the plan.".to_owned(),
         E::ApprovalGiven { as_admin: true, .. } => "Approved the plan, as an admin.".to_owned(),
-        E::Approved { until, .. } => format!("The quorum is complete, until {until}."),
+        E::Approved { until, .. } => format!("The plan is approved, until {until}."),
         E::Rejected { .. } => "Rejected the plan.".to_owned(),
         E::Withdrawn {} => "Withdrew the change from review.".to_owned(),
         E::Cancelled { .. } => "Cancelled the change.".to_owned(),
@@ -142,6 +142,7 @@ fn change(event: &ChangeEvent) -> String {
         E::WindowOverridden { .. } => {
             "Let this change run outside of maintenance windows.".to_owned()
         }
+        E::GlassBroken { .. } => "Broke glass for the plan, instead of approvals.".to_owned(),
         E::Scheduled { opens, asked_by: _ } => format!("Scheduled its execution for {opens}."),
         E::Unscheduled { reason } => format!("Took its execution out of the schedule: {reason}"),
         E::ExecutionStarted { .. } => "Started the execution.".to_owned(),

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use nexplane_core::api::{
-    ApprovalView, ChangeState, ChangeView, OverrideView, PlanView, ReviewView, RolloutView,
-    RunView, ScheduledView, SecretView, SettledView, StepState, StepView,
+    ApprovalView, ChangeState, ChangeView, GlassView, OverrideView, PlanView, ReviewView,
+    RolloutView, RunView, ScheduledView, SecretView, SettledView, StepState, StepView,
 };
 use nexplane_core::catalog::{EffectClass, Reversibility};
+use nexplane_core::change::REVIEW_DUE_S;
 use nexplane_core::change::event::{ChangeEvent, Draft, Found, Produced, Quorum, Window};
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{AssetId, ChangeId, FreezeId, PersonId, RunId};
@@ -179,7 +180,9 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         project: None,
         secrets: Vec::new(),
         overrides: Vec::new(),
+        glass: Vec::new(),
         review_required: false,
+        review_due: None,
         review: None,
         version: header.version,
         position: recorded.position,
@@ -227,6 +230,8 @@ pub fn next_state(now: ChangeState, event: &ChangeEvent) -> Option<ChangeState> 
         E::Cancelled { .. } => (unstarted, S::Cancelled),
         E::Expired {} => (unstarted, S::Expired),
         E::FreezeOverridden { .. } | E::WindowOverridden { .. } => (in_review, now),
+        // What it takes is there now, whatever was approved; the approval follows.
+        E::GlassBroken { .. } => (in_review, S::Submitted),
         E::Scheduled { .. } => (matches!(now, S::Approved | S::Scheduled), S::Scheduled),
         E::Unscheduled { .. } => (now == S::Scheduled, S::Approved),
         E::ExecutionStarted { .. } => (matches!(now, S::Approved | S::Scheduled), S::Executing),
@@ -317,6 +322,13 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
             add_override(view, recorded, Some(*freeze), justification);
         }
         E::WindowOverridden { justification } => add_override(view, recorded, None, justification),
+        E::GlassBroken { digest, justification } => {
+            let by = PersonId(recorded.header.actor.id);
+            let (digest, justification) = (digest.clone(), justification.clone());
+            let at = recorded.header.at;
+            view.glass.push(GlassView { by, digest, at, justification, superseded: false });
+            view.review_required = true;
+        }
         E::Scheduled { opens, asked_by } => {
             hidden.unscheduled = None;
             let person = asked_by.or(recorded.header.actor.person());
@@ -379,6 +391,7 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
         }
         E::Reviewed { comment } => {
             view.review_required = false;
+            view.review_due = None;
             view.review = Some(ReviewView {
                 by: PersonId(recorded.header.actor.id),
                 at: recorded.header.at,
@@ -388,6 +401,10 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
         E::SecretRevealed { secret } => {
             view.secrets.iter_mut().filter(|s| s.id == *secret).for_each(|s| s.revealed = true);
         }
+    }
+    let view = &mut folded.view;
+    if view.review_required && view.review_due.is_none() && view.state.is_settled() {
+        view.review_due = Some(recorded.header.at.plus_seconds(REVIEW_DUE_S));
     }
 }
 
@@ -466,6 +483,7 @@ fn reopen(folded: &mut Folded) {
     let Folded { view, hidden } = folded;
     view.approvals.iter_mut().for_each(|approval| approval.superseded = true);
     view.overrides.iter_mut().for_each(|given| given.superseded = true);
+    view.glass.iter_mut().for_each(|broken| broken.superseded = true);
     view.approvals_needed = 0;
     view.admin_needed = false;
     view.not_before = None;

@@ -5,8 +5,9 @@ use nexplane_core::event::Recorded;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RolloutId, RunId, StreamId};
 use nexplane_core::policy::Replayed;
 use nexplane_core::risk::History;
+use nexplane_core::time::Timestamp;
 use nexplane_store::log::Log;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
@@ -228,8 +229,26 @@ pub async fn submissions(
         .collect()
 }
 
-/// Submitted changes with their plans, those that wait longest first: candidates for an inbox. Who
-/// may approve them is core's to decide.
+/// Changes for which somebody broke glass, and of which the review was due by this moment.
+pub async fn overdue(
+    pool: &PgPool,
+    by: PersonId,
+    at: Timestamp,
+) -> Result<Vec<ChangeId>, QueryError> {
+    let rows: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM nexplane.rm_changes WHERE review_due IS NOT NULL \
+         AND review_due <= $1::text::timestamptz AND view->'glass' @> $2 ORDER BY number LIMIT 100",
+    )
+    .bind(at.to_string())
+    .bind(json!([{ "by": by }]))
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(ChangeId).collect())
+}
+
+/// Changes that wait for approvals with their plans, and those that wait for a review after they ended; those that
+/// wait longest first: candidates for an inbox. Who may do it is core's to decide.
 pub async fn inbox(
     pool: &PgPool,
     cursor: Option<&str>,
@@ -239,7 +258,7 @@ pub async fn inbox(
     let after = page::number(cursor)?.unwrap_or(0);
     let rows: Vec<(i64, Value, Option<Value>)> = sqlx::query_as(
         "SELECT number, view, plan FROM nexplane.rm_changes \
-         WHERE state = 'submitted' AND number > $1 ORDER BY number LIMIT $2",
+         WHERE (state = 'submitted' OR review_due IS NOT NULL) AND number > $1 ORDER BY number LIMIT $2",
     )
     .bind(after)
     .bind(probe)

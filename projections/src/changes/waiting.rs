@@ -21,7 +21,7 @@ pub fn waiting_for(folded: &Folded) -> Option<String> {
         ChangeState::RollbackPartial | ChangeState::RollbackBlocked
             if view.rollback_of.is_some() =>
         {
-            None
+            review(view)
         }
         ChangeState::RollbackPartial => Some(
             "Waits for an operator: part of it is undone and part is not; roll it back again, or \
@@ -38,8 +38,22 @@ pub fn waiting_for(folded: &Folded) -> Option<String> {
         | ChangeState::RolledBack
         | ChangeState::Rejected
         | ChangeState::Cancelled
-        | ChangeState::Expired => None,
+        | ChangeState::Expired => review(view),
     }
+}
+
+/// What has ended waits for nothing but that.
+fn review(view: &ChangeView) -> Option<String> {
+    let due = view.review_due?;
+    let what = match (view.glass.is_empty(), view.overrides.is_empty()) {
+        (true, _) => "what was overridden for it",
+        (false, true) => "that glass was broken for it",
+        (false, false) => "that glass was broken, and what was overridden, for it",
+    };
+    Some(format!(
+        "Waits for an approver or admin who had no part in it to review {what}, due by {}.",
+        down(due)
+    ))
 }
 
 fn draft(view: &ChangeView) -> String {

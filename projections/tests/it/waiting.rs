@@ -94,6 +94,7 @@ impl Story {
             delay_s: 0,
             valid_s: 3600,
             on_conflict: OnConflict::Wait,
+            break_glass: true,
         };
         let risk = Risk { score: 7, level: RiskLevel::High, factors: Vec::new() };
         let environment = Environment::Prod;
@@ -413,6 +414,46 @@ fn afterwards() {
         .submitted(1, false)
         .then(ChangeEvent::Rejected { digest, reason: reason() })
         .waits_for_nothing();
+}
+
+#[test]
+fn a_review_of_broken_glass() {
+    let glass = || ChangeEvent::GlassBroken {
+        digest: plan(true).digest,
+        justification: "The key has leaked.".to_owned(),
+    };
+    // An approval that was given stays what it is, and none is made of the glass.
+    let broken = Story::drafted(None, None)
+        .submitted(2, false)
+        .approval(false)
+        .by(EDITOR, glass())
+        .approved("2026-11-23T12:05:00Z", "2026-11-23T16:05:00Z");
+    let view = broken.view();
+    assert_eq!((view.approvals.len(), view.glass.len(), view.glass[0].by), (1, 1, EDITOR));
+    assert!(view.review_required && view.review_due.is_none());
+    broken.waits("Waits for an operator to execute it, until 2026-11-23 16:05 UTC.");
+    let withdrawn = broken.clone().then(ChangeEvent::Withdrawn {}).view();
+    assert!(withdrawn.glass[0].superseded && withdrawn.review_required);
+
+    // Cancelled at 12:06; what it failed or was rolled back to afterwards moves nothing.
+    let ended = broken.then(ChangeEvent::Cancelled { reason: "over".to_owned() });
+    assert_eq!(ended.view().review_due, Some(at("2026-11-26T12:06:00Z")));
+    ended.waits(
+        "Waits for an approver or admin who had no part in it to review that glass was broken for \
+         it, due by 2026-11-26 12:06 UTC.",
+    );
+    let reviewed = ended.by(APPROVER, ChangeEvent::Reviewed { comment: "fine".to_owned() });
+    reviewed.waits_for_nothing();
+    assert_eq!((reviewed.view().review_required, reviewed.view().review_due), (false, None));
+    let overridden = ChangeEvent::WindowOverridden { justification: "now".to_owned() };
+    Story::drafted(None, None)
+        .submitted(1, false)
+        .then(overridden)
+        .then(ChangeEvent::Cancelled { reason: "over".to_owned() })
+        .waits(
+            "Waits for an approver or admin who had no part in it to review what was overridden \
+             for it, due by 2026-11-26 12:04 UTC.",
+        );
 }
 
 #[test]

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
-use super::{cancelling, freezes, names, projects, reading, rollouts};
+use super::{cancelling, freezes, glass, names, projects, reading, rollouts};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::calendar::{About, Gated, Sheet};
@@ -357,14 +357,20 @@ pub async fn rollback(
 /// What was applied to a target of the change afterwards and still stands. Looked up in the read
 /// model: a late one would miss some of it.
 async fn later_applied(app: &App, id: ChangeId, change: &ChangeState) -> ApiResult<Vec<ChangeId>> {
+    catch_up(app).await?;
+    let Some(subject) = change.subject() else { return Ok(Vec::new()) };
+    let later = changes::later_applied(&app.pool, id, &subject.draft.targets).await?;
+    Ok(later.into_iter().map(|later| later.id).collect())
+}
+
+/// Until the read model says all that was written before.
+pub async fn catch_up(app: &App) -> ApiResult<()> {
     let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
     if let Some(last) = head.checked_sub(1) {
         let waited = app.projections.wait_for_some(&["changes"], last, WAIT_FOR_READ_MODELS).await;
         waited.map_err(ApiError::unavailable)?;
     }
-    let Some(subject) = change.subject() else { return Ok(Vec::new()) };
-    let later = changes::later_applied(&app.pool, id, &subject.draft.targets).await?;
-    Ok(later.into_iter().map(|later| later.id).collect())
+    Ok(())
 }
 
 /// `GET …/events`
@@ -396,6 +402,10 @@ pub async fn inbox(
     let mut items = Vec::with_capacity(page.items.len());
     for mut change in page.items {
         let state = load(&app, change.id).await?.state;
+        if change.review_due.is_some() {
+            items.extend(glass::to_review(&app, &caller, change, &state).await?);
+            continue;
+        }
         // The row may be a moment behind.
         let ChangeState::Submitted(submission) = &state else { continue };
         let frozen = match About::of(&state) {
@@ -416,7 +426,8 @@ pub async fn inbox(
             Err(no) => (Some(no.code().to_owned()), Some(no.to_string())),
         };
         names::of_changes(&app, std::iter::once(&mut change)).await?;
-        items.push(InboxItem { change, may_approve: code.is_none(), code, why_not });
+        let may_approve = code.is_none();
+        items.push(InboxItem { change, may_approve, may_review: false, code, why_not });
     }
     Ok(axum::Json(Page { items, next_cursor: page.next_cursor }))
 }
@@ -444,7 +455,7 @@ pub async fn tell(
 }
 
 /// The same with a command that no freeze lets pass, made of what is in the way.
-async fn tell_gated(
+pub async fn tell_gated(
     app: &App,
     caller: &Caller,
     request: &Request,
@@ -502,7 +513,9 @@ pub async fn show(
     let rollout = rollouts::follow(app, caller, &state, &mut view).await?;
     let is_due = view.review_required;
     let cancel = cancelling::follow(app, caller, &state, &mut view).await?;
-    view.allowed = reading::allowed(&state, caller, &in_the_way, policy_version, is_due, rollout);
+    let overdue = glass::overdue(app, &caller.principal, stream::now()).await?;
+    let against = (in_the_way, overdue);
+    view.allowed = reading::allowed(&state, caller, &against, policy_version, is_due, rollout);
     reading::allow_cancel(&mut view.allowed, cancel);
     names::of_changes(app, std::iter::once(&mut view)).await?;
     let position = position.unwrap_or(view.position).max(view.position);

@@ -8,6 +8,7 @@ mod changes;
 mod connections;
 mod drafts;
 mod freezes;
+mod glass;
 pub mod guard;
 mod inventory;
 mod live;
@@ -208,6 +209,14 @@ pub fn routes() -> Vec<Route> {
         .takes::<api::ApproveRequest>()
         .answers::<api::ChangeView>(),
         post(
+            "/change-requests/{id}/break-glass",
+            SignedIn,
+            glass::break_glass,
+            "Stand for the whole quorum of its plan in an emergency, to be reviewed afterwards",
+        )
+        .takes::<api::BreakGlassRequest>()
+        .answers::<api::ChangeView>(),
+        post(
             "/change-requests/{id}/cancel",
             SignedIn,
             changes::cancel,
@@ -269,7 +278,7 @@ pub fn routes() -> Vec<Route> {
             "/change-requests/{id}/review",
             SignedIn,
             freezes::review,
-            "Look back at what was done in spite of a freeze",
+            "Look back at what responders did for it",
         )
         .takes::<api::ReviewRequest>()
         .answers::<api::ChangeView>(),

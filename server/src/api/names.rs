@@ -25,6 +25,7 @@ pub async fn of_changes<'a>(
         people.extend(change.approvals.iter().map(|approval| approval.by.0));
         people.extend(change.scheduled.iter().map(|scheduled| scheduled.by.0));
         people.extend(change.overrides.iter().map(|given| given.by.0));
+        people.extend(change.glass.iter().map(|broken| broken.by.0));
         people.extend(change.review.iter().map(|review| review.by.0));
         things.extend(change.targets.iter().map(|asset| asset.0));
         things.insert(change.connection_id.0);
@@ -40,6 +41,7 @@ pub async fn of_changes<'a>(
             .chain(change.approvals.iter().map(|approval| approval.by.0))
             .chain(change.scheduled.iter().map(|scheduled| scheduled.by.0))
             .chain(change.overrides.iter().map(|given| given.by.0))
+            .chain(change.glass.iter().map(|broken| broken.by.0))
             .chain(change.review.iter().map(|review| review.by.0))
             .chain(change.targets.iter().map(|asset| asset.0))
             .chain(std::iter::once(change.connection_id.0));

@@ -8,7 +8,7 @@ use nexplane_core::change::{
     may_submit,
 };
 use nexplane_core::freeze::{InTheWay, Meeting, meetings};
-use nexplane_core::id::RunId;
+use nexplane_core::id::{ChangeId, RunId};
 use nexplane_core::rollout::RolloutRejection;
 use nexplane_core::run::RunRejection;
 use nexplane_projections::changes;
@@ -70,7 +70,7 @@ pub fn wait(view: &mut ChangeView, meets: &[Meeting]) {
 pub fn allowed(
     state: &ChangeState,
     caller: &Caller,
-    in_the_way: &InTheWay,
+    (in_the_way, overdue): &(InTheWay, Vec<ChangeId>),
     policy_version: u32,
     review_required: bool,
     rollout: Vec<(&'static str, Result<bool, RolloutRejection>)>,
@@ -88,7 +88,14 @@ pub fn allowed(
         ("edit", may_edit(state, by).map(|_| true)),
         ("plan", may_plan(state, by).map(|_| true)),
         ("submit", may_submit(state, by, at, policy_version).map(|plan| plan.is_some())),
-        ("approve", ask(C::Approve { digest, comment: None, frozen: in_the_way.frozen.clone() })),
+        (
+            "approve",
+            ask(C::Approve {
+                digest: digest.clone(),
+                comment: None,
+                frozen: in_the_way.frozen.clone(),
+            }),
+        ),
         ("reject", ask(C::Reject { reason: reason() })),
         ("withdraw", ask(C::Withdraw)),
         ("cancel", ask(C::Cancel { reason: reason() })),
@@ -98,6 +105,11 @@ pub fn allowed(
         ),
         ("rollback", may_roll_back(state, by, &[]).map(|_| true)),
     ];
+    if matches!(state, ChangeState::Submitted(_) | ChangeState::Approved(_)) {
+        let (frozen, overdue) = (in_the_way.frozen.clone(), overdue.clone());
+        let command = C::BreakGlass { digest, justification: reason(), frozen, overdue };
+        questions.push(("break_glass", ask(command)));
+    }
     if in_the_way.closed.is_some() {
         questions.push(("override_window", may_override(state, by).map(|_| true)));
     }

@@ -8,8 +8,8 @@ use clap::Subcommand;
 use comfy_table::Table;
 use futures_util::{SinkExt as _, StreamExt as _};
 use nexplane_core::api::{
-    ApproveRequest, ChangeState, ChangeView, DraftRequest, LiveMessage, Page, ReasonRequest,
-    RolloutTargetView, SettleRequest, StepState, Subscribe,
+    ApproveRequest, BreakGlassRequest, ChangeState, ChangeView, DraftRequest, LiveMessage, Page,
+    ReasonRequest, ReviewRequest, RolloutTargetView, SettleRequest, StepState, Subscribe,
 };
 use nexplane_core::change::event::Found;
 use nexplane_core::id::ConnectionId;
@@ -28,6 +28,8 @@ use super::{complain, note, say};
       --title 'Lock reporting' --reason 'Key leaked, INC-42'
   nexplane change plan 7 && nexplane change submit 7
   nexplane change approve 7 && nexplane change execute 7 --watch
+  nexplane change break-glass 7 --justification 'The key is in use by an attacker, nobody else is up'
+  nexplane change review 7 --comment 'It had to be; the key is gone'
   nexplane change draft --type host.set_file_permission --connection web-1 --targets-file hosts.txt \\
       --canary 5 --batch 100 --max-failed 3 --parameters @mode.json --title 'Close it' --reason 'OPS-7'
 
@@ -104,6 +106,27 @@ enum Command {
         change: String,
         #[arg(long)]
         reason: String,
+    },
+    /// Stand for the whole quorum of the plan that 'show' shows, in an emergency: it is approved at once,
+    /// for at most four hours. For responders who neither wrote nor edited it, where the policy's rule lets
+    /// glass be broken. Somebody else has to review it within 72 hours after the change has ended.
+    #[command(after_help = "Example:
+  nexplane change break-glass 7 --justification 'The key is in use by an attacker, nobody else is up'")]
+    BreakGlass {
+        change: String,
+        /// Why it cannot wait for approvals; whoever reviews it reads it.
+        #[arg(long)]
+        justification: String,
+        /// The plan's digest; the current plan's when absent.
+        #[arg(long)]
+        digest: Option<String>,
+    },
+    /// Look back at what responders did for a change that has ended: overrides, and broken glass.
+    Review {
+        change: String,
+        /// What you found.
+        #[arg(long)]
+        comment: String,
     },
     /// Execute an approved change.
     Execute {
@@ -250,10 +273,17 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<ExitCo
         Command::Submit { change } => act(client, &change, "submit", json!({})).await?,
         Command::Approve { change, digest, comment } => {
             let view = find(client, &change).await?;
-            let plan_digest = digest.or_else(|| view.plan.as_ref().map(|p| p.digest.clone()));
-            let plan_digest = plan_digest.context("the change has no plan to approve")?;
+            let plan_digest = digest_of(&view, digest)?;
             let body = ApproveRequest { plan_digest, comment };
             client.post(&format!("/change-requests/{}/approve", view.id), &body).await?
+        }
+        Command::BreakGlass { change, justification, digest } => {
+            let view = find(client, &change).await?;
+            let body = BreakGlassRequest { plan_digest: digest_of(&view, digest)?, justification };
+            client.post(&format!("/change-requests/{}/break-glass", view.id), &body).await?
+        }
+        Command::Review { change, comment } => {
+            act(client, &change, "review", ReviewRequest { comment }).await?
         }
         Command::Reject { change, reason } => {
             act(client, &change, "reject", ReasonRequest { reason }).await?
@@ -304,6 +334,12 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<ExitCo
     };
     show(&view, json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The one that is named, or that of the plan there is.
+fn digest_of(view: &ChangeView, named: Option<String>) -> anyhow::Result<String> {
+    let digest = named.or_else(|| view.plan.as_ref().map(|plan| plan.digest.clone()));
+    digest.context("the change has no plan to approve")
 }
 
 async fn act<B: serde::Serialize>(
@@ -498,6 +534,12 @@ fn show(view: &ChangeView, json: bool) -> anyhow::Result<()> {
         view.approvals.iter().filter(|a| !a.superseded).count(),
         view.approvals_needed
     ));
+    for broken in view.glass.iter().filter(|broken| !broken.superseded) {
+        say(&format!("glass    broken at {}: {}", broken.at, broken.justification));
+    }
+    if let Some(due) = view.review_due {
+        say(&format!("review   due by {due}"));
+    }
     for step in view.run.iter().flat_map(|run| &run.steps) {
         let reason = step.reason.as_deref().unwrap_or_default();
         say(&format!(

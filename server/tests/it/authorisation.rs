@@ -40,6 +40,7 @@ const PROMISED: &[(&str, &str, Who)] = &[
     ("GET", "/change-requests/{id}", Who::SignedIn),
     ("PATCH", "/change-requests/{id}", Who::SignedIn),
     ("POST", "/change-requests/{id}/approve", Who::SignedIn),
+    ("POST", "/change-requests/{id}/break-glass", Who::SignedIn),
     ("POST", "/change-requests/{id}/cancel", Who::SignedIn),
     ("GET", "/change-requests/{id}/events", Who::SignedIn),
     ("POST", "/change-requests/{id}/execute", Who::SignedIn),

@@ -89,6 +89,41 @@ async fn the_calendar_is_kept_from_the_shell() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn glass_is_broken_and_reviewed_from_the_shell() {
+    let server = Server::start().await;
+    let shop = Shop::connect(&server, "staging").await;
+    let role = shop.role(&server, "app").await;
+    let operator = server.operator().await;
+    let request = shop.request(&operator, "postgres.lock_user", &role).await;
+    let change = operator.submitted(request).await["number"].to_string();
+    let responder = server.person("rita", &["responder"]).await;
+    let approver = server.approver().await;
+    let told = async |by: &Client, arguments: &[&str]| run(&server, by, "change", arguments).await;
+    let breaking = ["break-glass", &change, "--justification", "The key has leaked"];
+    let (code, _, why) = told(&approver, &breaking).await;
+    assert!(code == 1 && why.contains("access.denied"), "{code} {why}");
+    assert_eq!(told(&responder, &breaking[..2]).await.0, 2, "a justification is needed");
+    let (code, said, why) = told(&responder, &breaking).await;
+    assert_eq!(code, 0, "{why}");
+    for words in ["[approved]", "approved 0 of 1", "glass    broken at", "The key has leaked"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let (code, _, why) = told(&operator, &["execute", &change, "--watch"]).await;
+    assert_eq!(code, 0, "{why}");
+    let (_, said, _) = told(&operator, &["show", &change]).await;
+    for words in ["[complete]", "to review that glass was broken for it", "review   due by 2"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let review = ["review", &change, "--comment", "It had to be"];
+    let (code, _, why) = told(&responder, &review).await;
+    assert!(code == 1 && why.contains("change.own_review"), "{code} {why}");
+    let (code, said, why) = told(&approver, &review).await;
+    assert!(code == 0 && !said.contains("review   due"), "{said} {why}");
+    let (code, said, _) = told(&approver, &["break-glass", "--help"]).await;
+    assert!(code == 0 && said.contains("nexplane change break-glass 7"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn maintenance_windows_are_kept_from_the_shell() {
     let server = Server::start().await;
     let define = [

@@ -9,6 +9,7 @@
 //! every way here asks. The WebSocket takes no commands (`server: authorisation`).
 
 mod conflict;
+mod emergency;
 mod scheduled;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ enum Way {
     Rollback,
     /// A responder let it pass a freeze.
     Override,
+    /// A responder breaks glass for it, and nobody approves it.
+    Emergency,
     /// The timer starts it, for whoever had asked while the maintenance window was closed.
     Scheduled,
     /// A schedule made the change.
@@ -121,6 +124,7 @@ impl Gate {
                 | Way::MachineToken
                 | Way::Rollback
                 | Way::Override
+                | Way::Emergency
                 | Way::Schedule
                 | Way::Project
                 | Way::Scheduled,
@@ -157,6 +161,9 @@ impl Gate {
             // Machines may propose to undo; whatever else they ask for is not theirs to ask.
             G::OutOfOrder => (409, "change.out_of_order_rollback"),
             _ if way == Way::MachineToken => (403, "access.denied"),
+            G::OwnApprovalOfAuthor | G::OwnApprovalOfEditor if way == Way::Emergency => {
+                (403, "change.own_override")
+            }
             G::OwnApprovalOfAuthor | G::OwnApprovalOfEditor => (403, "change.own_approval"),
             G::OperatorRevoked | G::ApproverRevoked => (403, "access.denied"),
             G::QuorumMissing | G::Superseded => (409, "change.quorum_missing"),
@@ -223,7 +230,7 @@ impl Stage {
         let every = ["operator", "approver", "responder", "admin"];
         let author = person(&server, way, "ann", &every).await;
         let editor = person(&server, way, "dan", &every).await;
-        let approver = person(&server, way, "bob", &["approver"]).await;
+        let approver = person(&server, way, "bob", way.approves()).await;
         let executor = person(&server, way, "eve", &["operator"]).await;
         let responder = server.person("rita", &["responder"]).await;
         let mut stage = Self {
@@ -281,7 +288,11 @@ impl Stage {
 
     async fn approve(&self, submitted: &Value) {
         let approver = &self.approver.session;
-        let approved = approver.approve(&id(submitted), &submitted["plan"]["digest"]).await.is(200);
+        let digest = &submitted["plan"]["digest"];
+        let approved = match self.way {
+            Way::Emergency => approver.break_glass(&id(submitted), digest).await.is(200),
+            _ => approver.approve(&id(submitted), digest).await.is(200),
+        };
         assert_eq!(approved["state"], "approved", "{approved:#}");
     }
 
@@ -456,7 +467,7 @@ impl Stage {
                 approved
             }
             Gate::ApproverRevoked => {
-                let leaver = person(&self.server, self.way, "leaver", &["approver"]).await;
+                let leaver = person(&self.server, self.way, "leaver", self.way.approves()).await;
                 let submitted = self.submitted(role).await;
                 self.dismiss(&leaver, gate).await;
                 ask = Ask::Approve(submitted["plan"]["digest"].clone());
@@ -530,6 +541,7 @@ impl Stage {
                 let post = by.request(Method::POST, &path("execute"));
                 by.send(post.header("idempotency-key", *key).json(&json!({}))).await
             }
+            (Way::Emergency, Ask::Approve(digest)) => by.break_glass(change, digest).await,
             (_, Ask::Approve(digest)) => {
                 by.post(&path("approve"), json!({ "plan_digest": digest })).await
             }
@@ -612,6 +624,7 @@ async fn person(server: &Server, way: Way, name: &str, roles: &[&str]) -> Person
         | Way::CommandLine
         | Way::Rollback
         | Way::Override
+        | Way::Emergency
         | Way::Schedule
         | Way::Project
         | Way::Scheduled => {
@@ -722,7 +735,8 @@ async fn refused(stage: &Stage, gate: Gate, role: &str) {
             let execute = stage.executor.session.act(&case.change, "execute").await;
             execute.refused(409, "change.quorum_missing");
         }
-        for kind in ["change.approval_given", "change.execution_started", "run.started"] {
+        let kinds = ["change.approval_given", "change.glass_broken"];
+        for kind in kinds.into_iter().chain(["change.execution_started", "run.started"]) {
             assert!(!stage.seen_since(start, kind).await, "{what}: {kind}");
         }
     }
@@ -761,6 +775,11 @@ async fn a_rollback_passes_no_gate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_override_passes_one_freeze_and_no_other_gate() {
     no_way_past(Way::Override).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_glass_passes_no_gate_but_the_quorum() {
+    no_way_past(Way::Emergency).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,6 +36,7 @@ mod gateway_job;
 mod gateway_presence;
 mod gateway_rig;
 mod gateway_tls;
+mod glass;
 mod going_back;
 mod golden;
 mod harness;

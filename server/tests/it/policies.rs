@@ -218,7 +218,8 @@ async fn a_draft_is_held_against_what_was_really_submitted() {
     stage.planned("postgres.lock_user", &roles[4]).await;
 
     let events = server.events().await;
-    let rollbacks = json!({ "when": { "rollback": true }, "then": ask(1) });
+    let as_before = json!({ "ask": { "approvals": 1, "break_glass": true } });
+    let rollbacks = json!({ "when": { "rollback": true }, "then": as_before });
     let found = simulate(&viewer, document(&[rollbacks], 2)).await.is(200);
     let counts = ["compared", "stricter", "looser", "refused", "mixed", "unknown"];
     let counts: Vec<_> = counts.iter().map(|name| found[name].as_u64().unwrap()).collect();
@@ -236,7 +237,10 @@ async fn a_draft_is_held_against_what_was_really_submitted() {
     let changed = found["changed"].as_array().unwrap();
     assert_eq!(changed.len(), 4);
     assert_eq!(changed[0]["id"], rejected["id"], "newest first: {found:#}");
-    assert_eq!(changed[0]["was"], "medium risk needs one approver", "{found:#}");
+    assert_eq!(
+        changed[0]["was"], "medium risk needs one approver; a responder may break glass",
+        "{found:#}"
+    );
     assert_eq!(changed[0]["would_be"], "anything else needs two approvers");
 
     let locking = json!({

@@ -5,6 +5,7 @@
 mod beforehand;
 mod changes;
 mod freezes;
+mod glass;
 mod log;
 mod order;
 mod policies;

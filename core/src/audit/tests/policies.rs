@@ -15,7 +15,9 @@ use crate::risk::Environment;
 /// Version 1 with a rule in front that asks for this many approvals.
 fn with(when: When, approvals: u32) -> PolicyDocument {
     let mut document = PolicyDocument::standard();
-    let then = Then::Ask(Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S });
+    let break_glass = false;
+    let ask = Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S, break_glass };
+    let then = Then::Ask(ask);
     document.rules.insert(0, Rule { when, then });
     document
 }

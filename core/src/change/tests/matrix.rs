@@ -38,6 +38,7 @@ cancel            ? + + + + + ! ! ! ! ! ! ! ! ! ! !
 expire            ? = = = + + = = = = = = = = = = =
 override freeze   ? ! ! + + + ! ! ! ! ! ! ! ! ! ! !
 override window   ? ! ! + + + ! ! ! ! ! ! ! ! ! ! !
+break glass       ? ! ! + ! ! ! ! ! ! ! ! ! ! ! ! !
 execute           ? ! ! q + + ! ! ! ! ! ! ! ! ! ! !
 start scheduled   ? ! ! ! ! + ! ! ! ! ! ! ! ! ! ! !
 unschedule        ? = = = = + = = = = = = = = = = =
@@ -82,6 +83,7 @@ cancel            + + d d d d d d d d d d
 expire            d d d d d d d d d d d +
 override freeze   o o d d d + d d d d d d
 override window   o o d d d + d d d d d d
+break glass       o o d d d + d d d d d d
 execute           + + + d d d d d d d d d
 start scheduled   d d d d d d d d d d d +
 unschedule        d d d d d d d d d d d +
@@ -135,7 +137,9 @@ fn somebody_for(command: &C) -> Principal {
             eve()
         }
         C::Approve { .. } | C::Reject { .. } | C::Review { .. } => cat(),
-        C::OverrideFreeze { .. } | C::OverrideWindow { .. } => user(EVE, &[Role::Responder]),
+        C::OverrideFreeze { .. } | C::OverrideWindow { .. } | C::BreakGlass { .. } => {
+            user(EVE, &[Role::Responder])
+        }
         C::Withdraw | C::Cancel { .. } | C::RevealSecret { .. } => ann(),
         C::Expire
         | C::OnBehalf { .. }
@@ -184,6 +188,7 @@ fn every_command_has_its_people() {
         ),
         C::Submit { .. } => by_dan.clone().then(&ann(), 16, planned_event(&plan)),
         C::Approve { .. }
+        | C::BreakGlass { .. }
         | C::OverrideFreeze { .. }
         | C::OverrideWindow { .. }
         | C::Reject { .. }
@@ -258,8 +263,13 @@ fn every_command_has_its_people() {
     let commands = every_command();
     assert_eq!(rows(RIGHTS).count(), commands.len());
     for (expected, (name, command)) in rows(RIGHTS).zip(commands) {
-        let is_approval = matches!(command, C::Approve { .. });
-        let asked = if is_approval { approve(&plan) } else { command.clone() };
+        let asked = if matches!(command, C::Approve { .. }) {
+            approve(&plan)
+        } else if matches!(command, C::BreakGlass { .. }) {
+            break_glass(&plan)
+        } else {
+            command.clone()
+        };
         let answers = everybody.iter().map(|by| {
             sign(&when_at(&past(&command), time_for(&command), by.clone(), asked.clone()))
         });

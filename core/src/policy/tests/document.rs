@@ -8,7 +8,7 @@ use crate::id::ChangeId;
 use crate::policy::simulation::{Replayed, Simulation};
 
 const HOURS_72: u32 = 259_200;
-const CRITICAL: &str = "critical risk needs two approvers, one of them an admin, and 15 minutes";
+const CRITICAL: &str = "critical risk needs two approvers, one of them an admin, and 15 minutes; a responder may break glass";
 
 #[test]
 fn the_table_of_the_module_documentation() {
@@ -16,15 +16,29 @@ fn the_table_of_the_module_documentation() {
     use RiskLevel::{Critical, High, Low, Medium};
     // Level, environment; approvals, an admin's among them, delay in seconds.
     let table = [
-        (Low, Prod, 1, false, 0, "low risk in prod needs one approver"),
+        (
+            Low,
+            Prod,
+            1,
+            false,
+            0,
+            "low risk in prod needs one approver; a responder may break glass",
+        ),
         (Low, Staging, 0, false, 0, "low risk in staging needs no approver"),
         (Low, Dev, 0, false, 0, "low risk in dev needs no approver"),
-        (Medium, Prod, 1, false, 0, "medium risk needs one approver"),
-        (Medium, Staging, 1, false, 0, "medium risk needs one approver"),
-        (Medium, Dev, 1, false, 0, "medium risk needs one approver"),
-        (High, Prod, 2, false, 0, "high risk needs two approvers"),
-        (High, Staging, 2, false, 0, "high risk needs two approvers"),
-        (High, Dev, 2, false, 0, "high risk needs two approvers"),
+        (Medium, Prod, 1, false, 0, "medium risk needs one approver; a responder may break glass"),
+        (
+            Medium,
+            Staging,
+            1,
+            false,
+            0,
+            "medium risk needs one approver; a responder may break glass",
+        ),
+        (Medium, Dev, 1, false, 0, "medium risk needs one approver; a responder may break glass"),
+        (High, Prod, 2, false, 0, "high risk needs two approvers; a responder may break glass"),
+        (High, Staging, 2, false, 0, "high risk needs two approvers; a responder may break glass"),
+        (High, Dev, 2, false, 0, "high risk needs two approvers; a responder may break glass"),
         (Critical, Prod, 2, true, 900, CRITICAL),
         (Critical, Staging, 2, true, 900, CRITICAL),
         (Critical, Dev, 2, true, 900, CRITICAL),
@@ -32,15 +46,24 @@ fn the_table_of_the_module_documentation() {
     for (level, environment, approvals, admin, delay_s, rule) in table {
         let rule = rule.to_owned();
         let valid_s = HOURS_72;
-        let on_conflict = OnConflict::Wait;
-        let expected =
-            Quorum { policy_version: 1, rule, approvals, admin, delay_s, valid_s, on_conflict };
+        let (on_conflict, break_glass) = (OnConflict::Wait, approvals > 0);
+        let expected = Quorum {
+            policy_version: 1,
+            rule,
+            approvals,
+            admin,
+            delay_s,
+            valid_s,
+            on_conflict,
+            break_glass,
+        };
         assert_eq!(quorum(level, environment, false), expected);
         let fast = Quorum {
-            rule: "a rollback needs one approver".to_owned(),
+            rule: "a rollback needs one approver; a responder may break glass".to_owned(),
             approvals: 1,
             admin: false,
             delay_s: 0,
+            break_glass: true,
             ..expected
         };
         assert_eq!(quorum(level, environment, true), fast);
@@ -126,17 +149,20 @@ fn rules_say_what_they_do() {
         effect_class: Some(vec![EffectClass::Unprotected]),
         score_at_least: Some(5),
     };
-    let five = Ask { approvals: 5, admin: true, delay_s: 5400, valid_s: 86_400 };
+    let (approvals, break_glass) = (5, true);
+    let five = Ask { approvals, admin: true, delay_s: 5400, valid_s: 86_400, break_glass };
     assert_eq!(
         rule(all, Then::Ask(five)).sentence(),
         "a change that is no rollback of low, medium or high risk in prod or staging of type \
          postgres.* on a target tagged “billing” that can only be compensated or cannot be undone \
          with an unprotected effect with a score of 5 or more needs five approvers, one of them an \
-         admin, and 1 hour 30 minutes; an approval is valid for 24 hours"
+         admin, and 1 hour 30 minutes; an approval is valid for 24 hours; a responder may break \
+         glass"
     );
     let said = |approvals, admin, delay_s| {
-        rule(When::default(), Then::Ask(Ask { approvals, admin, delay_s, valid_s: VALID_S }))
-            .sentence()
+        let (valid_s, break_glass) = (VALID_S, false);
+        let ask = Ask { approvals, admin, delay_s, valid_s, break_glass };
+        rule(When::default(), Then::Ask(ask)).sentence()
     };
     assert_eq!(said(1, true, 0), "anything else needs one approver who is an admin");
     assert_eq!(said(2, false, 60), "anything else needs two approvers and 1 minute");
@@ -171,7 +197,7 @@ fn pointers(document: &PolicyDocument) -> Vec<String> {
 fn bounds_and_shapes() {
     let one = |when, then| pointers(&document(vec![rule(when, then)]));
     let asked = |approvals, admin, delay_s, valid_s| {
-        let then = Then::Ask(Ask { approvals, admin, delay_s, valid_s });
+        let then = Then::Ask(Ask { approvals, admin, delay_s, valid_s, break_glass: true });
         one(level(&[RiskLevel::High]), then)
     };
     let none: [&str; 0] = [];
@@ -296,8 +322,8 @@ fn a_rule_that_asks_for_less_than_before_is_named() {
     let standard = PolicyDocument::standard();
     let mut fewer = standard.clone();
     fewer.rules[5].then = ask(1);
-    let sentence = "Rule 6 (high risk needs one approver) asks for less than rule 6 did, for high \
-                    risk in prod: one approver instead of two approvers.";
+    let sentence = "Rule 6 (high risk needs one approver; a responder may break glass) asks for less \
+                    than rule 6 did, for high risk in prod: one approver instead of two approvers.";
     assert_eq!(weaker(&fewer, &standard), [(6, 6, sentence.to_owned())]);
     assert_eq!(weaker(&standard, &fewer), []);
     // A rule in front takes something away from a rule that stays.
@@ -311,12 +337,17 @@ fn a_rule_that_asks_for_less_than_before_is_named() {
     let pairs: Vec<_> = weaker(&of(&["a"]), &of(&["a", "b"])).iter().map(|w| (w.0, w.1)).collect();
     assert_eq!(pairs, [(2, 1)]);
     // Delay, an admin, and how long an approval lasts.
-    let with = |admin, delay_s, valid_s| {
-        let then = Then::Ask(Ask { approvals: 1, admin, delay_s, valid_s });
+    let with = |admin, delay_s, valid_s, break_glass| {
+        let then = Then::Ask(Ask { approvals: 1, admin, delay_s, valid_s, break_glass });
         document(vec![rule(level(&[RiskLevel::High]), then)])
     };
-    let strict = with(true, 60, 3600);
-    for loose in [with(false, 60, 3600), with(true, 59, 3600), with(true, 60, 3601)] {
+    let strict = with(true, 60, 3600, false);
+    for loose in [
+        with(false, 60, 3600, false),
+        with(true, 59, 3600, false),
+        with(true, 60, 3601, false),
+        with(true, 60, 3600, true),
+    ] {
         assert_eq!(weaker(&loose, &strict).len(), 1, "{loose:?}");
         assert_eq!(weaker(&strict, &loose), []);
     }
@@ -372,8 +403,13 @@ fn a_draft_against_the_past() {
 
     draft.rules[4].then = refuse();
     assert_eq!(run(&draft).refused, 41);
-    draft.rules[4].then =
-        Then::Ask(Ask { approvals: 2, admin: false, delay_s: 0, valid_s: VALID_S + 1 });
+    draft.rules[4].then = Then::Ask(Ask {
+        approvals: 2,
+        admin: false,
+        delay_s: 0,
+        valid_s: VALID_S + 1,
+        break_glass: true,
+    });
     assert_eq!(run(&draft).mixed, 41);
     // All of them, but no more than some by name.
     draft.rules[1].then = ask(2);

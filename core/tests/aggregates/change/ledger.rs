@@ -23,6 +23,8 @@ pub struct Review {
     pub digest: String,
     pub quorum: Quorum,
     pub approvals: Vec<(PersonId, bool, Timestamp)>,
+    /// Who broke glass for it, and when.
+    pub glass: Option<(PersonId, Timestamp)>,
     /// From when until when it may run.
     pub approved: Option<(Timestamp, Timestamp)>,
 }
@@ -53,12 +55,18 @@ impl Ledger {
                     digest: digest.clone(),
                     quorum: quorum.clone(),
                     approvals: Vec::new(),
+                    glass: None,
                     approved: None,
                 });
             }
             E::ApprovalGiven { digest, as_admin, .. } => {
                 if let (Some(review), Some(by)) = (self.review_of(digest), by.person()) {
                     review.approvals.push((by, *as_admin, at));
+                }
+            }
+            E::GlassBroken { digest, .. } => {
+                if let (Some(review), Some(by)) = (self.review_of(digest), by.person()) {
+                    review.glass = Some((by, at));
                 }
             }
             E::Approved { digest, not_before, until } => {

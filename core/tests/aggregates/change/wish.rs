@@ -51,6 +51,11 @@ pub enum Wish {
         freeze: FreezeId,
     },
     OverrideWindow,
+    /// `stale` names another plan, `overdue` is that a review of theirs is.
+    BreakGlass {
+        stale: bool,
+        overdue: bool,
+    },
     Execute {
         run: RunId,
     },
@@ -133,6 +138,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => Just(Wish::Cancel),
         1 => Just(Wish::Expire),
         1 => Just(Wish::OverrideWindow),
+        2 => (unlikely(), unlikely()).prop_map(|(stale, overdue)| Wish::BreakGlass { stale, overdue }),
         4 => run().prop_map(|run| Wish::Execute { run }),
         1 => (run(), prop::sample::subsequence(Role::ALL.to_vec(), 0..=Role::ALL.len()))
             .prop_map(|(run, roles)| Wish::StartScheduled { run, roles }),
@@ -288,6 +294,7 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
             | C::Expire
             | C::OverrideFreeze { .. }
             | C::OverrideWindow { .. }
+            | C::BreakGlass { .. }
             | C::StartExecution { .. }
             | C::StartScheduled { .. }
             | C::Unschedule { .. }
@@ -337,6 +344,15 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
         Wish::Cancel => C::Cancel { reason: reason() },
         Wish::Expire => C::Expire,
         Wish::OverrideWindow => C::OverrideWindow { covers: true, justification: reason() },
+        Wish::BreakGlass { stale, overdue } => {
+            let digest = state.plan().map(|plan| plan.digest.clone()).filter(|_| !stale);
+            C::BreakGlass {
+                digest: digest.unwrap_or_default(),
+                justification: reason(),
+                frozen: frozen(wished),
+                overdue: overdue.then_some(CHANGE).into_iter().collect(),
+            }
+        }
         Wish::Execute { run } => C::StartExecution { run, in_the_way: in_the_way(wished, at) },
         Wish::StartScheduled { run, roles } => {
             let asked = if let S::Approved(Approval { scheduled: Some(asked), .. }) = state {
@@ -518,6 +534,7 @@ pub fn event() -> impl Strategy<Value = E> {
     let (environment, tags) = (Environment::Prod, Some(BTreeSet::new()));
     let submitted =
         E::Submitted { digest: digest(), environment, risk, quorum, tags, beforehand: None };
+    let broken = E::GlassBroken { digest: digest(), justification: reason() };
     let given = move |as_admin| E::ApprovalGiven { digest: digest(), comment: None, as_admin };
     prop_oneof![
         4 => (draft(), any::<bool>()).prop_map(|(draft, rollback)| E::Drafted {
@@ -543,6 +560,7 @@ pub fn event() -> impl Strategy<Value = E> {
             justification: reason(),
         }),
         1 => Just(E::WindowOverridden { justification: reason() }),
+        1 => Just(broken),
         1 => Just(E::Scheduled { opens: until, asked_by: None }),
         1 => Just(E::Unscheduled { reason: reason() }),
         4 => Just(E::ExecutionStarted { run, digest: digest() }),

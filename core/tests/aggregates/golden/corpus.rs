@@ -3,7 +3,7 @@
 use nexplane_core::asset::event::{AssetEvent, Facts, Relation};
 use nexplane_core::calendar::event::{CalendarEvent, Scope};
 use nexplane_core::catalog::{EffectClass, Reversibility};
-use nexplane_core::change::event::{ChangeEvent, Draft, Found, Produced, Window};
+use nexplane_core::change::event::{ChangeEvent, Draft, Found, Produced, Quorum, Window};
 use nexplane_core::connection::event::{ConnectionEvent, Limits, Purpose};
 use nexplane_core::event::Event;
 use nexplane_core::host::event::{Certificate, HostEvent};
@@ -95,7 +95,7 @@ corpus! {
             digest: plan().digest,
             environment: Environment::Prod,
             risk: risk(),
-            quorum: policy::quorum(RiskLevel::Critical, Environment::Prod, false),
+            quorum: quorum(),
             // As it was recorded before they were.
             tags: None,
             beforehand: None,
@@ -119,6 +119,10 @@ corpus! {
             justification: "The password has leaked".to_owned(),
         }
         WindowOverridden { justification: "The disk is full".to_owned() }
+        GlassBroken {
+            digest: plan().digest,
+            justification: "The password has leaked".to_owned(),
+        }
         Scheduled { opens: moment(7200), asked_by: None }
         Unscheduled { reason: "The target is not what it was".to_owned() }
         ExecutionStarted { run: run(), digest: plan().digest }
@@ -421,9 +425,18 @@ fn risk() -> Risk {
     }
 }
 
-/// Every field that there is.
+/// As it was recorded before rules said whether glass may be broken.
+fn quorum() -> Quorum {
+    Quorum {
+        rule: "critical risk needs two approvers, one of them an admin, and 15 minutes".to_owned(),
+        break_glass: false,
+        ..policy::quorum(RiskLevel::Critical, Environment::Prod, false)
+    }
+}
+
+/// Every field that there is, but for what came later.
 fn document() -> PolicyDocument {
-    let ask = Ask { approvals: 2, admin: true, delay_s: 900, valid_s: 86_400 };
+    let ask = Ask { approvals: 2, admin: true, delay_s: 900, valid_s: 86_400, break_glass: false };
     let all = When {
         level: Some(vec![RiskLevel::Medium, RiskLevel::High]),
         environment: Some(vec![Environment::Prod]),

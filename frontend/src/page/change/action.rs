@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use nexplane_core::api::{
-    Allowed, ApproveRequest, ChangeView, OverrideFreezeRequest, OverrideWindowRequest,
-    ReasonRequest, ReviewRequest,
+    Allowed, ApproveRequest, BreakGlassRequest, ChangeView, OverrideFreezeRequest,
+    OverrideWindowRequest, ReasonRequest, ReviewRequest,
 };
 use nexplane_core::id::{ChangeId, FreezeId};
 use yew::prelude::*;
@@ -37,6 +37,7 @@ enum Act {
     Cancel,
     OverrideFreeze,
     OverrideWindow,
+    BreakGlass,
     Review,
     Resume,
     Pause,
@@ -45,7 +46,7 @@ enum Act {
 
 impl Act {
     /// In the order of the buttons: what goes forward first.
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Submit,
         Self::Approve,
         Self::Execute,
@@ -57,6 +58,7 @@ impl Act {
         Self::Cancel,
         Self::OverrideFreeze,
         Self::OverrideWindow,
+        Self::BreakGlass,
         Self::Review,
         Self::Resume,
         Self::Pause,
@@ -76,6 +78,7 @@ impl Act {
             Self::Cancel => "cancel",
             Self::OverrideFreeze => "override_freeze",
             Self::OverrideWindow => "override_window",
+            Self::BreakGlass => "break_glass",
             Self::Review => "review",
             Self::Resume => "resume",
             Self::Pause => "pause",
@@ -100,6 +103,7 @@ impl Act {
             Self::Cancel => "Cancel change",
             Self::OverrideFreeze => "Override the freeze",
             Self::OverrideWindow => "Override the window",
+            Self::BreakGlass => "Break glass",
             Self::Review => "Review",
             Self::Resume => "Let it go on",
             Self::Pause => "Pause",
@@ -117,6 +121,7 @@ impl Act {
             | Self::Reject
             | Self::OverrideFreeze
             | Self::OverrideWindow
+            | Self::BreakGlass
             | Self::Review
             | Self::Resume
             | Self::Pause
@@ -130,6 +135,7 @@ impl Act {
             self,
             Self::OverrideFreeze
                 | Self::OverrideWindow
+                | Self::BreakGlass
                 | Self::Review
                 | Self::Resume
                 | Self::Pause
@@ -222,6 +228,7 @@ pub fn Actions(props: &ActionsProps) -> Html {
                 | Act::Cancel
                 | Act::OverrideFreeze
                 | Act::OverrideWindow
+                | Act::BreakGlass
                 | Act::Review
                 | Act::Resume
                 | Act::Pause
@@ -326,6 +333,7 @@ fn Confirm(props: &ConfirmProps) -> Html {
         | Act::Cancel
         | Act::OverrideFreeze
         | Act::OverrideWindow
+        | Act::BreakGlass
         | Act::Review
         | Act::Pause
         | Act::Stop => !text.trim().is_empty(),
@@ -378,7 +386,7 @@ fn Confirm(props: &ConfirmProps) -> Html {
                         on_change={setter(&text)} autofocus=true testid="confirm-reason"
                         help="The requester reads it, and it stays in the audit log." />
                 }
-                if matches!(act, Act::OverrideFreeze | Act::OverrideWindow) {
+                if matches!(act, Act::OverrideFreeze | Act::OverrideWindow | Act::BreakGlass) {
                     <TextInput id="confirm-justification" label="Justification" value={(*text).clone()}
                         multiline=true on_change={setter(&text)} autofocus=true testid="confirm-justification"
                         help="Somebody else reads it afterwards, and it stays in the audit log." />
@@ -437,6 +445,9 @@ async fn send(
         Act::OverrideWindow => {
             api::post(&path, &OverrideWindowRequest { justification: text }).await
         }
+        Act::BreakGlass => {
+            api::post(&path, &BreakGlassRequest { plan_digest, justification: text }).await
+        }
         Act::Review => api::post(&path, &ReviewRequest { comment: text }).await,
         Act::Approve => {
             let comment = Some(text).filter(|text| !text.is_empty());
@@ -479,7 +490,15 @@ fn moved(error: &ApiError) -> bool {
 }
 
 const fn is_grave(act: Act) -> bool {
-    matches!(act, Act::Reject | Act::Cancel | Act::OverrideFreeze | Act::OverrideWindow | Act::Stop)
+    matches!(
+        act,
+        Act::Reject
+            | Act::Cancel
+            | Act::OverrideFreeze
+            | Act::OverrideWindow
+            | Act::BreakGlass
+            | Act::Stop
+    )
 }
 
 const fn look(act: Act, one_way: bool) -> &'static str {
@@ -529,11 +548,25 @@ fn explanation(act: Act, change: &ChangeView, digest: &str) -> Html {
             <p>{ format!("{what} may run outside of maintenance windows, as it is planned now. Somebody \
                           else has to review it afterwards.") }</p>
         },
+        Act::BreakGlass => html! {
+            <>
+                <p>{ format!("You alone stand for all approvals of {what}, and for the delay after them, exactly \
+                              as in plan ") }
+                    <code data-testid="confirm-digest">{ format::short_digest(digest) }</code>
+                    { ". It is approved at once, for at most four hours." }</p>
+                <p>{ "Freezes, windows and all that it comes after hold as ever. Somebody else has to review it \
+                      within 72 hours after it has ended. While such a review is overdue, you cannot do this \
+                      again." }</p>
+            </>
+        },
         Act::Review => html! {
             <>
                 <p>{ "It was let pass for these reasons:" }</p>
                 <ul>
                     { for change.overrides.iter().map(|given| html! { <li>{ &given.justification }</li> }) }
+                    { for change.glass.iter().map(|broken| html! {
+                        <li>{ "Glass was broken: " }{ &broken.justification }</li>
+                    }) }
                 </ul>
             </>
         },

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use nexplane_core::api::{ApprovalView, ChangeState, ChangeView};
+use nexplane_core::api::{ApprovalView, ChangeState, ChangeView, GlassView};
 use nexplane_core::time::Timestamp;
 use yew::prelude::*;
 
@@ -58,16 +58,43 @@ pub fn Approvals(props: &ApprovalsProps) -> Html {
                 }
             </div>
             <p class="faint small">{ rule(change, needed) }</p>
+            if !change.glass.is_empty() {
+                <ul class="approvals">{ for change.glass.iter().map(|broken| emergency(change, broken)) }</ul>
+            }
             if !change.approvals.is_empty() {
                 <ul class="approvals">{ for rows }</ul>
             }
             if let Some(at) = change.not_before.filter(|at| *at > now && delayed(change, *at)) {
                 <p class="faint small">{ "Not to be executed before " }<Time {at} />{ "." }</p>
             }
+            if let Some(at) = change.review_due {
+                <p class="emergency-word small" data-testid="review-due">{ "A review is due by " }<Time {at} />{ "." }</p>
+            }
             if let Some(at) = change.approved_until.filter(|_| !change.state.is_settled()) {
                 <p class="faint small">{ "The approval ends " }<Time {at} />{ "." }</p>
             }
         </section>
+    }
+}
+
+/// No approval: somebody stood for all of them.
+fn emergency(change: &ChangeView, broken: &GlassView) -> Html {
+    let stands = !broken.superseded;
+    html! {
+        <li class={classes!("approval", "emergency", (!stands).then_some("superseded"))} data-testid="glass"
+            data-counts={stands.to_string()}>
+            <Icon glyph={Glyph::Warning} />
+            <div>
+                <p><span class="emergency-word">{ "Emergency" }</span>{ " " }<b>{ name(change, broken.by.0) }</b>
+                    { " broke glass, instead of approvals " }
+                    <span class="faint small"><Time at={broken.at} /></span></p>
+                <p class="comment">{ &broken.justification }</p>
+                <p class="faint small">
+                    { if stands { "For plan " } else { "For an earlier plan " } }
+                    <code>{ format::short_digest(&broken.digest) }</code>
+                </p>
+            </div>
+        </li>
     }
 }
 
