@@ -79,7 +79,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 99] = [
+pub const KINDS: [&str; 101] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -135,6 +135,8 @@ pub const KINDS: [&str; 99] = [
     "manifest.page_added",
     "person.added",
     "person.agent_invited",
+    "person.approvals_delegated",
+    "person.delegation_ended",
     "person.disabled",
     "person.enabled",
     "person.password_set",

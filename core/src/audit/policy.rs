@@ -59,7 +59,7 @@ impl Auditor {
         told: Told<'_>,
     ) -> Needed {
         let Told { environment, risk, quorum, tags, beforehand } = told;
-        let Quorum { policy_version: said, approvals, admin, delay_s, valid_s, rule: _ } = *quorum;
+        let Quorum { policy_version: said, approvals, admin, delay_s, valid_s, .. } = *quorum;
         let recorded = Needed { approvals, admin, delay_s, valid_s };
         // What is not planned is accused of that.
         let Some((case, planned)) = planned else { return recorded };
@@ -104,6 +104,7 @@ impl Auditor {
             || asked.admin && !admin
             || delay_s < asked.delay_s
             || valid_s > asked.valid_s
+            || policy.pool(&case).is_some_and(|pool| self.lacks_seats(pool, targets, quorum))
         {
             let sentence = format!("Policy version {} says: {}.", policy.version, asked.rule);
             self.accuse(seen, Rule::QuorumWeakened, sentence);

@@ -121,6 +121,7 @@ pub(super) fn go_back(
         admin: false,
         delay_s: 0,
         valid_s: asked.valid_s.min(BEFOREHAND_VALID_S),
+        seats: Vec::new(),
     };
     let beforehand = Beforehand { run: execution.run, approvers: execution.approvers.clone() };
     let (digest, valid_s) = (plan.digest.clone(), quorum.valid_s);

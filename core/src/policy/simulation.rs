@@ -13,6 +13,7 @@ use crate::id::ChangeId;
 use crate::policy::analysis::less;
 use crate::policy::case::Case;
 use crate::policy::document::{Ask, PolicyDocument, Then};
+use crate::policy::pool::Pool;
 
 /// How many changes are named.
 pub const MAX_EXAMPLES: usize = 50;
@@ -101,9 +102,11 @@ impl Simulation {
         // A draft that was checked has a rule for everything.
         let Some(rule) = draft.matching(case) else { return };
         self.compared += 1;
-        let Quorum { policy_version: _, rule: was, approvals, admin, delay_s, valid_s } = quorum;
+        let Quorum { policy_version: _, rule: was, approvals, admin, delay_s, valid_s, seats } =
+            quorum;
         let (approvals, admin, delay_s, valid_s) = (*approvals, *admin, *delay_s, *valid_s);
-        let asked = Then::Ask(Ask { approvals, admin, delay_s, valid_s });
+        let from = Pool::replayed(seats, &rule.then);
+        let asked = Then::Ask(Ask { approvals, admin, from, delay_s, valid_s });
         let Some(shift) = shift(&asked, &rule.then) else { return };
         *match shift {
             Shift::Refused => &mut self.refused,

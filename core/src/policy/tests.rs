@@ -1,6 +1,7 @@
 //! The table, the first match, the floor, what the analysis proves, and who may publish.
 
 mod document;
+mod pool;
 mod publish;
 
 use std::collections::BTreeSet;
@@ -10,7 +11,7 @@ use crate::catalog::EffectClass;
 use crate::risk::{Environment, RiskLevel};
 
 fn ask(approvals: u32) -> Then {
-    Then::Ask(Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S })
+    Then::Ask(Ask { approvals, admin: false, from: None, delay_s: 0, valid_s: VALID_S })
 }
 
 fn refuse() -> Then {

@@ -4,8 +4,8 @@ use nexplane_core::actor::ActorKind;
 use nexplane_core::catalog::EffectClass;
 use nexplane_core::policy::event::PolicyEvent as E;
 use nexplane_core::policy::{
-    Ask, Case, Policy, PolicyCommand as C, PolicyDocument, PolicyState as S, ReversibilityKind,
-    Rule, Then, VALID_S, When, analyse, faults,
+    Ask, Case, Policy, PolicyCommand as C, PolicyDocument, PolicyState as S, Pool,
+    ReversibilityKind, Rule, Then, VALID_S, When, analyse, faults,
 };
 use nexplane_core::risk::{Environment, RiskLevel};
 
@@ -52,12 +52,22 @@ prop_compose! {
     }
 }
 
+fn pool() -> impl Strategy<Value = Option<Pool>> {
+    let people = prop::sample::subsequence(vec!["a@example.org", "b@example.org"], 0..3);
+    let pool = (any::<bool>(), people, 1..3_u32).prop_map(|(owners, people, at_least)| Pool {
+        owners,
+        people: people.into_iter().map(str::to_owned).collect(),
+        at_least,
+    });
+    prop::option::weighted(0.3, pool)
+}
+
 fn then() -> impl Strategy<Value = Then> {
     let validity = prop::sample::select(vec![3600, VALID_S, 100_000]);
     prop_oneof![
-        6 => (0..4_u32, any::<bool>(), prop::sample::select(vec![0, 60, 900]), validity).prop_map(
-            |(approvals, admin, delay_s, valid_s)| {
-                Then::Ask(Ask { approvals, admin, delay_s, valid_s })
+        6 => (0..4_u32, any::<bool>(), prop::sample::select(vec![0, 60, 900]), validity, pool()).prop_map(
+            |(approvals, admin, delay_s, valid_s, from)| {
+                Then::Ask(Ask { approvals, admin, from, delay_s, valid_s })
             }
         ),
         1 => prop::sample::select(vec!["no", "not now"])
@@ -79,8 +89,8 @@ fn document() -> impl Strategy<Value = PolicyDocument> {
 
 fn command() -> impl Strategy<Value = C> {
     let publishable = (1..4_u32, rule()).prop_map(|(approvals, mut rule)| {
-        let ask = Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S };
-        rule.then = Then::Ask(ask);
+        let ask = Ask { approvals, admin: false, from: None, delay_s: 0, valid_s: VALID_S };
+        rule.then = Then::Ask(ask.clone());
         let last = Rule { when: When::default(), then: Then::Ask(ask) };
         PolicyDocument { rules: vec![rule, last] }
     });
@@ -139,6 +149,20 @@ fn asks_for_less(now: &Then, before: &Then) -> bool {
                 || (before.admin && !now.admin)
                 || now.delay_s < before.delay_s
                 || now.valid_s > before.valid_s
+                || others_suffice(now.from.as_ref(), before.from.as_ref())
+        }
+    }
+}
+
+/// Whether somebody can take a seat who could not before.
+fn others_suffice(now: Option<&Pool>, before: Option<&Pool>) -> bool {
+    match (now, before) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(now), Some(before)) => {
+            now.owners != before.owners
+                || now.at_least < before.at_least
+                || now.people.iter().any(|name| !before.people.contains(name))
         }
     }
 }

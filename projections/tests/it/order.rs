@@ -105,6 +105,7 @@ fn carried_out(n: u128, rollback_of: Option<u128>, fates: &[(AssetId, Fate)]) ->
         admin: false,
         delay_s: 0,
         valid_s: 3600,
+        seats: Vec::new(),
     };
     let risk = Risk { score: 1, level: RiskLevel::Low, factors: Vec::new() };
     let environment = Environment::Dev;

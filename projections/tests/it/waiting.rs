@@ -92,6 +92,7 @@ impl Story {
             admin,
             delay_s: 0,
             valid_s: 3600,
+            seats: Vec::new(),
         };
         let risk = Risk { score: 7, level: RiskLevel::High, factors: Vec::new() };
         let environment = Environment::Prod;
@@ -108,7 +109,10 @@ impl Story {
 
     fn approval(self, as_admin: bool) -> Self {
         let digest = plan(true).digest;
-        self.by(APPROVER, ChangeEvent::ApprovalGiven { digest, comment: None, as_admin })
+        self.by(
+            APPROVER,
+            ChangeEvent::ApprovalGiven { digest, comment: None, as_admin, delegator: None },
+        )
     }
 
     fn approved(self, not_before: &str, until: &str) -> Self {

@@ -15,7 +15,7 @@ use crate::risk::Environment;
 /// Version 1 with a rule in front that asks for this many approvals.
 fn with(when: When, approvals: u32) -> PolicyDocument {
     let mut document = PolicyDocument::standard();
-    let then = Then::Ask(Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S });
+    let then = Then::Ask(Ask { approvals, admin: false, from: None, delay_s: 0, valid_s: VALID_S });
     document.rules.insert(0, Rule { when, then });
     document
 }

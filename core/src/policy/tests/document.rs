@@ -32,7 +32,15 @@ fn the_table_of_the_module_documentation() {
     for (level, environment, approvals, admin, delay_s, rule) in table {
         let rule = rule.to_owned();
         let valid_s = HOURS_72;
-        let expected = Quorum { policy_version: 1, rule, approvals, admin, delay_s, valid_s };
+        let expected = Quorum {
+            policy_version: 1,
+            rule,
+            approvals,
+            admin,
+            delay_s,
+            valid_s,
+            seats: Vec::new(),
+        };
         assert_eq!(quorum(level, environment, false), expected);
         let fast = Quorum {
             rule: "a rollback needs one approver".to_owned(),
@@ -124,7 +132,7 @@ fn rules_say_what_they_do() {
         effect_class: Some(vec![EffectClass::Unprotected]),
         score_at_least: Some(5),
     };
-    let five = Ask { approvals: 5, admin: true, delay_s: 5400, valid_s: 86_400 };
+    let five = Ask { approvals: 5, admin: true, from: None, delay_s: 5400, valid_s: 86_400 };
     assert_eq!(
         rule(all, Then::Ask(five)).sentence(),
         "a change that is no rollback of low, medium or high risk in prod or staging of type \
@@ -133,8 +141,11 @@ fn rules_say_what_they_do() {
          admin, and 1 hour 30 minutes; an approval is valid for 24 hours"
     );
     let said = |approvals, admin, delay_s| {
-        rule(When::default(), Then::Ask(Ask { approvals, admin, delay_s, valid_s: VALID_S }))
-            .sentence()
+        rule(
+            When::default(),
+            Then::Ask(Ask { approvals, admin, from: None, delay_s, valid_s: VALID_S }),
+        )
+        .sentence()
     };
     assert_eq!(said(1, true, 0), "anything else needs one approver who is an admin");
     assert_eq!(said(2, false, 60), "anything else needs two approvers and 1 minute");
@@ -169,7 +180,7 @@ fn pointers(document: &PolicyDocument) -> Vec<String> {
 fn bounds_and_shapes() {
     let one = |when, then| pointers(&document(vec![rule(when, then)]));
     let asked = |approvals, admin, delay_s, valid_s| {
-        let then = Then::Ask(Ask { approvals, admin, delay_s, valid_s });
+        let then = Then::Ask(Ask { approvals, admin, from: None, delay_s, valid_s });
         one(level(&[RiskLevel::High]), then)
     };
     let none: [&str; 0] = [];
@@ -310,7 +321,7 @@ fn a_rule_that_asks_for_less_than_before_is_named() {
     assert_eq!(pairs, [(2, 1)]);
     // Delay, an admin, and how long an approval lasts.
     let with = |admin, delay_s, valid_s| {
-        let then = Then::Ask(Ask { approvals: 1, admin, delay_s, valid_s });
+        let then = Then::Ask(Ask { approvals: 1, admin, from: None, delay_s, valid_s });
         document(vec![rule(level(&[RiskLevel::High]), then)])
     };
     let strict = with(true, 60, 3600);
@@ -371,7 +382,7 @@ fn a_draft_against_the_past() {
     draft.rules[4].then = refuse();
     assert_eq!(run(&draft).refused, 41);
     draft.rules[4].then =
-        Then::Ask(Ask { approvals: 2, admin: false, delay_s: 0, valid_s: VALID_S + 1 });
+        Then::Ask(Ask { approvals: 2, admin: false, from: None, delay_s: 0, valid_s: VALID_S + 1 });
     assert_eq!(run(&draft).mixed, 41);
     // All of them, but no more than some by name.
     draft.rules[1].then = ask(2);
