@@ -8,6 +8,7 @@
 //! out, and critical changes wait, is shown of the decisions (`core/src/change/tests/gates.rs`), which
 //! every way here asks. The WebSocket takes no commands (`server: authorisation`).
 
+mod delegated;
 mod scheduled;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,10 @@ enum Gate {
     QuorumMissing,
     OwnApprovalOfAuthor,
     OwnApprovalOfEditor,
+    /// The approver approves for the author.
+    OwnApprovalThroughDelegate,
+    /// The approver approves for an editor.
+    EditorsApprovalThroughDelegate,
     /// The approval names a plan that was superseded.
     StaleDigest,
     /// The approvals were of a plan that was superseded.
@@ -65,6 +70,8 @@ enum Gate {
     OperatorRevoked,
     /// Whoever approves is no approver any more.
     ApproverRevoked,
+    /// Nor is whoever had delegated approving.
+    DelegatorRevoked,
     Suspended,
     /// A later change of the same target stands.
     OutOfOrder,
@@ -74,10 +81,12 @@ enum Gate {
     DependencyMissing,
 }
 
-const GATES: [Gate; 19] = [
+const GATES: [Gate; 22] = [
     Gate::QuorumMissing,
     Gate::OwnApprovalOfAuthor,
     Gate::OwnApprovalOfEditor,
+    Gate::OwnApprovalThroughDelegate,
+    Gate::EditorsApprovalThroughDelegate,
     Gate::StaleDigest,
     Gate::Superseded,
     Gate::TargetMoved,
@@ -90,6 +99,7 @@ const GATES: [Gate; 19] = [
     Gate::WindowOver,
     Gate::OperatorRevoked,
     Gate::ApproverRevoked,
+    Gate::DelegatorRevoked,
     Gate::Suspended,
     Gate::OutOfOrder,
     Gate::KeyReused,
@@ -101,9 +111,10 @@ impl Gate {
     fn absent(self, way: Way) -> Option<&'static str> {
         use Gate as G;
         match (way, self) {
-            (Way::Rollback, G::OwnApprovalOfEditor | G::Superseded) => {
-                Some("a rollback is not edited, and its plan comes from the captured state")
-            }
+            (
+                Way::Rollback,
+                G::OwnApprovalOfEditor | G::EditorsApprovalThroughDelegate | G::Superseded,
+            ) => Some("a rollback is not edited, and its plan comes from the captured state"),
             (Way::Rollback, G::WindowNotOpen | G::WindowOver) => Some("a rollback has no window"),
             (Way::Schedule, G::WindowNotOpen | G::WindowOver) => {
                 Some("what a schedule makes has no window")
@@ -149,7 +160,11 @@ impl Gate {
             // Machines may propose to undo; whatever else they ask for is not theirs to ask.
             G::OutOfOrder => (409, "change.out_of_order_rollback"),
             _ if way == Way::MachineToken => (403, "access.denied"),
-            G::OwnApprovalOfAuthor | G::OwnApprovalOfEditor => (403, "change.own_approval"),
+            G::OwnApprovalOfAuthor
+            | G::OwnApprovalOfEditor
+            | G::OwnApprovalThroughDelegate
+            | G::EditorsApprovalThroughDelegate => (403, "change.own_approval"),
+            G::DelegatorRevoked => (403, "change.not_delegated"),
             G::OperatorRevoked | G::ApproverRevoked => (403, "access.denied"),
             G::QuorumMissing | G::Superseded => (409, "change.quorum_missing"),
             G::StaleDigest => (409, "change.stale_digest"),
@@ -174,6 +189,8 @@ enum Ask {
     /// With an idempotency key.
     ExecuteAs(&'static str),
     Approve(Value),
+    /// For somebody.
+    ApproveFor(Value, String),
     RollBack,
     /// It was asked for, and is scheduled: the window opens.
     Wait,
@@ -386,6 +403,13 @@ impl Stage {
                 by = self.editor.comes.clone();
                 edited
             }
+            Gate::OwnApprovalThroughDelegate
+            | Gate::EditorsApprovalThroughDelegate
+            | Gate::DelegatorRevoked => {
+                let submitted;
+                (submitted, ask, by) = self.delegated(gate, role).await;
+                submitted
+            }
             Gate::StaleDigest => {
                 let submitted = self.submitted(role).await;
                 by = self.approver.comes.clone();
@@ -523,6 +547,10 @@ impl Stage {
             (_, Ask::Approve(digest)) => {
                 by.post(&path("approve"), json!({ "plan_digest": digest })).await
             }
+            (_, Ask::ApproveFor(digest, delegator)) => {
+                let body = json!({ "plan_digest": digest, "for": delegator });
+                by.post(&path("approve"), body).await
+            }
             (_, Ask::RollBack) => by.act(change, "rollback").await,
             (_, Ask::Wait) => panic!("nobody asks"),
         };
@@ -623,6 +651,10 @@ async fn command_line(
     let mut arguments = match ask {
         Ask::Execute | Ask::ExecuteAs(_) => vec!["execute".to_owned()],
         Ask::Approve(digest) => vec!["approve".to_owned(), "--digest".to_owned(), text(digest)],
+        Ask::ApproveFor(digest, delegator) => {
+            let arguments = ["approve", "--digest", digest.as_str().unwrap(), "--for", delegator];
+            arguments.map(str::to_owned).to_vec()
+        }
         Ask::RollBack => vec!["rollback".to_owned()],
         Ask::Wait => panic!("nobody asks"),
     };
@@ -707,7 +739,7 @@ async fn refused(stage: &Stage, gate: Gate, role: &str) {
         let (status, code) = gate.code(stage.way);
         let status = if stage.way == Way::CommandLine { 0 } else { status };
         assert_eq!(said, Some((status, code.to_owned())), "{what}");
-        if matches!(case.ask, Ask::Approve(_)) {
+        if matches!(case.ask, Ask::Approve(_) | Ask::ApproveFor(..)) {
             // What was not approved does not run either.
             let execute = stage.executor.session.act(&case.change, "execute").await;
             execute.refused(409, "change.quorum_missing");

@@ -23,6 +23,9 @@ impl Gate {
             G::QuorumMissing
             | G::OwnApprovalOfAuthor
             | G::OwnApprovalOfEditor
+            | G::OwnApprovalThroughDelegate
+            | G::EditorsApprovalThroughDelegate
+            | G::DelegatorRevoked
             | G::StaleDigest
             | G::FrozenApproval
             | G::WindowNotOpen
@@ -48,6 +51,9 @@ impl Gate {
             G::QuorumMissing
             | G::OwnApprovalOfAuthor
             | G::OwnApprovalOfEditor
+            | G::OwnApprovalThroughDelegate
+            | G::EditorsApprovalThroughDelegate
+            | G::DelegatorRevoked
             | G::StaleDigest
             | G::FrozenApproval
             | G::WindowNotOpen
