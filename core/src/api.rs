@@ -3,6 +3,7 @@
 //! Field names are a contract with clients. Requests refuse unknown fields; answers may gain fields.
 
 mod change;
+mod delegation;
 mod freeze;
 mod inventory;
 mod maintenance;
@@ -13,6 +14,7 @@ mod rollout;
 mod schedule;
 
 pub use change::*;
+pub use delegation::*;
 pub use freeze::*;
 pub use inventory::*;
 pub use maintenance::*;

@@ -79,7 +79,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 103] = [
+pub const KINDS: [&str; 105] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -137,6 +137,8 @@ pub const KINDS: [&str; 103] = [
     "manifest.page_added",
     "person.added",
     "person.agent_invited",
+    "person.approvals_delegated",
+    "person.delegation_ended",
     "person.disabled",
     "person.enabled",
     "person.password_set",

@@ -145,6 +145,7 @@ mod tests {
             approvals: Vec::new(),
             approvals_needed: 0,
             admin_needed: false,
+            seats: Vec::new(),
             not_before: None,
             approved_until: None,
             scheduled: None,

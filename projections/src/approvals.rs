@@ -174,9 +174,10 @@ fn fold(
                 submitted_at: header.at,
             });
         }
-        E::ApprovalGiven { digest, comment, as_admin } => {
+        E::ApprovalGiven { digest, comment, as_admin, delegator } => {
             state.history.push(ApprovalView {
                 by: PersonId(header.actor.id),
+                delegator: *delegator,
                 digest: digest.clone(),
                 at: header.at,
                 comment: comment.clone(),

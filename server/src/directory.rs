@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 
 use nexplane_core::id::PersonId;
 use nexplane_core::time::Timestamp;
+use nexplane_store::log::ReadError;
 use sha2::{Digest, Sha256};
 use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
+
+use crate::stream::LoadError;
 
 #[derive(Clone, Debug)]
 pub struct Directory {
@@ -120,6 +123,30 @@ impl Directory {
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| Ok((entry(&row)?, row.try_get("password_hash")?))).transpose()
+    }
+
+    /// Whom these names mean: e-mail addresses in lower case, or ids. What means nobody is not there.
+    pub async fn called(&self, names: &[String]) -> Result<BTreeMap<String, PersonId>, LoadError> {
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let rows: Vec<(Uuid, String)> = sqlx::query_as(
+            "SELECT person_id, lower(email) FROM nexplane.people
+             WHERE lower(email) = ANY($1) OR person_id::text = ANY($1)",
+        )
+        .bind(names)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| LoadError::Log(ReadError::Unavailable(error)))?;
+        let mut people = BTreeMap::new();
+        for (id, email) in rows {
+            for name in [email, id.to_string()] {
+                if names.contains(&name) {
+                    people.insert(name, PersonId(id));
+                }
+            }
+        }
+        Ok(people)
     }
 
     /// Names of people, for display.

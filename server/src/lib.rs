@@ -7,6 +7,7 @@
 //! | [`runtime`] | planning, execution, discovery, the reactor of process managers |
 //! | [`seal`] | signing the log's Merkle root |
 //! | [`stream`] | from a command to events in the log |
+//! | [`approving`] | who may approve: whom a policy names, and delegates |
 //! | [`calendar`] | what freezes stop, as guards in appends |
 //! | [`audit`] | taking evidence out of the log, and judging it |
 //! | [`replay`] | the read models of an earlier moment |
@@ -21,6 +22,7 @@
 
 pub mod api;
 pub mod app;
+pub mod approving;
 pub mod audit;
 pub mod auth;
 pub mod calendar;

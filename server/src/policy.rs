@@ -2,7 +2,7 @@
 //! in the log.
 //!
 //! The policy is one stream, so one guard on its version decides which of a submission and a new
-//! version comes first. While the policy looks at tags, the targets' streams are guarded as well: what
+//! version comes first. While the policy looks at tags, or at owners, the targets' streams are guarded as well: what
 //! is recorded of them is what they had at that position.
 //!
 //! Deliberately absent: a cache. The stream is an event for each version there ever was, a few dozen
@@ -10,11 +10,13 @@
 
 use nexplane_core::change::{Change, ChangeCommand, ChangeState};
 use nexplane_core::id::StreamId;
-use nexplane_core::policy::{POLICY, Policy};
+use nexplane_core::policy::{Known, POLICY, Policy};
 use nexplane_core::risk::{Environment, Risk};
 use nexplane_store::log::{Guard, Log};
 
+use crate::approving;
 use crate::calendar::{About, reach_of};
+use crate::directory::Directory;
 use crate::stream::{self, LoadError, Loaded, Prepare, Prepared};
 
 /// The policy as it is.
@@ -26,6 +28,7 @@ pub async fn current(log: &Log) -> Result<Loaded<Policy>, LoadError> {
 #[derive(Debug)]
 pub struct Submitting<'a> {
     pub log: &'a Log,
+    pub directory: &'a Directory,
     pub environment: Environment,
     pub risk: Risk,
 }
@@ -38,11 +41,18 @@ impl Prepare<Change> for Submitting<'_> {
             Some(about) => reach_of(self.log, &about).await?,
             None => Default::default(),
         };
-        if policy.document.names_tags() {
+        let document = &policy.document;
+        let known = match state.subject().filter(|_| document.pools().next().is_some()) {
+            Some(subject) => {
+                approving::known(self.log, self.directory, document, &subject.draft.targets).await?
+            }
+            None => Known::default(),
+        };
+        if document.names_tags() || document.pools().any(|pool| pool.owners) {
             guards.extend(targets);
         }
         let (environment, risk, tags) = (self.environment, self.risk.clone(), reach.tags);
-        let command = ChangeCommand::Submit { environment, risk, tags, policy };
+        let command = ChangeCommand::Submit { environment, risk, tags, known, policy };
         Ok(Prepared { command, at: None, guards })
     }
 

@@ -167,12 +167,15 @@ fn status_of(code: &str) -> StatusCode {
     match code {
         "access.denied"
         | "change.own_approval"
+        | "change.not_delegated"
+        | "change.not_named"
         | "change.own_override"
         | "change.own_review"
         | "change.own_settlement" => StatusCode::FORBIDDEN,
         "not_found" => StatusCode::NOT_FOUND,
         "validation.failed"
         | "change.plan_not_ready"
+        | "change.no_approver"
         | "change.one_way"
         | "change.glass_not_allowed"
         | "change.refused_by_policy" => StatusCode::UNPROCESSABLE_ENTITY,
@@ -224,6 +227,10 @@ impl From<ChangeRejection> for ApiError {
             | ChangeRejection::PlanMoved { .. }
             | ChangeRejection::StaleDigest
             | ChangeRejection::OwnApproval
+            | ChangeRejection::NotDelegated
+            | ChangeRejection::ApprovedAlready
+            | ChangeRejection::NotNamed { .. }
+            | ChangeRejection::NoApprover { .. }
             | ChangeRejection::QuorumMissing { .. }
             | ChangeRejection::ApprovalExpired { .. }
             | ChangeRejection::TooEarly { .. }

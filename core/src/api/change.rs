@@ -13,6 +13,7 @@ use crate::id::{
     AssetId, ChangeId, ConnectionId, FreezeId, PersonId, ProjectId, RunId, ScheduleId, SecretId,
 };
 use crate::plan::{Check, DiffLine, Field, Step};
+use crate::policy::Seat;
 use crate::risk::Risk;
 use crate::rollout::event::Strategy;
 use crate::time::Timestamp;
@@ -133,6 +134,9 @@ pub struct ChangeView {
     /// One of the approvers has to be an admin.
     #[serde(default)]
     pub admin_needed: bool,
+    /// Whose approvals have to be among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seats: Vec<Seat>,
     /// Execution is not possible before this moment (delay of critical changes).
     #[serde(default)]
     pub not_before: Option<Timestamp>,
@@ -294,6 +298,9 @@ pub struct PlanView {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ApprovalView {
     pub by: PersonId,
+    /// Who had delegated approving to them, and whose approval it is.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub delegator: Option<PersonId>,
     pub digest: String,
     pub at: Timestamp,
     pub comment: Option<String>,
@@ -508,6 +515,9 @@ pub struct ApproveRequest {
     pub plan_digest: String,
     #[serde(default)]
     pub comment: Option<String>,
+    /// Whose approval it is, when somebody delegated theirs: an e-mail address, or the id of a person.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub delegator: Option<String>,
 }
 
 /// `POST …/reject`, `POST …/cancel`

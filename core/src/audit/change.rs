@@ -11,7 +11,7 @@ use crate::change::GLASS_VALID_S;
 use crate::change::event::{Beforehand, ChangeEvent, Draft, Quorum, Window};
 use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, StreamId};
 use crate::plan::{Plan, PlanDigest, PlanHeader};
-use crate::policy::Case;
+use crate::policy::{Case, Seat};
 use crate::risk::{Environment, Risk, RiskLevel};
 use crate::rollout::event::Strategy;
 use crate::run::event::RunOutcome;
@@ -74,6 +74,8 @@ pub(super) struct Submission {
     approvals: Vec<Given>,
     /// Somebody stands for the quorum.
     pub glass: Option<Given>,
+    /// As it says itself.
+    seats: Vec<Seat>,
 }
 
 /// What a submission says of itself.
@@ -90,6 +92,8 @@ pub(super) struct Told<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Given {
     pub by: PersonId,
+    /// Whose it is.
+    pub of: PersonId,
     pub admin: bool,
     pub at: Timestamp,
 }
@@ -204,8 +208,8 @@ impl Auditor {
                 let submission = self.submitted(seen, &open, digest, told);
                 open.phase = Phase::Submitted(submission);
             }
-            E::ApprovalGiven { digest, as_admin, comment: _ } => {
-                self.approval_given(seen, &mut open, digest, *as_admin);
+            E::ApprovalGiven { digest, as_admin, delegator, comment: _ } => {
+                self.approval_given(seen, &mut open, digest, *as_admin, *delegator);
             }
             E::Approved { digest, not_before, until } => {
                 self.approved(seen, &mut open, digest, *not_before, *until);
@@ -330,16 +334,25 @@ impl Auditor {
                     let sentence = "Nobody approved it beforehand, and its risk is critical.";
                     self.accuse(seen, Rule::QuorumWeakened, sentence);
                 }
-                let given = |by: &PersonId| Given { by: *by, admin: false, at: seen.at };
+                let given = |by: &PersonId| Given { by: *by, of: *by, admin: false, at: seen.at };
                 beforehand.approvers.iter().map(given).collect()
             }
         };
         let needed = self.asked(seen, open.planned.as_ref(), &open.request.targets, level, told);
-        Submission { digest: digest.clone(), environment, needed, approvals, glass: None }
+        let seats = told.quorum.seats.clone();
+        Submission { digest: digest.clone(), environment, needed, approvals, glass: None, seats }
     }
 
-    fn approval_given(&mut self, seen: Seen, open: &mut Open, digest: &PlanDigest, admin: bool) {
-        let own = seen.by.person().filter(|person| open.is_own(*person));
+    fn approval_given(
+        &mut self,
+        seen: Seen,
+        open: &mut Open,
+        digest: &PlanDigest,
+        admin: bool,
+        delegator: Option<PersonId>,
+    ) {
+        let mut people = seen.by.person().into_iter().chain(delegator);
+        let own = people.find(|person| open.is_own(*person));
         let Phase::Submitted(submission) = &mut open.phase else {
             return self.out_of_order(seen, &open.phase);
         };
@@ -349,17 +362,29 @@ impl Auditor {
                 return self.accuse(seen, Rule::NotAPerson, "No person gave this approval.");
             }
         };
-        if own.is_some() {
-            let sentence = format!("Person {person} wrote or edited the change and approved it.");
+        let of = delegator.unwrap_or(person);
+        let both = [person, of];
+        if let Some(own) = own {
+            let sentence = if own == person {
+                format!("Person {person} wrote or edited the change and approved it.")
+            } else {
+                format!(
+                    "Person {own} wrote or edited the change, and {person} approved it for them."
+                )
+            };
             self.accuse(seen, Rule::SelfApproval, sentence);
         } else if submission.digest != *digest {
             let sentence = format!("The plan {digest} was approved, another was submitted.");
             self.accuse(seen, Rule::ForeignDigest, sentence);
-        } else if submission.standing(seen.at).any(|given| given.by == person) {
-            let sentence = format!("Person {person} approved the plan a second time.");
+        } else if let Some(twice) = submission
+            .standing(seen.at)
+            .flat_map(|given| [given.by, given.of])
+            .find(|person| both.contains(person))
+        {
+            let sentence = format!("Person {twice} approved the plan a second time.");
             self.accuse(seen, Rule::ApprovedTwice, sentence);
-        } else {
-            let given = Given { by: person, admin, at: seen.at };
+        } else if delegator.is_none_or(|delegator| self.is_delegated(seen, delegator, person)) {
+            let given = Given { by: person, of, admin, at: seen.at };
             submission.approvals = submission.standing(seen.at).copied().chain([given]).collect();
         }
     }
@@ -418,6 +443,8 @@ impl Auditor {
             );
             self.accuse(seen, Rule::QuorumIncomplete, sentence);
         }
+        let of: Vec<_> = approvals.iter().map(|given| given.of).collect();
+        self.seated(seen, &submission.seats, &of);
     }
 
     /// Judges the start and says for what environment it is, and who approved it.

@@ -12,9 +12,11 @@
 //!
 //! Deliberately absent: leaf hashes, checkpoints and consistency proofs; what people were allowed to
 //! do at the time (roles change beside the streams that they act on, so a role is no proof either
-//! way); whether approvals were given inside a freeze; that overrides and broken glass were reviewed at all, but
-//! for people who break glass again meanwhile; whether a risk was scored rightly.
+//! way, but that a delegation ends with the approver role); whose an address is; whether approvals were given
+//! inside a freeze; that overrides and broken glass were reviewed at all, but for people who break glass again
+//! meanwhile; whether a risk was scored rightly.
 
+mod approver;
 mod beforehand;
 mod change;
 mod freeze;
@@ -34,6 +36,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use uuid::Uuid;
 
+use self::approver::Approvers;
 use self::freeze::Freezes;
 use self::glass::Reviews;
 use self::policy::Policies;
@@ -101,6 +104,7 @@ pub struct Auditor {
     late: BTreeMap<Uuid, run::Due>,
     manifests: BTreeMap<Uuid, rollout::Manifest>,
     rollouts: BTreeMap<Uuid, rollout::Track>,
+    approvers: Approvers,
     freezes: Freezes,
     policies: Policies,
     projects: Projects,
@@ -136,7 +140,10 @@ impl Auditor {
             return self.foreign_type(seen.position, seen.stream, &header.kind);
         }
         match event {
-            Event::Asset(event) => self.freezes.asset(seen, event),
+            Event::Asset(event) => {
+                self.approvers.asset(seen, event);
+                self.freezes.asset(seen, event);
+            }
             Event::Calendar(event) => self.freezes.calendar(seen, event),
             Event::Change(event) => self.change(seen, event),
             Event::Manifest(event) => self.manifest(seen, event),
@@ -144,7 +151,8 @@ impl Auditor {
             Event::Rollout(event) => self.rollout(seen, event),
             Event::Project(event) => self.projects.project(seen, event),
             Event::Run(event) => self.run(seen, event),
-            Event::Connection(_) | Event::Host(_) | Event::Person(_) | Event::Schedule(_) => {}
+            Event::Person(event) => self.person(seen, event),
+            Event::Connection(_) | Event::Host(_) | Event::Schedule(_) => {}
         }
     }
 
@@ -231,6 +239,7 @@ impl Auditor {
             Category::Manifest => {
                 self.manifests.insert(stream.id, rollout::Manifest::Unknown);
             }
+            Category::Person => self.approvers.forget(stream.id),
             Category::Policy => self.policies = Policies::unknown(),
             Category::Rollout => {
                 self.rollouts.insert(stream.id, rollout::Track::Unknown);
@@ -244,7 +253,6 @@ impl Auditor {
             | Category::Calendar
             | Category::Connection
             | Category::Host
-            | Category::Person
             | Category::Schedule => {}
         }
     }

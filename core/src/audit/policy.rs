@@ -114,6 +114,7 @@ impl Auditor {
             || valid_s > asked.valid_s
             || quorum.on_conflict < asked.on_conflict
             || break_glass && !asked.break_glass
+            || policy.pool(&case).is_some_and(|pool| self.lacks_seats(pool, targets, quorum))
         {
             let sentence = format!("Policy version {} says: {}.", policy.version, asked.rule);
             self.accuse(seen, Rule::QuorumWeakened, sentence);

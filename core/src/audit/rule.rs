@@ -36,13 +36,15 @@ rules! {
     ApprovalTimes "audit.approval_times"
         "A complete quorum lets a change run only after the delay and within the validity that its policy asks for.";
     ApprovedTwice "audit.approved_twice"
-        "Nobody counts twice in the quorum of a plan.";
+        "Nobody counts twice in the quorum of a plan, neither as who gives an approval nor as who it is given for.";
     BeforehandUnfounded "audit.beforehand_unfounded"
         "Only Nexplane itself submits what was approved beforehand: the rollback of a change that says in its approved plan that it goes back, and whose run failed.";
     ChangeOutcome "audit.change_outcome"
         "A change ends as its run ended.";
     ClaimOutOfOrder "audit.claim_out_of_order"
         "The claims of a run count up by one.";
+    DelegationUnfounded "audit.delegation_unfounded"
+        "Whoever approves for somebody else has a delegation of theirs that stands at that moment, and that they did not give to themselves.";
     DependencyIgnored "audit.dependency_ignored"
         "A member of an open project starts only when every member that it comes after is complete.";
     ForeignDigest "audit.foreign_digest"
@@ -109,8 +111,10 @@ rules! {
         "A run ends as its steps say.";
     RunUnfounded "audit.run_unfounded"
         "A run belongs to a change that is executing it, and carries the approvals of that change.";
+    SeatEmpty "audit.seat_empty"
+        "A change is approved and executed only with the approvals of those whom its submission names.";
     SelfApproval "audit.self_approval"
-        "Author and editors of a change never approve it, nor break glass for it.";
+        "Author and editors of a change never approve it nor break glass for it, nor does anybody for them, nor they for anybody.";
     SelfOverride "audit.self_override"
         "Author and editors of a change never override a freeze or a window for it.";
     SelfReview "audit.self_review"

@@ -124,6 +124,7 @@ pub(super) fn go_back(
         // Its turn comes by itself; what was promised beforehand is not refused for another's sake.
         on_conflict: OnConflict::Wait,
         break_glass: false,
+        seats: Vec::new(),
     };
     let beforehand = Beforehand { run: execution.run, approvers: execution.approvers.clone() };
     let (digest, valid_s) = (plan.digest.clone(), quorum.valid_s);

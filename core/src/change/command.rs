@@ -7,8 +7,9 @@ use crate::change::beforehand::Back;
 use crate::change::event::{Draft, Found, Produced};
 use crate::freeze::{Frozen, InTheWay};
 use crate::id::{ChangeId, FreezeId, PersonId, ProjectId, RunId, ScheduleId, SecretId};
+use crate::person::PersonState;
 use crate::plan::{Plan, PlanDigest};
-use crate::policy::PolicyState;
+use crate::policy::{Known, PolicyState};
 use crate::risk::{Environment, Risk};
 use crate::run::event::RunOutcome;
 
@@ -54,6 +55,8 @@ pub enum ChangeCommand {
         risk: Risk,
         /// Of its targets.
         tags: BTreeSet<String>,
+        /// Whom the policy may name; empty when it names nobody.
+        known: Known,
         /// The one that is in force.
         policy: PolicyState,
     },
@@ -61,6 +64,16 @@ pub enum ChangeCommand {
         digest: PlanDigest,
         comment: Option<String>,
         /// What the calendar says is in the way.
+        frozen: Vec<Frozen>,
+    },
+    /// The same for somebody who had delegated approving to whoever asks.
+    ApproveFor {
+        delegator: PersonId,
+        /// Of the delegator, as their stream says now.
+        account: Box<PersonState>,
+        digest: PlanDigest,
+        comment: Option<String>,
+        /// As in [`ChangeCommand::Approve`].
         frozen: Vec<Frozen>,
     },
     Reject {

@@ -2,12 +2,13 @@
 
 use crate::actor::{Actor, ActorKind, Role};
 use crate::aggregate::{Asked, Decider, Principal};
+use crate::change::approval::{OnBehalf, approve_for, give, in_review, seat};
 use crate::change::beforehand::{go_back, start_back};
 use crate::change::behalf::{draft_for_schedule, join_project, on_behalf};
 use crate::change::command::ChangeCommand;
 use crate::change::event::{ChangeEvent, Draft};
 use crate::change::evolve::evolve;
-use crate::change::freeze::{override_freeze, override_window, review, unfrozen};
+use crate::change::freeze::{override_freeze, override_window, review};
 use crate::change::glass::break_glass;
 use crate::change::rejection::ChangeRejection as No;
 use crate::change::rollback::start_rollback;
@@ -89,14 +90,15 @@ pub(super) fn decide(
         }
         C::Edit { draft } => edit(state, &by, draft),
         C::RecordPlan { plan } => record_plan(state, &by, plan),
-        C::Submit { environment, risk, tags, policy } => {
+        C::Submit { environment, risk, tags, known, policy } => {
             let Some(plan) = may_submit(state, &by, at, policy.version)? else {
                 return Ok(Vec::new());
             };
             let case = Case::of(plan, environment, &risk, tags);
-            let quorum = policy
+            let mut quorum = policy
                 .quorum(&case)
                 .map_err(|no| No::RefusedByPolicy { version: no.version, rule: no.rule })?;
+            seat(state, &mut quorum, policy.pool(&case), &known)?;
             let digest = plan.digest.clone();
             let (needed, valid_s, delay_s) = (quorum.approvals, quorum.valid_s, quorum.delay_s);
             let tags = Some(case.tags);
@@ -112,6 +114,10 @@ pub(super) fn decide(
             Ok(std::iter::once(submitted).chain(at_once).collect())
         }
         C::Approve { digest, comment, frozen } => approve(state, &by, at, digest, comment, frozen),
+        C::ApproveFor { delegator, account, digest, comment, frozen } => {
+            let on_behalf = OnBehalf { delegator, account: &account };
+            approve_for(state, &by, at, on_behalf, digest, comment, frozen)
+        }
         C::Reject { reason } => reject(state, &by, reason),
         C::Withdraw => withdraw(state, &by),
         C::Cancel { reason } => cancel(state, &by, reason),
@@ -350,17 +356,7 @@ pub fn may_submit<'a>(
 ///
 /// The question whether it is their own comes first: no role makes a difference to that answer.
 fn may_approve<'a>(state: &'a ChangeState, by: &Principal) -> Result<&'a Submission, No> {
-    let submission = match state {
-        ChangeState::Submitted(submission) => submission,
-        ChangeState::Approved(approval) => &approval.submission,
-        ChangeState::Absent => return Err(No::NotFound),
-        ChangeState::Draft(_)
-        | ChangeState::Executing(_)
-        | ChangeState::Finished(_)
-        | ChangeState::Closed(_) => {
-            return Err(wrong_state(state, "only a submitted change can be approved"));
-        }
-    };
+    let submission = in_review(state)?;
     person(by)?;
     if by.actor.person().is_some_and(|person| submission.subject.is_own(person)) {
         return Err(No::OwnApproval);
@@ -380,31 +376,11 @@ fn approve(
     frozen: Vec<Frozen>,
 ) -> Result<Vec<ChangeEvent>, No> {
     let submission = may_approve(state, by)?;
-    if submission.plan.digest != digest {
-        return Err(No::StaleDigest);
-    }
-    if comment.as_ref().is_some_and(|comment| comment.len() > 2000) {
-        return Err(No::Invalid { field: "comment", problem: "at most 2,000 bytes".to_owned() });
-    }
     let Some(approver) = by.actor.person() else {
         return Err(No::Denied { needed: A_PERSON });
     };
-    if submission.standing(at).any(|given| given.by == approver) {
-        return Ok(Vec::new());
-    }
-    if matches!(state, ChangeState::Approved(_)) {
-        return Err(wrong_state(state, "its quorum is complete, it needs no more approvals"));
-    }
-    unfrozen(frozen)?;
-    let as_admin = by.has(Role::Admin);
-    let mut after = submission.clone();
-    after.add(Given { by: approver, at, as_admin });
-    let mut events = vec![ChangeEvent::ApprovalGiven { digest: digest.clone(), comment, as_admin }];
-    if after.is_complete() {
-        let oldest = after.approvals.iter().map(|given| given.at).min().unwrap_or(at);
-        events.push(approved(digest, oldest, at, after.quorum.delay_s, after.quorum.valid_s));
-    }
-    Ok(events)
+    let given = Given { by: approver, at, as_admin: by.has(Role::Admin), delegator: None };
+    give(state, submission, given, digest, comment, frozen)
 }
 
 /// The delay begins with the last approval, and prolongs the validity, which begins with the oldest.
@@ -488,10 +464,11 @@ pub fn may_execute<'a>(
             return Err(No::QuorumMissing {
                 given: u32::try_from(submission.standing(at).count()).unwrap_or(u32::MAX),
                 needed: submission.quorum.approvals,
-                admin: if submission.quorum.admin {
-                    ", one of which has to be an admin's"
-                } else {
-                    ""
+                admin: match (submission.quorum.admin, submission.seats_lack()) {
+                    (true, 0) => ", one of which has to be an admin's",
+                    (true, _) => ", and an admin or whom the policy names is not among them",
+                    (false, 0) => "",
+                    (false, _) => ", and whom the policy names is not among them",
                 },
             });
         }

@@ -9,7 +9,7 @@ use crate::id::{
     AssetId, ChangeId, ConnectionId, FreezeId, PersonId, ProjectId, RunId, ScheduleId, SecretId,
 };
 use crate::plan::{Plan, PlanDigest};
-use crate::policy::OnConflict;
+use crate::policy::{OnConflict, Seat};
 use crate::risk::{Environment, Risk};
 use crate::rollout::event::Strategy;
 use crate::time::Timestamp;
@@ -65,6 +65,9 @@ pub struct Quorum {
     /// Whether a responder may stand for all of it. Once nothing was said of that: then nobody may.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub break_glass: bool,
+    /// Whose approvals have to be among them; nobody's in particular when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seats: Vec<Seat>,
 }
 
 /// The approval that a rollback has of the change that it undoes.
@@ -131,7 +134,14 @@ pub enum ChangeEvent {
         beforehand: Option<Beforehand>,
     },
     #[serde(rename = "change.approval_given")]
-    ApprovalGiven { digest: PlanDigest, comment: Option<String>, as_admin: bool },
+    ApprovalGiven {
+        digest: PlanDigest,
+        comment: Option<String>,
+        as_admin: bool,
+        /// Who had delegated approving to the person who gave it, and whose approval it is.
+        #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+        delegator: Option<PersonId>,
+    },
     /// The quorum is complete.
     #[serde(rename = "change.approved")]
     Approved { digest: PlanDigest, not_before: Timestamp, until: Timestamp },

@@ -68,14 +68,15 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             approvals: beforehand
                 .iter()
                 .flat_map(|beforehand| &beforehand.approvers)
-                .map(|by| Given { by: *by, at, as_admin: false })
+                .map(|by| Given { by: *by, at, as_admin: false, delegator: None })
                 .collect(),
             glass: None,
             beforehand: beforehand.clone(),
         }),
-        (S::Submitted(mut submission), E::ApprovalGiven { as_admin, .. }) => {
+        (S::Submitted(mut submission), E::ApprovalGiven { as_admin, delegator, .. }) => {
             if let Some(by) = by.person() {
-                submission.add(Given { by, at, as_admin: *as_admin });
+                let (as_admin, delegator) = (*as_admin, *delegator);
+                submission.add(Given { by, at, as_admin, delegator });
             }
             S::Submitted(submission)
         }

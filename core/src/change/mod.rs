@@ -24,6 +24,8 @@
 //! (the runtime reads it right before and the run refuses); which freezes there are (`calendar`).
 
 #[cfg(feature = "decide")]
+mod approval;
+#[cfg(feature = "decide")]
 mod beforehand;
 #[cfg(feature = "decide")]
 mod behalf;

@@ -42,6 +42,20 @@ pub enum ChangeRejection {
     )]
     OwnApproval,
     #[error(
+        "They have not delegated approving to you, or not for this moment, or may not approve any more. Ask them, or an admin, for a delegation."
+    )]
+    NotDelegated,
+    #[error(
+        "This approval is counted already: nobody counts twice in a quorum, neither as who gives an approval nor as who it is given for."
+    )]
+    ApprovedAlready,
+    #[error(
+        "The approvals that are still missing have to be of those whom the policy names: {rule}."
+    )]
+    NotNamed { rule: String },
+    #[error("Nobody could approve it as the policy asks ({rule}): {problem}.")]
+    NoApprover { rule: String, problem: String },
+    #[error(
         "{given} of {needed} approvals are given{admin}. It can run once the quorum is complete."
     )]
     QuorumMissing { given: u32, needed: u32, admin: &'static str },
@@ -133,6 +147,10 @@ impl Reject for ChangeRejection {
             Self::PlanMoved { .. } => "change.plan_moved",
             Self::StaleDigest => "change.stale_digest",
             Self::OwnApproval => "change.own_approval",
+            Self::NotDelegated => "change.not_delegated",
+            Self::ApprovedAlready => "change.approved_already",
+            Self::NotNamed { .. } => "change.not_named",
+            Self::NoApprover { .. } => "change.no_approver",
             Self::QuorumMissing { .. } => "change.quorum_missing",
             Self::ApprovalExpired { .. } => "change.approval_expired",
             Self::TooEarly { .. } => "change.too_early",

@@ -103,6 +103,8 @@ pub struct Given {
     pub by: PersonId,
     pub at: Timestamp,
     pub as_admin: bool,
+    /// Whose it is, when that is not who gave it.
+    pub delegator: Option<PersonId>,
 }
 
 #[derive(Clone, Debug)]
@@ -268,5 +270,6 @@ impl Submission {
         let given = u32::try_from(self.approvals.len()).unwrap_or(u32::MAX);
         given >= self.quorum.approvals
             && (!self.quorum.admin || self.approvals.iter().any(|given| given.as_admin))
+            && self.seats_lack() == 0
     }
 }

@@ -1,5 +1,6 @@
 //! Decisions about changes: given events, when a command, then events or the exact rejection.
 
+mod approval;
 mod beforehand;
 mod behalf;
 mod conflict;
@@ -29,7 +30,7 @@ use crate::id::{
     SecretId,
 };
 use crate::plan::{Check, Plan, PlanHeader, Step, TargetRef};
-use crate::policy::{self, PolicyState};
+use crate::policy::{self, Known, PolicyState};
 use crate::risk::{Environment, Risk, RiskLevel};
 use crate::run::event::RunOutcome;
 use crate::time::Timestamp;
@@ -221,7 +222,7 @@ fn risk(level: RiskLevel) -> Risk {
 
 fn submit_in(environment: Environment, risk: Risk) -> C {
     let (tags, policy) = (BTreeSet::new(), PolicyState::default());
-    C::Submit { environment, risk, tags, policy }
+    C::Submit { environment, risk, tags, known: Known::default(), policy }
 }
 
 fn submit(level: RiskLevel) -> C {
@@ -250,7 +251,8 @@ fn submitted_event(plan: &Plan, quorum: Quorum, level: RiskLevel) -> E {
 }
 
 fn approval_event(plan: &Plan, as_admin: bool) -> E {
-    E::ApprovalGiven { digest: plan.digest.clone(), comment: None, as_admin }
+    let (digest, comment, delegator) = (plan.digest.clone(), None, None);
+    E::ApprovalGiven { digest, comment, as_admin, delegator }
 }
 
 fn approved_event(plan: &Plan, not_before: i64, until: i64) -> E {
@@ -442,6 +444,7 @@ fn every_command() -> Vec<(&'static str, C)> {
         ("record plan", record(&moved_plan())),
         ("submit", submit(RiskLevel::Medium)),
         ("approve", approve(&plan())),
+        ("approve for", approval::approve_for(&plan())),
         ("reject", C::Reject { reason: reason() }),
         ("withdraw", C::Withdraw),
         ("cancel", C::Cancel { reason: reason() }),

@@ -58,4 +58,20 @@ pub enum PersonCommand {
         /// In the future, at most a day ahead.
         expires_at: Timestamp,
     },
+    /// By oneself, or by an admin for somebody who is away. Nothing happens when just this delegation
+    /// stands already.
+    Delegate {
+        person: PersonId,
+        delegation: Uuid,
+        to: PersonId,
+        /// Whether that person's account is enabled, looked up by the caller.
+        to_is_enabled: bool,
+        from: Timestamp,
+        /// In the future, at most 30 days after `from`.
+        until: Timestamp,
+        /// 1–500 characters.
+        reason: String,
+    },
+    /// By oneself or an admin.
+    EndDelegation { person: PersonId, delegation: Uuid },
 }

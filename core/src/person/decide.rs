@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::host::is_hostname;
 use crate::id::{Category, PersonId};
 use crate::person::command::PersonCommand;
+use crate::person::delegation::{Delegation, delegate, end_delegation, permitted_delegate};
 use crate::person::event::{PersonEvent, TokenKind};
 use crate::person::evolve::evolve;
 use crate::person::rejection::PersonRejection as No;
@@ -39,7 +40,7 @@ impl Decider for Person {
         permitted(&by, &command)?;
         match state {
             PersonState::Absent => add(command),
-            PersonState::Active(active) => act(active, at, command),
+            PersonState::Active(active) => act(active, &by, at, command),
             PersonState::Disabled(disabled) => act_disabled(disabled, &by, command),
         }
     }
@@ -82,6 +83,10 @@ fn permitted(by: &Principal, command: &PersonCommand) -> Result<(), No> {
             (is_oneself(by, *person) || is_system, ONESELF)
         }
         C::InviteAgent { person, .. } => (is_oneself(by, *person) && is_admin, ADMIN),
+        // Nexplane itself hands on nobody's approving.
+        C::Delegate { person, .. } | C::EndDelegation { person, .. } => {
+            (is_oneself(by, *person) || is_admin, ONESELF_OR_ADMIN)
+        }
     };
     if may { Ok(()) } else { Err(No::Denied { needed }) }
 }
@@ -98,7 +103,12 @@ fn add(command: PersonCommand) -> Result<Vec<PersonEvent>, No> {
     Ok(vec![PersonEvent::Added { roles: checked_roles(roles)? }])
 }
 
-fn act(active: &Active, at: Timestamp, command: PersonCommand) -> Result<Vec<PersonEvent>, No> {
+fn act(
+    active: &Active,
+    by: &Principal,
+    at: Timestamp,
+    command: PersonCommand,
+) -> Result<Vec<PersonEvent>, No> {
     use PersonCommand as C;
     use PersonEvent as E;
 
@@ -144,6 +154,11 @@ fn act(active: &Active, at: Timestamp, command: PersonCommand) -> Result<Vec<Per
             }
             vec![E::AgentInvited { hostname, expires_at }]
         }
+        C::Delegate { person, delegation, to, to_is_enabled, from, until, reason } => {
+            permitted_delegate(by, person, to, to_is_enabled)?;
+            delegate(active, at, delegation, Delegation { to, from, until, reason })?
+        }
+        C::EndDelegation { delegation, .. } => end_delegation(active, delegation)?,
     })
 }
 
@@ -165,7 +180,11 @@ fn act_disabled(
         C::SetPassword { .. } => Ok(vec![E::PasswordSet {}]),
         C::RevokeToken { token, .. } => revoke_token(&disabled.tokens, token),
         C::Disable { .. } | C::SignOut { .. } => Ok(Vec::new()),
-        C::SignIn { .. } | C::CreateToken { .. } | C::InviteAgent { .. } => Err(is_disabled()),
+        // They ended with the account.
+        C::EndDelegation { delegation, .. } => Err(No::NoSuchDelegation { delegation }),
+        C::SignIn { .. } | C::CreateToken { .. } | C::InviteAgent { .. } | C::Delegate { .. } => {
+            Err(is_disabled())
+        }
     }
 }
 

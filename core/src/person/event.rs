@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::actor::Role;
+use crate::id::PersonId;
 use crate::time::Timestamp;
 
 /// What an API token may be used for.
@@ -43,4 +44,15 @@ pub enum PersonEvent {
     /// An invitation for an agent was made.
     #[serde(rename = "person.agent_invited")]
     AgentInvited { hostname: Option<String>, expires_at: Timestamp },
+    /// Somebody else may approve for the person of this stream, for a while.
+    #[serde(rename = "person.approvals_delegated")]
+    ApprovalsDelegated {
+        delegation: Uuid,
+        to: PersonId,
+        from: Timestamp,
+        until: Timestamp,
+        reason: String,
+    },
+    #[serde(rename = "person.delegation_ended")]
+    DelegationEnded { delegation: Uuid },
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::actor::Role;
+use crate::person::delegation::Delegation;
 use crate::person::event::PersonEvent;
 use crate::person::state::{Active, Disabled, PersonState, Token};
 use crate::time::Timestamp;
@@ -16,9 +18,15 @@ pub fn evolve(state: PersonState, event: &PersonEvent, at: Timestamp) -> PersonS
             roles: roles.clone(),
             tokens: BTreeMap::new(),
             sessions: BTreeSet::new(),
+            delegations: BTreeMap::new(),
         }),
         (S::Active(active), E::RolesChanged { roles }) => {
-            S::Active(Active { roles: roles.clone(), ..active })
+            let mut active = Active { roles: roles.clone(), ..active };
+            // What one has not can be delegated no longer, and does not come back by itself.
+            if !roles.contains(&Role::Approver) {
+                active.delegations.clear();
+            }
+            S::Active(active)
         }
         (S::Disabled(disabled), E::RolesChanged { roles }) => {
             S::Disabled(Disabled { roles: roles.clone(), ..disabled })
@@ -27,7 +35,8 @@ pub fn evolve(state: PersonState, event: &PersonEvent, at: Timestamp) -> PersonS
             S::Disabled(Disabled { roles, tokens, since: at })
         }
         (S::Disabled(Disabled { roles, tokens, .. }), E::Enabled {}) => {
-            S::Active(Active { roles, tokens, sessions: BTreeSet::new() })
+            let (sessions, delegations) = (BTreeSet::new(), BTreeMap::new());
+            S::Active(Active { roles, tokens, sessions, delegations })
         }
         (S::Active(mut active), E::SignedIn { session }) => {
             active.sessions.insert(*session);
@@ -40,6 +49,16 @@ pub fn evolve(state: PersonState, event: &PersonEvent, at: Timestamp) -> PersonS
         (S::Active(mut active), E::TokenCreated { token, kind, expires_at }) => {
             let made = Token { kind: *kind, expires_at: *expires_at, revoked: false };
             active.tokens.entry(*token).or_insert(made);
+            S::Active(active)
+        }
+        (S::Active(mut active), E::ApprovalsDelegated { delegation, to, from, until, reason }) => {
+            active.delegations.retain(|_, known| at < known.until);
+            let given = Delegation { to: *to, from: *from, until: *until, reason: reason.clone() };
+            active.delegations.insert(*delegation, given);
+            S::Active(active)
+        }
+        (S::Active(mut active), E::DelegationEnded { delegation }) => {
+            active.delegations.remove(delegation);
             S::Active(active)
         }
         (mut state, E::TokenRevoked { token }) => {
@@ -63,7 +82,9 @@ pub fn evolve(state: PersonState, event: &PersonEvent, at: Timestamp) -> PersonS
             | E::SignedIn { .. }
             | E::SignedOut { .. }
             | E::TokenCreated { .. }
-            | E::AgentInvited { .. },
+            | E::AgentInvited { .. }
+            | E::ApprovalsDelegated { .. }
+            | E::DelegationEnded { .. },
         ) => state,
     }
 }

@@ -4,13 +4,13 @@
 //! absent ──add──→ active ──disable──→ disabled
 //!                   ↑                    │
 //!                   └───────enable───────┘
-//! active: change roles, set password, sign in and out, tokens, invitations of agents
+//! active: change roles, set password, sign in and out, tokens, invitations of agents, delegations
 //! disabled: change roles, set password (not by oneself), revoke tokens
 //! ```
 //!
 //! This stream guarantees: a person has at least one role; the last enabled admin stays one; a
 //! disabled person neither signs in nor gets tokens, and disabling ends every session for good; a
-//! revoked token stays revoked; a machine never acts as the person it belongs to, here it may do
+//! revoked token stays revoked; a delegation ends with the account or the role that it hands on; a machine never acts as the person it belongs to, here it may do
 //! nothing at all.
 //!
 //! Deliberately absent: names, e-mail addresses and password hashes (the directory, where they can
@@ -21,6 +21,8 @@
 mod command;
 #[cfg(feature = "decide")]
 mod decide;
+#[cfg(feature = "decide")]
+mod delegation;
 pub mod event;
 #[cfg(feature = "decide")]
 mod evolve;
@@ -35,6 +37,7 @@ mod tests;
 pub use self::{
     command::PersonCommand,
     decide::{MAX_INVITATION_S, Person},
+    delegation::{Delegation, MAX_DELEGATION_S, MAX_DELEGATIONS},
     rejection::PersonRejection,
     state::*,
 };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use crate::actor::Role;
+use crate::person::delegation::Delegation;
 use crate::person::event::TokenKind;
 use crate::time::Timestamp;
 
@@ -23,6 +24,8 @@ pub struct Active {
     pub tokens: BTreeMap<Uuid, Token>,
     /// Signed in and not signed out. A session that has run out is among them.
     pub sessions: BTreeSet<Uuid>,
+    /// Not ended. One that has run out may be among them.
+    pub delegations: BTreeMap<Uuid, Delegation>,
 }
 
 /// Has no sessions: disabling ended them.

@@ -1,3 +1,5 @@
+mod delegation;
+
 use uuid::Uuid;
 
 use super::event::{PersonEvent as E, TokenKind};
@@ -94,6 +96,8 @@ fn every_command() -> Vec<C> {
         sign_in(),
         sign_out(),
         invite(ANN, None, 900),
+        delegation::delegate(),
+        delegation::end(),
     ]
 }
 
@@ -302,6 +306,7 @@ fn an_absent_person_can_only_be_added() {
             | C::SignOut { .. }
             | C::CreateToken { .. }
             | C::RevokeToken { .. } => Principal::SYSTEM,
+            C::Delegate { .. } | C::EndDelegation { .. } => admin(),
         };
         assert_eq!(when(&[], by, command), Err(No::NotFound));
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::EffectClass;
 use crate::policy::case::Case;
 use crate::policy::document::{Ask, PolicyDocument, ReversibilityKind, Rule, Then, When};
+use crate::policy::pool::Pool;
 use crate::policy::sentence::{approvers, duration};
 use crate::risk::{Environment, RiskLevel};
 
@@ -178,6 +179,7 @@ fn less_of(before: &Ask, now: &Ask) -> Vec<String> {
     if before.admin && !now.admin {
         less.push("no admin among them".to_owned());
     }
+    less.extend(Pool::less(before.from.as_ref(), now.from.as_ref()));
     if now.delay_s < before.delay_s {
         less.push(format!(
             "{} to wait instead of {}",

@@ -8,6 +8,7 @@ use crate::catalog::EffectClass;
 use crate::change::event::Quorum;
 use crate::plan::Plan;
 use crate::policy::document::{PolicyDocument, ReversibilityKind, Rule, Then, When};
+use crate::policy::pool::Pool;
 use crate::policy::state::PolicyState;
 use crate::risk::{Environment, Risk, RiskLevel};
 
@@ -123,6 +124,14 @@ impl PolicyDocument {
         self.rules.iter().find(|rule| rule.when.holds(case))
     }
 
+    /// The pools of all rules.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.rules.iter().filter_map(|rule| match &rule.then {
+            Then::Ask(ask) => ask.from.as_ref(),
+            Then::Refuse { .. } => None,
+        })
+    }
+
     /// Whether any rule looks at the tags of targets.
     pub fn names_tags(&self) -> bool {
         self.rules.iter().any(|rule| rule.when.tag.is_some())
@@ -130,7 +139,15 @@ impl PolicyDocument {
 }
 
 impl PolicyState {
-    /// What the policy asks for. What no rule is about is refused; a document that keeps the floor
+    /// Whose approvals have to be among those that the policy asks for.
+    pub fn pool(&self, case: &Case) -> Option<&Pool> {
+        match &self.document.matching(case)?.then {
+            Then::Ask(ask) => ask.from.as_ref(),
+            Then::Refuse { .. } => None,
+        }
+    }
+
+    /// What the policy asks for, without its seats. What no rule is about is refused; a document that keeps the floor
     /// has a rule for everything.
     pub fn quorum(&self, case: &Case) -> Result<Quorum, Refusal> {
         let version = self.version;
@@ -148,6 +165,7 @@ impl PolicyState {
                 valid_s: ask.valid_s,
                 on_conflict: self.document.on_conflict,
                 break_glass: ask.break_glass,
+                seats: Vec::new(),
             }),
             Then::Refuse { .. } => Err(Refusal { version, rule: sentence }),
         }

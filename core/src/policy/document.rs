@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{EffectClass, Reversibility};
+use crate::policy::pool::Pool;
 use crate::risk::{Environment, RiskLevel};
 
 /// How long an approval is valid when a rule does not say, in seconds: 72 hours.
@@ -98,7 +99,7 @@ pub enum Then {
 }
 
 /// Approvals, by people with the approver role who are neither author nor editors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
@@ -107,6 +108,9 @@ pub struct Ask {
     /// One of them has to be an admin's.
     #[serde(default)]
     pub admin: bool,
+    /// Whose approvals have to be among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Pool>,
     /// Seconds between the last approval and the earliest execution; at most 7 days.
     #[serde(default)]
     pub delay_s: u32,
@@ -166,13 +170,14 @@ impl PolicyDocument {
         let level = |level| When { level: Some(vec![level]), ..When::default() };
         let low_in = |environment| When { environment: Some(vec![environment]), ..level(Low) };
         let rule = |when, approvals| {
-            let break_glass = approvals > 0;
-            let ask = Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S, break_glass };
+            let (from, break_glass) = (None, approvals > 0);
+            let ask =
+                Ask { approvals, admin: false, from, delay_s: 0, valid_s: VALID_S, break_glass };
             Rule { when, then: Then::Ask(ask) }
         };
         let strictest = |when| {
-            let (approvals, admin, delay_s, break_glass) = (2, true, 15 * 60, true);
-            let ask = Ask { approvals, admin, delay_s, valid_s: VALID_S, break_glass };
+            let (approvals, admin, from, delay_s, break_glass) = (2, true, None, 15 * 60, true);
+            let ask = Ask { approvals, admin, from, delay_s, valid_s: VALID_S, break_glass };
             Rule { when, then: Then::Ask(ask) }
         };
         let rules = vec![

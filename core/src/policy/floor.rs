@@ -114,12 +114,17 @@ fn shape(found: &mut Found, no: usize, rule: &Rule) {
     }
     let at = |field: &str| format!("/rules/{no}/then/{field}");
     match &rule.then {
-        Then::Ask(Ask { approvals, admin, delay_s, valid_s, break_glass: _ }) => {
+        Then::Ask(Ask { approvals, admin, from, delay_s, valid_s, break_glass: _ }) => {
             if *approvals > MAX_APPROVALS {
                 found.add(at("ask/approvals"), format!("at most {MAX_APPROVALS}"));
             }
             if *admin && *approvals == 0 {
                 found.add(at("ask/admin"), "an approval by an admin is one approval at least");
+            }
+            if let Some(pool) = from {
+                for (place, reason) in pool.faults(*approvals) {
+                    found.add(format!("{}{place}", at("ask/from")), reason);
+                }
             }
             if *delay_s > MAX_DELAY_S {
                 found.add(at("ask/delay_s"), format!("at most {MAX_DELAY_S}, seven days"));
@@ -186,6 +191,11 @@ fn promises(found: &mut Found, document: &PolicyDocument) {
                 let reason =
                     "critical risk needs one approval at least, and this rule decides some of it";
                 found.add(format!("/rules/{no}/then/ask/approvals"), reason);
+            }
+            // Nobody may be left of those whom it names.
+            if ask.from.is_some() && case.is_rollback && told.insert(no) {
+                let reason = "a rollback waits for nobody in particular; say 'rollback: false', or have a rule for rollbacks before";
+                found.add(format!("/rules/{no}/then/ask/from"), reason);
             }
         }
         Then::Refuse { .. } => {

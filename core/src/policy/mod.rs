@@ -39,6 +39,7 @@ pub mod event;
 #[cfg(feature = "decide")]
 mod evolve;
 mod floor;
+mod pool;
 #[cfg(feature = "decide")]
 mod rejection;
 mod sentence;
@@ -58,6 +59,7 @@ pub use self::{
     case::{Case, Refusal},
     document::{Ask, OnConflict, PolicyDocument, ReversibilityKind, Rule, Then, VALID_S, When},
     floor::{Fault, MAX_APPROVALS, MAX_DELAY_S, MAX_RULES, MAX_VALID_S, MIN_VALID_S, faults},
+    pool::{Known, Owned, Pool, Seat, seats},
     simulation::{MAX_EXAMPLES, Replayed, Shift, SimulatedChange, Simulation},
     state::PolicyState,
 };

@@ -71,7 +71,7 @@ impl When {
 impl Ask {
     /// What it takes: `two approvers, one of them an admin, and 15 minutes`.
     pub fn phrase(&self) -> String {
-        let Self { approvals, admin, delay_s, valid_s, break_glass } = *self;
+        let Self { approvals, admin, ref from, delay_s, valid_s, break_glass } = *self;
         let mut text = match (approvals, admin) {
             (1, true) => "one approver who is an admin".to_owned(),
             (_, true) => format!("{}, one of them an admin", approvers(approvals)),
@@ -84,6 +84,9 @@ impl Ask {
                 (_, false) => " and",
             };
             let _ = write!(text, "{and} {}", duration(delay_s));
+        }
+        if let Some(pool) = from {
+            let _ = write!(text, "; {}", pool.phrase());
         }
         if valid_s != VALID_S {
             let _ = write!(text, "; an approval is valid for {}", duration(valid_s));
@@ -123,7 +126,7 @@ pub(super) fn duration(seconds: u32) -> String {
 }
 
 /// `a, b or c`
-fn any<'a, T, W: ToString>(list: &'a [T], word: impl Fn(&'a T) -> W) -> String {
+pub(super) fn any<'a, T, W: ToString>(list: &'a [T], word: impl Fn(&'a T) -> W) -> String {
     let words: Vec<_> = list.iter().map(|item| word(item).to_string()).collect();
     match words.split_last() {
         None => "nothing".to_owned(),

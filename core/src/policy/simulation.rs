@@ -13,6 +13,7 @@ use crate::id::ChangeId;
 use crate::policy::analysis::less;
 use crate::policy::case::Case;
 use crate::policy::document::{Ask, PolicyDocument, Then};
+use crate::policy::pool::Pool;
 
 /// How many changes are named.
 pub const MAX_EXAMPLES: usize = 50;
@@ -101,10 +102,11 @@ impl Simulation {
         // A draft that was checked has a rule for everything.
         let Some(rule) = draft.matching(case) else { return };
         self.compared += 1;
-        let Quorum { rule: was, approvals, admin, delay_s, valid_s, break_glass, .. } = quorum;
+        let Quorum { rule: was, approvals, admin, delay_s, valid_s, break_glass, seats, .. } =
+            quorum;
         let (approvals, admin, delay_s, valid_s) = (*approvals, *admin, *delay_s, *valid_s);
-        let break_glass = *break_glass;
-        let asked = Then::Ask(Ask { approvals, admin, delay_s, valid_s, break_glass });
+        let (break_glass, from) = (*break_glass, Pool::replayed(seats, &rule.then));
+        let asked = Then::Ask(Ask { approvals, admin, from, delay_s, valid_s, break_glass });
         let Some(shift) = shift(&asked, &rule.then) else { return };
         *match shift {
             Shift::Refused => &mut self.refused,

@@ -1,6 +1,7 @@
 //! The table, the first match, the floor, what the analysis proves, and who may publish.
 
 mod document;
+mod pool;
 mod publish;
 
 use std::collections::BTreeSet;
@@ -10,8 +11,8 @@ use crate::catalog::EffectClass;
 use crate::risk::{Environment, RiskLevel};
 
 fn ask(approvals: u32) -> Then {
-    let break_glass = approvals > 0;
-    Then::Ask(Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S, break_glass })
+    let (from, break_glass) = (None, approvals > 0);
+    Then::Ask(Ask { approvals, admin: false, from, delay_s: 0, valid_s: VALID_S, break_glass })
 }
 
 fn refuse() -> Then {

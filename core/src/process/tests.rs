@@ -144,7 +144,12 @@ fn a_host_is_connected_and_then_discovered() {
 fn nothing_follows_from_the_rest() {
     let digest = String::new;
     for event in [
-        ChangeEvent::ApprovalGiven { digest: digest(), comment: None, as_admin: true },
+        ChangeEvent::ApprovalGiven {
+            digest: digest(),
+            comment: None,
+            as_admin: true,
+            delegator: None,
+        },
         ChangeEvent::Withdrawn {},
         ChangeEvent::JoinedProject { project: PROJECT },
         ChangeEvent::FreezeOverridden { freeze: FreezeId(HOST.0), justification: reason() },

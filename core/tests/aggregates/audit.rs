@@ -10,7 +10,7 @@ use nexplane_core::event::{Event, Recorded};
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, RunId, StreamId};
 use nexplane_core::plan::{Plan, PlanHeader, Step, TargetRef};
-use nexplane_core::policy::{self, PolicyState};
+use nexplane_core::policy::{self, Known, PolicyState};
 use nexplane_core::record::Header;
 use nexplane_core::risk::{Environment, Risk, RiskLevel};
 use nexplane_core::run::event::{Captured, Finding, Reason};
@@ -240,6 +240,7 @@ impl World {
                 environment: if prod { Environment::Prod } else { Environment::Dev },
                 risk: Risk { score, level: RiskLevel::of(score), factors: Vec::new() },
                 tags: BTreeSet::new(),
+                known: Known::default(),
                 policy: PolicyState::default(),
             },
             Ask::Approve { right } => {

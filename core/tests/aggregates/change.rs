@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use nexplane_core::actor::ActorKind;
 use nexplane_core::aggregate::Reject;
 use nexplane_core::change::event::ChangeEvent as E;
-use nexplane_core::change::{Change, ChangeCommand as C, ChangeState as S, Closed, GLASS_VALID_S};
+use nexplane_core::change::{
+    Change, ChangeCommand as C, ChangeState as S, Closed, GLASS_VALID_S, Given,
+};
 use nexplane_core::freeze::InTheWay;
 
 use self::ledger::audited;
@@ -53,6 +55,8 @@ fn lives_reach_every_phase() {
     }
     for code in [
         "access.denied",
+        "change.approved_already",
+        "change.not_delegated",
         "change.approval_expired",
         "change.dependency_missing",
         "change.in_other_project",
@@ -153,7 +157,15 @@ proptest! {
     fn nobodys_own_approval_counts(wishes in wishes()) {
         let moments = lived(wishes);
         for (ledger, moment, event) in audited(&moments) {
-            if matches!(event, E::ApprovalGiven { .. } | E::Rejected { .. }) {
+            if let E::ApprovalGiven { delegator: Some(delegator), .. } = event {
+                prop_assert_eq!(moment.by.actor.kind, ActorKind::User);
+                let by = moment.by.actor.person().expect("a user is a person");
+                prop_assert!(!ledger.own.contains(&by) && !ledger.own.contains(delegator));
+                let C::ApproveFor { account, .. } = &moment.command else {
+                    return Err(TestCaseError::fail("nobody delegated it"));
+                };
+                prop_assert!(account.delegates(by, moment.at).is_some());
+            } else if matches!(event, E::ApprovalGiven { .. } | E::Rejected { .. }) {
                 prop_assert_eq!(moment.by.actor.kind, ActorKind::User);
                 let by = moment.by.actor.person().expect("a user is a person");
                 prop_assert!(!ledger.own.contains(&by));
@@ -168,10 +180,14 @@ proptest! {
         }
         for moment in moments {
             let Some(subject) = moment.after.subject() else { continue };
+            let everybody = |given: &Given| {
+                let delegator = given.delegator;
+                std::iter::once(given.by).chain(delegator)
+            };
             let counted: Vec<PersonId> = match &moment.after {
-                S::Submitted(phase) => phase.approvals.iter().map(|given| given.by).collect(),
+                S::Submitted(phase) => phase.approvals.iter().flat_map(everybody).collect(),
                 S::Approved(phase) => {
-                    phase.submission.approvals.iter().map(|given| given.by).collect()
+                    phase.submission.approvals.iter().flat_map(everybody).collect()
                 }
                 S::Executing(phase) => phase.approvers.clone(),
                 S::Finished(phase) => phase.execution.approvers.clone(),
@@ -338,6 +354,7 @@ proptest! {
                 C::Edit { .. }
                 | C::JoinProject { .. }
                 | C::Approve { .. }
+                | C::ApproveFor { .. }
                 | C::OverrideFreeze { .. }
                 | C::OverrideWindow { .. }
                 | C::BreakGlass { .. }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use nexplane_core::person::event::{PersonEvent as E, TokenKind};
-use nexplane_core::person::{Person, PersonCommand as C, PersonState as S, Token};
+use nexplane_core::person::{MAX_DELEGATIONS, Person, PersonCommand as C, PersonState as S, Token};
 
 use crate::*;
 
@@ -32,6 +32,18 @@ fn command() -> impl Strategy<Value = C> {
         1 => (prop::option::of(text()), end()).prop_map(move |(hostname, expires_at)| {
             C::InviteAgent { person, hostname, expires_at }
         }),
+        3 => (id(), id(), any::<bool>(), 0..40_i64, 1..60_i64, text()).prop_map(
+            move |(delegation, to, to_is_enabled, from, lasts, reason)| C::Delegate {
+                person,
+                delegation,
+                to: PersonId(to),
+                to_is_enabled,
+                from: moment(from),
+                until: moment(from + lasts),
+                reason,
+            }
+        ),
+        1 => id().prop_map(move |delegation| C::EndDelegation { person, delegation }),
     ]
 }
 
@@ -47,6 +59,14 @@ fn event() -> impl Strategy<Value = E> {
         6 => (id(), kind()).prop_map(|(token, kind)| E::TokenCreated { token, kind, expires_at: None }),
         6 => id().prop_map(|token| E::TokenRevoked { token }),
         1 => Just(E::AgentInvited { hostname: None, expires_at: moment(1) }),
+        3 => (id(), id()).prop_map(|(delegation, to)| E::ApprovalsDelegated {
+            delegation,
+            to: PersonId(to),
+            from: moment(0),
+            until: moment(60),
+            reason: "Away.".to_owned(),
+        }),
+        1 => id().prop_map(|delegation| E::DelegationEnded { delegation }),
     ]
 }
 
@@ -96,6 +116,28 @@ proptest! {
     }
 
     #[test]
+    fn only_approvers_delegate_and_to_few(
+        events in prop::collection::vec(event(), 0..25),
+        commands in commands(command()),
+    ) {
+        let added = fold::<Person>(S::Absent, &[E::Added { roles: vec![Role::Approver] }]);
+        let state = fold::<Person>(added, &events);
+        for moment in life::<Person>(commands) {
+            if let S::Active(active) = &moment.after {
+                prop_assert!(active.delegations.values().all(|given| given.to != OWNER));
+                let standing = active.delegations.values().filter(|given| moment.at < given.until);
+                prop_assert!(standing.count() <= MAX_DELEGATIONS);
+            }
+        }
+        for second in 0..70 {
+            for to in 0..10 {
+                let roles = state.delegates(PersonId(Uuid::from_u128(to)), moment(second));
+                prop_assert!(roles.is_none_or(|roles| roles.contains(&Role::Approver)));
+            }
+        }
+    }
+
+    #[test]
     fn everybody_has_a_set_of_roles(commands in commands(command())) {
         for moment in life::<Person>(commands) {
             let Some((roles, _)) = parts(&moment.after) else { continue };
@@ -118,6 +160,8 @@ proptest! {
                 | C::SignOut { .. }
                 | C::CreateToken { .. }
                 | C::RevokeToken { .. }
+                | C::Delegate { .. }
+                | C::EndDelegation { .. }
                 | C::InviteAgent { .. } => true,
             };
             if last && is_enabled_admin(&moment.before) {
@@ -161,7 +205,9 @@ proptest! {
                 | C::SignIn { .. }
                 | C::SignOut { .. }
                 | C::CreateToken { .. }
-                | C::RevokeToken { .. } => prop_assert_eq!(again(&moment), Ok(Vec::new())),
+                | C::RevokeToken { .. }
+                | C::Delegate { .. } => prop_assert_eq!(again(&moment), Ok(Vec::new())),
+                C::EndDelegation { .. } => prop_assert!(again(&moment).is_err()),
                 C::SetPassword { .. } | C::InviteAgent { .. } => {
                     prop_assert_eq!(&again(&moment), &Ok(events.clone()));
                 }

@@ -4,8 +4,8 @@ use nexplane_core::actor::ActorKind;
 use nexplane_core::catalog::EffectClass;
 use nexplane_core::policy::event::PolicyEvent as E;
 use nexplane_core::policy::{
-    Ask, Case, OnConflict, Policy, PolicyCommand as C, PolicyDocument, PolicyState as S, ReversibilityKind,
-    Rule, Then, VALID_S, When, analyse, faults,
+    Ask, Case, OnConflict, Policy, PolicyCommand as C, PolicyDocument, PolicyState as S, Pool,
+    ReversibilityKind, Rule, Then, VALID_S, When, analyse, faults,
 };
 use nexplane_core::risk::{Environment, RiskLevel};
 
@@ -52,6 +52,16 @@ prop_compose! {
     }
 }
 
+fn pool() -> impl Strategy<Value = Option<Pool>> {
+    let people = prop::sample::subsequence(vec!["a@example.org", "b@example.org"], 0..3);
+    let pool = (any::<bool>(), people, 1..3_u32).prop_map(|(owners, people, at_least)| Pool {
+        owners,
+        people: people.into_iter().map(str::to_owned).collect(),
+        at_least,
+    });
+    prop::option::weighted(0.3, pool)
+}
+
 fn then() -> impl Strategy<Value = Then> {
     let validity = prop::sample::select(vec![3600, VALID_S, 100_000]);
     prop_oneof![
@@ -60,10 +70,11 @@ fn then() -> impl Strategy<Value = Then> {
             any::<bool>(),
             prop::sample::select(vec![0, 60, 900]),
             validity,
+            pool(),
             any::<bool>(),
         ).prop_map(
-            |(approvals, admin, delay_s, valid_s, break_glass)| {
-                Then::Ask(Ask { approvals, admin, delay_s, valid_s, break_glass })
+            |(approvals, admin, delay_s, valid_s, from, break_glass)| {
+                Then::Ask(Ask { approvals, admin, from, delay_s, valid_s, break_glass })
             }
         ),
         1 => prop::sample::select(vec!["no", "not now"])
@@ -86,8 +97,9 @@ fn document() -> impl Strategy<Value = PolicyDocument> {
 
 fn command() -> impl Strategy<Value = C> {
     let publishable = (1..4_u32, rule()).prop_map(|(approvals, mut rule)| {
-        let ask = Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S, break_glass: false };
-        rule.then = Then::Ask(ask);
+        let (from, break_glass) = (None, false);
+        let ask = Ask { approvals, admin: false, from, delay_s: 0, valid_s: VALID_S, break_glass };
+        rule.then = Then::Ask(ask.clone());
         let last = Rule { when: When::default(), then: Then::Ask(ask) };
         PolicyDocument { rules: vec![rule, last], on_conflict: OnConflict::Refuse }
     });
@@ -149,6 +161,20 @@ fn asks_for_less(now: &Then, before: &Then) -> bool {
                 || (now.break_glass
                     && !before.break_glass
                     && (before.approvals, before.delay_s) != (0, 0))
+                || others_suffice(now.from.as_ref(), before.from.as_ref())
+        }
+    }
+}
+
+/// Whether somebody can take a seat who could not before.
+fn others_suffice(now: Option<&Pool>, before: Option<&Pool>) -> bool {
+    match (now, before) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(now), Some(before)) => {
+            now.owners != before.owners
+                || now.at_least < before.at_least
+                || now.people.iter().any(|name| !before.people.contains(name))
         }
     }
 }

@@ -8,6 +8,7 @@ use nexplane_core::change::event::{ChangeEvent, Draft, Produced};
 use nexplane_core::connection::event::ConnectionEvent;
 use nexplane_core::event::Event;
 use nexplane_core::manifest::event::ManifestEvent;
+use nexplane_core::person::event::PersonEvent;
 use nexplane_core::plan::Plan;
 use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::rollout::event::RolloutEvent;
@@ -35,6 +36,9 @@ pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
             if let RolloutEvent::Started { change, manifest, .. } = event {
                 ids.extend([change.0, manifest.0]);
             }
+        }
+        Event::Person(PersonEvent::ApprovalsDelegated { to, .. }) => {
+            ids.insert(to.0);
         }
         Event::Host(_) | Event::Person(_) | Event::Policy(_) => {}
         Event::Project(event) => project(event, &mut ids),
@@ -97,8 +101,8 @@ fn change(event: &ChangeEvent, ids: &mut BTreeSet<Uuid>) {
         E::SecretRevealed { secret } => {
             ids.insert(secret.0);
         }
+        E::ApprovalGiven { delegator, .. } => ids.extend(delegator.map(|person| person.0)),
         E::Submitted { .. }
-        | E::ApprovalGiven { .. }
         | E::Approved { .. }
         | E::Rejected { .. }
         | E::Withdrawn {}

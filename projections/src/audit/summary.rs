@@ -131,6 +131,12 @@ fn change(event: &ChangeEvent) -> String {
             risk.level.as_str(),
             quorum.rule
         ),
+        E::ApprovalGiven { as_admin: false, delegator: Some(_), .. } => {
+            "Approved the plan for somebody who delegated it.".to_owned()
+        }
+        E::ApprovalGiven { as_admin: true, delegator: Some(_), .. } => {
+            "Approved the plan for an admin who delegated it.".to_owned()
+        }
         E::ApprovalGiven { as_admin: false, .. } => "Approved the plan.".to_owned(),
         E::ApprovalGiven { as_admin: true, .. } => "Approved the plan, as an admin.".to_owned(),
         E::Approved { until, .. } => format!("The plan is approved, until {until}."),
@@ -262,6 +268,10 @@ fn person(event: &PersonEvent) -> String {
         E::AgentInvited { hostname: Some(hostname), .. } => {
             format!("Made an enrolment token for {hostname}.")
         }
+        E::ApprovalsDelegated { from, until, .. } => {
+            format!("Delegated approving to somebody from {from} until {until}.")
+        }
+        E::DelegationEnded { .. } => "Ended a delegation of approving.".to_owned(),
         E::AgentInvited { hostname: None, .. } => "Made an enrolment token.".to_owned(),
     }
 }

@@ -166,6 +166,7 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         approvals: Vec::new(),
         approvals_needed: 0,
         admin_needed: false,
+        seats: Vec::new(),
         not_before: None,
         approved_until: None,
         waiting_for: None,
@@ -287,6 +288,7 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
             view.risk = Some(risk.clone());
             view.approvals_needed = quorum.approvals;
             view.admin_needed = quorum.admin;
+            view.seats.clone_from(&quorum.seats);
             hidden.admin_given = false;
             // Of what was approved beforehand another policy would not have been asked either.
             let planned = hidden.planned.clone().filter(|_| beforehand.is_none());
@@ -296,9 +298,10 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
                 quorum: quorum.clone(),
             });
         }
-        E::ApprovalGiven { digest, comment, as_admin } => {
+        E::ApprovalGiven { digest, comment, as_admin, delegator } => {
             view.approvals.push(ApprovalView {
                 by: PersonId(recorded.header.actor.id),
+                delegator: *delegator,
                 digest: digest.clone(),
                 at: recorded.header.at,
                 comment: comment.clone(),
@@ -486,6 +489,7 @@ fn reopen(folded: &mut Folded) {
     view.glass.iter_mut().for_each(|broken| broken.superseded = true);
     view.approvals_needed = 0;
     view.admin_needed = false;
+    view.seats.clear();
     view.not_before = None;
     view.approved_until = None;
     view.scheduled = None;

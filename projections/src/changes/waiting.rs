@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 use nexplane_core::api::{ChangeState, ChangeView, RunView, StepState};
+use nexplane_core::policy::Seat;
 use nexplane_core::time::Timestamp;
 
 use super::fold::Folded;
@@ -79,6 +80,15 @@ fn submitted(folded: &Folded) -> String {
     let missing = view.approvals_needed.saturating_sub(given);
     let admin = view.admin_needed && !folded.hidden.admin_given;
     let others = own(view);
+    let reserved = seats_lack(view);
+    if reserved > 0 {
+        return format!(
+            "Waits for {} of {}, {reserved} of them by whom the policy names, and someone other than \
+             {others}.",
+            count(usize::try_from(missing.max(reserved)).unwrap_or(usize::MAX), "more approval"),
+            view.approvals_needed,
+        );
+    }
     match (missing, admin) {
         (0, true) => format!("Waits for an approval by an admin other than {others}."),
         (0, false) => "Waits for Nexplane to record that it is approved.".to_owned(),
@@ -157,6 +167,17 @@ fn executing(run: Option<&RunView>) -> String {
             "Waits for Nexplane to record how its run ended.".to_owned()
         }
     }
+}
+
+/// How many approvals are missing that have to be of somebody in particular.
+fn seats_lack(view: &ChangeView) -> u32 {
+    let lacks = |seat: &Seat| {
+        let given = view.approvals.iter().filter(|given| !given.superseded);
+        let of = given.map(|given| given.delegator.unwrap_or(given.by));
+        let taken = of.filter(|person| seat.people.contains(person)).count();
+        seat.approvals.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+    };
+    view.seats.iter().map(lacks).fold(0, u32::saturating_add)
 }
 
 /// Who neither approves it nor settles it.

@@ -235,7 +235,7 @@ impl History {
         let id = self.person();
         let token = self.random.uuid();
         let expires_at = Some(self.later(3600));
-        let event = match self.random.below(10) {
+        let event = match self.random.below(12) {
             0 => return self.add_person(),
             1 => PersonEvent::RolesChanged { roles: vec![Role::Admin] },
             2 => PersonEvent::Disabled {},
@@ -245,6 +245,14 @@ impl History {
             6 => PersonEvent::SignedOut { session: token },
             7 => PersonEvent::TokenCreated { token, kind: TokenKind::Machine, expires_at },
             8 => PersonEvent::TokenRevoked { token },
+            9 => PersonEvent::ApprovalsDelegated {
+                delegation: token,
+                to: PersonId(token),
+                from: self.later(0),
+                until: self.later(900),
+                reason: "away".to_owned(),
+            },
+            10 => PersonEvent::DelegationEnded { delegation: token },
             _ => PersonEvent::AgentInvited { hostname: None, expires_at: self.later(900) },
         };
         self.emit(id.into(), Actor::user(id), vec![event]);
@@ -656,6 +664,7 @@ impl History {
                     digest: digest.clone(),
                     comment,
                     as_admin: true,
+                    delegator: None,
                 }];
                 let complete = approvers.len() >= needed as usize;
                 if complete {

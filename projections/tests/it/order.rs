@@ -108,6 +108,7 @@ fn carried_out(n: u128, rollback_of: Option<u128>, fates: &[(AssetId, Fate)]) ->
         valid_s: 3600,
         on_conflict: OnConflict::Wait,
         break_glass: true,
+        seats: Vec::new(),
     };
     let risk = Risk { score: 1, level: RiskLevel::Low, factors: Vec::new() };
     let environment = Environment::Dev;

@@ -95,6 +95,7 @@ impl Story {
             valid_s: 3600,
             on_conflict: OnConflict::Wait,
             break_glass: true,
+            seats: Vec::new(),
         };
         let risk = Risk { score: 7, level: RiskLevel::High, factors: Vec::new() };
         let environment = Environment::Prod;
@@ -111,7 +112,10 @@ impl Story {
 
     fn approval(self, as_admin: bool) -> Self {
         let digest = plan(true).digest;
-        self.by(APPROVER, ChangeEvent::ApprovalGiven { digest, comment: None, as_admin })
+        self.by(
+            APPROVER,
+            ChangeEvent::ApprovalGiven { digest, comment: None, as_admin, delegator: None },
+        )
     }
 
     fn approved(self, not_before: &str, until: &str) -> Self {

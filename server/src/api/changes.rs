@@ -20,8 +20,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
-use super::{cancelling, freezes, glass, names, projects, reading, rollouts};
+use super::{approvers, cancelling, freezes, glass, names, projects, reading, rollouts};
 use crate::app::App;
+use crate::approving::{self, ApprovingFor};
 use crate::auth::Caller;
 use crate::calendar::{About, Gated, Sheet};
 use crate::policy::{self, Submitting};
@@ -164,7 +165,8 @@ pub async fn submit(
         attempts += 1;
         let Loaded { state, version } = load(&app, id).await?;
         let (environment, risk) = assess(&app, &state).await?;
-        let submitting = Submitting { log: &app.log, environment, risk };
+        let submitting =
+            Submitting { log: &app.log, directory: &app.directory, environment, risk };
         // What is submitted is what was assessed.
         let asked = Request { if_match: request.if_match.or(Some(version)), ..request.clone() };
         match stream::execute_prepared(&app.log, id.into(), &asked, &submitting).await {
@@ -190,7 +192,13 @@ pub async fn approve(
     Id(id): Id<ChangeId>,
     JsonBody(body): JsonBody<ApproveRequest>,
 ) -> ApiResult<Response> {
-    let ApproveRequest { plan_digest: digest, comment } = body;
+    let ApproveRequest { plan_digest: digest, comment, delegator } = body;
+    if let Some(name) = delegator {
+        let delegator = approving::person(&app.directory, "/for", &name).await?;
+        let approving = ApprovingFor { log: &app.log, delegator, digest, comment };
+        let done = stream::execute_prepared(&app.log, id.into(), &request, &approving).await?;
+        return show(&app, &caller, id, StatusCode::OK, done.position).await;
+    }
     let command = |in_the_way: InTheWay| {
         let (digest, comment) = (digest.clone(), comment.clone());
         ChangeCommand::Approve { digest, comment, frozen: in_the_way.frozen }
@@ -346,7 +354,7 @@ pub async fn rollback(
     if !caller.is_machine() {
         let (environment, risk) = assess(&app, &done.state).await?;
         let submitted = Request { if_match: Some(done.version), ..request.also("submit") };
-        let submitting = Submitting { log: &app.log, environment, risk };
+        let submitting = Submitting { log: &app.log, directory: &app.directory, environment, risk };
         let done =
             stream::execute_prepared(&app.log, change.into(), &submitted, &submitting).await?;
         position = done.position.or(position);
@@ -412,6 +420,7 @@ pub async fn inbox(
             Some(about) => sheet.look(&app.log, &about).await?.in_the_way.frozen,
             None => Vec::new(),
         };
+        let who = approvers::wait(&app, &state, &mut change).await?;
         freezes::wait(&mut change, &frozen);
         reading::meet(&app, &mut change).await?;
         let digest = submission.plan.digest.clone();
@@ -423,7 +432,9 @@ pub async fn inbox(
                 (Some("change.approved_already".to_owned()), Some("You approved it.".to_owned()))
             }
             Ok(_) => (None, None),
-            Err(no) => (Some(no.code().to_owned()), Some(no.to_string())),
+            Err(no) => {
+                (Some(no.code().to_owned()), Some(approvers::explained(&no, who.as_deref())))
+            }
         };
         names::of_changes(&app, std::iter::once(&mut change)).await?;
         let may_approve = code.is_none();
@@ -506,6 +517,7 @@ pub async fn show(
     let state = load(app, id).await?.state;
     let in_the_way = freezes::in_the_way(app, &state).await?;
     projects::wait(&mut view, &in_the_way.waits_for);
+    let who = approvers::wait(app, &state, &mut view).await?;
     freezes::wait(&mut view, &in_the_way.frozen);
     reading::meet(app, &mut view).await?;
     reading::wait(&mut view, &in_the_way.meets);
@@ -517,6 +529,7 @@ pub async fn show(
     let against = (in_the_way, overdue);
     view.allowed = reading::allowed(&state, caller, &against, policy_version, is_due, rollout);
     reading::allow_cancel(&mut view.allowed, cancel);
+    approvers::explain(who.as_deref(), &mut view.allowed);
     names::of_changes(app, std::iter::once(&mut view)).await?;
     let position = position.unwrap_or(view.position).max(view.position);
     Ok(answer(status, &view, view.version, Some(position)))

@@ -2,10 +2,12 @@
 //! document. A route that is not in the table does not exist; a role that is not in its row is
 //! refused.
 
+mod approvers;
 mod audit;
 mod cancelling;
 mod changes;
 mod connections;
+mod delegations;
 mod drafts;
 mod freezes;
 mod glass;
@@ -544,6 +546,19 @@ pub fn routes() -> Vec<Route> {
         patch("/users/{id}", ADMIN, people::edit, "Change roles, name or password")
             .takes::<api::EditUserRequest>()
             .answers::<api::UserView>(),
+        get("/users/{id}/delegations", SignedIn, delegations::list, "Delegations of approving")
+            .answers::<api::Page<api::DelegationView>>(),
+        post("/users/{id}/delegations", SignedIn, delegations::add, "Delegate approving")
+            .takes::<api::DelegateRequest>()
+            .answers::<api::DelegationView>()
+            .status(201),
+        delete(
+            "/users/{id}/delegations/{delegation}",
+            SignedIn,
+            delegations::end,
+            "End a delegation of approving",
+        )
+        .status(204),
     ]
 }
 

@@ -23,6 +23,8 @@ pub async fn of_changes<'a>(
         people.insert(change.requester.0);
         people.extend(change.editors.iter().map(|person| person.0));
         people.extend(change.approvals.iter().map(|approval| approval.by.0));
+        people.extend(change.approvals.iter().filter_map(|given| given.delegator).map(|p| p.0));
+        people.extend(change.seats.iter().flat_map(|seat| &seat.people).map(|person| person.0));
         people.extend(change.scheduled.iter().map(|scheduled| scheduled.by.0));
         people.extend(change.overrides.iter().map(|given| given.by.0));
         people.extend(change.glass.iter().map(|broken| broken.by.0));
@@ -39,6 +41,8 @@ pub async fn of_changes<'a>(
         let ids = std::iter::once(change.requester.0)
             .chain(change.editors.iter().map(|person| person.0))
             .chain(change.approvals.iter().map(|approval| approval.by.0))
+            .chain(change.approvals.iter().filter_map(|given| given.delegator).map(|p| p.0))
+            .chain(change.seats.iter().flat_map(|seat| &seat.people).map(|person| person.0))
             .chain(change.scheduled.iter().map(|scheduled| scheduled.by.0))
             .chain(change.overrides.iter().map(|given| given.by.0))
             .chain(change.glass.iter().map(|broken| broken.by.0))

@@ -18,8 +18,8 @@ use nexplane_core::event::Event;
 use nexplane_core::id::PersonId;
 use nexplane_core::policy::event::PolicyEvent;
 use nexplane_core::policy::{
-    Analysis, Fault, POLICY, Policy, PolicyCommand, PolicyDocument, PolicyState, Simulation,
-    analyse, faults,
+    Analysis, Ask, Fault, Known, POLICY, Policy, PolicyCommand, PolicyDocument, PolicyState,
+    Simulation, Then, analyse, faults,
 };
 use nexplane_projections::changes;
 use sha2::{Digest as _, Sha256};
@@ -79,6 +79,7 @@ pub async fn publish(
     JsonBody(body): JsonBody<PublishPolicyRequest>,
 ) -> ApiResult<Response> {
     let PublishPolicyRequest { document, note, based_on } = body;
+    name_people(&app, &document).await?;
     // The same request again is answered with what it published, whatever is in force by now.
     let version = based_on.saturating_add(1);
     let command = PolicyCommand::Publish { document, note, based_on };
@@ -107,6 +108,7 @@ pub async fn simulate(
     if !wrong.is_empty() {
         return Err(ApiError::invalid(in_body(wrong)));
     }
+    name_people(&app, &draft).await?;
     let in_force = current(&app.log).await?.state.document;
     let analysis = examine(draft.clone(), Some(in_force)).await?;
     let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
@@ -204,6 +206,26 @@ async fn examine(document: PolicyDocument, before: Option<PolicyDocument>) -> Ap
     }
     known.insert(key, analysis.clone());
     Ok(analysis)
+}
+
+/// Nobody is waited for whom nobody knows: a slip of the pen would keep changes from being submitted.
+async fn name_people(app: &App, document: &PolicyDocument) -> ApiResult<()> {
+    let named: Vec<String> =
+        document.pools().flat_map(|pool| &pool.people).map(|name| Known::key(name)).collect();
+    let known = app.directory.called(&named).await?;
+    let mut faults = Vec::new();
+    for (no, rule) in document.rules.iter().enumerate() {
+        let Then::Ask(Ask { from: Some(pool), .. }) = &rule.then else { continue };
+        for (place, name) in pool.people.iter().enumerate() {
+            if !known.contains_key(&Known::key(name)) {
+                faults.push(Fault {
+                    pointer: format!("/rules/{no}/then/ask/from/people/{place}"),
+                    reason: "nobody here has this e-mail address, or this id".to_owned(),
+                });
+            }
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(ApiError::invalid(in_body(faults))) }
 }
 
 /// What is wrong with a document, where it stands in a request.

@@ -100,6 +100,9 @@ enum Command {
         digest: Option<String>,
         #[arg(long)]
         comment: Option<String>,
+        /// For whom, when somebody delegated approving to you: their e-mail address, or their id.
+        #[arg(long = "for")]
+        delegator: Option<String>,
     },
     /// Reject it.
     Reject {
@@ -271,10 +274,10 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<ExitCo
         }
         Command::Plan { change } => act(client, &change, "plan", json!({})).await?,
         Command::Submit { change } => act(client, &change, "submit", json!({})).await?,
-        Command::Approve { change, digest, comment } => {
+        Command::Approve { change, digest, comment, delegator } => {
             let view = find(client, &change).await?;
             let plan_digest = digest_of(&view, digest)?;
-            let body = ApproveRequest { plan_digest, comment };
+            let body = ApproveRequest { plan_digest, comment, delegator };
             client.post(&format!("/change-requests/{}/approve", view.id), &body).await?
         }
         Command::BreakGlass { change, justification, digest } => {

@@ -82,6 +82,17 @@ impl Client {
         self.send(Method::PATCH, path, Some(body)).await
     }
 
+    /// For what is answered without a body.
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        let url = format!("{}/api/v1{path}", self.base);
+        let request = self.http.delete(url).bearer_auth(&self.token);
+        let response = request.send().await.map_err(ClientError::Unreachable)?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        read(response).await
+    }
+
     async fn send<B: Serialize, T: DeserializeOwned>(
         &self,
         method: Method,

@@ -3,6 +3,7 @@
 mod audit;
 mod change;
 mod client;
+mod delegation;
 mod demo;
 mod freeze;
 mod keys;
@@ -81,7 +82,7 @@ Without DATABASE_URL a private PostgreSQL runs in the data directory and stops w
     Projections(projections::Args),
     /// Build all read models as of an earlier moment, and show the dashboard of that day.
     Replay(replay::Args),
-    /// Add people, or set a new password.
+    /// Add people, set a new password, or delegate approving.
     User(user::UserArgs),
     /// Make API tokens.
     Token(user::TokenArgs),
@@ -125,7 +126,10 @@ pub async fn run() -> ExitCode {
         Command::Project(args) => return project::run(args).await,
         Command::Projections(args) => projections::run(args).await,
         Command::Replay(args) => replay::run(args).await,
-        Command::User(args) => user::run(args).await,
+        Command::User(args) => match args.command {
+            user::UserCommand::Delegation(command) => return delegation::run(command).await,
+            user::UserCommand::Account(command) => user::run(command).await,
+        },
         Command::Token(args) => user::token(args).await,
         Command::Witness(args) => witness::run(args).await,
         Command::Version => {

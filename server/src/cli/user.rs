@@ -10,7 +10,7 @@ use nexplane_core::id::PersonId;
 use nexplane_core::person::event::TokenKind;
 use nexplane_core::person::{Person, PersonCommand};
 
-use super::{note, say};
+use super::{delegation, note, say};
 use crate::api::people;
 use crate::auth;
 use crate::config::Options;
@@ -21,11 +21,19 @@ use crate::stream::{self, Request};
 #[derive(Args, Debug)]
 pub struct UserArgs {
     #[command(subcommand)]
-    command: UserCommand,
+    pub command: UserCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum UserCommand {
+pub enum UserCommand {
+    #[command(flatten)]
+    Account(AccountCommand),
+    #[command(flatten)]
+    Delegation(delegation::Command),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
     /// Add a person.
     #[command(after_help = "Example:
   nexplane user add --email ada@example.org --name Ada --roles operator,approver --password-stdin < password.txt
@@ -88,9 +96,9 @@ enum TokenCommand {
     },
 }
 
-pub async fn run(args: UserArgs) -> anyhow::Result<()> {
-    match args.command {
-        UserCommand::Add { email, name, roles, password_stdin, options } => {
+pub async fn run(command: AccountCommand) -> anyhow::Result<()> {
+    match command {
+        AccountCommand::Add { email, name, roles, password_stdin, options } => {
             let given = password_stdin.then(read_password).transpose()?;
             let password = given.clone().unwrap_or_else(auth::generate_password);
             let name =
@@ -115,7 +123,7 @@ pub async fn run(args: UserArgs) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        UserCommand::Reset { email, password_stdin, options } => {
+        AccountCommand::Reset { email, password_stdin, options } => {
             let given = password_stdin.then(read_password).transpose()?;
             let password = given.clone().unwrap_or_else(auth::generate_password);
             people::check_password(&password).map_err(plain)?;

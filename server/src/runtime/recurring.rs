@@ -28,6 +28,7 @@ use super::planner::{PlanError, Planner};
 use super::schedule::asker;
 use super::targets::Targets;
 use crate::calendar::Gated;
+use crate::directory::Directory;
 use crate::policy::Submitting;
 use crate::problem::{ApiError, chain};
 use crate::stream::{self, LoadError, Loaded, Prepare, Prepared, Request, StreamError};
@@ -157,7 +158,8 @@ impl Maker {
         let Loaded { state, version } = stream::load::<Change>(&self.log, change.into()).await?;
         let ChangeState::Draft(Drafting { subject, plan: Some(_) }) = state else { return Ok(()) };
         let (environment, risk) = assess(&self.targets, &self.pool, &subject.draft).await?;
-        let submitting = Submitting { log: &self.log, environment, risk };
+        let directory = Directory::new(self.pool.clone());
+        let submitting = Submitting { log: &self.log, directory: &directory, environment, risk };
         let command =
             OnBehalf { log: &self.log, of: subject.author, project: None, command: submitting };
         let asked = Request { if_match: Some(version), ..request.also("submit") };

@@ -107,6 +107,9 @@ const PROMISED: &[(&str, &str, Who)] = &[
     ("GET", "/users", Who::Auditor),
     ("POST", "/users", Who::Admin),
     ("PATCH", "/users/{id}", Who::Admin),
+    ("GET", "/users/{id}/delegations", Who::SignedIn),
+    ("POST", "/users/{id}/delegations", Who::SignedIn),
+    ("DELETE", "/users/{id}/delegations/{delegation}", Who::SignedIn),
 ];
 
 const ROLES: [&str; 6] = ["viewer", "operator", "approver", "auditor", "responder", "admin"];

@@ -9,6 +9,7 @@
 //! every way here asks. The WebSocket takes no commands (`server: authorisation`).
 
 mod conflict;
+mod delegated;
 mod emergency;
 mod scheduled;
 
@@ -52,6 +53,10 @@ enum Gate {
     QuorumMissing,
     OwnApprovalOfAuthor,
     OwnApprovalOfEditor,
+    /// The approver approves for the author.
+    OwnApprovalThroughDelegate,
+    /// The approver approves for an editor.
+    EditorsApprovalThroughDelegate,
     /// The approval names a plan that was superseded.
     StaleDigest,
     /// The approvals were of a plan that was superseded.
@@ -69,6 +74,8 @@ enum Gate {
     OperatorRevoked,
     /// Whoever approves is no approver any more.
     ApproverRevoked,
+    /// Nor is whoever had delegated approving.
+    DelegatorRevoked,
     Suspended,
     /// A later change of the same target stands.
     OutOfOrder,
@@ -80,10 +87,12 @@ enum Gate {
     Conflict,
 }
 
-const GATES: [Gate; 20] = [
+const GATES: [Gate; 23] = [
     Gate::QuorumMissing,
     Gate::OwnApprovalOfAuthor,
     Gate::OwnApprovalOfEditor,
+    Gate::OwnApprovalThroughDelegate,
+    Gate::EditorsApprovalThroughDelegate,
     Gate::StaleDigest,
     Gate::Superseded,
     Gate::TargetMoved,
@@ -96,6 +105,7 @@ const GATES: [Gate; 20] = [
     Gate::WindowOver,
     Gate::OperatorRevoked,
     Gate::ApproverRevoked,
+    Gate::DelegatorRevoked,
     Gate::Suspended,
     Gate::OutOfOrder,
     Gate::KeyReused,
@@ -108,9 +118,10 @@ impl Gate {
     fn absent(self, way: Way) -> Option<&'static str> {
         use Gate as G;
         match (way, self) {
-            (Way::Rollback, G::OwnApprovalOfEditor | G::Superseded) => {
-                Some("a rollback is not edited, and its plan comes from the captured state")
-            }
+            (
+                Way::Rollback,
+                G::OwnApprovalOfEditor | G::EditorsApprovalThroughDelegate | G::Superseded,
+            ) => Some("a rollback is not edited, and its plan comes from the captured state"),
             (Way::Rollback, G::WindowNotOpen | G::WindowOver) => Some("a rollback has no window"),
             (Way::Schedule, G::WindowNotOpen | G::WindowOver) => {
                 Some("what a schedule makes has no window")
@@ -164,7 +175,11 @@ impl Gate {
             G::OwnApprovalOfAuthor | G::OwnApprovalOfEditor if way == Way::Emergency => {
                 (403, "change.own_override")
             }
-            G::OwnApprovalOfAuthor | G::OwnApprovalOfEditor => (403, "change.own_approval"),
+            G::OwnApprovalOfAuthor
+            | G::OwnApprovalOfEditor
+            | G::OwnApprovalThroughDelegate
+            | G::EditorsApprovalThroughDelegate => (403, "change.own_approval"),
+            G::DelegatorRevoked => (403, "change.not_delegated"),
             G::OperatorRevoked | G::ApproverRevoked => (403, "access.denied"),
             G::QuorumMissing | G::Superseded => (409, "change.quorum_missing"),
             G::StaleDigest => (409, "change.stale_digest"),
@@ -190,6 +205,8 @@ enum Ask {
     /// With an idempotency key.
     ExecuteAs(&'static str),
     Approve(Value),
+    /// For somebody.
+    ApproveFor(Value, String),
     RollBack,
     /// It was asked for, and is scheduled: the window opens.
     Wait,
@@ -406,6 +423,13 @@ impl Stage {
                 by = self.editor.comes.clone();
                 edited
             }
+            Gate::OwnApprovalThroughDelegate
+            | Gate::EditorsApprovalThroughDelegate
+            | Gate::DelegatorRevoked => {
+                let submitted;
+                (submitted, ask, by) = self.delegated(gate, role).await;
+                submitted
+            }
             Gate::StaleDigest => {
                 let submitted = self.submitted(role).await;
                 by = self.approver.comes.clone();
@@ -545,6 +569,10 @@ impl Stage {
             (_, Ask::Approve(digest)) => {
                 by.post(&path("approve"), json!({ "plan_digest": digest })).await
             }
+            (_, Ask::ApproveFor(digest, delegator)) => {
+                let body = json!({ "plan_digest": digest, "for": delegator });
+                by.post(&path("approve"), body).await
+            }
             (_, Ask::RollBack) => by.act(change, "rollback").await,
             (_, Ask::Wait) => panic!("nobody asks"),
         };
@@ -646,6 +674,10 @@ async fn command_line(
     let mut arguments = match ask {
         Ask::Execute | Ask::ExecuteAs(_) => vec!["execute".to_owned()],
         Ask::Approve(digest) => vec!["approve".to_owned(), "--digest".to_owned(), text(digest)],
+        Ask::ApproveFor(digest, delegator) => {
+            let arguments = ["approve", "--digest", digest.as_str().unwrap(), "--for", delegator];
+            arguments.map(str::to_owned).to_vec()
+        }
         Ask::RollBack => vec!["rollback".to_owned()],
         Ask::Wait => panic!("nobody asks"),
     };
@@ -730,7 +762,7 @@ async fn refused(stage: &Stage, gate: Gate, role: &str) {
         let (status, code) = gate.code(stage.way);
         let status = if stage.way == Way::CommandLine { 0 } else { status };
         assert_eq!(said, Some((status, code.to_owned())), "{what}");
-        if matches!(case.ask, Ask::Approve(_)) {
+        if matches!(case.ask, Ask::Approve(_) | Ask::ApproveFor(..)) {
             // What was not approved does not run either.
             let execute = stage.executor.session.act(&case.change, "execute").await;
             execute.refused(409, "change.quorum_missing");

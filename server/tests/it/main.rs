@@ -9,6 +9,7 @@
     reason = "a helper of tests may fail like a test"
 )]
 
+mod approvals;
 mod architecture;
 mod audit_command;
 mod authorisation;

@@ -36,7 +36,12 @@ pub fn free() -> Log {
 }
 
 fn given(log: Log, by: Actor, digest: &str) -> Log {
-    let event = E::ApprovalGiven { digest: digest.to_owned(), comment: None, as_admin: false };
+    let event = E::ApprovalGiven {
+        digest: digest.to_owned(),
+        comment: None,
+        as_admin: false,
+        delegator: None,
+    };
     log.plant(CHANGE, by, event)
 }
 

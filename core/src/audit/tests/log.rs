@@ -16,7 +16,7 @@ use crate::event::{Event, Recorded};
 use crate::freeze::InTheWay;
 use crate::id::{AssetId, ChangeId, ConnectionId, FreezeId, PersonId, RunId, StreamId};
 use crate::plan::{Plan, PlanHeader, Step, TargetRef};
-use crate::policy::{POLICY, Policy};
+use crate::policy::{Known, Owned, POLICY, Policy};
 use crate::record::Header;
 use crate::risk::{Environment, Risk, RiskLevel};
 use crate::run::event::{Captured, Finding, Reason, RunOutcome};
@@ -43,6 +43,10 @@ pub fn at(second: i64) -> Timestamp {
 pub fn person(no: u128) -> Principal {
     let actor = Actor::user(PersonId(Uuid::from_u128(no)));
     Principal { actor, roles: Role::ALL.to_vec() }
+}
+
+pub fn address(no: u128) -> String {
+    format!("person-{no}@example.org")
 }
 
 pub fn risk(score: u8) -> Risk {
@@ -189,6 +193,23 @@ impl Log {
         newest.into_iter().flatten().cloned().collect()
     }
 
+    /// The owner of the target, and the first two people as `person-3@example.org` and so on, approvers.
+    fn known(&self) -> Known {
+        let owner = self.events.iter().rev().find_map(|recorded| {
+            let Event::Asset(AssetEvent::Annotated { owner, .. }) = &recorded.event else {
+                return None;
+            };
+            Some(owner.clone())
+        });
+        let owned = Owned { name: "app_rw".to_owned(), owner: owner.flatten() };
+        let people = [FIRST, SECOND].map(|no| (address(no), PersonId(Uuid::from_u128(no))));
+        Known {
+            targets: [(TARGET, owned)].into(),
+            approvers: people.iter().map(|(_, person)| *person).collect(),
+            people: people.into(),
+        }
+    }
+
     pub fn planned(self, id: ChangeId) -> Self {
         let plan = Box::new(self.plan(id));
         self.change(id, AUTHOR, C::RecordPlan { plan })
@@ -197,8 +218,9 @@ impl Log {
     pub fn submitted(self, id: ChangeId, environment: Environment, score: u8) -> Self {
         let log = self.planned(id);
         let tags = log.tags();
+        let known = log.known();
         let policy = log.state::<Policy>(POLICY.into());
-        log.change(id, AUTHOR, C::Submit { environment, risk: risk(score), tags, policy })
+        log.change(id, AUTHOR, C::Submit { environment, risk: risk(score), tags, known, policy })
     }
 
     pub fn drafted() -> Self {

@@ -2,6 +2,7 @@
 //!
 //! Legitimate histories are made by the deciders. What breaks a rule is planted in them afterwards.
 
+mod approvers;
 mod beforehand;
 mod changes;
 mod freezes;

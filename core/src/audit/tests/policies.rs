@@ -15,8 +15,8 @@ use crate::risk::Environment;
 /// Version 1 with a rule in front that asks for this many approvals.
 fn with(when: When, approvals: u32) -> PolicyDocument {
     let mut document = PolicyDocument::standard();
-    let break_glass = false;
-    let ask = Ask { approvals, admin: false, delay_s: 0, valid_s: VALID_S, break_glass };
+    let (from, break_glass) = (None, false);
+    let ask = Ask { approvals, admin: false, from, delay_s: 0, valid_s: VALID_S, break_glass };
     let then = Then::Ask(ask);
     document.rules.insert(0, Rule { when, then });
     document

@@ -15,7 +15,7 @@ use crate::id::{AssetId, ManifestId, RolloutId, RunId};
 use crate::manifest::event::ManifestEvent;
 use crate::manifest::{Manifest, ManifestCommand};
 use crate::plan::{Plan, PlanHeader, Step, TargetRef};
-use crate::policy::{POLICY, Policy};
+use crate::policy::{Known, POLICY, Policy};
 use crate::risk::Environment;
 use crate::rollout::event::{Part, RolloutEvent as E, Strategy, Tally};
 use crate::rollout::{Rollout, RolloutCommand as B};
@@ -73,7 +73,13 @@ impl Log {
         let log = log.change(CHANGE, AUTHOR, C::RecordPlan { plan });
         let policy = log.state::<Policy>(POLICY.into());
         let environment = Environment::Prod;
-        let submit = C::Submit { environment, risk: risk(7), tags: BTreeSet::new(), policy };
+        let submit = C::Submit {
+            environment,
+            risk: risk(7),
+            tags: BTreeSet::new(),
+            known: Known::default(),
+            policy,
+        };
         let log = log
             .change(CHANGE, AUTHOR, submit)
             .approved_by(CHANGE, FIRST)

@@ -32,6 +32,7 @@ edit              ? + + + + + ! ! ! ! ! ! ! ! ! ! !
 record plan       ? + + + + + ! ! ! ! ! ! ! ! ! ! !
 submit            ? p + ! ! ! ! ! ! ! ! ! ! ! ! ! !
 approve           ? ! ! + ! ! ! ! ! ! ! ! ! ! ! ! !
+approve for       ? ! ! + ! ! ! ! ! ! ! ! ! ! ! ! !
 reject            ? ! ! + + + ! ! ! ! ! ! ! ! ! ! !
 withdraw          ? ! ! + + + ! ! ! ! ! ! ! ! ! ! !
 cancel            ? + + + + + ! ! ! ! ! ! ! ! ! ! !
@@ -77,6 +78,7 @@ edit              + + + d d d d d + + d d
 record plan       + + + d d d d d + + d d
 submit            + + + d d d d d d d d d
 approve           o o d + d d d d d d d d
+approve for       o o + + + + + + d d d d
 reject            o o d + d d d d d d d d
 withdraw          + + d d d d d d d d d d
 cancel            + + d d d d d d d d d d
@@ -137,6 +139,7 @@ fn somebody_for(command: &C) -> Principal {
             eve()
         }
         C::Approve { .. } | C::Reject { .. } | C::Review { .. } => cat(),
+        C::ApproveFor { .. } => user(approval::DELEGATE, &[]),
         C::OverrideFreeze { .. } | C::OverrideWindow { .. } | C::BreakGlass { .. } => {
             user(EVE, &[Role::Responder])
         }
@@ -189,6 +192,7 @@ fn every_command_has_its_people() {
         C::Submit { .. } => by_dan.clone().then(&ann(), 16, planned_event(&plan)),
         C::Approve { .. }
         | C::BreakGlass { .. }
+        | C::ApproveFor { .. }
         | C::OverrideFreeze { .. }
         | C::OverrideWindow { .. }
         | C::Reject { .. }
@@ -263,12 +267,11 @@ fn every_command_has_its_people() {
     let commands = every_command();
     assert_eq!(rows(RIGHTS).count(), commands.len());
     for (expected, (name, command)) in rows(RIGHTS).zip(commands) {
-        let asked = if matches!(command, C::Approve { .. }) {
-            approve(&plan)
-        } else if matches!(command, C::BreakGlass { .. }) {
-            break_glass(&plan)
-        } else {
-            command.clone()
+        let asked = match name {
+            "approve" => approve(&plan),
+            "approve for" => approval::approve_for(&plan),
+            _ if matches!(command, C::BreakGlass { .. }) => break_glass(&plan),
+            _ => command.clone(),
         };
         let answers = everybody.iter().map(|by| {
             sign(&when_at(&past(&command), time_for(&command), by.clone(), asked.clone()))

@@ -225,7 +225,11 @@ fn a_plan_is_submitted_under_the_policy_that_it_was_made_under() {
     let under = |version| {
         let policy = PolicyState { version, ..PolicyState::default() };
         let (environment, risk, tags) = (Environment::Prod, risk.clone(), BTreeSet::new());
-        when(&planned(), eve(), C::Submit { environment, risk, tags, policy })
+        when(
+            &planned(),
+            eve(),
+            C::Submit { environment, risk, tags, known: Known::default(), policy },
+        )
     };
     assert!(under(1).is_ok());
     let refused = under(2);
@@ -243,7 +247,11 @@ fn the_policy_may_refuse_it() {
     let with = |tags: &[&str]| {
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
         let (environment, risk, policy) = (Environment::Prod, risk(RiskLevel::Low), policy.clone());
-        when(&planned(), eve(), C::Submit { environment, risk, tags, policy })
+        when(
+            &planned(),
+            eve(),
+            C::Submit { environment, risk, tags, known: Known::default(), policy },
+        )
     };
     let refused = with(&["billing", "legacy"]);
     assert_eq!(code(&refused), "change.refused_by_policy");
@@ -272,6 +280,7 @@ fn the_last_approval_completes_the_quorum() {
         digest: plan().digest,
         comment: Some("Agreed.".to_owned()),
         as_admin: false,
+        delegator: None,
     };
     let approve = C::Approve {
         digest: plan().digest,

@@ -56,6 +56,7 @@ fn the_table_of_the_module_documentation() {
             valid_s,
             on_conflict,
             break_glass,
+            seats: Vec::new(),
         };
         assert_eq!(quorum(level, environment, false), expected);
         let fast = Quorum {
@@ -149,8 +150,8 @@ fn rules_say_what_they_do() {
         effect_class: Some(vec![EffectClass::Unprotected]),
         score_at_least: Some(5),
     };
-    let (approvals, break_glass) = (5, true);
-    let five = Ask { approvals, admin: true, delay_s: 5400, valid_s: 86_400, break_glass };
+    let (approvals, from, break_glass) = (5, None, true);
+    let five = Ask { approvals, admin: true, from, delay_s: 5400, valid_s: 86_400, break_glass };
     assert_eq!(
         rule(all, Then::Ask(five)).sentence(),
         "a change that is no rollback of low, medium or high risk in prod or staging of type \
@@ -160,8 +161,8 @@ fn rules_say_what_they_do() {
          glass"
     );
     let said = |approvals, admin, delay_s| {
-        let (valid_s, break_glass) = (VALID_S, false);
-        let ask = Ask { approvals, admin, delay_s, valid_s, break_glass };
+        let (from, valid_s, break_glass) = (None, VALID_S, false);
+        let ask = Ask { approvals, admin, from, delay_s, valid_s, break_glass };
         rule(When::default(), Then::Ask(ask)).sentence()
     };
     assert_eq!(said(1, true, 0), "anything else needs one approver who is an admin");
@@ -197,7 +198,8 @@ fn pointers(document: &PolicyDocument) -> Vec<String> {
 fn bounds_and_shapes() {
     let one = |when, then| pointers(&document(vec![rule(when, then)]));
     let asked = |approvals, admin, delay_s, valid_s| {
-        let then = Then::Ask(Ask { approvals, admin, delay_s, valid_s, break_glass: true });
+        let (from, break_glass) = (None, true);
+        let then = Then::Ask(Ask { approvals, admin, from, delay_s, valid_s, break_glass });
         one(level(&[RiskLevel::High]), then)
     };
     let none: [&str; 0] = [];
@@ -338,7 +340,8 @@ fn a_rule_that_asks_for_less_than_before_is_named() {
     assert_eq!(pairs, [(2, 1)]);
     // Delay, an admin, and how long an approval lasts.
     let with = |admin, delay_s, valid_s, break_glass| {
-        let then = Then::Ask(Ask { approvals: 1, admin, delay_s, valid_s, break_glass });
+        let (approvals, from) = (1, None);
+        let then = Then::Ask(Ask { approvals, admin, from, delay_s, valid_s, break_glass });
         document(vec![rule(level(&[RiskLevel::High]), then)])
     };
     let strict = with(true, 60, 3600, false);
@@ -406,6 +409,7 @@ fn a_draft_against_the_past() {
     draft.rules[4].then = Then::Ask(Ask {
         approvals: 2,
         admin: false,
+        from: None,
         delay_s: 0,
         valid_s: VALID_S + 1,
         break_glass: true,

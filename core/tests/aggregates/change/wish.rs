@@ -11,8 +11,10 @@ use nexplane_core::freeze::{Dependency, Frozen, InTheWay};
 use nexplane_core::id::{
     AssetId, ChangeId, ConnectionId, FreezeId, ProjectId, RunId, ScheduleId, SecretId,
 };
+use nexplane_core::person::event::PersonEvent;
+use nexplane_core::person::{Person, PersonState};
 use nexplane_core::plan::{Check, Plan, PlanHeader, Step, TargetRef};
-use nexplane_core::policy::{self, PolicyState};
+use nexplane_core::policy::{self, Known, PolicyState};
 use nexplane_core::risk::{Environment, Risk, RiskLevel};
 use nexplane_core::run::event::RunOutcome;
 use serde_json::{Value, json};
@@ -42,6 +44,11 @@ pub enum Wish {
     /// `stale` names another plan.
     Approve {
         stale: bool,
+    },
+    /// For somebody, whose delegation stands or has just run out.
+    ApproveFor {
+        delegator: PersonId,
+        stands: bool,
     },
     Reject,
     Withdraw,
@@ -133,6 +140,10 @@ fn wish() -> impl Strategy<Value = Wish> {
             .prop_map(|(found, failed, stale)| Wish::Plan { found: json!(found), ready: !failed, stale }),
         3 => Just(Wish::Submit),
         6 => unlikely().prop_map(|stale| Wish::Approve { stale }),
+        4 => (id(), any::<bool>()).prop_map(|(id, stands)| Wish::ApproveFor {
+            delegator: PersonId(id),
+            stands,
+        }),
         1 => Just(Wish::Reject),
         1 => Just(Wish::Withdraw),
         1 => Just(Wish::Cancel),
@@ -288,6 +299,7 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
             | C::RecordPlan { .. }
             | C::Submit { .. }
             | C::Approve { .. }
+            | C::ApproveFor { .. }
             | C::Reject { .. }
             | C::Withdraw
             | C::Cancel { .. }
@@ -340,6 +352,12 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
             let digest = state.plan().map(|plan| plan.digest.clone()).filter(|_| !stale);
             C::Approve { digest: digest.unwrap_or_default(), comment: None, frozen: frozen(wished) }
         }
+        Wish::ApproveFor { delegator, stands } => {
+            let digest = state.plan().map(|plan| plan.digest.clone()).unwrap_or_default();
+            let account = account(wished.by.actor, at, stands);
+            let (comment, frozen) = (None, frozen(wished));
+            C::ApproveFor { delegator, account: Box::new(account), digest, comment, frozen }
+        }
         Wish::Reject => C::Reject { reason: reason() },
         Wish::Cancel => C::Cancel { reason: reason() },
         Wish::Expire => C::Expire,
@@ -391,11 +409,28 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
     }
 }
 
+/// Of an approver who delegated to this actor, until now or a while longer.
+fn account(to: Actor, at: Timestamp, stands: bool) -> PersonState {
+    let until = if stands { at.plus_seconds(60) } else { at };
+    let events = [
+        PersonEvent::Added { roles: vec![Role::Approver] },
+        PersonEvent::ApprovalsDelegated {
+            delegation: Uuid::nil(),
+            to: to.person().unwrap_or(PersonId(Uuid::nil())),
+            from: at.plus_seconds(-60),
+            until,
+            reason: "Away.".to_owned(),
+        },
+    ];
+    fold::<Person>(PersonState::Absent, &events)
+}
+
 fn submit(wished: &Wished) -> C {
     C::Submit {
         environment: wished.environment,
         risk: Risk { score: 1, level: wished.level, factors: Vec::new() },
         tags: BTreeSet::new(),
+        known: Known::default(),
         policy: PolicyState::default(),
     }
 }
@@ -535,7 +570,12 @@ pub fn event() -> impl Strategy<Value = E> {
     let submitted =
         E::Submitted { digest: digest(), environment, risk, quorum, tags, beforehand: None };
     let broken = E::GlassBroken { digest: digest(), justification: reason() };
-    let given = move |as_admin| E::ApprovalGiven { digest: digest(), comment: None, as_admin };
+    let given = move |as_admin| E::ApprovalGiven {
+        digest: digest(),
+        comment: None,
+        as_admin,
+        delegator: None,
+    };
     prop_oneof![
         4 => (draft(), any::<bool>()).prop_map(|(draft, rollback)| E::Drafted {
             draft,

@@ -104,6 +104,8 @@ corpus! {
             digest: plan().digest,
             comment: Some("Checked with the team".to_owned()),
             as_admin: true,
+            // As it was recorded before there were any.
+            delegator: None,
         }
         Approved {
             digest: plan().digest,
@@ -196,6 +198,14 @@ corpus! {
         TokenCreated { token: uuid(91), kind: TokenKind::Machine, expires_at: Some(moment(86_400)) }
         TokenRevoked { token: uuid(91) }
         AgentInvited { hostname: Some("web-1.example".to_owned()), expires_at: moment(3600) }
+        ApprovalsDelegated {
+            delegation: uuid(92),
+            to: PersonId(uuid(6)),
+            from: moment(0),
+            until: moment(86_400),
+            reason: "On leave".to_owned(),
+        }
+        DelegationEnded { delegation: uuid(92) }
     }
     ManifestEvent {
         PageAdded { change: ChangeId(uuid(20)), steps: plan().steps }
@@ -436,7 +446,8 @@ fn quorum() -> Quorum {
 
 /// Every field that there is, but for what came later.
 fn document() -> PolicyDocument {
-    let ask = Ask { approvals: 2, admin: true, delay_s: 900, valid_s: 86_400, break_glass: false };
+    let (from, break_glass) = (None, false);
+    let ask = Ask { approvals: 2, admin: true, from, delay_s: 900, valid_s: 86_400, break_glass };
     let all = When {
         level: Some(vec![RiskLevel::Medium, RiskLevel::High]),
         environment: Some(vec![Environment::Prod]),
@@ -454,7 +465,7 @@ fn document() -> PolicyDocument {
     };
     let reason = "roles are locked, not dropped".to_owned();
     let rules = vec![
-        Rule { when: all, then: Then::Ask(ask) },
+        Rule { when: all, then: Then::Ask(ask.clone()) },
         Rule { when: refused, then: Then::Refuse { reason } },
         Rule { when: When::default(), then: Then::Ask(ask) },
     ];

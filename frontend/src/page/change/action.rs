@@ -451,7 +451,7 @@ async fn send(
         Act::Review => api::post(&path, &ReviewRequest { comment: text }).await,
         Act::Approve => {
             let comment = Some(text).filter(|text| !text.is_empty());
-            api::post(&path, &ApproveRequest { plan_digest, comment }).await
+            api::post(&path, &ApproveRequest { plan_digest, comment, delegator: None }).await
         }
         Act::Reject | Act::Cancel | Act::Pause | Act::Stop => {
             api::post(&path, &ReasonRequest { reason: text }).await

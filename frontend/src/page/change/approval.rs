@@ -34,7 +34,11 @@ pub fn Approvals(props: &ApprovalsProps) -> Html {
                 data-counts={counts.to_string()}>
                 <Icon glyph={if counts { Glyph::Approvals } else { Glyph::Ring }} />
                 <div>
-                    <p><b>{ name(change, approval.by.0) }</b>{ " " }<span class="faint small"><Time at={approval.at} /></span></p>
+                    <p><b>{ name(change, approval.by.0) }</b>
+                        if let Some(delegator) = approval.delegator {
+                            { " for " }<b>{ name(change, delegator.0) }</b>
+                        }
+                        { " " }<span class="faint small"><Time at={approval.at} /></span></p>
                     if let Some(comment) = approval.comment.as_ref().filter(|text| !text.is_empty()) {
                         <p class="comment">{ comment }</p>
                     }
@@ -61,6 +65,7 @@ pub fn Approvals(props: &ApprovalsProps) -> Html {
             if !change.glass.is_empty() {
                 <ul class="approvals">{ for change.glass.iter().map(|broken| emergency(change, broken)) }</ul>
             }
+            { for named(change) }
             if !change.approvals.is_empty() {
                 <ul class="approvals">{ for rows }</ul>
             }
@@ -110,6 +115,20 @@ fn rule(change: &ChangeView, needed: usize) -> &'static str {
         _ if change.admin_needed => "One of them has to be an administrator.",
         _ => "Nobody who wrote or edited the change can approve it.",
     }
+}
+
+/// Whose approvals have to be among them.
+fn named(change: &ChangeView) -> impl Iterator<Item = Html> + '_ {
+    change.seats.iter().map(|seat| {
+        let people: Vec<_> = seat.people.iter().map(|person| name(change, person.0)).collect();
+        let people = people.join(" or ");
+        let text = match seat.owner_of {
+            Some(asset) => format!("For the owner of {}: {people}.", name(change, asset.0)),
+            None if seat.approvals == 1 => format!("One of {people}."),
+            None => format!("{} of {people}.", seat.approvals),
+        };
+        html! { <p class="faint small" data-testid="seat">{ text }</p> }
+    })
 }
 
 /// One mark per approval that is needed.

@@ -23,6 +23,9 @@ impl Gate {
             G::QuorumMissing
             | G::OwnApprovalOfAuthor
             | G::OwnApprovalOfEditor
+            | G::OwnApprovalThroughDelegate
+            | G::EditorsApprovalThroughDelegate
+            | G::DelegatorRevoked
             | G::StaleDigest
             | G::FrozenApproval
             | G::WindowNotOpen
@@ -49,6 +52,9 @@ impl Gate {
             G::QuorumMissing
             | G::OwnApprovalOfAuthor
             | G::OwnApprovalOfEditor
+            | G::OwnApprovalThroughDelegate
+            | G::EditorsApprovalThroughDelegate
+            | G::DelegatorRevoked
             | G::StaleDigest
             | G::FrozenApproval
             | G::WindowNotOpen
