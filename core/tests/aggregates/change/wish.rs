@@ -474,6 +474,9 @@ fn next(state: &S, wished: &Wished, at: Timestamp) -> Wish {
                 Some(_) | None => plan,
             }
         }
+        S::Submitted(_) if wished.level == RiskLevel::Critical && wished.rollback => {
+            Wish::BreakGlass { stale: false, overdue: presumes }
+        }
         S::Submitted(_) => Wish::Approve { stale: false },
         S::Approved(approval) if at >= approval.until => Wish::Expire,
         S::Approved(Approval { scheduled: Some(_), .. }) => {
