@@ -75,9 +75,10 @@ pub(super) fn delegate(
     active: &Active,
     at: Timestamp,
     delegation: Uuid,
-    mut given: Delegation,
+    given: Delegation,
 ) -> Result<Vec<PersonEvent>, No> {
-    given.reason = given.reason.trim().to_owned();
+    let reason = given.reason.trim().to_owned();
+    let given = Delegation { reason, ..given };
     if let Some(known) = active.delegations.get(&delegation) {
         let is_same = *known == given;
         return if is_same { Ok(Vec::new()) } else { Err(No::DelegationExists { delegation }) };

@@ -25,17 +25,16 @@ fn account(roles: &[Role], to: PersonId) -> Vec<PersonEvent> {
     ]
 }
 
-fn folded(events: &[PersonEvent]) -> Box<PersonState> {
-    let state = events.iter().fold(PersonState::Absent, |state, event| {
+fn folded(events: &[PersonEvent]) -> PersonState {
+    events.iter().fold(PersonState::Absent, |state, event| {
         Person::evolve(state, event, Actor::SYSTEM, second(50))
-    });
-    Box::new(state)
+    })
 }
 
 fn for_of(plan: &Plan, delegator: PersonId, account: &[PersonEvent]) -> C {
     C::ApproveFor {
         delegator,
-        account: folded(account),
+        account: Box::new(folded(account)),
         digest: plan.digest.clone(),
         comment: None,
         frozen: Vec::new(),
