@@ -4,8 +4,8 @@ use nexplane_core::actor::ActorKind;
 use nexplane_core::catalog::EffectClass;
 use nexplane_core::policy::event::PolicyEvent as E;
 use nexplane_core::policy::{
-    Ask, Case, OnConflict, Policy, PolicyCommand as C, PolicyDocument, PolicyState as S, ReversibilityKind,
-    Rule, Then, VALID_S, When, analyse, faults,
+    Ask, Case, OnConflict, Policy, PolicyCommand as C, PolicyDocument, PolicyState as S,
+    ReversibilityKind, Rule, Then, VALID_S, When, analyse, faults,
 };
 use nexplane_core::risk::{Environment, RiskLevel};
 

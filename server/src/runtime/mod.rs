@@ -17,6 +17,7 @@ pub mod queue;
 mod reactor;
 mod recurring;
 mod reread;
+mod retreat;
 mod rollout;
 mod schedule;
 mod settle;

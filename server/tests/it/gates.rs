@@ -9,6 +9,7 @@
 //! every way here asks. The WebSocket takes no commands (`server: authorisation`).
 
 mod conflict;
+mod retreat;
 mod scheduled;
 
 use std::collections::BTreeMap;

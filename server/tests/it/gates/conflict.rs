@@ -23,7 +23,7 @@ impl Stage {
         second
     }
 
-    async fn refuse_conflicts(&self) {
+    pub(super) async fn refuse_conflicts(&self) {
         let admin = &self.server.admin;
         let current = admin.get("/policies").await.is(200)["items"][0].clone();
         let mut document = current["document"].clone();
