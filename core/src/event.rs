@@ -79,7 +79,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 105] = [
+pub const KINDS: [&str; 108] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -148,15 +148,18 @@ pub const KINDS: [&str; 105] = [
     "person.token_created",
     "person.token_revoked",
     "policy.published",
+    "project.back_blocked",
     "project.blocked",
     "project.closed",
     "project.completed",
     "project.created",
     "project.dependencies_changed",
     "project.execution_asked",
+    "project.going_back",
     "project.member_added",
     "project.member_removed",
     "project.renamed",
+    "project.went_back",
     "rollout.batch_begun",
     "rollout.batch_ended",
     "rollout.finished",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use nexplane_core::api::{BlockedView, MemberView, Page, ProjectState, ProjectView};
+use nexplane_core::api::{BlockedView, GoingBackView, MemberView, Page, ProjectState, ProjectView};
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{Category, ChangeId, PersonId, ProjectId};
 use nexplane_core::project::event::ProjectEvent;
@@ -49,7 +49,7 @@ impl Projection for Projects {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn reads(&self) -> &'static [Category] {
@@ -126,6 +126,7 @@ fn created(recorded: &Recorded, name: &str, description: &str) -> ProjectView {
         asked_by: None,
         asked_at: None,
         blocked: None,
+        back: None,
         closed_reason: None,
         created_by: header.actor.person().unwrap_or(PersonId(header.actor.id)),
         created_at: header.at,
@@ -168,6 +169,24 @@ fn apply(view: &mut ProjectView, event: &ProjectEvent, recorded: &Recorded) {
             view.blocked = Some(BlockedView { change, reason, at });
         }
         E::Completed {} => view.state = ProjectState::Complete,
+        E::GoingBack { reason } => {
+            view.state = ProjectState::GoingBack;
+            view.blocked = None;
+            view.back = Some(GoingBackView {
+                asked_by: header.actor.person().unwrap_or(PersonId(header.actor.id)),
+                asked_at: header.at,
+                reason: reason.clone(),
+                blocked: None,
+            });
+        }
+        E::BackBlocked { change, reason } => {
+            view.state = ProjectState::BackBlocked;
+            if let Some(back) = &mut view.back {
+                let (change, reason, at) = (*change, reason.clone(), header.at);
+                back.blocked = Some(BlockedView { change, reason, at });
+            }
+        }
+        E::WentBack {} => view.state = ProjectState::WentBack,
         E::Closed { reason } => {
             view.state = ProjectState::Closed;
             view.closed_reason = Some(reason.clone());
@@ -178,6 +197,7 @@ fn apply(view: &mut ProjectView, event: &ProjectEvent, recorded: &Recorded) {
 fn open(view: &mut ProjectView) {
     view.state = ProjectState::Open;
     view.blocked = None;
+    view.back = None;
 }
 
 fn set(view: &mut ProjectView, change: ChangeId, after: &[ChangeId]) {
@@ -192,6 +212,9 @@ fn set(view: &mut ProjectView, change: ChangeId, after: &[ChangeId]) {
         number: None,
         title: None,
         state: None,
+        rollback: None,
+        rollback_number: None,
+        back: None,
     });
 }
 
@@ -233,15 +256,35 @@ pub async fn find(pool: &PgPool, id: ProjectId) -> Result<Option<ProjectView>, Q
     Ok(view.map(serde_json::from_value).transpose()?)
 }
 
-/// Projects that are running; at most 1,000. A hint: it is decided again on the stream itself.
+/// Projects that are running or go back; at most 1,000. A hint: it is decided again on the stream itself.
 pub async fn running(pool: &PgPool) -> Result<Vec<ProjectId>, QueryError> {
     let rows: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT id FROM nexplane.rm_projects WHERE state = 'running' ORDER BY created LIMIT 1000",
+        "SELECT id FROM nexplane.rm_projects WHERE state IN ('running', 'going_back') \
+         ORDER BY created LIMIT 1000",
     )
     .persistent(false)
     .fetch_all(pool)
     .await?;
     Ok(rows.into_iter().map(ProjectId).collect())
+}
+
+/// The newest rollback of each of these changes that has one, with its number and state.
+pub async fn rollbacks(
+    pool: &PgPool,
+    ids: &[Uuid],
+) -> Result<BTreeMap<ChangeId, (ChangeId, u64, nexplane_core::api::ChangeState)>, QueryError> {
+    let rows: Vec<(Uuid, Uuid, i64, String)> = sqlx::query_as(
+        "SELECT DISTINCT ON (rollback_of) rollback_of, id, number, state \
+         FROM nexplane.rm_changes WHERE rollback_of = ANY($1) ORDER BY rollback_of, number DESC",
+    )
+    .bind(ids)
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    let row = |(of, id, number, state): (Uuid, Uuid, i64, String)| {
+        Some((ChangeId(of), (ChangeId(id), number.unsigned_abs(), state.parse().ok()?)))
+    };
+    Ok(rows.into_iter().filter_map(row).collect())
 }
 
 /// Number, title and state of changes, as people see them.

@@ -88,7 +88,8 @@ const fn is_refused_for(state: &ChangeState) -> bool {
     }
 }
 
-async fn caught_up(pool: &PgPool, log: &Log) -> Result<(), LoadError> {
+/// Waits until the read models of changes and of the inventory are as far as the log is now.
+pub async fn caught_up(pool: &PgPool, log: &Log) -> Result<(), LoadError> {
     let head = log.head().await?.next_position;
     for _ in 0..LOOKS {
         if changes::meetings_are_known(pool, head).await? {

@@ -18,6 +18,12 @@ pub enum ProjectState {
     /// A member has stopped; nothing more is started.
     Blocked,
     Complete,
+    /// What was applied of it is undone, newest first.
+    GoingBack,
+    /// A member could not be undone; nothing more is.
+    BackBlocked,
+    /// Nothing that was applied of it stands.
+    WentBack,
     Closed,
 }
 
@@ -28,6 +34,9 @@ impl ProjectState {
             Self::Running => "running",
             Self::Blocked => "blocked",
             Self::Complete => "complete",
+            Self::GoingBack => "going_back",
+            Self::BackBlocked => "back_blocked",
+            Self::WentBack => "went_back",
             Self::Closed => "closed",
         }
     }
@@ -54,6 +63,9 @@ pub struct ProjectView {
     /// What stopped it.
     #[serde(default)]
     pub blocked: Option<BlockedView>,
+    /// Its going back, once somebody has asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<GoingBackView>,
     #[serde(default)]
     pub closed_reason: Option<String>,
     pub created_by: PersonId,
@@ -82,6 +94,55 @@ pub struct MemberView {
     pub title: Option<String>,
     #[serde(default)]
     pub state: Option<ChangeState>,
+    /// The newest change that is to undo it, and its number; added when it is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<ChangeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_number: Option<u64>,
+    /// While its project goes back, and after that; added when it is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<MemberBack>,
+}
+
+/// How a project goes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GoingBackView {
+    /// Who asked last.
+    pub asked_by: PersonId,
+    pub asked_at: Timestamp,
+    pub reason: String,
+    /// What stopped it.
+    #[serde(default)]
+    pub blocked: Option<BlockedView>,
+}
+
+/// What has become of a member of a project that goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum MemberBack {
+    Undone,
+    /// Its rollback is in review or under way.
+    UnderWay,
+    /// What stopped the going back.
+    Stopped,
+    /// It stands, and its turn has not come.
+    NotAttempted,
+    /// Nothing of it was applied.
+    Nothing,
+}
+
+impl MemberBack {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Undone => "undone",
+            Self::UnderWay => "under way",
+            Self::Stopped => "stopped",
+            Self::NotAttempted => "not attempted",
+            Self::Nothing => "nothing to undo",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

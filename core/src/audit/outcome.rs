@@ -89,6 +89,7 @@ impl Auditor {
         let (how, rollback, run, outcomes): (How, ChangeId, RunId, &[O]) = match event {
             E::RollbackStarted { rollback, run } => {
                 self.rollback_started(seen, settled.how, *rollback, *run);
+                self.newest_first(seen, *rollback);
                 settled.how = How::RollingBack { rollback: *rollback, run: *run };
                 settled.is_complete = false;
                 return settled;

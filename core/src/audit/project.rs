@@ -16,6 +16,8 @@ pub(super) struct Projects {
     open: BTreeMap<Uuid, BTreeMap<ChangeId, BTreeSet<ChangeId>>>,
     /// The project that a change joined last.
     joined: BTreeMap<ChangeId, ProjectId>,
+    /// Where executions began.
+    executed: BTreeMap<ChangeId, u64>,
 }
 
 impl Projects {
@@ -35,6 +37,9 @@ impl Projects {
             | ProjectEvent::Renamed { .. }
             | ProjectEvent::ExecutionAsked {}
             | ProjectEvent::Blocked { .. }
+            | ProjectEvent::GoingBack { .. }
+            | ProjectEvent::BackBlocked { .. }
+            | ProjectEvent::WentBack {}
             | ProjectEvent::Completed {} => {}
         }
     }
@@ -47,6 +52,20 @@ impl Projects {
         self.open.remove(&project);
     }
 
+    /// A change has begun to execute.
+    pub fn executes(&mut self, change: ChangeId, position: u64) {
+        self.executed.insert(change, position);
+    }
+
+    /// Members that were executed after this one, when it is undone by a rollback that its open project made.
+    fn after(&self, undone: ChangeId, rollback: ChangeId) -> Vec<ChangeId> {
+        let Some(project) = self.joined.get(&rollback) else { return Vec::new() };
+        let members = self.open.get(&project.0).filter(|members| members.contains_key(&undone));
+        let Some(own) = self.executed.get(&undone) else { return Vec::new() };
+        let is_later = |change: &&ChangeId| self.executed.get(change).is_some_and(|at| at > own);
+        members.into_iter().flat_map(BTreeMap::keys).filter(is_later).copied().collect()
+    }
+
     /// What a change comes after.
     fn before(&self, change: ChangeId) -> Vec<ChangeId> {
         let project = self.joined.get(&change);
@@ -56,8 +75,26 @@ impl Projects {
 }
 
 impl Auditor {
+    /// A rollback that starts: as part of a project that goes back it comes after those of all members that
+    /// were executed later.
+    pub(super) fn newest_first(&mut self, seen: Seen, rollback: ChangeId) {
+        for later in self.projects.after(ChangeId(seen.stream.id), rollback) {
+            let stands = matches!(
+                self.changes.get(&later.0),
+                Some(Track::Settled(settled)) if settled.is_complete
+            );
+            if stands {
+                let sentence = format!(
+                    "It is undone with its project before change {later}, which was executed later and stands."
+                );
+                self.accuse(seen, Rule::BackOutOfOrder, sentence);
+            }
+        }
+    }
+
     /// An execution that starts: what the change comes after is complete.
     pub(super) fn independent(&mut self, seen: Seen) {
+        self.projects.executes(ChangeId(seen.stream.id), seen.position);
         for before in self.projects.before(ChangeId(seen.stream.id)) {
             let is_complete = match self.changes.get(&before.0) {
                 // What cannot be judged is no proof either way.

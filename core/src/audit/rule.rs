@@ -37,6 +37,8 @@ rules! {
         "A complete quorum lets a change run only after the delay and within the validity that its policy asks for.";
     ApprovedTwice "audit.approved_twice"
         "Nobody counts twice in the quorum of a plan, neither as who gives an approval nor as who it is given for.";
+    BackOutOfOrder "audit.back_out_of_order"
+        "A project that goes back undoes its members newest first.";
     BeforehandUnfounded "audit.beforehand_unfounded"
         "Only Nexplane itself submits what was approved beforehand: the rollback of a change that says in its approved plan that it goes back, and whose run failed.";
     ChangeOutcome "audit.change_outcome"

@@ -10,7 +10,7 @@ use crate::change::decide::{A_PERSON, decide, draft_new, operator, person, syste
 use crate::change::event::{ChangeEvent, Draft};
 use crate::change::rejection::ChangeRejection as No;
 use crate::change::state::{ChangeState, Finish, Outcome};
-use crate::id::{PersonId, ProjectId, ScheduleId};
+use crate::id::{ChangeId, PersonId, ProjectId, ScheduleId};
 use crate::time::Timestamp;
 
 const ITS_OWNER: &str =
@@ -26,6 +26,19 @@ pub(super) fn draft_for_schedule(
 ) -> Result<Vec<ChangeEvent>, No> {
     let mut events = draft_new(state, by, draft, None)?;
     events.push(ChangeEvent::MadeBySchedule { schedule, editors });
+    Ok(events)
+}
+
+/// A program of whoever asked proposes: the project. The rollback belongs to it, and is no member.
+pub(super) fn draft_for_project(
+    state: &ChangeState,
+    by: &Principal,
+    draft: Draft,
+    rollback_of: ChangeId,
+    project: ProjectId,
+) -> Result<Vec<ChangeEvent>, No> {
+    let mut events = draft_new(state, by, draft, Some(rollback_of))?;
+    events.push(ChangeEvent::JoinedProject { project });
     Ok(events)
 }
 
@@ -71,7 +84,11 @@ pub(super) fn on_behalf(
     let Some(subject) = state.subject() else { return Err(No::NotFound) };
     let person = asker.actor.person();
     let may = match project {
-        Some(_) => subject.project == project && !is_submission(&command),
+        // Members are submitted by people; the rollbacks that the project made, by whoever asked for them.
+        Some(_) => {
+            let is_own_back = subject.rollback_of.is_some() && person == Some(subject.author);
+            subject.project == project && (is_own_back || !is_submission(&command))
+        }
         None => subject.schedule.is_some() && person == Some(subject.author),
     };
     if !may {

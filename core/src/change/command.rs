@@ -27,6 +27,12 @@ pub enum ChangeCommand {
         /// Who edited the template, besides the owner.
         editors: Vec<PersonId>,
     },
+    /// By a project that goes back, in the name of whoever asked for that: the rollback of a member.
+    DraftForProject {
+        draft: Draft,
+        rollback_of: ChangeId,
+        project: ProjectId,
+    },
     /// By an operator, before it is made a member. Nothing happens when it has joined already.
     JoinProject {
         project: ProjectId,

@@ -438,6 +438,10 @@ fn every_command() -> Vec<(&'static str, C)> {
     vec![
         ("draft", C::Draft { draft: draft(), rollback_of: None }),
         ("draft on schedule", draft_for_schedule()),
+        (
+            "draft by project",
+            C::DraftForProject { draft: draft(), rollback_of: CHANGE, project: PROJECT },
+        ),
         ("join project", C::JoinProject { project: PROJECT, member_of: None }),
         ("on behalf", on_behalf(ann(), execute())),
         ("edit", C::Edit { draft: another_draft() }),

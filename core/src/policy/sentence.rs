@@ -4,12 +4,15 @@
 use std::fmt::Write as _;
 
 use crate::catalog::EffectClass;
-use crate::policy::document::{Ask, OnConflict, PolicyDocument, ReversibilityKind, Rule, Then, VALID_S, When};
+use crate::policy::document::{
+    Ask, OnConflict, PolicyDocument, ReversibilityKind, Rule, Then, VALID_S, When,
+};
 
 impl PolicyDocument {
     /// One sentence per rule, in their order, and one of what is not usual besides.
     pub fn text(&self) -> Vec<String> {
-        let refused = "of two changes under way that meet, the second is refused until the first has ended";
+        let refused =
+            "of two changes under way that meet, the second is refused until the first has ended";
         let refuses = self.on_conflict == OnConflict::Refuse;
         let besides = refuses.then(|| refused.to_owned());
         self.rules.iter().map(Rule::sentence).chain(besides).collect()

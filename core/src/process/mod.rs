@@ -132,7 +132,7 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
         },
         Event::Calendar(_) => vec![Effect::LookAtScheduled],
         Event::Project(event) => match event {
-            ProjectEvent::ExecutionAsked {} => {
+            ProjectEvent::ExecutionAsked {} | ProjectEvent::GoingBack { .. } => {
                 vec![Effect::AdvanceProject { project: ProjectId(id) }]
             }
             ProjectEvent::Created { .. }
@@ -142,6 +142,8 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ProjectEvent::DependenciesChanged { .. }
             | ProjectEvent::Blocked { .. }
             | ProjectEvent::Completed {}
+            | ProjectEvent::BackBlocked { .. }
+            | ProjectEvent::WentBack {}
             | ProjectEvent::Closed { .. } => Vec::new(),
         },
         Event::Schedule(event) => match event {

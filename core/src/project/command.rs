@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::{ChangeId, PersonId, ProjectId};
+use crate::project::back::Stands;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProjectCommand {
@@ -35,6 +36,22 @@ pub enum ProjectCommand {
         after: Vec<ChangeId>,
     },
     Execute,
+    /// Have all of it undone that was applied. Nothing happens when the same person has asked already.
+    GoBack {
+        /// 1–500 characters.
+        reason: String,
+    },
+    /// By the runtime: what stands of the members. Nothing happens while the going back goes on.
+    LookBack {
+        stands: BTreeMap<ChangeId, Stands>,
+    },
+    /// By the runtime: a member could not be undone.
+    BlockBack {
+        change: ChangeId,
+        reason: String,
+        /// Whoever had asked for it.
+        asked_by: PersonId,
+    },
     /// Nothing happens when it was closed already.
     Close {
         /// 1–500 characters.

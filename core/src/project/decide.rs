@@ -6,6 +6,7 @@ use crate::actor::{Actor, ActorKind, Role};
 use crate::aggregate::{Asked, Decider, Principal};
 use crate::event::Event;
 use crate::id::{Category, ChangeId, PersonId};
+use crate::project::back::{block_back, goes_back, look_back};
 use crate::project::command::{Became, ProjectCommand};
 use crate::project::event::ProjectEvent;
 use crate::project::evolve::evolve;
@@ -46,12 +47,17 @@ impl Decider for Project {
                 }
                 Ok(vec![ProjectEvent::Blocked { change, reason: cut(&reason) }])
             }
+            ProjectCommand::LookBack { stands } => look_back(state, &by, &stands),
+            ProjectCommand::BlockBack { change, reason, asked_by } => {
+                block_back(state, &by, change, &reason, asked_by)
+            }
             command @ (ProjectCommand::Create { .. }
             | ProjectCommand::Rename { .. }
             | ProjectCommand::AddMember { .. }
             | ProjectCommand::RemoveMember { .. }
             | ProjectCommand::Depend { .. }
             | ProjectCommand::Execute
+            | ProjectCommand::GoBack { .. }
             | ProjectCommand::Close { .. }) => asked_by_a_person(state, &by, command),
         }
     }
@@ -77,7 +83,7 @@ fn asked_by_a_person(
     command: ProjectCommand,
 ) -> Result<Vec<ProjectEvent>, No> {
     use ProjectCommand as C;
-    if matches!((state, &command), (ProjectState::Absent, C::Execute)) {
+    if matches!((state, &command), (ProjectState::Absent, C::Execute | C::GoBack { .. })) {
         return Err(No::NotFound);
     }
     operator(by)?;
@@ -145,7 +151,33 @@ fn asked_by_a_person(
             (Phase::Complete, false) => {
                 Err(wrong(state, "every member is complete, there is nothing to execute"))
             }
+            (Phase::GoingBack { .. }, false) => {
+                Err(wrong(state, "nothing of it is executed until that has ended"))
+            }
+            (Phase::BackBlocked { .. } | Phase::WentBack, false) => Err(wrong(
+                state,
+                "change its members, or what they come after, to go forward again",
+            )),
         },
+        C::GoBack { reason } => {
+            let reason = text("reason", &reason, MAX_REASON)?;
+            let standing = standing(state)?;
+            if standing.members.is_empty() {
+                return Err(No::Empty);
+            }
+            match standing.phase {
+                Phase::GoingBack { asked_by } if by.actor.person() == Some(asked_by) => {
+                    Ok(Vec::new())
+                }
+                Phase::WentBack => Err(wrong(state, "nothing that was applied of it stands")),
+                Phase::Open
+                | Phase::Running { .. }
+                | Phase::Blocked { .. }
+                | Phase::Complete
+                | Phase::GoingBack { .. }
+                | Phase::BackBlocked { .. } => Ok(vec![ProjectEvent::GoingBack { reason }]),
+            }
+        }
         C::Close { reason } => {
             let reason = text("reason", &reason, MAX_REASON)?;
             match state {
@@ -154,7 +186,9 @@ fn asked_by_a_person(
                 ProjectState::Closed(_) => Ok(Vec::new()),
             }
         }
-        C::Advance { .. } | C::Block { .. } => Err(No::Denied { needed: THE_SYSTEM }),
+        C::Advance { .. } | C::Block { .. } | C::LookBack { .. } | C::BlockBack { .. } => {
+            Err(No::Denied { needed: THE_SYSTEM })
+        }
     }
 }
 
@@ -207,7 +241,12 @@ fn is_running(state: &ProjectState, by: Option<PersonId>) -> bool {
     let ProjectState::Standing(standing) = state else { return false };
     match standing.phase {
         Phase::Running { asked_by } => by.is_none_or(|by| by == asked_by),
-        Phase::Open | Phase::Blocked { .. } | Phase::Complete => false,
+        Phase::Open
+        | Phase::Blocked { .. }
+        | Phase::Complete
+        | Phase::GoingBack { .. }
+        | Phase::BackBlocked { .. }
+        | Phase::WentBack => false,
     }
 }
 
@@ -219,9 +258,9 @@ fn standing(state: &ProjectState) -> Result<&Standing, No> {
     }
 }
 
-/// While it runs, its order stays what it is.
+/// While it runs or goes back, its order stays what it is.
 fn editable(state: &ProjectState) -> Result<&Standing, No> {
-    if is_running(state, None) {
+    if is_running(state, None) || goes_back(state, None) {
         return Err(wrong(state, "its members and their order stay as they are until it ends"));
     }
     standing(state)
@@ -245,7 +284,7 @@ fn operator(by: &Principal) -> Result<(), No> {
     Err(No::Denied { needed: OPERATOR })
 }
 
-fn system(by: &Principal) -> Result<(), No> {
+pub(super) fn system(by: &Principal) -> Result<(), No> {
     if by.actor.kind == ActorKind::System { Ok(()) } else { Err(No::Denied { needed: THE_SYSTEM }) }
 }
 
@@ -261,7 +300,7 @@ fn described(description: &str) -> Result<String, No> {
     }
 }
 
-fn cut(reason: &str) -> String {
+pub(super) fn cut(reason: &str) -> String {
     reason.chars().take(MAX_TEXT).collect()
 }
 

@@ -28,6 +28,15 @@ pub enum ProjectEvent {
     /// Every member is.
     #[serde(rename = "project.completed")]
     Completed {},
+    /// From here on what was applied of it is undone, newest first, in the name of whoever asked.
+    #[serde(rename = "project.going_back")]
+    GoingBack { reason: String },
+    /// Nothing more is undone until somebody asks again.
+    #[serde(rename = "project.back_blocked")]
+    BackBlocked { change: ChangeId, reason: String },
+    /// Nothing that was applied of it stands.
+    #[serde(rename = "project.went_back")]
+    WentBack {},
     /// Its members are free: they wait for each other no more, and may join other projects.
     #[serde(rename = "project.closed")]
     Closed { reason: String },

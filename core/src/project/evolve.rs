@@ -18,6 +18,7 @@ pub fn evolve(state: ProjectState, event: &ProjectEvent, by: Actor) -> ProjectSt
                 description: description.clone(),
                 members: BTreeMap::new(),
                 phase: Phase::Open,
+                askings_back: 0,
             }));
         }
         (ProjectState::Standing(standing), _) => standing,
@@ -45,6 +46,15 @@ pub fn evolve(state: ProjectState, event: &ProjectEvent, by: Actor) -> ProjectSt
             standing.phase = Phase::Blocked { change: *change, reason: reason.clone() };
         }
         E::Completed {} => standing.phase = Phase::Complete,
+        E::GoingBack { .. } => {
+            standing.askings_back = standing.askings_back.saturating_add(1);
+            let asked_by = by.person().unwrap_or(PersonId(by.id));
+            standing.phase = Phase::GoingBack { asked_by };
+        }
+        E::BackBlocked { change, reason } => {
+            standing.phase = Phase::BackBlocked { change: *change, reason: reason.clone() };
+        }
+        E::WentBack {} => standing.phase = Phase::WentBack,
         E::Closed { .. } => return ProjectState::Closed(standing),
     }
     ProjectState::Standing(standing)

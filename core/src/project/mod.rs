@@ -7,6 +7,12 @@
 //!                     │                   └──one stopped──→ blocked ──execute──→ running
 //!                     └───────────────────────────edit────────┘
 //! all of them ──close──→ closed
+//!
+//! all but absent, closed and undone ──go back──→ going back ──nothing stands──→ undone
+//!                                                  ↑    │                        │
+//!                                               go back └──one stopped──→ blocked │
+//!                                                  └──────────────────────┘       │
+//!                          open ←──────────────────edit───────────────────┴───────┘
 //! ```
 //!
 //! This stream guarantees: members and what each comes after never form a cycle; what a member comes after
@@ -18,9 +24,14 @@
 //! through, in the name of whoever asked for it and with the roles that they have then; that a member waits
 //! for others is a gate in that very decision, whoever comes to it.
 //!
+//! Nor does it undo anything itself: going back, it has the rollback of one member after the other made,
+//! each a change of its own that has to be approved, and started as above.
+//!
 //! Deliberately absent: what has become of the members, which is in their own streams and is read when it is
-//! asked for; and undoing a project as a whole.
+//! asked for.
 
+#[cfg(feature = "decide")]
+mod back;
 #[cfg(feature = "decide")]
 mod command;
 #[cfg(feature = "decide")]
@@ -37,6 +48,7 @@ mod tests;
 
 #[cfg(feature = "decide")]
 pub use self::{
+    back::{Applied, Back, Stands},
     command::{Became, ProjectCommand},
     decide::{MAX_MEMBERS, Project, may_add},
     rejection::ProjectRejection,

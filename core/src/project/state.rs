@@ -20,6 +20,8 @@ pub struct Standing {
     /// Each with the members that have to be complete before it may start.
     pub members: BTreeMap<ChangeId, BTreeSet<ChangeId>>,
     pub phase: Phase,
+    /// How many times somebody asked for it to go back.
+    pub askings_back: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,15 @@ pub enum Phase {
         reason: String,
     },
     Complete,
+    /// In whose name members are undone.
+    GoingBack {
+        asked_by: PersonId,
+    },
+    BackBlocked {
+        change: ChangeId,
+        reason: String,
+    },
+    WentBack,
 }
 
 impl ProjectState {
@@ -46,6 +57,9 @@ impl ProjectState {
                 Phase::Running { .. } => "running",
                 Phase::Blocked { .. } => "blocked",
                 Phase::Complete => "complete",
+                Phase::GoingBack { .. } => "going back",
+                Phase::BackBlocked { .. } => "blocked in its going back",
+                Phase::WentBack => "undone",
             },
         }
     }

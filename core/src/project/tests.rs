@@ -1,5 +1,7 @@
 //! Given events, when a command, then events or the exact rejection.
 
+mod back;
+
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
@@ -246,6 +248,7 @@ fn every_command_has_its_people() {
         ("o", three(), C::RemoveMember { change: B }),
         ("o", three(), depend(B, &[])),
         ("o", three(), C::Execute),
+        ("o", three(), C::GoBack { reason: reason() }),
         ("o", three(), C::Close { reason: reason() }),
         ("s", running(), complete()),
         ("s", running(), C::Block { change: A, reason: reason(), asked_by: ANN }),

@@ -368,6 +368,7 @@ proptest! {
                 C::OnBehalf { .. } | C::Submit { .. } | C::StartExecution { .. } | C::StartScheduled { .. } | C::StartBack { .. } => prop_assert!(again.is_err() || again == Ok(Vec::new())),
                 C::Draft { .. }
                 | C::DraftForSchedule { .. }
+                | C::DraftForProject { .. }
                 | C::Reject { .. }
                 | C::Withdraw
                 | C::Cancel { .. }

@@ -6,7 +6,7 @@ use nexplane_core::actor::ActorKind;
 use nexplane_core::id::{ChangeId, ProjectId};
 use nexplane_core::project::event::ProjectEvent as E;
 use nexplane_core::project::{
-    Became, Phase, Project, ProjectCommand as C, ProjectState as S, Standing,
+    Applied, Back, Became, Phase, Project, ProjectCommand as C, ProjectState as S, Standing, Stands,
 };
 
 use crate::*;
@@ -31,15 +31,32 @@ fn became() -> impl Strategy<Value = Became> {
     ]
 }
 
+fn stands() -> impl Strategy<Value = Stands> {
+    let back = prop_oneof![
+        2 => (1..3_u32).prop_map(|asking| Back::ToPropose { asking }),
+        1 => Just(Back::UnderWay),
+        1 => member().prop_map(|rollback| Back::Approved { rollback }),
+        1 => Just(Back::Stopped { reason: "It was rejected.".to_owned() }),
+    ];
+    let applied =
+        (0..9_u64, back).prop_map(|(executed, back)| Stands::Applied(Applied { executed, back }));
+    prop_oneof![
+        8 => Just(Stands::Nothing),
+        8 => Just(Stands::Undone),
+        1 => Just(Stands::UnderWay),
+        2 => applied,
+    ]
+}
+
 fn command() -> impl Strategy<Value = C> {
     prop_oneof![
         2 => (text(), text()).prop_map(|(name, description)| C::Create { name, description }),
         1 => (text(), text()).prop_map(|(name, description)| C::Rename { name, description }),
-        8 => (member(), members()).prop_map(|(change, after)| {
+        10 => (member(), members()).prop_map(|(change, after)| {
             C::AddMember { change, after, joined: Some(THIS), this: THIS }
         }),
-        1 => member().prop_map(|change| C::RemoveMember { change }),
-        8 => (member(), members()).prop_map(|(change, after)| C::Depend { change, after }),
+        3 => member().prop_map(|change| C::RemoveMember { change }),
+        12 => (member(), members()).prop_map(|(change, after)| C::Depend { change, after }),
         2 => Just(C::Execute),
         1 => prop::bool::weighted(0.2).prop_map(|close| {
             let reason = if close { "Done.".to_owned() } else { String::new() };
@@ -50,6 +67,12 @@ fn command() -> impl Strategy<Value = C> {
         1 => (member(), text()).prop_map(|(change, reason)| {
             C::Block { change, reason, asked_by: OWNER }
         }),
+        1 => Just(C::GoBack { reason: "They are wrong.".to_owned() }),
+        4 => prop::collection::btree_map(member(), stands(), 0..6)
+            .prop_map(|stands| C::LookBack { stands }),
+        1 => (member(), text()).prop_map(|(change, reason)| {
+            C::BlockBack { change, reason, asked_by: OWNER }
+        }),
     ]
 }
 
@@ -59,18 +82,21 @@ fn lives() -> impl Strategy<Value = Vec<(Principal, C)>> {
     let create = C::Create { name: "Move".to_owned(), description: String::new() };
     let begun = Just((operator(), create));
     let by = |command: &C| match command {
-        C::Advance { .. } | C::Block { .. } => Principal::SYSTEM,
+        C::Advance { .. } | C::Block { .. } | C::LookBack { .. } | C::BlockBack { .. } => {
+            Principal::SYSTEM
+        }
         C::Create { .. }
         | C::Rename { .. }
         | C::AddMember { .. }
         | C::RemoveMember { .. }
         | C::Depend { .. }
         | C::Execute
+        | C::GoBack { .. }
         | C::Close { .. } => Principal { actor: Actor::user(OWNER), roles: vec![Role::Operator] },
     };
     let likely = command().prop_map(move |command| (by(&command), command));
     let asked = prop_oneof![9 => likely, 1 => (principal(), command())];
-    (begun, prop::collection::vec(asked, 0..40))
+    (begun, prop::collection::vec(asked, 0..60))
         .prop_map(|(begun, rest)| std::iter::once(begun).chain(rest).collect())
 }
 
@@ -86,6 +112,9 @@ fn event() -> impl Strategy<Value = E> {
         1 => Just(E::ExecutionAsked {}),
         1 => member().prop_map(move |change| E::Blocked { change, reason: name() }),
         1 => Just(E::Completed {}),
+        1 => Just(E::GoingBack { reason: name() }),
+        1 => member().prop_map(move |change| E::BackBlocked { change, reason: name() }),
+        1 => Just(E::WentBack {}),
         1 => Just(E::Closed { reason: name() }),
     ]
 }
@@ -112,7 +141,16 @@ fn ordered(members: &BTreeMap<ChangeId, BTreeSet<ChangeId>>) -> Vec<ChangeId> {
 fn lives_reach_every_phase() {
     let moments: Vec<_> = sample(lives()).into_iter().flat_map(life::<Project>).collect();
     let names: BTreeSet<_> = moments.iter().map(|moment| moment.after.name()).collect();
-    let expected = ["blocked", "closed", "complete", "open", "running"];
+    let expected = [
+        "blocked",
+        "blocked in its going back",
+        "closed",
+        "complete",
+        "going back",
+        "open",
+        "running",
+        "undone",
+    ];
     assert_eq!(names.into_iter().collect::<Vec<_>>(), expected);
     let deepest = moments
         .iter()
@@ -162,6 +200,9 @@ proptest! {
                 | C::Execute
                 | C::Close { .. }
                 | C::Advance { .. }
+                | C::GoBack { .. }
+                | C::LookBack { .. }
+                | C::BlockBack { .. }
                 | C::Block { .. } => {
                     return Err(TestCaseError::fail(format!("{:?}", moment.command)));
                 }
@@ -176,6 +217,50 @@ proptest! {
                     standing.members[member].contains(next)
                 };
                 prop_assert!(follows, "{} does not come after {}", member, next);
+            }
+        }
+    }
+
+    /// Members were executed in an order that their project allows; they are undone in no other.
+    #[test]
+    fn nothing_is_undone_before_what_comes_after_it(commands in lives()) {
+        for moment in life::<Project>(commands) {
+            let S::Standing(standing) = &moment.after else { continue };
+            let back = || Back::ToPropose { asking: 1 };
+            let mut stands: BTreeMap<_, _> = ordered(&standing.members)
+                .into_iter()
+                .zip(10..)
+                .map(|(change, executed)| (change, Stands::Applied(Applied { executed, back: back() })))
+                .collect();
+            let mut undone = BTreeSet::new();
+            while let Some((next, _)) = standing.next_back(&stands) {
+                for (change, after) in &standing.members {
+                    prop_assert!(!after.contains(&next) || undone.contains(change));
+                }
+                undone.insert(next);
+                stands.insert(next, Stands::Undone);
+            }
+            prop_assert_eq!(undone.len(), standing.members.len());
+        }
+    }
+
+    #[test]
+    fn it_has_gone_back_only_when_nothing_stands(commands in lives()) {
+        for moment in life::<Project>(commands) {
+            let events = moment.answer.iter().flatten();
+            for event in events.filter(|event| matches!(event, E::WentBack {})) {
+                let C::LookBack { stands } = &moment.command else {
+                    return Err(TestCaseError::fail(format!("{event:?}")));
+                };
+                let S::Standing(standing) = &moment.before else {
+                    return Err(TestCaseError::fail("it was not there"));
+                };
+                let going = matches!(standing.phase, Phase::GoingBack { .. });
+                prop_assert!(going);
+                for member in standing.members.keys() {
+                    let stands = stands.get(member);
+                    prop_assert!(matches!(stands, Some(Stands::Nothing | Stands::Undone)));
+                }
             }
         }
     }

@@ -172,13 +172,17 @@ fn project(event: &ProjectEvent, ids: &mut BTreeSet<Uuid>) {
             ids.insert(change.0);
             ids.extend(after.iter().map(|change| change.0));
         }
-        E::MemberRemoved { change } | E::Blocked { change, reason: _ } => {
+        E::MemberRemoved { change }
+        | E::Blocked { change, reason: _ }
+        | E::BackBlocked { change, reason: _ } => {
             ids.insert(change.0);
         }
         E::Created { .. }
         | E::Renamed { .. }
         | E::ExecutionAsked {}
         | E::Completed {}
+        | E::GoingBack { .. }
+        | E::WentBack {}
         | E::Closed { .. } => {}
     }
 }

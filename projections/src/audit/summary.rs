@@ -382,6 +382,12 @@ fn project(event: &ProjectEvent) -> String {
         E::ExecutionAsked {} => "Asked for the execution of the project.".to_owned(),
         E::Blocked { .. } => "The project stopped at a change.".to_owned(),
         E::Completed {} => "Every member of the project is complete.".to_owned(),
+        E::GoingBack { reason: _ } => {
+            "Asked for the project to go back: what was applied of it is undone, newest first."
+                .to_owned()
+        }
+        E::BackBlocked { .. } => "The project's going back stopped at a change.".to_owned(),
+        E::WentBack {} => "Nothing that was applied of the project stands.".to_owned(),
         E::Closed { reason: _ } => "Closed the project.".to_owned(),
     }
 }

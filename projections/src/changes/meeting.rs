@@ -51,6 +51,9 @@ pub async fn meetings_are_known(pool: &PgPool, before: u64) -> Result<bool, Quer
 /// A relation between a target of the change and another asset.
 type Edge = (Uuid, String, Uuid, Uuid);
 
+/// Id, number, title, state, common targets, and targets that are related to the change's.
+type Row = (Uuid, i64, String, String, Vec<Uuid>, Vec<Uuid>);
+
 async fn meeting(
     pool: &PgPool,
     with: ChangeId,
@@ -72,7 +75,6 @@ async fn meeting(
     .await?;
     let related: BTreeSet<Uuid> = edges.iter().map(|(.., other)| *other).collect();
     let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
-    type Row = (Uuid, i64, String, String, Vec<Uuid>, Vec<Uuid>);
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT other.id, other.number, other.view->>'title', other.state, \
                 ARRAY(SELECT unnest(other.targets) INTERSECT SELECT unnest(own.targets) LIMIT 100), \

@@ -89,13 +89,16 @@ impl History {
         let index = self.random.below(self.changes.len());
         let (change, other) = (self.changes[index].id, self.changes[0].id);
         let after = if change == other { Vec::new() } else { vec![other] };
-        let event = match self.random.below(10) {
+        let event = match self.random.below(12) {
             0 => E::Renamed { name, description: String::new() },
             1 => E::MemberRemoved { change },
             2 => E::DependenciesChanged { change, after },
             3 => E::ExecutionAsked {},
             4 => E::Blocked { change, reason },
             5 => E::Completed {},
+            7 => E::GoingBack { reason },
+            8 if self.count.is_multiple_of(2) => E::BackBlocked { change, reason },
+            8 => E::WentBack {},
             6 if self.projects.len() > 3 => {
                 self.projects.remove(place);
                 E::Closed { reason }

@@ -495,6 +495,9 @@ pub fn routes() -> Vec<Route> {
         )
         .takes::<api::RemoveMemberRequest>()
         .answers::<api::ProjectView>(),
+        post("/projects/{id}/rollback", SignedIn, projects::rollback, "Undo it, newest first")
+            .takes::<api::ReasonRequest>()
+            .answers::<api::ProjectView>(),
         get("/risk/summary", SignedIn, inventory::risk_summary, "Open risk, and how changes ended")
             .answers::<api::RiskSummary>(),
         get("/schedules", SignedIn, schedules::list, "Recurring changes, newest first")

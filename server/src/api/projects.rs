@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use nexplane_core::api::{
     AddMemberRequest, ChangeState as State_, ChangeView, DependenciesRequest, EditProjectRequest,
-    NewProjectRequest, ProjectState, ProjectView, ReasonRequest, RemoveMemberRequest,
+    MemberBack, NewProjectRequest, ProjectState, ProjectView, ReasonRequest, RemoveMemberRequest,
 };
 use nexplane_core::change::{Change, ChangeState};
 use nexplane_core::freeze::{Dependency, names as phrase};
@@ -136,6 +136,17 @@ pub async fn execute(
     Id(project): Id<ProjectId>,
 ) -> ApiResult<Response> {
     tell(&app, &request, project, ProjectCommand::Execute, StatusCode::OK).await
+}
+
+/// `POST /projects/{id}/rollback`: has all of it undone that was applied, newest first.
+pub async fn rollback(
+    State(app): State<App>,
+    request: Request,
+    Id(project): Id<ProjectId>,
+    JsonBody(body): JsonBody<ReasonRequest>,
+) -> ApiResult<Response> {
+    let command = ProjectCommand::GoBack { reason: body.reason };
+    tell(&app, &request, project, command, StatusCode::OK).await
 }
 
 /// `POST /projects/{id}/close`
@@ -277,8 +288,13 @@ async fn complete(app: &App, views: &mut [ProjectView]) -> ApiResult<()> {
     let ids: Vec<Uuid> =
         views.iter().flat_map(|view| view.members.iter().map(|member| member.change.0)).collect();
     let seen = projects::members(&app.pool, &ids).await?;
+    let rollbacks = projects::rollbacks(&app.pool, &ids).await?;
     for view in views {
+        let stopped = view.back.as_ref().and_then(|back| back.blocked.as_ref()).map(|b| b.change);
         for member in &mut view.members {
+            let rollback = rollbacks.get(&member.change);
+            member.rollback = rollback.map(|(rollback, ..)| *rollback);
+            member.rollback_number = rollback.map(|(_, number, _)| *number);
             if let Some((number, title, state)) = seen.get(&member.change) {
                 member.number = Some(*number);
                 member.title = Some(title.clone());
@@ -287,6 +303,10 @@ async fn complete(app: &App, views: &mut [ProjectView]) -> ApiResult<()> {
             let is_missing = |change: &ChangeId| {
                 seen.get(change).is_none_or(|(.., state)| *state != State_::Complete)
             };
+            member.back = view.back.as_ref().map(|_| {
+                let state = rollback.map(|(.., state)| *state);
+                back_of(member.state, state, stopped == Some(member.change))
+            });
             member.waits_for = member.after.iter().copied().filter(is_missing).collect();
         }
         view.waiting_for = waiting_for(view);
@@ -298,7 +318,57 @@ async fn complete(app: &App, views: &mut [ProjectView]) -> ApiResult<()> {
 }
 
 fn people_of(view: &ProjectView) -> impl Iterator<Item = Uuid> {
-    std::iter::once(view.created_by.0).chain(view.asked_by.map(|person| person.0))
+    std::iter::once(view.created_by.0)
+        .chain(view.asked_by.map(|person| person.0))
+        .chain(view.back.as_ref().map(|back| back.asked_by.0))
+}
+
+/// What has become of a member of a project that goes back.
+fn back_of(member: Option<State_>, rollback: Option<State_>, is_stopped: bool) -> MemberBack {
+    if is_stopped && member != Some(State_::RolledBack) {
+        return MemberBack::Stopped;
+    }
+    match member {
+        Some(State_::RolledBack) => MemberBack::Undone,
+        Some(State_::RollingBack) => MemberBack::UnderWay,
+        Some(
+            State_::Complete
+            | State_::Failed
+            | State_::OutcomeUnknown
+            | State_::RollbackPartial
+            | State_::RollbackBlocked
+            | State_::Executing,
+        ) => match rollback {
+            Some(state) if !state.is_settled() => MemberBack::UnderWay,
+            Some(_) | None => MemberBack::NotAttempted,
+        },
+        Some(
+            State_::Draft
+            | State_::Submitted
+            | State_::Approved
+            | State_::Scheduled
+            | State_::Rejected
+            | State_::Cancelled
+            | State_::Expired,
+        )
+        | None => MemberBack::Nothing,
+    }
+}
+
+/// What a project that goes back waits for.
+fn back_waits(view: &ProjectView) -> String {
+    let under_way: Vec<_> = view
+        .members
+        .iter()
+        .filter(|member| member.back == Some(MemberBack::UnderWay))
+        .filter_map(|member| Some((member.number?, member.rollback_number?)))
+        .map(|(number, rollback)| format!("#{rollback}, which undoes #{number}"))
+        .collect();
+    if under_way.is_empty() {
+        "Goes back by itself, newest first.".to_owned()
+    } else {
+        format!("Waits for {}, and goes back by itself.", under_way.join(", "))
+    }
 }
 
 /// One sentence for every state that waits for something.
@@ -342,6 +412,17 @@ fn waiting_for(view: &ProjectView) -> Option<String> {
                 "Stopped at {change}: {reason} Put that right, or remove the member, and have the project executed again."
             )
         }
-        ProjectState::Complete | ProjectState::Closed => return None,
+        ProjectState::GoingBack => back_waits(view),
+        ProjectState::BackBlocked => {
+            let blocked = view.back.as_ref().and_then(|back| back.blocked.as_ref());
+            let (change, reason) = blocked.map_or_else(
+                || ("a member".to_owned(), ""),
+                |blocked| (name(&blocked.change), blocked.reason.as_str()),
+            );
+            format!(
+                "Its going back stopped at {change}: {reason} Put that right, or remove the member, and ask for the rollback of the project again."
+            )
+        }
+        ProjectState::Complete | ProjectState::WentBack | ProjectState::Closed => return None,
     })
 }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use comfy_table::Table;
 use nexplane_core::api::{
-    AddMemberRequest, ChangeView, DependenciesRequest, NewProjectRequest, Page, ProjectView,
-    ReasonRequest, RemoveMemberRequest,
+    AddMemberRequest, ChangeView, DependenciesRequest, MemberBack, NewProjectRequest, Page,
+    ProjectView, ReasonRequest, RemoveMemberRequest,
 };
 use nexplane_core::id::{ChangeId, ProjectId};
 use serde_json::json;
@@ -23,6 +23,7 @@ use super::{note, say};
   nexplane project add 0199a3f0-… 8 --after 7
   nexplane project execute 0199a3f0-…
   nexplane project show 0199a3f0-…
+  nexplane project rollback 0199a3f0-… --reason 'The reports are wrong'
 
 A member starts only when every member that it comes after is complete, whoever has it executed. Changes
 are named by their number or their id.
@@ -73,6 +74,12 @@ enum Command {
     },
     /// Have every member started as soon as it may.
     Execute { project: ProjectId },
+    /// Undo all of it that was applied, newest first; each rollback is a change that has to be approved.
+    Rollback {
+        project: ProjectId,
+        #[arg(long)]
+        reason: String,
+    },
     /// Close it: its members wait for each other no more.
     Close {
         project: ProjectId,
@@ -112,6 +119,9 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<(), Cl
         }
         Command::Execute { project } => {
             client.post(&format!("/projects/{project}/execute"), &json!({})).await?
+        }
+        Command::Rollback { project, reason } => {
+            client.post(&format!("/projects/{project}/rollback"), &ReasonRequest { reason }).await?
         }
         Command::Close { project, reason } => {
             client.post(&format!("/projects/{project}/close"), &ReasonRequest { reason }).await?
@@ -153,13 +163,16 @@ fn show(view: &ProjectView) {
     };
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
-    table.set_header(["Change", "Title", "State", "After"]);
+    table.set_header(["Change", "Title", "State", "After", "Going back"]);
     for member in &view.members {
+        let back = member.back.map_or("", MemberBack::as_str);
+        let by = member.rollback_number.map_or_else(String::new, |number| format!(" (#{number})"));
         table.add_row([
             number(&member.change),
             member.title.clone().unwrap_or_default(),
             member.state.map_or_else(String::new, |state| state.as_str().to_owned()),
             member.after.iter().map(number).collect::<Vec<_>>().join(", "),
+            format!("{back}{by}"),
         ]);
     }
     say(&table.to_string());

@@ -19,6 +19,7 @@ mod reactor;
 mod recurring;
 mod report;
 mod reread;
+mod retreat;
 mod rollout;
 mod schedule;
 mod settle;

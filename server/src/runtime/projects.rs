@@ -22,17 +22,19 @@ use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::assess::AssessError;
 use super::planner::{PlanError, Planner};
 use super::recurring::OnBehalf;
+use super::targets::Targets;
 use crate::calendar::Gated;
 use crate::problem::{ApiError, chain};
 use crate::stream::{self, LoadError, Loaded, Prepare, Prepared, Request, StreamError};
 
 /// Members that are started, and whose targets are read, at the same time.
-static STARTS: Semaphore = Semaphore::const_new(8);
+pub(super) static STARTS: Semaphore = Semaphore::const_new(8);
 
 #[derive(Debug, thiserror::Error)]
-enum AdvanceError {
+pub(super) enum AdvanceError {
     #[error("the log cannot be read")]
     Load(#[from] LoadError),
     #[error("the project cannot be written")]
@@ -41,6 +43,28 @@ enum AdvanceError {
     Target(#[from] PlanError),
     #[error("the change cannot be written")]
     Change(#[from] StreamError<ChangeRejection>),
+    #[error(transparent)]
+    Refused(ChangeRejection),
+    #[error("its risk cannot be assessed")]
+    Assess(#[from] AssessError),
+}
+
+impl AdvanceError {
+    /// What the domain or the target says no to; when it is our own database that does not answer, the next
+    /// look tries again.
+    pub fn reason(self) -> Result<String, Self> {
+        match self {
+            Self::Change(StreamError::Rejected(no)) | Self::Refused(no) => Ok(no.to_string()),
+            Self::Target(error) if !is_away(&error) => {
+                Ok(ApiError::from(error).detail().to_owned())
+            }
+            error @ (Self::Load(_)
+            | Self::Project(_)
+            | Self::Target(_)
+            | Self::Change(_)
+            | Self::Assess(_)) => Err(error),
+        }
+    }
 }
 
 /// What carrying a project on takes.
@@ -49,6 +73,7 @@ pub(super) struct Carrier {
     pub pool: PgPool,
     pub log: Log,
     pub planner: Planner,
+    pub targets: Targets,
 }
 
 impl Carrier {
@@ -77,6 +102,9 @@ impl Carrier {
         let looking = Looking { log: &self.log };
         let done = stream::execute_prepared(&self.log, project.into(), &request, &looking).await?;
         let ProjectState::Standing(standing) = &done.state else { return Ok(()) };
+        if matches!(standing.phase, Phase::GoingBack { .. }) {
+            return self.go_back(project).await;
+        }
         let Phase::Running { asked_by } = standing.phase else { return Ok(()) };
         let (became, _) = became(&self.log, &done.state).await?;
         for change in standing.ready(&became) {
@@ -88,8 +116,8 @@ impl Carrier {
         Ok(())
     }
 
-    /// Starts a member, or schedules it for when its window opens.
-    async fn start(
+    /// Starts a member or the rollback of one, or schedules it for when its window opens.
+    pub(super) async fn start(
         &self,
         project: ProjectId,
         change: ChangeId,
@@ -122,8 +150,6 @@ impl Carrier {
         }
     }
 
-    /// What the domain or the target says no to stops the project; when it is our own database that does not
-    /// answer, the next look tries again.
     async fn block(
         &self,
         project: ProjectId,
@@ -131,18 +157,7 @@ impl Carrier {
         asked_by: PersonId,
         error: AdvanceError,
     ) -> Result<(), AdvanceError> {
-        let reason = match error {
-            AdvanceError::Change(StreamError::Rejected(no)) => no.to_string(),
-            AdvanceError::Target(error) if !is_away(&error) => {
-                ApiError::from(error).detail().to_owned()
-            }
-            error @ (AdvanceError::Load(_)
-            | AdvanceError::Project(_)
-            | AdvanceError::Target(_)
-            | AdvanceError::Change(_)) => {
-                return Err(error);
-            }
-        };
+        let reason = error.reason()?;
         let request = Request::once(Principal::SYSTEM, stream::now());
         let command = ProjectCommand::Block { change, reason, asked_by };
         stream::execute::<Project>(&self.log, project.into(), &request, command).await?;

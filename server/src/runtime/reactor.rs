@@ -434,7 +434,12 @@ impl Reactor {
     }
 
     fn carrier(&self) -> Carrier {
-        Carrier { pool: self.pool.clone(), log: self.log.clone(), planner: self.planner.clone() }
+        Carrier {
+            pool: self.pool.clone(),
+            log: self.log.clone(),
+            planner: self.planner.clone(),
+            targets: self.targets.clone(),
+        }
     }
 
     fn maker(&self) -> Maker {

@@ -11,6 +11,7 @@
 mod conflict;
 mod delegated;
 mod emergency;
+mod retreat;
 mod scheduled;
 
 use std::collections::BTreeMap;

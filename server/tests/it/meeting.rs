@@ -81,7 +81,8 @@ async fn what_is_related_meets_and_runs_one_after_the_other() {
     assert_eq!(seen["targets"], json!([]), "{seen:#}");
     assert_eq!(seen["via"][0]["kind"], "member_of", "{seen:#}");
     let first_view = operator.change(&first).await;
-    let how = format!("{member} is a member of {group}, which change {} changes.", number(&first_view));
+    let how =
+        format!("{member} is a member of {group}, which change {} changes.", number(&first_view));
     assert_eq!(text(&seen["how"]), how);
     let back = only(&first_view);
     let how = format!("Change {} changes {member}, which is a member of {group}.", number(&second));
@@ -90,9 +91,10 @@ async fn what_is_related_meets_and_runs_one_after_the_other() {
     let row = inbox.iter().find(|item| item["change"]["id"] == second["id"]).unwrap();
     assert_eq!(only(&row["change"])["id"], json!(first), "{row:#}");
     assert!(operator.change(&elsewhere).await["conflicts"].is_null());
+    let base = server.base.lock().unwrap().clone();
     let shown = tokio::process::Command::new(env!("CARGO_BIN_EXE_nexplane"))
         .args(["change", "show", &id(&second)])
-        .env("NEXPLANE_SERVER", server.base.lock().unwrap().clone())
+        .env("NEXPLANE_SERVER", base)
         .env("NEXPLANE_TOKEN", operator.token.as_deref().unwrap())
         .output()
         .await
@@ -152,7 +154,10 @@ async fn a_policy_has_the_second_one_refused() {
         stage.approver.approve(&id(&second), &second["plan"]["digest"]).await.is(200);
     }
     let seen = only(&operator.change(&id(&second)).await);
-    assert_eq!((seen["kind"].as_str(), seen["via"][0]["kind"].as_str()), (Some("related"), Some("owns")));
+    assert_eq!(
+        (seen["kind"].as_str(), seen["via"][0]["kind"].as_str()),
+        (Some("related"), Some("owns"))
+    );
 
     let refused = operator.act(&id(&second), "execute").await.refused(409, "change.conflict");
     assert_eq!(refused["blocking"], json!([first]), "{refused:#}");

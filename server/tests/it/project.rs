@@ -1,5 +1,7 @@
 //! Projects: their order is a gate, they go on by themselves, and they stop where a member does.
 
+mod back;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, Shop, eventually, id, items, text};

@@ -9,7 +9,7 @@ use crate::actor::Actor;
 use crate::change::ChangeCommand as C;
 use crate::change::event::ChangeEvent as E;
 use crate::freeze::InTheWay;
-use crate::id::{ChangeId, ProjectId};
+use crate::id::{ChangeId, ProjectId, RunId};
 use crate::project::event::ProjectEvent as P;
 use crate::project::{Project, ProjectCommand};
 use crate::risk::Environment;
@@ -87,4 +87,36 @@ fn only_what_is_in_force_when_it_starts_counts() {
         .plant(CHANGE, who(AUTHOR), E::JoinedProject { project: OTHER })
         .plant(OTHER, who(AUTHOR), event);
     assert_eq!(codes(&moved.executing().events), ["audit.dependency_ignored"]);
+}
+
+/// A rollback of the change by its project, while a member that was executed later is in some state.
+fn undoing(then: impl FnOnce(Log) -> Log, project: ProjectId) -> Vec<&'static str> {
+    let rollback = ChangeId(Uuid::from_u128(70));
+    let log = executing(second(Log::complete()));
+    let log =
+        then(log.plant(BACK, Actor::SYSTEM, E::Completed { run: BACK_RUN, secrets: Vec::new() }));
+    let command = C::DraftForProject { draft: draft(None), rollback_of: CHANGE, project };
+    let log = log.change(rollback, AUTHOR, command);
+    let started = E::RollbackStarted { rollback, run: RunId(Uuid::from_u128(71)) };
+    codes(&log.plant(CHANGE, Actor::SYSTEM, started).events)
+}
+
+#[test]
+fn a_project_goes_back_newest_first() {
+    let out_of_order = "audit.back_out_of_order";
+    assert!(undoing(|log| log, PROJECT).contains(&out_of_order));
+    // The newer one is undone, or on its way.
+    let newer = |log: Log| {
+        let (rollback, run) = (ChangeId(Uuid::from_u128(72)), RunId(Uuid::from_u128(73)));
+        log.plant(BACK, Actor::SYSTEM, E::RollbackStarted { rollback, run }).plant(
+            BACK,
+            Actor::SYSTEM,
+            E::RolledBack { rollback, run },
+        )
+    };
+    assert!(!undoing(newer, PROJECT).contains(&out_of_order));
+    // It is not the project that undoes it, or the newer one is no member any more.
+    assert!(!undoing(|log| log, OTHER).contains(&out_of_order));
+    let removed = |log: Log| log.plant(PROJECT, who(AUTHOR), P::MemberRemoved { change: BACK });
+    assert!(!undoing(removed, PROJECT).contains(&out_of_order));
 }

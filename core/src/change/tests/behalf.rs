@@ -170,3 +170,35 @@ fn a_change_is_in_one_project() {
     let moved = when(&joined, eve(), C::JoinProject { project: other, member_of: None });
     assert_eq!(moved, Ok(vec![E::JoinedProject { project: other }]));
 }
+
+#[test]
+fn the_rollback_of_a_member_is_whose_who_asked_for_the_going_back() {
+    let drafting = |by: Principal| {
+        let (draft, rollback_of) = (draft(), CHANGE);
+        when(&Past::default(), by, C::DraftForProject { draft, rollback_of, project: PROJECT })
+    };
+    let machine = || Principal { actor: Actor::machine(EVE), roles: vec![Role::Operator] };
+    assert_eq!(code(&drafting(Principal { roles: Vec::new(), ..machine() })), "access.denied");
+    let events = drafting(machine()).unwrap();
+    let mut plan = plan();
+    (plan.header.author, plan.header.rollback_of) = (EVE, Some(CHANGE));
+    let mut past = Past::default();
+    for event in events {
+        past = past.then(&machine(), 0, event);
+    }
+    let past = past.then(&machine(), PLANNED, planned_event(&plan));
+    let submit = |asker: Principal, project| {
+        let command = Box::new(C::Submit {
+            environment: Environment::Prod,
+            risk: risk(RiskLevel::Medium),
+            tags: BTreeSet::new(),
+            policy: PolicyState::default(),
+        });
+        when(&past, Principal::SYSTEM, C::OnBehalf { asker, project: Some(project), command })
+    };
+    assert!(submit(eve(), PROJECT).is_ok_and(|events| !events.is_empty()));
+    assert_eq!(code(&submit(dan(), PROJECT)), "access.denied");
+    assert_eq!(code(&submit(user(EVE, &[Role::Viewer]), PROJECT)), "access.denied");
+    let other = ProjectId(Uuid::from_u128(42));
+    assert_eq!(code(&submit(eve(), other)), "access.denied");
+}

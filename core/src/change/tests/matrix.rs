@@ -26,6 +26,7 @@ const ANSWERS: &str = "
                   | | | | | | | | | | | | | | | | expired
 draft             + x x x x x x x x x x x x x x x x
 draft on schedule + x x x x x x x x x x x x x x x x
+draft by project  + x x x x x x x x x x x x x x x x
 join project      ? + + + + + ! + ! ! ! ! ! ! ! ! !
 on behalf         ? d d d d d d d d d d d d d d d d
 edit              ? + + + + + ! ! ! ! ! ! ! ! ! ! !
@@ -72,6 +73,7 @@ const RIGHTS: &str = "
                   | | | | | | | | | | | system
 draft             + + + d d d d d + + d d
 draft on schedule + + + d d d d d + + d d
+draft by project  + + + d d d d d + + d d
 join project      + + + d d d d d d d d d
 on behalf         d d d d d d d d d d d +
 edit              + + + d d d d d + + d d
@@ -132,9 +134,11 @@ fn row(name: &str, answers: impl Iterator<Item = char>) -> String {
 /// Somebody who may give the command.
 fn somebody_for(command: &C) -> Principal {
     match command {
-        C::Draft { .. } | C::DraftForSchedule { .. } | C::Edit { .. } | C::RecordPlan { .. } => {
-            machine(EVE)
-        }
+        C::Draft { .. }
+        | C::DraftForSchedule { .. }
+        | C::DraftForProject { .. }
+        | C::Edit { .. }
+        | C::RecordPlan { .. } => machine(EVE),
         C::JoinProject { .. } | C::Submit { .. } | C::StartExecution { .. } | C::Settle { .. } => {
             eve()
         }
@@ -181,7 +185,10 @@ fn every_command_has_its_people() {
     let by_dan = planned().then(&dan(), 15, edited);
     let plan = plan_of(&another_draft(), &[DAN], "can log in");
     let past = |command: &C| match command {
-        C::Draft { .. } | C::DraftForSchedule { .. } | C::GoBack { .. } => Past::default(),
+        C::Draft { .. }
+        | C::DraftForSchedule { .. }
+        | C::DraftForProject { .. }
+        | C::GoBack { .. } => Past::default(),
         C::OnBehalf { .. } => approved_for_schedule(),
         C::RecordPlan { .. } => drafted(),
         C::Edit { .. } => drafted().then(

@@ -293,6 +293,7 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
             },
             C::Draft { .. }
             | C::DraftForSchedule { .. }
+            | C::DraftForProject { .. }
             | C::JoinProject { .. }
             | C::OnBehalf { .. }
             | C::Edit { .. }

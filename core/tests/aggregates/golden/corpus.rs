@@ -15,7 +15,9 @@ use nexplane_core::manifest::event::ManifestEvent;
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::policy::event::PolicyEvent;
-use nexplane_core::policy::{self, Ask, OnConflict, PolicyDocument, ReversibilityKind, Rule, Then, When};
+use nexplane_core::policy::{
+    self, Ask, OnConflict, PolicyDocument, ReversibilityKind, Rule, Then, When,
+};
 use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::recurrence::Recurrence;
 use nexplane_core::risk::{Environment, Factor, Risk, RiskLevel};
@@ -250,6 +252,9 @@ corpus! {
         ExecutionAsked {}
         Blocked { change: ChangeId(uuid(20)), reason: "The change is failed.".to_owned() }
         Completed {}
+        GoingBack { reason: "The reports are wrong".to_owned() }
+        BackBlocked { change: ChangeId(uuid(20)), reason: "Its rollback is rejected.".to_owned() }
+        WentBack {}
         Closed { reason: "It is moved".to_owned() }
     }
     RunEvent {
@@ -469,7 +474,7 @@ fn document() -> PolicyDocument {
         Rule { when: refused, then: Then::Refuse { reason } },
         Rule { when: When::default(), then: Then::Ask(ask) },
     ];
-    PolicyDocument { rules, on_conflict: OnConflict::Refuse }
+    PolicyDocument { rules, on_conflict: OnConflict::Wait }
 }
 
 fn produced() -> Vec<Produced> {
