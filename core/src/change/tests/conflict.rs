@@ -18,7 +18,8 @@ fn approved_at(at: i64, on_conflict: OnConflict) -> Past {
     for (_, second, event) in &mut past.0 {
         if let E::Submitted { quorum, .. } = event {
             let case = crate::policy::Case::planned(&plan());
-            quorum.on_conflict = policy(on_conflict).quorum(&case).unwrap().on_conflict;
+            quorum.on_conflict =
+                policy(on_conflict).quorum(&case).expect("it refuses nothing").on_conflict;
         }
         if matches!(event, E::Approved { .. }) {
             *second = at;

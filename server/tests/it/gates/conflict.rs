@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::{Stage, Way};
-use crate::harness::id;
 
 impl Stage {
     /// An approved change, and one of the same target that was approved before it.
@@ -29,6 +28,6 @@ impl Stage {
         let mut document = current["document"].clone();
         document["on_conflict"] = json!("refuse");
         let body = json!({ "document": document, "note": "one at a time", "based_on": current["version"] });
-        assert!(!id(&admin.post("/policies", body).await.is(201)).is_empty());
+        admin.post("/policies", body).await.is(201);
     }
 }
