@@ -18,6 +18,7 @@ use nexplane_core::id::{AssetId, PersonId, StreamId};
 use nexplane_core::person::{Person, PersonState};
 use nexplane_core::policy::{Known, Owned, PolicyDocument};
 use nexplane_store::log::{Guard, Log};
+use sqlx::PgPool;
 
 use crate::calendar::Gated;
 use crate::directory::Directory;
@@ -83,6 +84,7 @@ pub async fn person(directory: &Directory, pointer: &str, name: &str) -> ApiResu
 /// An approval for somebody who delegated it, with what they have when it is appended.
 #[derive(Debug)]
 pub struct ApprovingFor<'a> {
+    pub pool: &'a PgPool,
     pub log: &'a Log,
     pub delegator: PersonId,
     pub digest: String,
@@ -100,7 +102,7 @@ impl Prepare<Change> for ApprovingFor<'_> {
             comment: self.comment.clone(),
             frozen: in_the_way.frozen,
         };
-        let mut prepared = Gated { log: self.log, command }.prepare(state).await?;
+        let mut prepared = Gated { pool: self.pool, log: self.log, command }.prepare(state).await?;
         prepared.guards.push(Guard { stream, version });
         Ok(prepared)
     }

@@ -92,7 +92,7 @@ impl Auditor {
             self.accuse(seen, Rule::GlassUnreviewed, sentence);
         }
         let mut submission = submission.clone();
-        submission.glass = Some(Given { by: person, admin: false, at: seen.at });
+        submission.glass = Some(Given { by: person, of: person, admin: false, at: seen.at });
         open.phase = Phase::Submitted(submission);
         let due = self.reviews.0.entry(seen.stream.id).or_default();
         due.responders.insert(person);

@@ -60,13 +60,7 @@ impl Auditor {
     ) -> Needed {
         let Told { environment, risk, quorum, tags, beforehand } = told;
         let Quorum {
-            policy_version: said,
-            approvals,
-            admin,
-            delay_s,
-            valid_s,
-            break_glass,
-            ..
+            policy_version: said, approvals, admin, delay_s, valid_s, break_glass, ..
         } = *quorum;
         let recorded = Needed { approvals, admin, delay_s, valid_s, break_glass };
         // What is not planned is accused of that.

@@ -165,8 +165,7 @@ pub async fn submit(
         attempts += 1;
         let Loaded { state, version } = load(&app, id).await?;
         let (environment, risk) = assess(&app, &state).await?;
-        let submitting =
-            Submitting { log: &app.log, directory: &app.directory, environment, risk };
+        let submitting = Submitting { log: &app.log, directory: &app.directory, environment, risk };
         // What is submitted is what was assessed.
         let asked = Request { if_match: request.if_match.or(Some(version)), ..request.clone() };
         match stream::execute_prepared(&app.log, id.into(), &asked, &submitting).await {
@@ -195,7 +194,7 @@ pub async fn approve(
     let ApproveRequest { plan_digest: digest, comment, delegator } = body;
     if let Some(name) = delegator {
         let delegator = approving::person(&app.directory, "/for", &name).await?;
-        let approving = ApprovingFor { log: &app.log, delegator, digest, comment };
+        let approving = ApprovingFor { pool: &app.pool, log: &app.log, delegator, digest, comment };
         let done = stream::execute_prepared(&app.log, id.into(), &request, &approving).await?;
         return show(&app, &caller, id, StatusCode::OK, done.position).await;
     }

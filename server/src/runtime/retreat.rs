@@ -28,6 +28,7 @@ use super::assess::assess;
 use super::projects::{AdvanceError, Carrier, STARTS};
 use super::recurring::OnBehalf;
 use super::schedule::asker;
+use crate::directory::Directory;
 use crate::meeting::caught_up;
 use crate::policy::Submitting;
 use crate::stream::{self, LoadError, Loaded, Prepare, Prepared, Request};
@@ -101,7 +102,8 @@ impl Carrier {
         let Loaded { state, version } = stream::load::<Change>(log, rollback.into()).await?;
         let ChangeState::Draft(Drafting { subject, plan: Some(_) }) = state else { return Ok(()) };
         let (environment, risk) = assess(&self.targets, &self.pool, &subject.draft).await?;
-        let submitting = Submitting { log, environment, risk };
+        let directory = Directory::new(self.pool.clone());
+        let submitting = Submitting { log, directory: &directory, environment, risk };
         let command = OnBehalf { log, of: asked_by, project: Some(project), command: submitting };
         let asked = Request { if_match: Some(version), ..request.also("submit") };
         stream::execute_prepared(log, rollback.into(), &asked, &command).await?;

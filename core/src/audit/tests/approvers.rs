@@ -174,7 +174,14 @@ fn a_delegation_of_before_the_first_event_is_not_known() {
 
 fn asking(pool: Pool) -> Log {
     let mut document = PolicyDocument::standard();
-    let ask = Ask { approvals: 1, admin: false, from: Some(pool), delay_s: 0, valid_s: VALID_S };
+    let ask = Ask {
+        approvals: 1,
+        admin: false,
+        from: Some(pool),
+        delay_s: 0,
+        valid_s: VALID_S,
+        break_glass: false,
+    };
     let no_rollback = When { rollback: Some(false), ..When::default() };
     document.rules.insert(0, Rule { when: no_rollback, then: Then::Ask(ask) });
     let note = "as agreed".to_owned();

@@ -205,7 +205,14 @@ fn a_seat_is_empty_again_when_its_approval_has_run_out() {
 
 fn submit_with(pool: Pool, known: Known) -> Result<Vec<E>, No> {
     let mut policy = PolicyState::default();
-    let ask = Ask { approvals: 1, admin: false, from: Some(pool), delay_s: 0, valid_s: VALID_S };
+    let ask = Ask {
+        approvals: 1,
+        admin: false,
+        from: Some(pool),
+        delay_s: 0,
+        valid_s: VALID_S,
+        break_glass: false,
+    };
     let when_no_rollback = When { rollback: Some(false), ..When::default() };
     policy.document.rules.insert(0, Rule { when: when_no_rollback, then: Then::Ask(ask) });
     let (environment, risk) = (Environment::Prod, risk(RiskLevel::Medium));

@@ -192,6 +192,7 @@ fn the_rollback_of_a_member_is_whose_who_asked_for_the_going_back() {
             environment: Environment::Prod,
             risk: risk(RiskLevel::Medium),
             tags: BTreeSet::new(),
+            known: Known::default(),
             policy: PolicyState::default(),
         });
         when(&past, Principal::SYSTEM, C::OnBehalf { asker, project: Some(project), command })

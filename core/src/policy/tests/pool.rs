@@ -21,7 +21,14 @@ fn pool(owners: bool, people: &[&str]) -> Pool {
 }
 
 fn asks(approvals: u32, pool: Pool) -> Then {
-    let ask = Ask { approvals, admin: false, from: Some(pool), delay_s: 0, valid_s: VALID_S };
+    let ask = Ask {
+        approvals,
+        admin: false,
+        from: Some(pool),
+        delay_s: 0,
+        valid_s: VALID_S,
+        break_glass: false,
+    };
     Then::Ask(ask)
 }
 
@@ -144,7 +151,14 @@ fn it_is_part_of_the_sentence() {
 fn whom_it_no_longer_asks_is_less() {
     let weaker = |before: Option<Pool>, now: Option<Pool>| {
         let with = |from| {
-            let ask = Ask { approvals: 2, admin: false, from, delay_s: 0, valid_s: VALID_S };
+            let ask = Ask {
+                approvals: 2,
+                admin: false,
+                from,
+                delay_s: 0,
+                valid_s: VALID_S,
+                break_glass: false,
+            };
             document(vec![rule(no_rollback(), Then::Ask(ask))])
         };
         !analyse(&with(now), Some(&with(before))).weakened.is_empty()

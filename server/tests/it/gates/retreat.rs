@@ -18,6 +18,11 @@ impl Gate {
             G::FrozenExecution => Some("it starts with the approval, which a freeze holds up"),
             G::DependencyMissing => Some("a rollback comes after no member"),
             G::KeyReused => Some("the project has no key"),
+            G::OwnApprovalThroughDelegate
+            | G::EditorsApprovalThroughDelegate
+            | G::DelegatorRevoked => {
+                Some("who approves for whom is for the rollback itself, and shown on its own way")
+            }
             G::QuorumMissing
             | G::OwnApprovalOfAuthor
             | G::StaleDigest
@@ -56,6 +61,9 @@ impl Gate {
             | G::WindowOver
             | G::FrozenExecution
             | G::DependencyMissing
+            | G::OwnApprovalThroughDelegate
+            | G::EditorsApprovalThroughDelegate
+            | G::DelegatorRevoked
             | G::KeyReused => panic!("{self:?} is not on this way"),
         }
     }
