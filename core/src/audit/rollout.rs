@@ -55,6 +55,8 @@ struct Batch {
     count: u32,
     /// What the runs of its parts said.
     counted: Tally,
+    /// Parts that say that the rollout was stopped, when nothing had stopped it.
+    unstopped: u32,
 }
 
 impl Auditor {
@@ -206,12 +208,20 @@ impl Auditor {
                     self.accuse(seen, Rule::RolloutOutOfOrder, sentence);
                 }
                 let counted = Tally::default();
-                open.batch = Some(Batch { no: *no, first: *first, count: *count, counted });
+                let (no, first, count) = (*no, *first, *count);
+                open.batch = Some(Batch { no, first, count, counted, unstopped: 0 });
             }
             E::BatchEnded { no, tally } => {
                 let batch = open.batch.take().filter(|batch| batch.no == *no);
                 if !batch.is_some_and(|batch| batch.bears_out(*tally)) {
                     let sentence = format!("The tally of batch {no} is not what its runs say.");
+                    self.accuse(seen, Rule::RolloutTally, sentence);
+                }
+                let unstopped = batch.map_or(0, |batch| batch.unstopped);
+                if unstopped > 0 && !open.is_stopped && !open.is_too_bad(*tally) {
+                    let sentence = format!(
+                        "{unstopped} of batch {no} were left out as stopped, and nothing stopped the rollout."
+                    );
                     self.accuse(seen, Rule::RolloutTally, sentence);
                 }
                 open.ended = no.saturating_add(1);
@@ -282,6 +292,16 @@ impl Auditor {
         }
     }
 
+    /// A part says that a stop kept it from being sent. What failed at the same time stops a rollout in its
+    /// stream at the end of the batch only.
+    pub(super) fn part_stopped(&mut self, part: Part) {
+        let Some(Track::Open(open)) = self.rollouts.get_mut(&part.rollout.0) else { return };
+        let is_stopped = open.is_stopped;
+        if let Some(batch) = open.batch.as_mut().filter(|batch| batch.has(part.no) && !is_stopped) {
+            batch.unstopped = batch.unstopped.saturating_add(1);
+        }
+    }
+
     /// How the run of a part ended. One that a stop kept from being sent does not count.
     pub(super) fn part_ended(&mut self, part: Part, outcome: RunOutcome, was_stopped: bool) {
         let Some(Track::Open(open)) = self.rollouts.get_mut(&part.rollout.0) else { return };
@@ -313,6 +333,12 @@ impl Batch {
 }
 
 impl Open {
+    /// Whether so many in all, with these of the batch that is under way, are more than was agreed.
+    const fn is_too_bad(&self, batch: Tally) -> bool {
+        let agreed = if self.ended == 0 { 0 } else { self.strategy.max_failed };
+        self.tally.bad().saturating_add(batch.bad()) > agreed
+    }
+
     /// Nothing further is to begin.
     const fn is_held(&self) -> bool {
         let agreed = if self.ended == 1 { 0 } else { self.strategy.max_failed };

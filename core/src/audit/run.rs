@@ -10,6 +10,9 @@ use crate::plan::Plan;
 use crate::rollout::event::Part;
 use crate::run::event::{Finding, RunEvent, RunOutcome};
 
+/// Why a step of a part was not started: something stopped the rollout.
+const STOPPED: &str = "stopped";
+
 /// What is remembered of a run.
 #[derive(Debug)]
 pub(super) enum Track {
@@ -204,7 +207,11 @@ impl Auditor {
                 let from = [Now::Succeeded, Now::Applied];
                 self.follow(seen, &mut open, *step, &from, Now::Unverified);
             }
-            E::StepBlocked { step, .. } => {
+            E::StepBlocked { step, reason, .. } => {
+                if let Some(part) = open.part.filter(|_| reason.kind == STOPPED) {
+                    open.was_stopped = true;
+                    self.part_stopped(part);
+                }
                 let from = [Now::Planned, Now::NotApplied];
                 self.follow(seen, &mut open, *step, &from, Now::Blocked);
             }

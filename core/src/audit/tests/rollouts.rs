@@ -1,5 +1,7 @@
 //! Rollouts.
 
+mod brakes;
+
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
@@ -54,16 +56,25 @@ impl Log {
     fn rollout_plan(&self) -> Plan {
         let header = PlanHeader {
             targets: steps().iter().map(|step| step.target.asset).collect(),
-            rollout: Some(strategy()),
+            rollout: self.strategy(),
             ..self.plan(CHANGE).header
         };
         Plan::of_parts(header, MANIFEST, &steps(), Vec::new(), super::log::at(self.second))
     }
 
+    /// As drafted.
+    fn strategy(&self) -> Option<Strategy> {
+        self.state::<Change>(CHANGE.into()).subject().and_then(|subject| subject.draft.rollout)
+    }
+
     /// Planned in parts, approved, and started.
     fn rolling() -> Self {
+        Self::rolling_as(strategy())
+    }
+
+    fn rolling_as(strategy: Strategy) -> Self {
         let targets = steps().iter().map(|step| step.target.asset).collect();
-        let draft = Draft { targets, rollout: Some(strategy()), ..draft(None) };
+        let draft = Draft { targets, rollout: Some(strategy), ..draft(None) };
         let page = |steps| ManifestCommand::AddPage { change: CHANGE, steps };
         let log = Self::default()
             .change(CHANGE, AUTHOR, C::Draft { draft, rollback_of: None })
@@ -87,7 +98,7 @@ impl Log {
             digest: execution.plan.digest,
             manifest: MANIFEST,
             size: SIZE,
-            strategy: strategy(),
+            strategy,
             approvals: execution.approvers,
             undoes: None,
         })

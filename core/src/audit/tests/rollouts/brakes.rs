@@ -1,0 +1,62 @@
+//! What holds a rollout, and what keeps its parts from being sent.
+
+use super::*;
+use crate::run::event::Reason;
+
+/// Begun in the second batch, and blocked before anything was sent.
+impl Log {
+    fn part_stopped(self, no: u32) -> Self {
+        let (before, after, now) = (Vec::new(), Vec::new(), Vec::new());
+        let reason = Reason { kind: "stopped".to_owned(), message: "Enough.".to_owned() };
+        self.part(no, R::Block { step: 0, epoch: 1, before, after, now, reason })
+            .part(no, R::Finish { epoch: 1 })
+    }
+
+    fn batch_ended_as(self, no: u32, tally: Tally) -> Self {
+        self.brake(B::EndBatch { no, tally })
+    }
+}
+
+fn left_out(not_started: u32) -> Tally {
+    Tally { not_started, ..Tally::default() }
+}
+
+#[test]
+fn a_stop_that_keeps_parts_from_being_sent_is_silent() {
+    let log = Log::after_canary()
+        .brake(B::BeginBatch)
+        .begun(1)
+        .brake(stopped())
+        .part_stopped(1)
+        .batch_ended_as(1, left_out(2))
+        .brake(B::Finish)
+        .told(RunOutcome::Failed);
+    assert_eq!(said(&log), SILENT);
+    // Too many had failed: its stream says so at the end of the batch.
+    let failed = Tally { failed: 1, ..left_out(1) };
+    let log = Log::after_canary()
+        .brake(B::BeginBatch)
+        .begun(1)
+        .part_failed(2)
+        .part_stopped(1)
+        .batch_ended_as(1, failed)
+        .brake(B::Finish)
+        .told(RunOutcome::Failed);
+    assert_eq!(said(&log), SILENT);
+}
+
+#[test]
+fn nothing_is_left_out_as_stopped_when_nothing_stopped_it() {
+    let log = Log::after_canary()
+        .brake(B::BeginBatch)
+        .begun(1)
+        .part_stopped(1)
+        .part_done(2)
+        .batch_ended_as(1, Tally { complete: 1, ..left_out(1) });
+    assert_eq!(said(&log), ["audit.rollout_tally"]);
+    // A stop afterwards is none before.
+    assert_eq!(said(&log.brake(stopped())), ["audit.rollout_tally"]);
+    // Neither does one that failed for another reason count as left out.
+    let log = Log::after_canary().brake(B::BeginBatch).part_failed(1).brake(stopped());
+    assert_eq!(said(&log.batch_ended_as(1, left_out(2))), ["audit.rollout_tally"]);
+}
