@@ -19,8 +19,8 @@ pub(super) enum Manifest {
     Unknown,
     /// No plan has named it yet.
     Steps(Vec<Step>),
-    /// Of the plan that named it, the digest of each part.
-    Parts(Vec<PlanDigest>),
+    /// The plan that named it, and the digest of each of its parts.
+    Parts { plan: PlanDigest, parts: Vec<PlanDigest> },
 }
 
 /// What is remembered of a rollout.
@@ -67,7 +67,7 @@ impl Auditor {
         match manifest {
             Manifest::Steps(known) => known.extend(steps.iter().cloned()),
             // Every plan that names it from here on is another one.
-            Manifest::Parts(_) => {
+            Manifest::Parts { .. } => {
                 let sentence = "A page was added after a plan had named the manifest.";
                 self.accuse(seen, Rule::PlanAltered, sentence);
             }
@@ -88,13 +88,14 @@ impl Auditor {
                 };
                 let is_so = plan.is_made_of(&steps);
                 let digests = steps.iter().map(|step| part_digest(&plan.header, step));
-                *manifest = Manifest::Parts(digests.collect());
+                let digest = plan.digest.clone();
+                *manifest = Manifest::Parts { plan: digest, parts: digests.collect() };
                 if !is_so {
                     let sentence = format!("Manifest {id} is not what the plan's digest covers.");
                     self.accuse(seen, Rule::PlanAltered, sentence);
                 }
             }
-            Some(Manifest::Parts(_)) => {
+            Some(Manifest::Parts { .. }) => {
                 self.accuse(seen, Rule::PlanAltered, format!("Two plans name manifest {id}."));
             }
             None if is_partial => {
@@ -163,12 +164,16 @@ impl Auditor {
             },
             Some(Change::Settled(_) | Change::Closed) | None => self.unfounded(seen, *change),
         }
-        let count = match self.manifests.get(&manifest.0) {
-            Some(Manifest::Parts(parts)) => Some(parts.len()),
-            Some(Manifest::Unknown) => None,
-            Some(Manifest::Steps(_)) | None if self.is_partial() => None,
-            Some(Manifest::Steps(_)) | None => Some(0),
+        let (named, count) = match self.manifests.get(&manifest.0) {
+            Some(Manifest::Parts { plan, parts }) => (plan == digest, Some(parts.len())),
+            Some(Manifest::Unknown) => (true, None),
+            Some(Manifest::Steps(_)) | None if self.is_partial() => (true, None),
+            Some(Manifest::Steps(_)) | None => (true, Some(0)),
         };
+        if !named {
+            let sentence = format!("Manifest {manifest} is of another plan than {digest}.");
+            self.accuse(seen, Rule::ForeignDigest, sentence);
+        }
         if count.is_some_and(|count| usize::try_from(*size) != Ok(count)) {
             let sentence = format!("It has {size} parts, its manifest another number.");
             self.accuse(seen, Rule::RolloutOutOfOrder, sentence);
@@ -253,12 +258,22 @@ impl Auditor {
         Track::Open(open)
     }
 
-    /// The start of the run of a part: it is one of what was approved, and its batch is under way.
-    pub(super) fn part_started(&mut self, seen: Seen, change: ChangeId, plan: &Plan, part: Part) {
+    /// The start of the run of a part: it is one of the plan that was approved, and its batch is under way.
+    pub(super) fn part_started(
+        &mut self,
+        seen: Seen,
+        change: ChangeId,
+        whole: &PlanDigest,
+        plan: &Plan,
+        part: Part,
+    ) {
         let Part { rollout, manifest, no } = part;
         let (index, run) = (usize::try_from(no).unwrap_or(usize::MAX), RunId(seen.stream.id));
         let approved = match self.manifests.get(&manifest.0) {
-            Some(Manifest::Parts(parts)) => parts.get(index).map(|digest| *digest == plan.digest),
+            Some(Manifest::Parts { plan: named, parts }) if named == whole => {
+                parts.get(index).map(|digest| *digest == plan.digest)
+            }
+            Some(Manifest::Parts { .. }) => None,
             Some(Manifest::Steps(_)) | None if !self.is_partial() => None,
             Some(Manifest::Steps(_) | Manifest::Unknown) | None => Some(true),
         };

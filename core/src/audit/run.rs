@@ -134,7 +134,7 @@ impl Auditor {
         };
         let Executing { digest, approvers, .. } = executing;
         if let Some(part) = part {
-            self.part_started(seen, change, plan, part);
+            self.part_started(seen, change, &digest, plan, part);
         } else if plan.digest != digest {
             let sentence =
                 format!("It runs the plan {}; the change executes {digest}.", plan.digest);

@@ -73,11 +73,18 @@ impl Log {
     }
 
     fn rolling_as(strategy: Strategy) -> Self {
+        Self::drafted_as(strategy).approved_in_parts().rolls(strategy)
+    }
+
+    fn drafted_as(strategy: Strategy) -> Self {
         let targets = steps().iter().map(|step| step.target.asset).collect();
         let draft = Draft { targets, rollout: Some(strategy), ..draft(None) };
+        Self::default().change(CHANGE, AUTHOR, C::Draft { draft, rollback_of: None })
+    }
+
+    fn approved_in_parts(self) -> Self {
         let page = |steps| ManifestCommand::AddPage { change: CHANGE, steps };
-        let log = Self::default()
-            .change(CHANGE, AUTHOR, C::Draft { draft, rollback_of: None })
+        let log = self
             .tell::<Manifest>(MANIFEST, &Principal::SYSTEM, page(steps()[..2].to_vec()))
             .tell::<Manifest>(MANIFEST, &Principal::SYSTEM, page(steps()[2..].to_vec()));
         let plan = Box::new(log.rollout_plan());
@@ -85,15 +92,17 @@ impl Log {
         let policy = log.state::<Policy>(POLICY.into());
         let environment = Environment::Prod;
         let submit = C::Submit { environment, risk: risk(7), tags: BTreeSet::new(), policy };
-        let log = log
-            .change(CHANGE, AUTHOR, submit)
+        log.change(CHANGE, AUTHOR, submit)
             .approved_by(CHANGE, FIRST)
             .approved_by(CHANGE, SECOND)
-            .executing();
-        let ChangeState::Executing(execution) = log.state::<Change>(CHANGE.into()) else {
+            .executing()
+    }
+
+    fn rolls(self, strategy: Strategy) -> Self {
+        let ChangeState::Executing(execution) = self.state::<Change>(CHANGE.into()) else {
             panic!("not executing")
         };
-        log.brake(B::Start {
+        self.brake(B::Start {
             change: CHANGE,
             digest: execution.plan.digest,
             manifest: MANIFEST,

@@ -60,3 +60,41 @@ fn nothing_is_left_out_as_stopped_when_nothing_stopped_it() {
     let log = Log::after_canary().brake(B::BeginBatch).part_failed(1).brake(stopped());
     assert_eq!(said(&log.batch_ended_as(1, left_out(2))), ["audit.rollout_tally"]);
 }
+
+#[test]
+fn a_rollout_goes_through_the_manifest_of_the_plan_that_was_approved() {
+    let other = ManifestId(Uuid::from_u128(71));
+    let harmful = |no| Step { summary: "Drops it".to_owned(), ..target(no) };
+    let harm: Vec<_> = (0..SIZE).map(harmful).collect();
+    let mut log = Log::drafted_as(strategy());
+    let page = ManifestCommand::AddPage { change: CHANGE, steps: harm.clone() };
+    log = log.tell::<Manifest>(other, &Principal::SYSTEM, page);
+    let header = log.rollout_plan().header;
+    let first = Plan::of_parts(header, other, &harm, Vec::new(), super::super::log::at(log.second));
+    let log = log.change(CHANGE, AUTHOR, C::RecordPlan { plan: Box::new(first.clone()) });
+    let log = log.approved_in_parts();
+    let ChangeState::Executing(execution) = log.state::<Change>(CHANGE.into()) else {
+        panic!("not executing")
+    };
+    let event = E::Started {
+        change: CHANGE,
+        digest: execution.plan.digest,
+        manifest: other,
+        size: SIZE,
+        strategy: strategy(),
+        approvals: execution.approvers.clone(),
+        undoes: None,
+    };
+    let log = log.plant(rollout(), Actor::SYSTEM, event).brake(B::BeginBatch);
+    assert_eq!(said(&log), ["audit.foreign_digest"]);
+    // Nor is a part of it one of what was approved.
+    let part = RunEvent::Started {
+        change: CHANGE,
+        plan: Box::new(first.part(&harm[0])),
+        approvals: execution.approvers,
+        undoes: None,
+        part: Some(Part { rollout: rollout(), manifest: other, no: 0 }),
+    };
+    let log = log.plant(RunId::of_part(rollout(), 0), Actor::SYSTEM, part);
+    assert_eq!(said(&log), ["audit.foreign_digest", "audit.foreign_digest"]);
+}
