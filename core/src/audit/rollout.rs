@@ -132,7 +132,10 @@ impl Auditor {
             return Track::Unknown;
         };
         let run = RunId(seen.stream.id);
-        self.runs.insert(run.0, Run::Rolling);
+        if let Some(Run::Open(_) | Run::Finished(_)) = self.runs.insert(run.0, Run::Rolling) {
+            let sentence = "It had been run in another way than as a rollout.";
+            self.accuse(seen, Rule::RunUnfounded, sentence);
+        }
         match self.changes.get(&change.0) {
             Some(Change::Unknown) => {}
             None if self.is_partial() => {

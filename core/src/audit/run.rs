@@ -65,7 +65,12 @@ impl Auditor {
     pub(super) fn run(&mut self, seen: Seen, event: &RunEvent) {
         let id = seen.stream.id;
         let next = match self.runs.remove(&id) {
-            None | Some(Track::Rolling) => self.first(seen, event),
+            None => self.first(seen, event),
+            Some(Track::Rolling) => {
+                let sentence = "The change is rolled out; only the parts of that are run.";
+                self.accuse(seen, Rule::RunUnfounded, sentence);
+                Track::Rolling
+            }
             Some(Track::Unknown) => Track::Unknown,
             Some(Track::Open(open)) => self.next(seen, open, event),
             Some(Track::Finished(outcome)) => {
@@ -84,6 +89,10 @@ impl Auditor {
         if !plan.is_intact() {
             let sentence = format!("The plan says {}, its content says otherwise.", plan.digest);
             self.accuse(seen, Rule::PlanAltered, sentence);
+        }
+        if part.is_none() && (plan.parts.is_some() || plan.steps.is_empty()) {
+            let sentence = "The plan has no steps of its own to be run.";
+            self.accuse(seen, Rule::RunUnfounded, sentence);
         }
         self.founded(seen, *change, plan, approvals, *undoes, *part);
         let steps = plan.steps.iter().map(|step| Step {

@@ -98,3 +98,31 @@ fn a_rollout_goes_through_the_manifest_of_the_plan_that_was_approved() {
     let log = log.plant(RunId::of_part(rollout(), 0), Actor::SYSTEM, part);
     assert_eq!(said(&log), ["audit.foreign_digest", "audit.foreign_digest"]);
 }
+
+/// A run of the plan in parts itself: it has no steps, and all of none are done.
+fn empty(log: Log) -> Log {
+    let ChangeState::Executing(execution) = log.state::<Change>(CHANGE.into()) else {
+        panic!("not executing")
+    };
+    let started = RunEvent::Started {
+        change: CHANGE,
+        plan: execution.plan,
+        approvals: execution.approvers,
+        undoes: None,
+        part: None,
+    };
+    let (outcome, secrets) = (RunOutcome::Complete, Vec::new());
+    log.plant(RUN, Actor::SYSTEM, started)
+        .plant(RUN, Actor::SYSTEM, RunEvent::Claimed { epoch: 1, worker: Uuid::nil() })
+        .plant(RUN, Actor::SYSTEM, RunEvent::Finished { outcome, reason: None, secrets })
+        .told(RunOutcome::Complete)
+}
+
+#[test]
+fn a_rollout_is_not_complete_by_a_run_that_touched_nothing() {
+    const UNFOUNDED: &str = "audit.run_unfounded";
+    let log = Log::drafted_as(strategy()).approved_in_parts();
+    assert_eq!(said(&empty(log)), [UNFOUNDED]);
+    let expected = [UNFOUNDED, UNFOUNDED, UNFOUNDED, "audit.change_outcome"];
+    assert_eq!(said(&empty(Log::rolling())), expected, "instead of the parts");
+}
