@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use super::change::{Phase, Track as Change};
 use super::run::Track as Run;
 use super::{Auditor, Rule, Seen};
+use crate::actor::ActorKind;
 use crate::id::{ChangeId, ManifestId, RunId};
 use crate::manifest::event::ManifestEvent;
 use crate::plan::{Plan, PlanDigest, Step, part_digest};
 use crate::rollout::event::{Part, RolloutEvent, Strategy, Tally};
 use crate::run::event::RunOutcome;
+use crate::time::Timestamp;
 
 /// What is remembered of a manifest.
 #[derive(Debug)]
@@ -43,6 +45,9 @@ pub(super) struct Open {
     is_stopped: bool,
     /// Batches that have ended, and the parts in them.
     ended: u32,
+    ended_at: Option<Timestamp>,
+    /// A person let it go on after the canary.
+    was_looked_at: bool,
     done: u32,
     tally: Tally,
     batch: Option<Batch>,
@@ -190,6 +195,8 @@ impl Auditor {
             is_paused: false,
             is_stopped: false,
             ended: 0,
+            ended_at: None,
+            was_looked_at: false,
             done: 0,
             tally: Tally::default(),
             batch: None,
@@ -207,6 +214,7 @@ impl Auditor {
                     let sentence = format!("Batch {no} began while nothing was to begin.");
                     self.accuse(seen, Rule::RolloutHeld, sentence);
                 }
+                self.waited(seen, &open, *no);
                 let Strategy { canary, batch, .. } = open.strategy;
                 let most = if open.ended == 0 { canary } else { batch };
                 let is_next = open.batch.is_none() && *no == open.ended && *first == open.done;
@@ -232,12 +240,18 @@ impl Auditor {
                     );
                     self.accuse(seen, Rule::RolloutTally, sentence);
                 }
-                open.ended = no.saturating_add(1);
+                (open.ended, open.ended_at) = (no.saturating_add(1), Some(seen.at));
                 open.done = open.done.saturating_add(tally.sum());
                 open.tally = open.tally.plus(*tally);
             }
             E::Paused { .. } => open.is_paused = true,
-            E::Resumed {} => open.is_paused = false,
+            E::Resumed {} if seen.by.kind != ActorKind::User => {
+                self.accuse(seen, Rule::NotAPerson, "No person let the rollout go on.");
+            }
+            E::Resumed {} => {
+                open.is_paused = false;
+                open.was_looked_at |= open.ended > 0;
+            }
             E::Stopped { .. } => open.is_stopped = true,
             E::Finished { outcome, reason: _, tally } => {
                 let left = open.size.saturating_sub(open.done);
@@ -259,6 +273,21 @@ impl Auditor {
             }
         }
         Track::Open(open)
+    }
+
+    /// A batch that begins: as long after the one before as was approved, and after the canary only when a
+    /// person let it.
+    fn waited(&mut self, seen: Seen, open: &Open, no: u32) {
+        let Strategy { pause_s, hold_after_canary, .. } = open.strategy;
+        let due = open.ended_at.map(|ended| ended.plus_seconds(i64::from(pause_s)));
+        if let Some(due) = due.filter(|due| seen.at < *due) {
+            let sentence = format!("Batch {no} began at {}, not before {due} was agreed.", seen.at);
+            self.accuse(seen, Rule::RolloutHeld, sentence);
+        }
+        if hold_after_canary && open.ended > 0 && !open.was_looked_at && !open.is_held() {
+            let sentence = format!("Batch {no} began, and nobody let it after the first.");
+            self.accuse(seen, Rule::RolloutHeld, sentence);
+        }
     }
 
     /// The start of the run of a part: it is one of the plan that was approved, and its batch is under way.

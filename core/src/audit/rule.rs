@@ -56,7 +56,7 @@ rules! {
     IntentUnclaimed "audit.intent_unclaimed"
         "An intent is made under the newest claim of its run.";
     NotAPerson "audit.not_a_person"
-        "Approvals and overrides of freezes and windows are given, and unknown outcomes settled, by people who are signed in.";
+        "Approvals and overrides of freezes and windows are given, unknown outcomes settled, and paused rollouts let go on, by people who are signed in.";
     NotApproved "audit.not_approved"
         "Only an approved change starts to execute.";
     OutOfOrder "audit.out_of_order"
@@ -92,7 +92,7 @@ rules! {
     RollbackUnnamed "audit.rollback_unnamed"
         "The change that rolls another one back says so from its draft on, and is executing that very run.";
     RolloutHeld "audit.rollout_held"
-        "No batch and no target of a rollout begins while it is paused, after it was stopped, or after more targets than agreed did not end well.";
+        "No batch and no target of a rollout begins while it is paused, after it was stopped, after more targets than agreed did not end well, or before the pause and the look after the first batch that were approved.";
     RolloutOutOfOrder "audit.rollout_out_of_order"
         "The batches of a rollout follow each other without a gap, and are no larger than what was approved.";
     RolloutTally "audit.rollout_tally"

@@ -126,3 +126,57 @@ fn a_rollout_is_not_complete_by_a_run_that_touched_nothing() {
     let expected = [UNFOUNDED, UNFOUNDED, UNFOUNDED, "audit.change_outcome"];
     assert_eq!(said(&empty(Log::rolling())), expected, "instead of the parts");
 }
+
+fn begun() -> E {
+    E::BatchBegun { no: 1, first: 1, count: 2 }
+}
+
+#[test]
+fn between_batches_is_the_pause_that_was_approved() {
+    let log = || {
+        let strategy = Strategy { pause_s: 60, ..strategy() };
+        Log::rolling_as(strategy).brake(B::BeginBatch).part_done(0).batch_ended(0, 1, 0)
+    };
+    assert_eq!(said(&log().wait(60).brake(B::BeginBatch)), SILENT);
+    // One second has passed already.
+    assert_eq!(planted(log().wait(58), begun()), ["audit.rollout_held"]);
+    assert_eq!(planted(log().wait(59), begun()), SILENT);
+}
+
+#[test]
+fn after_the_canary_a_person_lets_it_go_on() {
+    let log = || {
+        let strategy = Strategy { hold_after_canary: true, ..strategy() };
+        Log::rolling_as(strategy).brake(B::BeginBatch).part_done(0)
+    };
+    let ended = || log().batch_ended(0, 1, 0);
+    let whole = ended()
+        .brake(B::Resume)
+        .brake(B::BeginBatch)
+        .part_done(1)
+        .part_done(2)
+        .batch_ended(1, 2, 0)
+        .brake(B::BeginBatch);
+    assert_eq!(said(&whole), SILENT, "once is enough");
+    // A person had paused it before the canary ended.
+    let pause = || B::Pause { reason: "look".to_owned() };
+    let paused = log().brake(pause()).batch_ended(0, 1, 0).brake(B::Resume).brake(B::BeginBatch);
+    assert_eq!(said(&paused), SILENT);
+    assert_eq!(planted(ended(), begun()), ["audit.rollout_held"]);
+    // The pause is left out; what was let go on before the end says nothing of it.
+    let unpaused = |log: Log| Log { events: log.without("rollout.paused"), second: 1000 };
+    assert_eq!(planted(unpaused(ended()), begun()), ["audit.rollout_held"]);
+    let before = log().brake(pause()).brake(B::Resume).batch_ended(0, 1, 0);
+    assert_eq!(planted(unpaused(before), begun()), ["audit.rollout_held"]);
+}
+
+#[test]
+fn only_people_let_a_rollout_go_on() {
+    let paused = || Log::after_canary().brake(B::Pause { reason: "look".to_owned() });
+    let machine = Actor::machine(crate::id::PersonId(Uuid::from_u128(AUTHOR)));
+    for by in [Actor::SYSTEM, machine] {
+        let log = paused().plant(rollout(), by, E::Resumed {});
+        assert_eq!(said(&log), ["audit.not_a_person"]);
+        assert_eq!(planted(log, begun()), ["audit.not_a_person", "audit.rollout_held"]);
+    }
+}
