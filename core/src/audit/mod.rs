@@ -24,6 +24,7 @@ mod project;
 mod rollout;
 mod rule;
 mod run;
+mod schedule;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use self::freeze::Freezes;
 use self::policy::Policies;
 use self::project::Projects;
 pub use self::rule::{Rule, RuleText, rules};
+use self::schedule::Schedules;
 use crate::actor::Actor;
 use crate::event::{Event, Recorded, Unreadable, UnreadableEvent};
 use crate::id::{Category, StreamId};
@@ -100,6 +102,7 @@ pub struct Auditor {
     freezes: Freezes,
     policies: Policies,
     projects: Projects,
+    schedules: Schedules,
 }
 
 /// Where and when an event stands, and who did it.
@@ -133,13 +136,18 @@ impl Auditor {
         match event {
             Event::Asset(event) => self.freezes.asset(seen, event),
             Event::Calendar(event) => self.freezes.calendar(seen, event),
-            Event::Change(event) => self.change(seen, event),
+            Event::Change(event) => {
+                self.asked_for(seen, event);
+                self.made_by_schedule(seen, event);
+                self.change(seen, event);
+            }
             Event::Manifest(event) => self.manifest(seen, event),
             Event::Policy(event) => self.policy(seen, event),
             Event::Rollout(event) => self.rollout(seen, event),
             Event::Project(event) => self.projects.project(seen, event),
             Event::Run(event) => self.run(seen, event),
-            Event::Connection(_) | Event::Host(_) | Event::Person(_) | Event::Schedule(_) => {}
+            Event::Schedule(event) => self.schedule(seen, event),
+            Event::Connection(_) | Event::Host(_) | Event::Person(_) => {}
         }
     }
 
@@ -231,6 +239,7 @@ impl Auditor {
                 self.runs.insert(stream.id, run::Track::Unknown);
             }
             Category::Project => self.projects.forget(stream.id),
+            Category::Schedule => self.schedules.forget(stream.id),
             Category::Run => {
                 self.runs.insert(stream.id, run::Track::Unknown);
             }
@@ -238,8 +247,7 @@ impl Auditor {
             | Category::Calendar
             | Category::Connection
             | Category::Host
-            | Category::Person
-            | Category::Schedule => {}
+            | Category::Person => {}
         }
     }
 

@@ -39,6 +39,8 @@ rules! {
         "Nobody counts twice in the quorum of a plan.";
     BeforehandUnfounded "audit.beforehand_unfounded"
         "Only Nexplane itself submits what was approved beforehand: the rollback of a change that says in its approved plan that it goes back, and whose run failed.";
+    ByProgram "audit.by_program"
+        "No program of a person and no agent submits a change, or has it executed.";
     ChangeOutcome "audit.change_outcome"
         "A change ends as its run ended.";
     ClaimOutOfOrder "audit.claim_out_of_order"
@@ -101,6 +103,8 @@ rules! {
         "A run ends as its steps say.";
     RunUnfounded "audit.run_unfounded"
         "A run belongs to a change that is executing it, and carries the approvals of that change.";
+    ScheduleUnfounded "audit.schedule_unfounded"
+        "Schedules are made and changed by people who are signed in, and fire by themselves; a change that one made says so, and says what the schedule said, for its owner, with everybody else who edited it.";
     SelfApproval "audit.self_approval"
         "Author and editors of a change never approve it.";
     SelfOverride "audit.self_override"

@@ -11,6 +11,7 @@ mod policies;
 mod project;
 mod rollouts;
 mod runs;
+mod schedules;
 mod settled;
 
 use self::log::{Log, at, codes};
