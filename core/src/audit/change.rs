@@ -15,6 +15,7 @@ use crate::policy::{Case, Seat};
 use crate::risk::{Environment, Risk, RiskLevel};
 use crate::rollout::event::Strategy;
 use crate::run::event::RunOutcome;
+use crate::schedule::event::Template;
 use crate::time::Timestamp;
 
 /// What is remembered of a change.
@@ -588,6 +589,21 @@ impl Open {
     /// Author and editors.
     pub(super) fn own(&self) -> BTreeSet<PersonId> {
         self.editors.iter().copied().chain([self.author]).collect()
+    }
+
+    pub(super) fn is_by(&self, author: PersonId) -> bool {
+        self.author == author
+    }
+
+    /// Whether it asks for what this template says.
+    pub(super) fn is_made_of(&self, template: &Template) -> bool {
+        let request = &self.request;
+        request.change_type == template.change_type
+            && request.connection == template.connection
+            && request.targets == template.targets
+            && request.parameters == template.parameters
+            && request.window.is_none()
+            && !request.auto_rollback
     }
 
     fn is_own(&self, person: PersonId) -> bool {

@@ -27,6 +27,7 @@ mod project;
 mod rollout;
 mod rule;
 mod run;
+mod schedule;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ use self::glass::Reviews;
 use self::policy::Policies;
 use self::project::Projects;
 pub use self::rule::{Rule, RuleText, rules};
+use self::schedule::Schedules;
 use crate::actor::Actor;
 use crate::event::{Event, Recorded, Unreadable, UnreadableEvent};
 use crate::id::{Category, StreamId};
@@ -109,6 +111,7 @@ pub struct Auditor {
     policies: Policies,
     projects: Projects,
     reviews: Reviews,
+    schedules: Schedules,
 }
 
 /// Where and when an event stands, and who did it.
@@ -145,14 +148,19 @@ impl Auditor {
                 self.freezes.asset(seen, event);
             }
             Event::Calendar(event) => self.freezes.calendar(seen, event),
-            Event::Change(event) => self.change(seen, event),
+            Event::Change(event) => {
+                self.asked_for(seen, event);
+                self.made_by_schedule(seen, event);
+                self.change(seen, event);
+            }
             Event::Manifest(event) => self.manifest(seen, event),
             Event::Policy(event) => self.policy(seen, event),
             Event::Rollout(event) => self.rollout(seen, event),
             Event::Project(event) => self.projects.project(seen, event),
             Event::Run(event) => self.run(seen, event),
             Event::Person(event) => self.person(seen, event),
-            Event::Connection(_) | Event::Host(_) | Event::Schedule(_) => {}
+            Event::Schedule(event) => self.schedule(seen, event),
+            Event::Connection(_) | Event::Host(_) => {}
         }
     }
 
@@ -246,14 +254,11 @@ impl Auditor {
                 self.runs.insert(stream.id, run::Track::Unknown);
             }
             Category::Project => self.projects.forget(stream.id),
+            Category::Schedule => self.schedules.forget(stream.id),
             Category::Run => {
                 self.runs.insert(stream.id, run::Track::Unknown);
             }
-            Category::Asset
-            | Category::Calendar
-            | Category::Connection
-            | Category::Host
-            | Category::Schedule => {}
+            Category::Asset | Category::Calendar | Category::Connection | Category::Host => {}
         }
     }
 

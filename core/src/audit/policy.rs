@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::change::{Needed, Told};
 use super::{Auditor, Rule, Seen};
 use crate::actor::ActorKind;
+use crate::change::BEFOREHAND_VALID_S;
 use crate::change::event::Quorum;
 use crate::id::AssetId;
 use crate::policy::event::PolicyEvent;
@@ -100,7 +101,8 @@ impl Auditor {
         };
         // Those approvals were held against the policy of the change that is undone.
         if beforehand.is_some() {
-            return recorded;
+            let valid_s = valid_s.min(asked.valid_s).min(BEFOREHAND_VALID_S);
+            return Needed { valid_s, ..recorded };
         }
         if approvals < asked.approvals
             || asked.admin && !admin

@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use super::change::{Phase, Track as Change};
 use super::run::Track as Run;
 use super::{Auditor, Rule, Seen};
+use crate::actor::ActorKind;
 use crate::id::{ChangeId, ManifestId, RunId};
 use crate::manifest::event::ManifestEvent;
 use crate::plan::{Plan, PlanDigest, Step, part_digest};
 use crate::rollout::event::{Part, RolloutEvent, Strategy, Tally};
 use crate::run::event::RunOutcome;
+use crate::time::Timestamp;
 
 /// What is remembered of a manifest.
 #[derive(Debug)]
@@ -19,8 +21,8 @@ pub(super) enum Manifest {
     Unknown,
     /// No plan has named it yet.
     Steps(Vec<Step>),
-    /// Of the plan that named it, the digest of each part.
-    Parts(Vec<PlanDigest>),
+    /// The plan that named it, and the digest of each of its parts.
+    Parts { plan: PlanDigest, parts: Vec<PlanDigest> },
 }
 
 /// What is remembered of a rollout.
@@ -32,6 +34,14 @@ pub(super) enum Track {
     Finished,
 }
 
+/// Whether further targets may be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Free,
+    Paused,
+    Stopped,
+}
+
 #[derive(Debug)]
 pub(super) struct Open {
     change: ChangeId,
@@ -39,10 +49,12 @@ pub(super) struct Open {
     size: u32,
     strategy: Strategy,
     back: bool,
-    is_paused: bool,
-    is_stopped: bool,
+    hold: Hold,
     /// Batches that have ended, and the parts in them.
     ended: u32,
+    ended_at: Option<Timestamp>,
+    /// A person let it go on after the canary.
+    was_looked_at: bool,
     done: u32,
     tally: Tally,
     batch: Option<Batch>,
@@ -55,6 +67,8 @@ struct Batch {
     count: u32,
     /// What the runs of its parts said.
     counted: Tally,
+    /// Parts that say that the rollout was stopped, when nothing had stopped it.
+    unstopped: u32,
 }
 
 impl Auditor {
@@ -65,7 +79,7 @@ impl Auditor {
         match manifest {
             Manifest::Steps(known) => known.extend(steps.iter().cloned()),
             // Every plan that names it from here on is another one.
-            Manifest::Parts(_) => {
+            Manifest::Parts { .. } => {
                 let sentence = "A page was added after a plan had named the manifest.";
                 self.accuse(seen, Rule::PlanAltered, sentence);
             }
@@ -86,13 +100,14 @@ impl Auditor {
                 };
                 let is_so = plan.is_made_of(&steps);
                 let digests = steps.iter().map(|step| part_digest(&plan.header, step));
-                *manifest = Manifest::Parts(digests.collect());
+                let digest = plan.digest.clone();
+                *manifest = Manifest::Parts { plan: digest, parts: digests.collect() };
                 if !is_so {
                     let sentence = format!("Manifest {id} is not what the plan's digest covers.");
                     self.accuse(seen, Rule::PlanAltered, sentence);
                 }
             }
-            Some(Manifest::Parts(_)) => {
+            Some(Manifest::Parts { .. }) => {
                 self.accuse(seen, Rule::PlanAltered, format!("Two plans name manifest {id}."));
             }
             None if is_partial => {
@@ -129,7 +144,10 @@ impl Auditor {
             return Track::Unknown;
         };
         let run = RunId(seen.stream.id);
-        self.runs.insert(run.0, Run::Rolling);
+        if let Some(Run::Open(_) | Run::Finished(_)) = self.runs.insert(run.0, Run::Rolling) {
+            let sentence = "It had been run in another way than as a rollout.";
+            self.accuse(seen, Rule::RunUnfounded, sentence);
+        }
         match self.changes.get(&change.0) {
             Some(Change::Unknown) => {}
             None if self.is_partial() => {
@@ -161,12 +179,16 @@ impl Auditor {
             },
             Some(Change::Settled(_) | Change::Closed) | None => self.unfounded(seen, *change),
         }
-        let count = match self.manifests.get(&manifest.0) {
-            Some(Manifest::Parts(parts)) => Some(parts.len()),
-            Some(Manifest::Unknown) => None,
-            Some(Manifest::Steps(_)) | None if self.is_partial() => None,
-            Some(Manifest::Steps(_)) | None => Some(0),
+        let (named, count) = match self.manifests.get(&manifest.0) {
+            Some(Manifest::Parts { plan, parts }) => (plan == digest, Some(parts.len())),
+            Some(Manifest::Unknown) => (true, None),
+            Some(Manifest::Steps(_)) | None if self.is_partial() => (true, None),
+            Some(Manifest::Steps(_)) | None => (true, Some(0)),
         };
+        if !named {
+            let sentence = format!("Manifest {manifest} is of another plan than {digest}.");
+            self.accuse(seen, Rule::ForeignDigest, sentence);
+        }
         if count.is_some_and(|count| usize::try_from(*size) != Ok(count)) {
             let sentence = format!("It has {size} parts, its manifest another number.");
             self.accuse(seen, Rule::RolloutOutOfOrder, sentence);
@@ -177,9 +199,10 @@ impl Auditor {
             size: *size,
             strategy: *strategy,
             back: undoes.is_some(),
-            is_paused: false,
-            is_stopped: false,
+            hold: Hold::Free,
             ended: 0,
+            ended_at: None,
+            was_looked_at: false,
             done: 0,
             tally: Tally::default(),
             batch: None,
@@ -197,6 +220,7 @@ impl Auditor {
                     let sentence = format!("Batch {no} began while nothing was to begin.");
                     self.accuse(seen, Rule::RolloutHeld, sentence);
                 }
+                self.waited(seen, &open, *no);
                 let Strategy { canary, batch, .. } = open.strategy;
                 let most = if open.ended == 0 { canary } else { batch };
                 let is_next = open.batch.is_none() && *no == open.ended && *first == open.done;
@@ -206,7 +230,8 @@ impl Auditor {
                     self.accuse(seen, Rule::RolloutOutOfOrder, sentence);
                 }
                 let counted = Tally::default();
-                open.batch = Some(Batch { no: *no, first: *first, count: *count, counted });
+                let (no, first, count) = (*no, *first, *count);
+                open.batch = Some(Batch { no, first, count, counted, unstopped: 0 });
             }
             E::BatchEnded { no, tally } => {
                 let batch = open.batch.take().filter(|batch| batch.no == *no);
@@ -214,18 +239,37 @@ impl Auditor {
                     let sentence = format!("The tally of batch {no} is not what its runs say.");
                     self.accuse(seen, Rule::RolloutTally, sentence);
                 }
-                open.ended = no.saturating_add(1);
+                let unstopped = batch.map_or(0, |batch| batch.unstopped);
+                if unstopped > 0 && open.hold != Hold::Stopped && !open.is_too_bad(*tally) {
+                    let sentence = format!(
+                        "{unstopped} of batch {no} were left out as stopped, and nothing stopped the rollout."
+                    );
+                    self.accuse(seen, Rule::RolloutTally, sentence);
+                }
+                (open.ended, open.ended_at) = (no.saturating_add(1), Some(seen.at));
                 open.done = open.done.saturating_add(tally.sum());
                 open.tally = open.tally.plus(*tally);
             }
-            E::Paused { .. } => open.is_paused = true,
-            E::Resumed {} => open.is_paused = false,
-            E::Stopped { .. } => open.is_stopped = true,
+            E::Paused { .. } if open.hold == Hold::Stopped => {}
+            E::Paused { .. } => open.hold = Hold::Paused,
+            E::Resumed {} if seen.by.kind != ActorKind::User => {
+                self.accuse(seen, Rule::NotAPerson, "No person let the rollout go on.");
+            }
+            E::Resumed {} => {
+                if open.hold == Hold::Paused {
+                    open.hold = Hold::Free;
+                }
+                open.was_looked_at |= open.ended > 0;
+            }
+            E::Stopped { .. } => open.hold = Hold::Stopped,
             E::Finished { outcome, reason: _, tally } => {
                 let left = open.size.saturating_sub(open.done);
                 let mut counted = open.tally;
                 counted.not_started = counted.not_started.saturating_add(left);
-                if open.batch.is_some() || (left > 0 && !open.is_stopped) || counted != *tally {
+                if open.batch.is_some()
+                    || (left > 0 && open.hold != Hold::Stopped)
+                    || counted != *tally
+                {
                     let sentence = "It ended before its batches, or with another tally.";
                     self.accuse(seen, Rule::RolloutTally, sentence);
                 }
@@ -243,12 +287,37 @@ impl Auditor {
         Track::Open(open)
     }
 
-    /// The start of the run of a part: it is one of what was approved, and its batch is under way.
-    pub(super) fn part_started(&mut self, seen: Seen, change: ChangeId, plan: &Plan, part: Part) {
+    /// A batch that begins: as long after the one before as was approved, and after the canary only when a
+    /// person let it.
+    fn waited(&mut self, seen: Seen, open: &Open, no: u32) {
+        let Strategy { pause_s, hold_after_canary, .. } = open.strategy;
+        let due = open.ended_at.map(|ended| ended.plus_seconds(i64::from(pause_s)));
+        if let Some(due) = due.filter(|due| seen.at < *due) {
+            let sentence = format!("Batch {no} began at {}, not before {due} was agreed.", seen.at);
+            self.accuse(seen, Rule::RolloutHeld, sentence);
+        }
+        if hold_after_canary && open.ended > 0 && !open.was_looked_at && !open.is_held() {
+            let sentence = format!("Batch {no} began, and nobody let it after the first.");
+            self.accuse(seen, Rule::RolloutHeld, sentence);
+        }
+    }
+
+    /// The start of the run of a part: it is one of the plan that was approved, and its batch is under way.
+    pub(super) fn part_started(
+        &mut self,
+        seen: Seen,
+        change: ChangeId,
+        whole: &PlanDigest,
+        plan: &Plan,
+        part: Part,
+    ) {
         let Part { rollout, manifest, no } = part;
         let (index, run) = (usize::try_from(no).unwrap_or(usize::MAX), RunId(seen.stream.id));
         let approved = match self.manifests.get(&manifest.0) {
-            Some(Manifest::Parts(parts)) => parts.get(index).map(|digest| *digest == plan.digest),
+            Some(Manifest::Parts { plan: named, parts }) if named == whole => {
+                parts.get(index).map(|digest| *digest == plan.digest)
+            }
+            Some(Manifest::Parts { .. }) => None,
             Some(Manifest::Steps(_)) | None if !self.is_partial() => None,
             Some(Manifest::Steps(_) | Manifest::Unknown) | None => Some(true),
         };
@@ -275,10 +344,20 @@ impl Auditor {
     /// An intent of a part: nothing holds the rollout.
     pub(super) fn part_intended(&mut self, seen: Seen, part: Part) {
         if let Some(Track::Open(open)) = self.rollouts.get(&part.rollout.0)
-            && (open.is_paused || open.is_stopped)
+            && open.hold != Hold::Free
         {
             let sentence = format!("Part {} was intended while nothing was to begin.", part.no);
             self.accuse(seen, Rule::RolloutHeld, sentence);
+        }
+    }
+
+    /// A part says that a stop kept it from being sent. What failed at the same time stops a rollout in its
+    /// stream at the end of the batch only.
+    pub(super) fn part_stopped(&mut self, part: Part) {
+        let Some(Track::Open(open)) = self.rollouts.get_mut(&part.rollout.0) else { return };
+        let is_stopped = open.hold == Hold::Stopped;
+        if let Some(batch) = open.batch.as_mut().filter(|batch| batch.has(part.no) && !is_stopped) {
+            batch.unstopped = batch.unstopped.saturating_add(1);
         }
     }
 
@@ -313,10 +392,16 @@ impl Batch {
 }
 
 impl Open {
+    /// Whether so many in all, with these of the batch that is under way, are more than was agreed.
+    const fn is_too_bad(&self, batch: Tally) -> bool {
+        let agreed = if self.ended == 0 { 0 } else { self.strategy.max_failed };
+        self.tally.bad().saturating_add(batch.bad()) > agreed
+    }
+
     /// Nothing further is to begin.
     const fn is_held(&self) -> bool {
         let agreed = if self.ended == 1 { 0 } else { self.strategy.max_failed };
-        self.is_paused || self.is_stopped || (self.ended > 0 && self.tally.bad() > agreed)
+        self.hold != Hold::Free || (self.ended > 0 && self.tally.bad() > agreed)
     }
 
     const fn outcome(&self, tally: Tally) -> RunOutcome {

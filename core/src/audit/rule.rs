@@ -41,6 +41,8 @@ rules! {
         "A project that goes back undoes its members newest first.";
     BeforehandUnfounded "audit.beforehand_unfounded"
         "Only Nexplane itself submits what was approved beforehand: the rollback of a change that says in its approved plan that it goes back, and whose run failed.";
+    ByProgram "audit.by_program"
+        "No program of a person and no agent submits a change, or has it executed.";
     ChangeOutcome "audit.change_outcome"
         "A change ends as its run ended.";
     ClaimOutOfOrder "audit.claim_out_of_order"
@@ -68,7 +70,7 @@ rules! {
     LateReportUnfounded "audit.late_report_unfounded"
         "What is reported late is of an intent of an epoch that was fenced off, on which that epoch had not reported.";
     NotAPerson "audit.not_a_person"
-        "Approvals and overrides of freezes and windows are given, glass is broken, that is reviewed, unknown outcomes settled, and runs cancelled, by people who are signed in.";
+        "Approvals and overrides of freezes and windows are given, glass is broken, that is reviewed, unknown outcomes settled, runs cancelled, and paused rollouts let go on, by people who are signed in.";
     NotApproved "audit.not_approved"
         "Only an approved change starts to execute.";
     OutOfOrder "audit.out_of_order"
@@ -104,7 +106,7 @@ rules! {
     RollbackUnnamed "audit.rollback_unnamed"
         "The change that rolls another one back says so from its draft on, and is executing that very run.";
     RolloutHeld "audit.rollout_held"
-        "No batch and no target of a rollout begins while it is paused, after it was stopped, or after more targets than agreed did not end well.";
+        "No batch and no target of a rollout begins while it is paused, after it was stopped, after more targets than agreed did not end well, or before the pause and the look after the first batch that were approved.";
     RolloutOutOfOrder "audit.rollout_out_of_order"
         "The batches of a rollout follow each other without a gap, and are no larger than what was approved.";
     RolloutTally "audit.rollout_tally"
@@ -113,6 +115,8 @@ rules! {
         "A run ends as its steps say.";
     RunUnfounded "audit.run_unfounded"
         "A run belongs to a change that is executing it, and carries the approvals of that change.";
+    ScheduleUnfounded "audit.schedule_unfounded"
+        "Schedules are made and changed by people who are signed in, and fire by themselves; a change that one made says so, and says what the schedule said, for its owner, with everybody else who edited it.";
     SeatEmpty "audit.seat_empty"
         "A change is approved and executed only with the approvals of those whom its submission names.";
     SelfApproval "audit.self_approval"

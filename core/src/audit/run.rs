@@ -11,6 +11,9 @@ use crate::plan::Plan;
 use crate::rollout::event::Part;
 use crate::run::event::{Finding, RunEvent, RunOutcome};
 
+/// Why a step of a part was not started: something stopped the rollout.
+const STOPPED: &str = "stopped";
+
 /// What is remembered of a run.
 #[derive(Debug)]
 pub(super) enum Track {
@@ -68,7 +71,12 @@ impl Auditor {
     pub(super) fn run(&mut self, seen: Seen, event: &RunEvent) {
         let id = seen.stream.id;
         let next = match self.runs.remove(&id) {
-            None | Some(Track::Rolling) => self.first(seen, event),
+            None => self.first(seen, event),
+            Some(Track::Rolling) => {
+                let sentence = "The change is rolled out; only the parts of that are run.";
+                self.accuse(seen, Rule::RunUnfounded, sentence);
+                Track::Rolling
+            }
             Some(Track::Unknown) => Track::Unknown,
             Some(Track::Open(open)) => self.next(seen, open, event),
             Some(Track::Finished(outcome)) if matches!(event, RunEvent::LateReported { .. }) => {
@@ -91,6 +99,10 @@ impl Auditor {
         if !plan.is_intact() {
             let sentence = format!("The plan says {}, its content says otherwise.", plan.digest);
             self.accuse(seen, Rule::PlanAltered, sentence);
+        }
+        if part.is_none() && (plan.parts.is_some() || plan.steps.is_empty()) {
+            let sentence = "The plan has no steps of its own to be run.";
+            self.accuse(seen, Rule::RunUnfounded, sentence);
         }
         self.founded(seen, *change, plan, approvals, *undoes, *part);
         let steps = plan.steps.iter().map(|step| Step {
@@ -143,7 +155,7 @@ impl Auditor {
         };
         let Executing { digest, approvers, .. } = executing;
         if let Some(part) = part {
-            self.part_started(seen, change, plan, part);
+            self.part_started(seen, change, &digest, plan, part);
         } else if plan.digest != digest {
             let sentence =
                 format!("It runs the plan {}; the change executes {digest}.", plan.digest);
@@ -219,7 +231,11 @@ impl Auditor {
                 let from = [Now::Succeeded, Now::Applied];
                 self.follow(seen, &mut open, *step, &from, Now::Unverified);
             }
-            E::StepBlocked { step, .. } => {
+            E::StepBlocked { step, reason, .. } => {
+                if let Some(part) = open.part.filter(|_| reason.kind == STOPPED) {
+                    open.was_stopped = true;
+                    self.part_stopped(part);
+                }
                 let from = [Now::Planned, Now::NotApplied];
                 self.follow(seen, &mut open, *step, &from, Now::Blocked);
             }

@@ -166,3 +166,23 @@ fn only_nexplane_itself_submits_it() {
     assert_eq!(codes(&by_person), [UNFOUNDED]);
     assert_eq!(Actor::SYSTEM.person(), None);
 }
+
+#[test]
+fn what_was_approved_beforehand_starts_within_the_hour() {
+    let for_days = |until: i64| {
+        let mut log = going_back();
+        for recorded in &mut log.events {
+            if recorded.header.stream != BACK.into() {
+                continue;
+            }
+            if let Event::Change(E::Submitted { quorum, .. }) = &mut recorded.event {
+                quorum.valid_s = 7 * 24 * 3600;
+            } else if let Event::Change(E::Approved { until: told, .. }) = &mut recorded.event {
+                *told = recorded.header.at.plus_seconds(until);
+            }
+        }
+        codes(&log.events)
+    };
+    assert_eq!(for_days(3600), SILENT);
+    assert_eq!(for_days(3601), ["audit.approval_times"]);
+}

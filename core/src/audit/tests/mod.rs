@@ -13,6 +13,7 @@ mod policies;
 mod project;
 mod rollouts;
 mod runs;
+mod schedules;
 mod settled;
 
 use self::log::{Log, at, codes};

@@ -1,5 +1,7 @@
 //! Rollouts.
 
+mod brakes;
+
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
@@ -54,19 +56,35 @@ impl Log {
     fn rollout_plan(&self) -> Plan {
         let header = PlanHeader {
             targets: steps().iter().map(|step| step.target.asset).collect(),
-            rollout: Some(strategy()),
+            rollout: self.strategy(),
             ..self.plan(CHANGE).header
         };
         Plan::of_parts(header, MANIFEST, &steps(), Vec::new(), super::log::at(self.second))
     }
 
+    /// As drafted.
+    fn strategy(&self) -> Option<Strategy> {
+        self.state::<Change>(CHANGE.into()).subject().and_then(|subject| subject.draft.rollout)
+    }
+
     /// Planned in parts, approved, and started.
     fn rolling() -> Self {
+        Self::rolling_as(strategy())
+    }
+
+    fn rolling_as(strategy: Strategy) -> Self {
+        Self::drafted_as(strategy).approved_in_parts().rolls(strategy)
+    }
+
+    fn drafted_as(strategy: Strategy) -> Self {
         let targets = steps().iter().map(|step| step.target.asset).collect();
-        let draft = Draft { targets, rollout: Some(strategy()), ..draft(None) };
+        let draft = Draft { targets, rollout: Some(strategy), ..draft(None) };
+        Self::default().change(CHANGE, AUTHOR, C::Draft { draft, rollback_of: None })
+    }
+
+    fn approved_in_parts(self) -> Self {
         let page = |steps| ManifestCommand::AddPage { change: CHANGE, steps };
-        let log = Self::default()
-            .change(CHANGE, AUTHOR, C::Draft { draft, rollback_of: None })
+        let log = self
             .tell::<Manifest>(MANIFEST, &Principal::SYSTEM, page(steps()[..2].to_vec()))
             .tell::<Manifest>(MANIFEST, &Principal::SYSTEM, page(steps()[2..].to_vec()));
         let plan = Box::new(log.rollout_plan());
@@ -80,20 +98,22 @@ impl Log {
             known: Known::default(),
             policy,
         };
-        let log = log
-            .change(CHANGE, AUTHOR, submit)
+        log.change(CHANGE, AUTHOR, submit)
             .approved_by(CHANGE, FIRST)
             .approved_by(CHANGE, SECOND)
-            .executing();
-        let ChangeState::Executing(execution) = log.state::<Change>(CHANGE.into()) else {
+            .executing()
+    }
+
+    fn rolls(self, strategy: Strategy) -> Self {
+        let ChangeState::Executing(execution) = self.state::<Change>(CHANGE.into()) else {
             panic!("not executing")
         };
-        log.brake(B::Start {
+        self.brake(B::Start {
             change: CHANGE,
             digest: execution.plan.digest,
             manifest: MANIFEST,
             size: SIZE,
-            strategy: strategy(),
+            strategy,
             approvals: execution.approvers,
             undoes: None,
         })
