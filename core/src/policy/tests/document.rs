@@ -234,7 +234,7 @@ fn critical_risk_is_never_without_an_approver() {
     assert_eq!(of(vec![rule(both, ask(1)), dev()]), ["/rules/1/then/ask/approvals"]);
     let score = When { score_at_least: Some(9), ..When::default() };
     assert_eq!(of(vec![rule(score, ask(1)), dev()]), none);
-    let last = of(vec![rule(When::default(), ask(0))]);
+    let last = document(vec![rule(When::default(), ask(0))]);
     assert_eq!(pointers(&last), ["/rules/0/then/ask/approvals"]);
 }
 
