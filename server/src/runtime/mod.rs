@@ -18,6 +18,7 @@ mod reactor;
 mod recurring;
 mod reread;
 mod rollout;
+mod round;
 mod schedule;
 mod settle;
 mod step;

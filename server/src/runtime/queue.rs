@@ -41,8 +41,8 @@ pub async fn join(
         "WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock($4)), \
              mine AS MATERIALIZED (SELECT nextval('nexplane.target_tickets') AS ticket FROM locked) \
          INSERT INTO nexplane.target_queue (asset, run, change, ticket, reads) \
-         SELECT asset, $2::uuid, $3::uuid, mine.ticket, bool_and(only) FROM mine, \
-             (SELECT unnest($1::uuid[]), false UNION ALL SELECT unnest($5::uuid[]), true) wanted (asset, only) \
+         SELECT asset, $2::uuid, $3::uuid, mine.ticket, bool_and(shared) FROM mine, \
+             (SELECT unnest($1::uuid[]), false UNION ALL SELECT unnest($5::uuid[]), true) wanted (asset, shared) \
          WHERE NOT EXISTS (SELECT FROM nexplane.target_queue WHERE run = $2) \
          GROUP BY asset, mine.ticket",
     )
