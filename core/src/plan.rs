@@ -199,10 +199,11 @@ impl Plan {
         Self::new(part_header(&self.header, &step), vec![step], Vec::new(), self.computed_at)
     }
 
-    /// Whether these are all of the manifest's steps, in order.
+    /// Whether these are all of the manifest's steps, in order, and what it shows is the first of them.
     pub fn is_made_of(&self, steps: &[Step]) -> bool {
         self.parts.as_ref().is_some_and(|parts| {
             usize::try_from(parts.count) == Ok(steps.len())
+                && parts.sample.iter().eq(steps.iter().take(SAMPLE))
                 && parts.root == parts_root(&self.header, steps)
         })
     }
@@ -542,6 +543,32 @@ mod tests {
         more.push(step(30));
         assert!(!plan.is_made_of(&more));
         assert!(!self::plan().is_made_of(&[]));
+    }
+
+    /// Nobody approves what they were not shown: a sample of something else is none of this manifest.
+    #[test]
+    fn what_a_plan_in_parts_shows_are_the_first_of_its_steps() {
+        let (plan, steps) = many();
+        let shown = plan.parts.clone().unwrap().sample;
+        let mut harmless = shown.clone();
+        harmless[0].summary = "nothing happens".to_owned();
+        let mut reordered = shown.clone();
+        reordered.swap(0, 1);
+        let fewer = shown[1..].to_vec();
+        for sample in [harmless, reordered, fewer, Vec::new()] {
+            let mut other = plan.clone();
+            other.parts.as_mut().unwrap().sample = sample;
+            other.digest = content_digest(&other.header, &[], other.parts.as_ref());
+            assert!(other.is_intact() && !other.is_made_of(&steps));
+        }
+        let few = Plan::of_parts(
+            header(),
+            ManifestId(uuid(7)),
+            &steps[..3],
+            Vec::new(),
+            Timestamp::from_micros(0),
+        );
+        assert!(few.is_made_of(&steps[..3]));
     }
 
     #[test]

@@ -12,8 +12,6 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::iter;
 use nexplane_core::asset::{Annotations, Asset, AssetState};
 use nexplane_core::calendar::event::Scope;
 use nexplane_core::calendar::{CALENDAR, Calendar, CalendarRejection, CalendarState, Freeze};
@@ -31,9 +29,6 @@ use sqlx::PgPool;
 use crate::meeting;
 use crate::project::waits_for;
 use crate::stream::{self, LoadError, Loaded, Prepare, Prepared};
-
-/// Targets that are looked at, at the same time.
-const AT_ONCE: usize = 16;
 
 /// What freezes ask of a change.
 #[derive(Clone, Copy, Debug)]
@@ -175,15 +170,13 @@ pub async fn reach_of(log: &Log, about: &About<'_>) -> Result<(Reach, Vec<Guard>
     let mut connections = BTreeSet::from([about.connection]);
     reach.environments.extend(about.environment);
     reach.tags.extend(about.tags.into_iter().flatten().cloned());
-    let mut assets = iter(about.targets.iter().copied())
-        .map(|target: AssetId| async move {
-            Ok::<_, LoadError>((target, stream::load::<Asset>(log, target.into()).await?))
-        })
-        .buffered(AT_ONCE);
-    while let Some(asset) = assets.next().await {
-        let (target, Loaded { state, version }) = asset?;
+    let streams: Vec<_> = about.targets.iter().map(|target| (*target).into()).collect();
+    let mut assets = stream::load_each::<Asset>(log, &streams).await?;
+    for target in streams {
+        let absent = || Loaded { state: AssetState::Absent, version: 0 };
+        let Loaded { state, version } = assets.remove(&target).unwrap_or_else(absent);
         if about.targets.len() <= MAX_STEPS {
-            guards.push(Guard { stream: target.into(), version });
+            guards.push(Guard { stream: target, version });
         }
         let annotations = match state {
             AssetState::Absent => Annotations::default(),
@@ -196,13 +189,11 @@ pub async fn reach_of(log: &Log, about: &About<'_>) -> Result<(Reach, Vec<Guard>
         reach.environments.extend(annotations.environment);
         reach.tags.extend(annotations.tags);
     }
-    let mut labels = iter(connections)
-        .map(|connection: ConnectionId| async move {
-            stream::load::<Connection>(log, connection.into()).await
-        })
-        .buffered(AT_ONCE);
-    while let Some(connection) = labels.next().await {
-        match connection?.state {
+    let streams: Vec<_> = connections.into_iter().map(StreamId::from).collect();
+    let mut labels = stream::load_each::<Connection>(log, &streams).await?;
+    for connection in streams {
+        let Some(Loaded { state, .. }) = labels.remove(&connection) else { continue };
+        match state {
             ConnectionState::Active(active) => reach.environments.push(active.environment),
             ConnectionState::Absent | ConnectionState::Removed(_) => {}
         }

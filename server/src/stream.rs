@@ -383,6 +383,13 @@ impl<R: std::error::Error + 'static> StreamError<R> {
     }
 }
 
+impl<R: std::error::Error + 'static> StreamError<R> {
+    /// It can never be stored as it is.
+    pub const fn is_unstorable(&self) -> bool {
+        matches!(self, Self::Append { source: AppendError::Invalid(_), .. })
+    }
+}
+
 impl<R: Reject> StreamError<R> {
     /// The rejection, when the domain said no.
     pub const fn rejection(&self) -> Option<&R> {

@@ -93,7 +93,7 @@ impl HostAction {
         };
         let result = session.ask(order).await?;
         if let JobResult::Verified { satisfied, observed, fingerprint } = result {
-            Ok((satisfied, observed, fingerprint))
+            Ok((satisfied, observed, checked(fingerprint)?))
         } else {
             Err(definite(result))
         }
@@ -128,8 +128,16 @@ impl AnyAction for HostAction {
             if let JobResult::Inspected { checks, before, fingerprint, diff, summary, rollback } =
                 result
             {
-                let before = seal(before, fingerprint)?;
-                Ok(Inspection { checks, before, diff, summary, rollback })
+                // A host is not ours: what it says is made fit for our records.
+                let redactor = &session.redactor;
+                let before = seal(redactor.fields(before), fingerprint)?;
+                Ok(Inspection {
+                    checks: redactor.checks(checks),
+                    before,
+                    diff: redactor.diff(diff),
+                    summary: redactor.text(&summary),
+                    rollback: redactor.text(&rollback),
+                })
             } else {
                 Err(definite(result))
             }
@@ -147,7 +155,7 @@ impl AnyAction for HostAction {
         let work = async {
             let (_, observed, fingerprint) =
                 self.verify_now(&session.inner, target, parameters).await?;
-            seal(observed, fingerprint)
+            seal(session.redactor.fields(observed), fingerprint)
         };
         self.call(target, "read", &session.cx).run(&session.redactor, work).await
     }
@@ -172,7 +180,8 @@ impl AnyAction for HostAction {
             {
                 let outcome =
                     Outcome { job: done.job, changed, before_fingerprint, after_fingerprint };
-                Ok(Executed { changed, outcome: json!(outcome), produced: Vec::new() })
+                let outcome = session.redactor.value(json!(outcome));
+                Ok(Executed { changed, outcome, produced: Vec::new() })
             } else {
                 Err(definite(done.result))
             }
@@ -197,6 +206,7 @@ impl AnyAction for HostAction {
         let work = self.verify_now(&session.inner, target, parameters);
         let (satisfied, observed, fingerprint) =
             self.call(target, "verify", &session.cx).run(&session.redactor, work).await?;
+        let observed = session.redactor.fields(observed);
         Ok(Verification { satisfied, observed, fingerprint, produced: Vec::new() })
     }
 
@@ -266,8 +276,18 @@ fn authority(cx: &StepContext, precondition: &Fingerprint) -> Authority {
     }
 }
 
+/// A fingerprint as agents make them.
+fn checked(fingerprint: Fingerprint) -> Result<Fingerprint, ConnectorError> {
+    let is_one = fingerprint.len() <= 128 && fingerprint.bytes().all(|b| b.is_ascii_alphanumeric());
+    if is_one {
+        return Ok(fingerprint);
+    }
+    let message = "the agent answered with a fingerprint that is none";
+    Err(ConnectorError::new(ErrorKind::Unexpected, Advice::Never, message))
+}
+
 fn seal(fields: Vec<Field>, fingerprint: Fingerprint) -> Result<Snapshot, ConnectorError> {
-    let sealed = Sealed { fields, fingerprint };
+    let sealed = Sealed { fields, fingerprint: checked(fingerprint)? };
     let bytes = serde_json::to_vec(&sealed).map_err(|error| {
         ConnectorError::invalid("the before-state cannot be written").because(error)
     })?;

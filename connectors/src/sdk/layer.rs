@@ -16,6 +16,11 @@ use super::secret::{SecretText, sealed};
 const SHORTEST: usize = 8;
 const REDACTED: &str = "[redacted]";
 
+/// Characters of one text that a target answers, at most, and bytes of all that it answers at once: the rest
+/// is not shown. A record of the log has room for four times as much.
+const LONGEST: usize = 16 * 1024;
+const MOST: usize = 128 * 1024;
+
 /// Removes known secrets from texts.
 #[derive(Clone, Debug, Default)]
 pub struct Redactor {
@@ -45,14 +50,16 @@ impl Redactor {
         redactor
     }
 
+    /// Without secrets, and as it can be stored and shown.
     pub fn text(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| {
+        let clean = self.secrets.iter().fold(text.to_owned(), |text, secret| {
             if text.contains(secret.expose()) {
                 text.replace(secret.expose(), REDACTED)
             } else {
                 text
             }
-        })
+        });
+        plain(clean)
     }
 
     pub fn value(&self, value: Value) -> Value {
@@ -67,24 +74,33 @@ impl Redactor {
     }
 
     pub fn fields(&self, fields: Vec<Field>) -> Vec<Field> {
-        fields.into_iter().map(|field| Field { value: self.value(field.value), ..field }).collect()
+        bounded(fields.into_iter().map(|field| Field {
+            name: self.text(&field.name),
+            value: self.value(field.value),
+            ..field
+        }))
     }
 
+    /// All of them: one that is left out would count as passed.
     pub fn checks(&self, checks: Vec<Check>) -> Vec<Check> {
-        checks
-            .into_iter()
-            .map(|check| Check { detail: self.text(&check.detail), ..check })
-            .collect()
+        let mut left = MOST;
+        let checks = checks.into_iter().map(|Check { name, ok, detail }| {
+            let (name, detail) = (self.text(&name), self.text(&detail));
+            let size = name.len() + detail.len();
+            let detail = if size > left { String::new() } else { detail };
+            left = left.saturating_sub(size);
+            Check { name: name.chars().take(200).collect(), ok, detail }
+        });
+        checks.collect()
     }
 
     pub fn diff(&self, diff: Vec<DiffLine>) -> Vec<DiffLine> {
-        diff.into_iter()
-            .map(|line| DiffLine {
-                before: self.value(line.before),
-                after: self.value(line.after),
-                ..line
-            })
-            .collect()
+        bounded(diff.into_iter().map(|line| DiffLine {
+            target: self.text(&line.target),
+            field: self.text(&line.field),
+            before: self.value(line.before),
+            after: self.value(line.after),
+        }))
     }
 
     fn error(&self, mut error: ConnectorError) -> ConnectorError {
@@ -95,6 +111,33 @@ impl Redactor {
         });
         error
     }
+}
+
+/// The first of them, as many as have room.
+fn bounded<T: serde::Serialize>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut left = MOST;
+    let fits = |item: T| {
+        let size = serde_json::to_vec(&item).map_or(MOST + 1, |text| text.len());
+        left = left.checked_sub(size)?;
+        Some(item)
+    };
+    items.map_while(fits).collect()
+}
+
+/// No control characters but line breaks and tabs (no record can have NUL), and not endless.
+fn plain(text: String) -> String {
+    let is_odd = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+    if text.len() <= LONGEST && !text.contains(is_odd) {
+        return text;
+    }
+    let mut rest = text.chars();
+    let shown = rest.by_ref().take(LONGEST);
+    let mut plain: String =
+        shown.map(|c| if is_odd(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    if rest.next().is_some() {
+        plain.push('…');
+    }
+    plain
 }
 
 fn collect_sealed(value: &Value, found: &mut Vec<SecretText>) {
@@ -194,6 +237,42 @@ mod tests {
             redactor().value(json!({ "a": ["a short hunter22"] })),
             json!({ "a": ["a short [redacted]"] })
         );
+    }
+
+    /// Whatever a target says, a record can have it.
+    #[test]
+    fn what_no_record_can_have_is_not_passed_on() {
+        let redactor = redactor();
+        assert_eq!(redactor.text("a\0b\u{1b}[31m\tc\n"), "a\u{fffd}b\u{fffd}[31m\tc\n");
+        let error = redactor.error(ConnectorError::invalid("no\0pe"));
+        assert_eq!(error.message, "no\u{fffd}pe");
+        assert_eq!(redactor.value(json!({ "k\0": ["\0"] })), json!({ "k\u{fffd}": ["\u{fffd}"] }));
+        let endless = redactor.text(&"é".repeat(1_000_000));
+        assert_eq!(endless.chars().count(), LONGEST + 1);
+        assert_eq!(redactor.text(&"x".repeat(LONGEST)), "x".repeat(LONGEST));
+
+        let check = |no: usize| Check {
+            name: format!("\0{no}"),
+            ok: no != 99,
+            detail: "\0".repeat(10_000),
+        };
+        let checks = redactor.checks((0..100).map(check).collect());
+        assert_eq!((checks.len(), checks.iter().all(|check| check.ok)), (100, false));
+        let field = |no: usize| Field::new(format!("\0{no}"), "y\0".repeat(5000));
+        let fields = redactor.fields((0..100).map(field).collect());
+        let line = |no: usize| DiffLine {
+            target: "\0".to_owned(),
+            field: no.to_string(),
+            before: json!(["\0".repeat(5000)]),
+            after: Value::Null,
+        };
+        let diff = redactor.diff((0..100).map(line).collect());
+        assert!(!fields.is_empty() && !diff.is_empty());
+        for text in [json!(checks), json!(fields), json!(diff)].map(|value| value.to_string()) {
+            assert!(!text.contains("\\u0000") && text.len() < 2 * MOST, "{}", text.len());
+        }
+        let few = redactor.fields(vec![Field::new("motd", "hello")]);
+        assert_eq!(few, [Field::new("motd", "hello")]);
     }
 
     #[test]

@@ -399,7 +399,7 @@ impl Open {
     }
 
     /// Nothing further is to begin.
-    const fn is_held(&self) -> bool {
+    fn is_held(&self) -> bool {
         let agreed = if self.ended == 1 { 0 } else { self.strategy.max_failed };
         self.hold != Hold::Free || (self.ended > 0 && self.tally.bad() > agreed)
     }

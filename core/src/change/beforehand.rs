@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use crate::actor::Actor;
 use crate::aggregate::Principal;
-use crate::change::decide::{approved, system, wrong_state};
+use crate::change::decide::{approved, ready, system, wrong_state};
 use crate::change::event::{Beforehand, ChangeEvent, Quorum};
 use crate::change::freeze::unfrozen;
 use crate::change::rejection::ChangeRejection as No;
@@ -100,6 +100,7 @@ pub(super) fn go_back(
     if !subject.is_planned_by(&plan.header) {
         return Err(wrong_state(&undone, "its rollback was planned as something else"));
     }
+    ready(&plan)?;
     let (planned, current) = (plan.header.policy_version, policy.version);
     if planned != current {
         return Err(No::PlanOfOtherPolicy { planned, current });

@@ -347,12 +347,21 @@ pub fn may_submit<'a>(
     if planned != policy_version {
         return Err(No::PlanOfOtherPolicy { planned, current: policy_version });
     }
+    ready(plan)?;
+    Ok(Some(plan))
+}
+
+/// Whether there is anything to do, and nothing that was asked of the targets speaks against it.
+pub(super) fn ready(plan: &crate::plan::Plan) -> Result<(), No> {
     if !plan.is_ready() {
         let failed: Vec<_> =
             plan.checks.iter().filter(|c| !c.ok).map(|c| c.detail.as_str()).collect();
         return Err(No::PlanNotReady { checks: failed.join("; ") });
     }
-    Ok(Some(plan))
+    if plan.shown().next().is_none() {
+        return Err(No::PlanNotReady { checks: "it has no steps".to_owned() });
+    }
+    Ok(())
 }
 
 /// Why somebody may not approve this change now, or `Ok`.
@@ -564,7 +573,7 @@ fn checked(mut draft: Draft) -> Result<Draft, No> {
     if draft.targets.len() > MAX_STEPS {
         draft.rollout.get_or_insert(Strategy::for_targets(draft.targets.len()));
     }
-    if let Some((field, problem)) = draft.rollout.and_then(|strategy| strategy.fault()) {
+    if let Some((field, problem)) = draft.rollout.and_then(|s| s.fault(draft.targets.len())) {
         return invalid(field, problem);
     }
     if draft.window.is_some_and(|window| window.end <= window.start) {

@@ -76,6 +76,7 @@ pub fn rollback_draft(undone: ChangeId, draft: &Draft) -> Draft {
         title: format!("Roll back: {}", draft.title).chars().take(200).collect(),
         reason: format!("Undoes change {undone}."),
         window: None,
+        rollout: draft.rollout.map(|strategy| strategy.back(draft.targets.len())),
         auto_rollback: false,
         ..draft.clone()
     }

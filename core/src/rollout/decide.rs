@@ -84,6 +84,10 @@ fn start(command: RolloutCommand) -> Result<Vec<RolloutEvent>, No> {
     else {
         return Err(No::NotFound);
     };
+    // All of nothing would be complete.
+    if size == 0 {
+        return Err(No::NothingLeft);
+    }
     Ok(vec![RolloutEvent::Started { change, digest, manifest, size, strategy, approvals, undoes }])
 }
 

@@ -7,6 +7,8 @@ pub const MAX_BATCH: u32 = 1000;
 /// Targets at the same time, at most.
 pub const MAX_PARALLEL: u32 = 100;
 const MAX_PAUSE_S: u32 = 86_400;
+/// Batches of one rollout, at most: its stream is read for each, and for the intent of every target.
+const MAX_BATCHES: u32 = 500;
 
 impl Strategy {
     /// For a change that does not say: one target of a hundred first, then a tenth of all at a time;
@@ -23,14 +25,38 @@ impl Strategy {
         }
     }
 
-    /// What is wrong with it.
-    pub fn fault(&self) -> Option<(&'static str, String)> {
+    /// For undoing what was done to so many targets: one that cannot be undone any more, because it is not
+    /// there or somebody moved it, keeps no other from being undone. The first batch is still a canary.
+    #[must_use]
+    pub fn back(self, count: usize) -> Self {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            batch: self.batch.max(self.least_batch(count)).min(MAX_BATCH),
+            max_failed: self.max_failed.max(count),
+            ..self
+        }
+    }
+
+    /// Of the batches after the first, what each has to have at least.
+    const fn least_batch(&self, count: u32) -> u32 {
+        count.saturating_sub(self.canary).div_ceil(MAX_BATCHES - 1)
+    }
+
+    /// What is wrong with it for so many targets.
+    pub fn fault(&self, count: usize) -> Option<(&'static str, String)> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         let Self { canary, batch, parallel, pause_s, max_failed: _, hold_after_canary: _ } = self;
         let within = |name, value: u32, least, most| {
             (!(least..=most).contains(&value)).then(|| (name, format!("from {least} to {most}")))
         };
         within("rollout/canary", *canary, 1, MAX_BATCH)
             .or_else(|| within("rollout/batch", *batch, 1, MAX_BATCH))
+            .or_else(|| {
+                let least = self.least_batch(count);
+                let problem =
+                    format!("at least {least}: more than {MAX_BATCHES} batches otherwise");
+                (*batch < least).then_some(("rollout/batch", problem))
+            })
             .or_else(|| within("rollout/parallel", *parallel, 1, MAX_PARALLEL))
             .or_else(|| within("rollout/pause_s", *pause_s, 0, MAX_PAUSE_S))
     }

@@ -295,10 +295,24 @@ fn a_reason_has_words() {
 
 #[test]
 fn strategies_have_bounds() {
-    let fault = |strategy: Strategy| strategy.fault().map(|(field, _)| field);
+    let fault_for = |strategy: Strategy, n| strategy.fault(n).map(|(field, _)| field);
+    let fault = |strategy| fault_for(strategy, 25);
     assert_eq!(fault(strategy()), None);
     for n in [1, 2, 99, 100, 101, 5000, 10_000] {
-        assert_eq!(fault(Strategy::for_targets(n)), None, "{n}");
+        assert_eq!(fault_for(Strategy::for_targets(n), n), None, "{n}");
+    }
+    // At most 500 batches, the first of which is the canary.
+    for (canary, batch, n, is_good) in [
+        (1, 1, 500, true),
+        (1, 1, 501, false),
+        (2, 1, 501, true),
+        (1, 20, 9_981, true),
+        (1, 20, 9_982, false),
+        (1, 1, 10_000, false),
+        (1000, 1, 10, true),
+    ] {
+        let expected = (!is_good).then_some("rollout/batch");
+        assert_eq!(fault_for(Strategy { canary, batch, ..strategy() }, n), expected, "{n}");
     }
     for (bad, field) in [
         (Strategy { canary: 0, ..strategy() }, "rollout/canary"),
@@ -311,6 +325,32 @@ fn strategies_have_bounds() {
     ] {
         assert_eq!(fault(bad), Some(field));
     }
+}
+
+/// What was agreed to before there was a limit is undone in fewer batches; and what cannot be undone any more
+/// keeps nothing else from it.
+#[test]
+fn the_way_back_is_not_stopped_by_what_cannot_be_undone() {
+    let old = Strategy { canary: 1, batch: 1, max_failed: 0, ..strategy() };
+    let back = old.back(10_000);
+    assert_eq!(back.fault(10_000), None);
+    assert_eq!((back.canary, back.max_failed), (1, 10_000));
+    assert_eq!(old.back(25), Strategy { max_failed: 25, ..old });
+
+    let undoes = Some(RunId(Uuid::from_u128(9)));
+    let log = vec![started_with(strategy().back(25), undoes), begun(0, 0, 2), ended(0, good(2))];
+    let log = [log, vec![begun(1, 2, 10)]].concat();
+    let tally = Tally { complete: 4, failed: 6, ..Tally::default() };
+    assert_eq!(when(&log, end(1, tally)), Ok(vec![ended(1, tally)]));
+}
+
+#[test]
+fn what_has_no_target_does_not_start() {
+    let E::Started { change, digest, manifest, strategy, approvals, undoes, .. } = started() else {
+        unreachable!()
+    };
+    let start = C::Start { change, digest, manifest, size: 0, strategy, approvals, undoes };
+    assert_eq!(when(&[], start), Err(No::NothingLeft));
 }
 
 #[test]

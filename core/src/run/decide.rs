@@ -82,6 +82,8 @@ fn decide(state: &RunState, command: RunCommand) -> Result<Vec<RunEvent>, No> {
     use RunCommand as C;
 
     match (state, command) {
+        // All of nothing would be complete.
+        (RunState::Absent, C::Start { plan, .. }) if plan.steps.is_empty() => Err(No::NoSteps),
         (RunState::Absent, C::Start { change, plan, approvals, undoes, part }) => {
             Ok(vec![RunEvent::Started { change, plan, approvals, undoes, part }])
         }

@@ -25,6 +25,8 @@
 //! to know) and waiting.
 
 #[cfg(feature = "decide")]
+mod bare;
+#[cfg(feature = "decide")]
 mod command;
 #[cfg(feature = "decide")]
 mod decide;
@@ -40,6 +42,7 @@ mod tests;
 
 #[cfg(feature = "decide")]
 pub use self::{
+    bare::UNSTORABLE,
     command::{Held, RunCommand},
     decide::Run,
     rejection::RunRejection,

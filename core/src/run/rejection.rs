@@ -7,6 +7,8 @@ use crate::freeze::{Closed, Frozen, phrase};
 pub enum RunRejection {
     #[error("This run has started already.")]
     Exists,
+    #[error("Its plan has no steps: there is nothing to carry out.")]
+    NoSteps,
     #[error("There is no such run.")]
     NotFound,
     #[error("Only Nexplane's runtime gives orders to a run.")]
@@ -58,6 +60,7 @@ impl Reject for RunRejection {
     fn code(&self) -> &'static str {
         match self {
             Self::Exists => "run.exists",
+            Self::NoSteps => "run.no_steps",
             Self::NotFound => "not_found",
             Self::Denied => "access.denied",
             Self::Finished => "run.finished",

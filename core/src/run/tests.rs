@@ -1,5 +1,6 @@
 //! Decisions about runs: given events, when a command, then events or the exact rejection.
 
+mod bare;
 mod brake;
 mod ending;
 mod matrix;

@@ -2,12 +2,16 @@
 //!
 //! The rollback is made in one append, of a plan that was just made, and then started; each may be done
 //! again, also by another server: both have ids of their own that follow from the run that failed. What is
-//! in its way for the time being, such as a freeze, or a target that cannot be read, is tried again.
+//! in its way for the time being, such as a freeze, or a target that cannot be read, is tried again. Of a rollout
+//! those targets that can be read do not wait for the others: each of these ends as what could not be undone,
+//! and so does the whole.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nexplane_core::change::{
-    Back, Change, ChangeCommand, ChangeState, may_go_back, subject_of_rollback,
+    Back, Change, ChangeCommand, ChangeRejection, ChangeState, may_go_back, subject_of_rollback,
 };
 use nexplane_core::id::{ChangeId, RunId, StreamId};
 use nexplane_core::plan::Plan;
@@ -42,7 +46,7 @@ pub enum BackError {
     #[error("its risk cannot be assessed")]
     Assess(#[from] AssessError),
     #[error("the rollback cannot be written")]
-    Write(#[from] StreamError<nexplane_core::change::ChangeRejection>),
+    Write(#[from] StreamError<ChangeRejection>),
 }
 
 /// What it takes.
@@ -53,6 +57,30 @@ pub struct Means<'a> {
     pub projections: &'a Projections,
     pub planner: &'a Planner,
     pub targets: &'a Targets,
+}
+
+/// Changes whose rollback this process is making.
+static UNDER_WAY: Mutex<BTreeSet<ChangeId>> = Mutex::new(BTreeSet::new());
+
+/// Who makes the rollback of a change: reading many targets takes longer than until it is asked for again.
+#[derive(Debug)]
+pub struct Maker(ChangeId);
+
+impl Maker {
+    /// `None` while there is another.
+    pub fn of(change: ChangeId) -> Option<Self> {
+        under_way().insert(change).then_some(Self(change))
+    }
+}
+
+impl Drop for Maker {
+    fn drop(&mut self) {
+        under_way().remove(&self.0);
+    }
+}
+
+fn under_way() -> std::sync::MutexGuard<'static, BTreeSet<ChangeId>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Undoes a change that has failed, if it goes back by itself and has anything to undo.
@@ -73,6 +101,8 @@ pub async fn go_back(means: Means<'_>, original: ChangeId) -> Result<(), BackErr
             tracing::info!(change.id = %original, why = %no, "a change does not go back by itself");
             return Ok(());
         }
+        // Before the plan, whose steps stay in the log when nothing comes of it.
+        let (environment, risk) = assess(means.targets, means.pool, &subject.draft).await?;
         let planned = means.planner.plan_rollback(rollback, &subject, &undone.state, &request);
         let plan = match planned.await {
             Ok(plan) => plan,
@@ -80,10 +110,13 @@ pub async fn go_back(means: Means<'_>, original: ChangeId) -> Result<(), BackErr
             Err(PlanError::NothingToUndo) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let (environment, risk) = assess(means.targets, means.pool, &subject.draft).await?;
         let making = Making { log, original, undone: &undone, later, plan, environment, risk };
         match stream::execute_prepared(log, rollback.into(), &request, &making).await {
             Ok(_) => {}
+            // What the targets answered may be another thing later.
+            Err(error @ StreamError::Rejected(ChangeRejection::PlanNotReady { .. })) => {
+                return Err(error.into());
+            }
             Err(StreamError::Rejected(no)) => {
                 tracing::info!(change.id = %original, why = %no, "a change does not go back by itself");
                 return Ok(());
@@ -142,5 +175,22 @@ impl Prepare<Change> for Making<'_> {
     /// The change that is undone is what it was read as, or it is left alone for now.
     fn is_decided_again(&self, moved: StreamId) -> bool {
         moved != self.original.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_rollback_is_made_by_one_at_a_time() {
+        let [one, other] = [1, 2].map(|no| ChangeId(Uuid::from_u128(0xbac0 + no)));
+        let first = Maker::of(one).expect("nobody makes it");
+        assert!(Maker::of(one).is_none());
+        assert!(Maker::of(other).is_some(), "of another change");
+        drop(first);
+        assert!(Maker::of(one).is_some());
     }
 }

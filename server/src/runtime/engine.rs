@@ -6,12 +6,12 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexplane_core::change::{Change, ChangeState, Execution};
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, RolloutId, RunId, SecretId, StreamId};
-use nexplane_core::rollout::{Hold as Brake, Rollout, RolloutRejection, RolloutState};
+use nexplane_core::rollout::{Rollout, RolloutRejection};
 use nexplane_core::run::{Finished, Held, Run, RunCommand, RunState, Running};
 use nexplane_store::log::{Guard, Log};
 use sqlx::PgPool;
@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::lease::{self, Lease};
 use super::queue;
 use super::rollout::Driver;
+use super::round::{self, Round};
 use super::spool::Spool;
 use super::step;
 use super::targets::{Targets, change_owner};
@@ -107,6 +108,8 @@ pub(super) enum Left {
     Rollout(#[source] StreamError<RolloutRejection>),
     #[error("its rollout is paused")]
     Paused,
+    #[error("another part of its batch was left")]
+    Leaving,
     #[error("the database is away")]
     Away,
     #[error("a secret cannot be stored or read")]
@@ -126,7 +129,8 @@ impl Left {
             | Self::Stopping
             | Self::Queue(_)
             | Self::Rollout(_)
-            | Self::Paused => false,
+            | Self::Paused
+            | Self::Leaving => false,
         }
     }
 }
@@ -141,7 +145,7 @@ pub(super) struct Hold<'a> {
     /// The version of the change that is executing: every intent is guarded by it.
     change_version: u64,
     execution: &'a Execution,
-    part: Option<PartOf>,
+    pub(super) part: Option<PartOf<'a>>,
     pub epoch: u32,
     lease: &'a Lease,
     pub(super) stopping: &'a CancellationToken,
@@ -150,10 +154,11 @@ pub(super) struct Hold<'a> {
 
 /// What is particular to the run of a part.
 #[derive(Clone, Copy)]
-struct PartOf {
-    rollout: RolloutId,
+pub(super) struct PartOf<'a> {
+    pub rollout: RolloutId,
     connection: ConnectionId,
     target: AssetId,
+    pub round: &'a Round<'a>,
 }
 
 impl Engine {
@@ -244,7 +249,7 @@ impl Engine {
         execution: &'a Execution,
         lease: &'a Lease,
         run: RunId,
-        part: Option<PartOf>,
+        part: Option<PartOf<'a>>,
     ) -> Hold<'a> {
         Hold {
             targets: &self.0.targets,
@@ -267,11 +272,12 @@ impl Engine {
         &self,
         driver: &Driver<'_>,
         run: RunId,
-        rollout: RolloutId,
+        (rollout, round): (RolloutId, &Round<'_>),
         running: Running,
     ) -> Result<Finished, Left> {
         let step = running.plan.steps.first().ok_or(Left::Taken)?;
-        let part = PartOf { rollout, connection: step.connection, target: step.target.asset };
+        let part =
+            PartOf { rollout, connection: step.connection, target: step.target.asset, round };
         let Driver { change, change_version, execution, lease, .. } = driver;
         let hold = self.hold(*change, *change_version, execution, lease, run, Some(part));
         self.carry(hold, running).await
@@ -282,15 +288,24 @@ impl Engine {
         // What an earlier life knew comes before the claim that would make it late.
         self.tell_waiting(Some(hold.run)).await?;
         let claim = RunCommand::Claim { worker: self.0.worker, after: running.epoch };
-        let mut state = hold.tell(claim).await?;
+        let mut state = hold.claim(claim).await?;
         hold.epoch = state.epoch;
-        self.wait_for_turn(&hold, &state).await?;
-        while state.outcome().is_none() || step::can_settle(&state) {
+        let end = self.carry_on(&hold, &mut state).await;
+        if matches!(end, Err(Left::Paused)) && round::has_begun_nothing(&state) {
+            // Nobody has to wait for the end of a pause. It asks for its turn again, and reads again.
+            self.end_turn(hold.run).await?;
+        }
+        end
+    }
+
+    async fn carry_on(&self, hold: &Hold<'_>, state: &mut Running) -> Result<Finished, Left> {
+        self.wait_for_turn(hold, state).await?;
+        while state.outcome().is_none() || step::can_settle(state) {
             if self.is_stopping() {
                 return Err(Left::Stopping);
             }
-            match step::advance(&hold, &state).await? {
-                Some(next) => state = next,
+            match step::advance(hold, state).await? {
+                Some(next) => *state = next,
                 None => break,
             }
         }
@@ -300,16 +315,25 @@ impl Engine {
     }
 
     /// Until no other run is at a target of this one.
-    async fn wait_for_turn(&self, hold: &Hold<'_>, run: &Running) -> Result<(), Left> {
+    async fn wait_for_turn(&self, hold: &Hold<'_>, run: &mut Running) -> Result<(), Left> {
         let pool = &self.0.pool;
         let assets: Vec<_> = run.plan.steps.iter().map(|step| step.target.asset).collect();
         let reads = meeting::reads(self.log(), &assets).await?;
         queue::join(pool, hold.change, hold.run, &assets, &reads).await?;
+        let mut look = None;
         loop {
             let ended = self.0.turns.notified();
             let ahead = queue::ahead(pool, hold.run).await?;
             if ahead.is_empty() || self.is_cancelled(hold.run).await? {
                 return Ok(());
+            }
+            // Not for every turn that ends somewhere: of a large batch many do.
+            if look.is_none_or(|look| look <= Instant::now()) {
+                look = Some(Instant::now() + TURN);
+                if let Some(stopped) = hold.gives_up(run).await? {
+                    *run = stopped;
+                    return Ok(());
+                }
             }
             tokio::select! {
                 () = ended => {}
@@ -377,9 +401,25 @@ impl Engine {
 }
 
 impl Hold<'_> {
-    /// Gives the run a command of this epoch and returns the run as it then is.
+    /// Gives the run a command of this epoch and returns the run as it then is. What cannot be stored is told
+    /// without what the target said: it would not be stored later, either.
     pub(super) async fn tell(&self, command: RunCommand) -> Result<Running, Left> {
-        running(self.append(&Order(command), || Ok(())).await?)
+        let bare = command.bare();
+        let told = match (self.append(&Order(command), || Ok(())).await, bare) {
+            (Err(Left::Write(error)), Some(bare)) if error.is_unstorable() => {
+                tracing::warn!(run.id = %self.run, cause = %chain(&error), "what a target answered cannot be stored");
+                self.append(&Order(bare), || Ok(())).await
+            }
+            (told, _) => told,
+        };
+        running(told?)
+    }
+
+    /// Takes the run over, only while this worker certainly has the lease: its claim fences off every other.
+    async fn claim(&self, command: RunCommand) -> Result<Running, Left> {
+        let has_lease = || self.time_left().map(drop);
+        has_lease()?;
+        running(self.append(&Order(command), has_lease).await?)
     }
 
     /// The intent: the same, only while the change is still the one that was approved, the calendar lets
@@ -523,10 +563,10 @@ where
         let Looked { at, in_the_way, mut guards } = self.hold.look().await?;
         guards.push(self.hold.change_guard());
         let mut held = None;
-        if let Some(PartOf { rollout, .. }) = self.hold.part {
+        if let Some(PartOf { rollout, round, .. }) = self.hold.part {
             let log = &self.hold.targets.log;
             let Loaded { state, version } = stream::load::<Rollout>(log, rollout.into()).await?;
-            held = brake(state);
+            held = round::brake(state).or_else(|| round.held());
             guards.push(Guard { stream: rollout.into(), version });
         }
         Ok(Prepared { command: (self.command)(in_the_way, held), at: Some(at), guards })
@@ -535,20 +575,6 @@ where
     /// The change is what was approved, or the run is left alone.
     fn is_decided_again(&self, moved: StreamId) -> bool {
         moved != self.hold.change_guard().stream
-    }
-}
-
-/// Why a rollout in this state begins nothing.
-fn brake(state: RolloutState) -> Option<Held> {
-    match state {
-        RolloutState::Rolling(rolling) => match rolling.hold {
-            Brake::Free => None,
-            Brake::Paused { .. } => Some(Held::Paused),
-            Brake::Stopped { reason } => Some(Held::Stopped { reason }),
-        },
-        RolloutState::Absent | RolloutState::Finished(..) => {
-            Some(Held::Stopped { reason: "it is over".to_owned() })
-        }
     }
 }
 

@@ -21,6 +21,7 @@ mod report;
 mod reread;
 mod retreat;
 mod rollout;
+mod round;
 mod schedule;
 mod settle;
 mod spool;

@@ -19,6 +19,9 @@ const AT_ONCE: usize = 32;
 /// Checks that failed and are told one by one; the others are counted.
 const MAX_FAULTS: usize = 50;
 
+/// Targets that could not be read and are named where others are counted.
+const SOME: usize = 5;
+
 /// A target and where it is.
 pub(super) type Located = (ConnectionId, TargetRef);
 
@@ -91,13 +94,26 @@ pub(super) async fn read_each<R: Reads>(
     Ok((found, faults))
 }
 
+/// Some targets that could not be read, and how many there are.
+pub(super) struct Unread {
+    count: usize,
+    some: String,
+}
+
+/// Of these; `None` when there are none.
+pub(super) fn named(faults: &[Check]) -> Option<Unread> {
+    let some: Vec<_> = faults.iter().take(SOME).map(|fault| fault.detail.as_str()).collect();
+    (!faults.is_empty()).then(|| Unread { count: faults.len(), some: some.join("; ") })
+}
+
 /// The plan of these steps, each on a target of its own. Of the checks it has those that failed, and one
-/// that sums up.
+/// that sums up. What could not be read and has a step all the same is told there as well.
 pub(super) async fn plan(
     targets: &Targets,
     header: PlanHeader,
     mut steps: Vec<Step>,
     checks: Vec<Check>,
+    unread: Option<Unread>,
 ) -> Result<Plan, PlanError> {
     for (no, step) in (0..).zip(&mut steps) {
         step.no = no;
@@ -106,7 +122,12 @@ pub(super) async fn plan(
     let mut faults: Vec<_> = checks.into_iter().filter(|check| !check.ok).collect();
     let all = faults.len();
     faults.truncate(MAX_FAULTS);
-    let detail = if all == 0 {
+    let detail = if let Some(Unread { count, some }) = unread {
+        format!(
+            "{} targets were read; {count} could not be, and are looked at again right before their turn: {some}",
+            steps.len().saturating_sub(count)
+        )
+    } else if all == 0 {
         format!("{} targets were read; all of {passed} checks passed.", steps.len())
     } else {
         format!(

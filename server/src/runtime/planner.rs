@@ -1,8 +1,10 @@
 //! Plans: reads the targets, changes nothing.
 
+use std::collections::BTreeMap;
+
 use futures_util::StreamExt as _;
 use nexplane_connectors::sdk::{
-    Advice, AnyAction, ConnectorError, ErrorKind, Inspection, Snapshot,
+    Advice, AnyAction, ConnectorError, ErrorKind, Inspection, SecretBytes, Snapshot,
 };
 use nexplane_core::api::FieldError;
 use nexplane_core::catalog::Reversibility;
@@ -14,7 +16,7 @@ use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, Target
 use nexplane_core::run::{Run, RunState, StepPhase, Verified};
 use serde_json::Value;
 
-use super::parts::{self, Reads};
+use super::parts::{self, Found, Reads};
 use super::targets::{OpenError, Opened, Targets};
 use crate::policy;
 use crate::stream::{self, Request, StreamError};
@@ -113,7 +115,7 @@ impl Planner {
                 checks.extend(found.checks.drain(..).map(|check| named(&target, check)));
                 steps.push(step(0, connection, target, found));
             }
-            return parts::plan(&self.targets, header, steps, checks).await;
+            return parts::plan(&self.targets, header, steps, checks, None).await;
         }
         let opened =
             self.targets.open(draft.connection, Purpose::Plan, Some(change), request).await?;
@@ -152,23 +154,24 @@ impl Planner {
         let read = Reread { action, done: &done };
         let (found, faults) =
             parts::read_each(&self.targets, change, located.collect(), request, &read).await?;
-        if let (Some(fault), false) = (faults.first(), is_in_parts) {
+        // Of many targets those that can be read do not wait for the others.
+        if let Some(fault) = faults.first()
+            && (!is_in_parts || found.is_empty())
+        {
             let error = ConnectorError::new(ErrorKind::Unreachable, Advice::Later, &fault.detail);
             return Err(error.into());
         }
-        let mut checks = faults;
+        if is_in_parts {
+            let (steps, unread) = (steps_back(&done, found), parts::named(&faults));
+            let checks = steps.iter().map(|step| captured(&step.target.name)).collect();
+            return parts::plan(&self.targets, header, steps, checks, unread).await;
+        }
+        let mut checks = Vec::with_capacity(found.len());
         let mut steps = Vec::with_capacity(found.len());
         for (no, (index, _, now)) in (0..).zip(found) {
             let Some((run, step, verified)) = done.get(index) else { continue };
-            checks.push(Check {
-                name: "captured state".to_owned(),
-                ok: true,
-                detail: format!("{}: the state before the change was captured", step.target.name),
-            });
+            checks.push(captured(&step.target.name));
             steps.push(step_back(no, *run, step, verified, now));
-        }
-        if is_in_parts {
-            return parts::plan(&self.targets, header, steps, checks).await;
         }
         Ok(Plan::new(header, steps, checks, stream::now()))
     }
@@ -261,17 +264,63 @@ impl Reads for Reread<'_> {
     }
 }
 
+fn captured(name: &str) -> Check {
+    Check {
+        name: "captured state".to_owned(),
+        ok: true,
+        detail: format!("{name}: the state before the change was captured"),
+    }
+}
+
+/// The steps back of many targets. Those that can be undone as things are come first: they are the canary, and
+/// all of them have had their turn before the others are looked at again.
+fn steps_back(done: &[(RunId, Step, Verified)], found: Vec<Found<Snapshot>>) -> Vec<Step> {
+    let mut found: BTreeMap<_, _> = found.into_iter().map(|(index, _, now)| (index, now)).collect();
+    let (mut first, mut last) = (Vec::with_capacity(done.len()), Vec::new());
+    for (index, (run, step, verified)) in done.iter().enumerate() {
+        match found.remove(&index) {
+            Some(now) if is_settled(verified, &now) => {
+                first.push(step_back(0, *run, step, verified, now));
+            }
+            Some(now) => last.push(step_back(0, *run, step, verified, now)),
+            None => last.push(step_back_unread(*run, step, verified)),
+        }
+    }
+    first.append(&mut last);
+    first
+}
+
+/// Whether a target is as the step left it, or as it was before.
+fn is_settled(verified: &Verified, now: &Snapshot) -> bool {
+    let before = &verified.effect.intent.before;
+    now.fingerprint == verified.fingerprint || now.fingerprint == before.fingerprint
+}
+
+/// The same of a target that cannot be read: nothing is sent to it unless it is then as this step left it.
+fn step_back_unread(run: RunId, step: &Step, verified: &Verified) -> Step {
+    let left = Snapshot {
+        fields: verified.observed.clone(),
+        fingerprint: verified.fingerprint.clone(),
+        sealed: SecretBytes::new(Vec::new()),
+    };
+    let name = &step.target.name;
+    let summary = format!(
+        "{name} cannot be read now; if it can be then, and is still as the change left it, put it back to the \
+         state captured before the change"
+    );
+    Step { summary, ..step_back(0, run, step, verified, left) }
+}
+
 /// A step that puts a target back to what was captured before this one.
 fn step_back(no: u32, run: RunId, step: &Step, verified: &Verified, now: Snapshot) -> Step {
     let before = &verified.effect.intent.before;
     let name = &step.target.name;
-    let moved = now.fingerprint != verified.fingerprint && now.fingerprint != before.fingerprint;
-    let summary = if moved {
+    let summary = if is_settled(verified, &now) {
+        format!("put {name} back to the state captured before the change")
+    } else {
         format!(
             "{name} is no longer as the change left it; unless that is put right, the rollback will stop there"
         )
-    } else {
-        format!("put {name} back to the state captured before the change")
     };
     Step {
         no,

@@ -411,8 +411,10 @@ impl Reactor {
 
     /// In a task of its own: it reads a target.
     fn go_back(&self, change: ChangeId) {
+        let Some(maker) = back::Maker::of(change) else { return };
         let reactor = self.clone();
         tokio::spawn(async move {
+            let _maker = maker;
             let Ok(_turn) = STARTS.acquire().await else { return };
             let means = back::Means {
                 pool: &reactor.pool,

@@ -4,7 +4,6 @@
 //! takes it over looks at the parts of the open batch first, and goes on with what is left. One lease covers
 //! the rollout and all of its parts.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -23,6 +22,7 @@ use nexplane_core::time::Timestamp;
 use super::engine::{Engine, Left};
 use super::lease::Lease;
 use super::manifest;
+use super::round::Round;
 use super::step::STOPPED;
 use crate::problem::chain;
 use crate::stream::{self, Request, StreamError};
@@ -53,8 +53,13 @@ enum At {
     Unknown,
     /// Stopped before anything was sent.
     NotStarted,
-    /// To be carried out, or gone on with.
+    /// On the way back: nothing could be undone, and nothing was sent. It counts as failed, but is no
+    /// reason to leave others of its batch as they are.
+    Blocked,
+    /// To be carried out.
     Open,
+    /// To be gone on with.
+    Begun,
 }
 
 /// What one round over a batch led to.
@@ -131,6 +136,7 @@ impl<'a> Driver<'a> {
 
     /// What a person did in the same moment is looked at, and not an error.
     async fn tell(&self, command: RolloutCommand) -> Result<(), Left> {
+        self.has_lease()?;
         let mut request = Request::once(Principal::SYSTEM, stream::now());
         (request.correlation, request.causation) = (self.change.0, self.rollout.0);
         let log = self.engine.log();
@@ -161,30 +167,31 @@ impl<'a> Driver<'a> {
         let mut known = futures_util::stream::iter(parts)
             .map(|no| async move { Ok::<_, Left>((no, self.standing(no).await?)) })
             .buffered(SURVEY);
-        let (mut tally, mut open) = (Tally::default(), Vec::new());
+        let (mut tally, mut begun, mut open, mut bad) =
+            (Tally::default(), Vec::new(), Vec::new(), 0);
         while let Some(part) = known.next().await {
-            match part? {
-                (no, At::Open) => open.push(no),
-                (_, at) => count(&mut tally, at),
+            let (no, at) = part?;
+            match at {
+                At::Begun => begun.push(no),
+                At::Open => open.push(no),
+                At::Complete | At::Failed | At::Unknown | At::NotStarted | At::Blocked => {}
             }
+            bad += u32::from(at.is_bad());
+            count(&mut tally, at);
         }
-        let bad = AtomicU32::new(tally.bad());
-        let leaving = AtomicBool::new(false);
-        let (bad, leaving) = (&bad, &leaving);
+        // Those that have begun may have a turn that the others would wait for.
+        begun.append(&mut open);
+        let round = Round::new(rolling, bad);
+        let round = &round;
         let parallel = usize::try_from(rolling.strategy.parallel).unwrap_or(1);
         // What is under way is carried to its end also when this worker has to leave.
-        let mut ends = futures_util::stream::iter(open)
+        let mut ends = futures_util::stream::iter(begun)
             .map(|no| async move {
-                let failed = bad.load(Ordering::Relaxed);
-                let so_far = Tally { failed, ..Tally::default() };
-                let may_begin = !rolling.is_too_bad(so_far) && !leaving.load(Ordering::Relaxed);
-                let end = self.part(no, may_begin).await;
+                let end = self.part(no, round).await;
                 match &end {
-                    Ok(At::Failed | At::Unknown) => {
-                        bad.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Ok(At::Complete | At::NotStarted | At::Open) => {}
-                    Err(_) => leaving.store(true, Ordering::Relaxed),
+                    Ok(at) if at.is_bad() => round.count_bad(),
+                    Ok(_) => {}
+                    Err(_) => round.leave(),
                 }
                 end
             })
@@ -212,16 +219,27 @@ impl<'a> Driver<'a> {
         let run = RunId::of_part(self.rollout, no);
         let state = stream::load::<Run>(self.engine.log(), run.into()).await?.state;
         Ok(match state {
-            RunState::Absent | RunState::Running(_) => At::Open,
+            RunState::Absent => At::Open,
+            RunState::Running(_) => At::Begun,
             RunState::Finished(finished) => ended(&finished),
         })
     }
 
+    /// Without it another worker may be at the parts, and at the batch, by now.
+    fn has_lease(&self) -> Result<(), Left> {
+        self.lease.time_left().map(drop).ok_or(Left::LeaseLost)
+    }
+
     /// Carries out one part. One that has begun goes on, whatever is in the way of others.
-    async fn part(&self, no: u32, may_begin: bool) -> Result<At, Left> {
+    async fn part(&self, no: u32, round: &Round<'_>) -> Result<At, Left> {
         let run = RunId::of_part(self.rollout, no);
         let log = self.engine.log();
-        let running = match stream::load::<Run>(log, run.into()).await?.state {
+        let state = stream::load::<Run>(log, run.into()).await?.state;
+        self.has_lease()?;
+        if round.is_left() {
+            return Err(Left::Leaving);
+        }
+        let running = match state {
             RunState::Finished(finished) => return Ok(ended(&finished)),
             RunState::Running(running) => running,
             RunState::Absent => {
@@ -232,7 +250,7 @@ impl<'a> Driver<'a> {
                     return Err(Left::Taken);
                 };
                 match rolling.hold {
-                    Brake::Free if may_begin => {}
+                    Brake::Free if round.held().is_none() => {}
                     Brake::Free | Brake::Stopped { .. } => return Ok(At::NotStarted),
                     Brake::Paused { .. } => return Ok(At::Open),
                 }
@@ -242,7 +260,7 @@ impl<'a> Driver<'a> {
                 }
             }
         };
-        match self.engine.carry_part(self, run, self.rollout, running).await {
+        match self.engine.carry_part(self, run, (self.rollout, round), running).await {
             Ok(finished) => Ok(ended(&finished)),
             Err(Left::Paused) => Ok(At::Open),
             Err(left) => Err(left),
@@ -266,6 +284,16 @@ impl<'a> Driver<'a> {
     }
 }
 
+impl At {
+    /// Whether it counts towards what was agreed.
+    const fn is_bad(self) -> bool {
+        match self {
+            Self::Failed | Self::Unknown => true,
+            Self::Complete | Self::NotStarted | Self::Blocked | Self::Open | Self::Begun => false,
+        }
+    }
+}
+
 /// How a part ended.
 fn ended(finished: &Finished) -> At {
     match finished.outcome {
@@ -275,7 +303,14 @@ fn ended(finished: &Finished) -> At {
             let stopped = finished.run.steps.iter().any(
                 |phase| matches!(phase, StepPhase::Blocked { reason } if reason.kind == STOPPED),
             );
-            if stopped { At::NotStarted } else { At::Failed }
+            match finished.outcome {
+                _ if stopped => At::NotStarted,
+                RunOutcome::RollbackBlocked => At::Blocked,
+                RunOutcome::Complete
+                | RunOutcome::Failed
+                | RunOutcome::OutcomeUnknown
+                | RunOutcome::RollbackPartial => At::Failed,
+            }
         }
     }
 }
@@ -283,10 +318,10 @@ fn ended(finished: &Finished) -> At {
 const fn count(tally: &mut Tally, at: At) {
     match at {
         At::Complete => tally.complete += 1,
-        At::Failed => tally.failed += 1,
+        At::Failed | At::Blocked => tally.failed += 1,
         At::Unknown => tally.unknown += 1,
         At::NotStarted => tally.not_started += 1,
-        At::Open => {}
+        At::Open | At::Begun => {}
     }
 }
 

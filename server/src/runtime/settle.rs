@@ -47,6 +47,7 @@ impl At<'_> {
             }
         };
         let produced = self.keep(found.secrets).await?;
+        self.hold.time_left()?;
         let command = RunCommand::Reconcile {
             step: self.step.no,
             epoch: self.hold.epoch,

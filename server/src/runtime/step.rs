@@ -14,7 +14,8 @@ use nexplane_core::id::JobId;
 use nexplane_core::plan::{Field, Step};
 use nexplane_core::run::event::{Captured, Finding, Reason};
 use nexplane_core::run::{
-    Effect, Intent, Run, RunCommand, RunRejection, RunState, Running, StepPhase, Verified,
+    Effect, Intent, Run, RunCommand, RunRejection, RunState, Running, StepPhase, UNSTORABLE,
+    Verified,
 };
 
 use super::engine::{Hold, Left};
@@ -50,10 +51,11 @@ pub(super) async fn advance(hold: &Hold<'_>, run: &Running) -> Result<Option<Run
             at.act().await.map(Some)
         }
         // Another epoch's: it may have been sent or not, and nobody is there to say.
-        StepPhase::Intended(_) => at
-            .lose_sight("crash", "The server stopped between the intent and its answer.")
-            .await
-            .map(Some),
+        StepPhase::Intended(_) => {
+            hold.time_left()?;
+            let why = "The server stopped between the intent and its answer.";
+            at.lose_sight("crash", why).await.map(Some)
+        }
         StepPhase::Unknown { intent, .. } => at.settle(intent).await,
         StepPhase::Succeeded(effect) => at.verify(&effect.intent, effect.outcome.as_ref()).await,
         StepPhase::Reconciled { intent, finding: Finding::Applied } => {
@@ -186,6 +188,11 @@ impl At<'_> {
             ))) => return self.refuse(&no, before.fields).await,
             Err(Left::Write(StreamError::Rejected(RunRejection::Paused))) => {
                 return Err(Left::Paused);
+            }
+            Err(Left::Write(error)) if error.is_unstorable() => {
+                let why =
+                    Why::new(UNSTORABLE, "What the target answered cannot be stored.".to_owned());
+                return self.block(&why, Vec::new(), Vec::new(), Vec::new()).await;
             }
             Err(left) => return Err(left),
         }
@@ -322,6 +329,7 @@ impl At<'_> {
         after: Vec<Field>,
         now: Vec<Field>,
     ) -> Result<Running, Left> {
+        self.hold.time_left()?;
         let command = RunCommand::Block {
             step: self.step.no,
             epoch: self.hold.epoch,

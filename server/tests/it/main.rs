@@ -54,6 +54,7 @@ mod replay;
 mod reversible;
 mod rollout;
 mod rollout_fleet;
+mod rollout_turns;
 mod schedule;
 mod seal;
 mod settle;

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::crash_stage::Count;
+use crate::crash_stage::{Count, shop_by, socket};
+use crate::fault_proxy::{Proxy, Upstream};
 use crate::harness::{Client, Server, Shop, eventually, id, items, text};
 
 struct Stage {
@@ -135,6 +136,84 @@ async fn it_goes_batch_by_batch_and_all_of_it_is_undone() {
     stage.is_sound().await;
 }
 
+/// What is not there any more, or cannot be read, is told as not undone, and keeps nothing else from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_undone_any_more_keeps_no_other_from_it() {
+    let stage = Stage::new(8).await;
+    let operator = &stage.operator;
+    // Two more behind a line that will be cut.
+    let line = Proxy::to(Upstream::Postgres(socket(stage.server.database()))).await;
+    let far = shop_by(&stage.server, &line).await;
+    let lost = far.roles(&stage.server, &["far0", "far1"]).await;
+    let mut request = stage.request(strategy(2, 4)).await;
+    for role in &lost {
+        let key = far.asset(operator, role).await["key"].clone();
+        request["targets"].as_array_mut().unwrap().insert(0, key);
+    }
+    let submitted = operator.submitted(request).await;
+    stage.approve(&submitted).await;
+    let change = id(&submitted);
+    let view = operator.executed(&change).await;
+    assert_eq!((&view["state"], tally(&view)), (&json!("complete"), [10, 0, 0, 0]), "{view:#}");
+
+    // The newest comes first on the way back, and is gone; another one goes after the plan was made.
+    stage.shop.sql(&format!("DROP ROLE {}", stage.roles[7])).await;
+    line.down();
+    let rollback = operator.act(&change, "rollback").await.is(201);
+    assert_eq!(rollback["plan"]["step_count"], 10, "{rollback:#}");
+    let checks = rollback["plan"]["checks"].to_string();
+    assert!(checks.contains("2 could not be"), "{checks}");
+    stage.approve(&rollback).await;
+    stage.shop.sql(&format!("DROP ROLE {}", stage.roles[3])).await;
+    let rollback = operator.executed(&id(&rollback)).await;
+    assert_eq!(tally(&rollback), [6, 4, 0, 0], "{rollback:#}");
+    assert_eq!(operator.undone(&change).await["state"], "rollback_partial");
+    assert_eq!(stage.open().await, 6);
+
+    // What can be reached again is undone then; what is done already stays so.
+    line.mend();
+    let rollback = operator.act(&change, "rollback").await.is(201);
+    stage.approve(&rollback).await;
+    let rollback = operator.executed(&id(&rollback)).await;
+    assert_eq!(tally(&rollback), [8, 2, 0, 0], "{rollback:#}");
+    assert!(far.lets_in(&lost[0], &lost[0]).await && far.lets_in(&lost[1], &lost[1]).await);
+    stage.is_sound().await;
+}
+
+/// The whole went back by itself, but for what could not be read: that is told as such.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_back_by_itself_is_not_undone_before_all_of_it_is() {
+    let stage = Stage::new(3).await;
+    let operator = &stage.operator;
+    let line = Proxy::to(Upstream::Postgres(socket(stage.server.database()))).await;
+    let far = shop_by(&stage.server, &line).await;
+    let lost = far.role(&stage.server, "far").await;
+    let mut request = stage.request(strategy(1, 1)).await;
+    let key = far.asset(operator, &lost).await["key"].clone();
+    request["targets"].as_array_mut().unwrap().insert(0, key);
+    request["rollout"]["pause_s"] = json!(3);
+    request["auto_rollback"] = json!(true);
+    let submitted = operator.submitted(request).await;
+    stage.approve(&submitted).await;
+    let change = id(&submitted);
+    stage.shop.sql(&format!("ALTER ROLE {} NOLOGIN", stage.roles[1])).await;
+    operator.act(&change, "execute").await.is(200);
+    eventually("the first is complete", async || {
+        (tally(&operator.change(&change).await)[0] > 0).then_some(())
+    })
+    .await;
+    line.down();
+    let view = eventually("it has gone back", async || {
+        let view = operator.change(&change).await;
+        let state = text(&view["state"]);
+        state.starts_with("roll").then_some(view).filter(|_| state != "rolling_back")
+    })
+    .await;
+    assert_eq!(view["state"], "rollback_partial", "{view:#}");
+    assert_eq!(stage.open().await, 2, "the first is undone, the second was locked by somebody");
+    stage.is_sound().await;
+}
+
 /// Batches, strategy and pages of the manifest when nobody says anything of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn more_targets_than_one_run_has_are_gone_through_with_care() {
@@ -159,7 +238,10 @@ async fn more_targets_than_one_run_has_are_gone_through_with_care() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_canary_stops_it_and_the_rest_is_not_touched() {
     let stage = Stage::new(12).await;
-    let change = stage.approved(strategy(2, 10)).await;
+    // One after the other: what is not begun when the second fails stays as it is, also in the canary.
+    let mut one_by_one = strategy(2, 10);
+    one_by_one["parallel"] = json!(1);
+    let change = stage.approved(one_by_one).await;
     // Somebody was faster: not what was planned.
     stage.shop.sql(&format!("ALTER ROLE {} NOLOGIN", stage.roles[1])).await;
     let view = stage.operator.executed(&change).await;

@@ -126,7 +126,17 @@ fn what_holds_up_a_rollback_holds_it_up() {
     let other = Plan::new(plan().header, good.plan.steps.clone(), Vec::new(), second(PLANNED));
     assert_eq!(code(&go(Back { plan: other, ..good.clone() })), "change.not_in_state");
     let policy = PolicyState { version: 2, ..PolicyState::default() };
-    assert_eq!(code(&go(Back { policy, ..good })), "change.plan_outdated");
+    assert_eq!(code(&go(Back { policy, ..good.clone() })), "change.plan_outdated");
+    // What undoes nothing, or not all that could be read, is not told as undone.
+    let Plan { header, steps, .. } = good.plan.clone();
+    for (steps, checks) in [
+        (Vec::new(), Vec::new()),
+        (Vec::new(), vec![check(true)]),
+        (steps.clone(), vec![check(true), check(false)]),
+    ] {
+        let plan = Plan::new(header.clone(), steps, checks, second(PLANNED));
+        assert_eq!(code(&go(Back { plan, ..good.clone() })), "change.plan_not_ready");
+    }
 
     let end = second(NOW + 100);
     let frozen = Frozen { freeze: FreezeId(Uuid::from_u128(30)), reason: reason(), end };

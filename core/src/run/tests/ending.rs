@@ -48,6 +48,21 @@ fn the_outcome_follows_from_the_steps() {
     }
 }
 
+/// Without steps every step would be verified.
+#[test]
+fn a_plan_without_steps_is_not_carried_out() {
+    let start = |plan| C::Start {
+        change: CHANGE,
+        plan,
+        approvals: vec![BOB],
+        undoes: Some(FORWARD_RUN),
+        part: None,
+    };
+    assert_eq!(when(&[], start(plan_of(&[]))), Err(No::NoSteps));
+    assert_eq!(No::NoSteps.code(), "run.no_steps");
+    assert!(when(&[], start(plan())).is_ok());
+}
+
 #[test]
 fn complete_is_every_step_read_back() {
     for events in [run(&[]), run_back(&[])] {
