@@ -23,6 +23,8 @@ pub const MAX_DELEGATION_S: i64 = 30 * 86_400;
 pub const MAX_DELEGATIONS: usize = 3;
 /// How long ahead (seconds) one may begin: a year.
 const MAX_AHEAD_S: i64 = 365 * 86_400;
+/// How far back (seconds) a beginning still is now: as long as a request may take.
+const MAX_BACK_S: i64 = 30;
 const MAX_REASON: usize = 500;
 
 const ANOTHER_ADMIN: &str =
@@ -94,7 +96,7 @@ pub(super) fn delegate(
     if until.seconds_since(from) > MAX_DELEGATION_S {
         return invalid("until", "at most 30 days after its beginning".to_owned());
     }
-    if from < at || from.seconds_since(at) > MAX_AHEAD_S {
+    if at.seconds_since(from) > MAX_BACK_S || from.seconds_since(at) > MAX_AHEAD_S {
         return invalid("from", "not in the past, and at most a year ahead".to_owned());
     }
     if reason.is_empty() || reason.chars().count() > MAX_REASON || reason.contains(char::is_control)

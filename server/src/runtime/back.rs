@@ -69,7 +69,8 @@ pub struct Maker(ChangeId);
 impl Maker {
     /// `None` while there is another.
     pub fn of(change: ChangeId) -> Option<Self> {
-        under_way().insert(change).then_some(Self(change))
+        let is_first = under_way().insert(change);
+        is_first.then(|| Self(change))
     }
 }
 

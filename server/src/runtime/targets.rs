@@ -152,7 +152,6 @@ impl Targets {
         change: Option<ChangeId>,
         request: &Request,
     ) -> Result<Opened, OpenError> {
-        let turn = self.limiter.turn(id, self.connection(id).await?.limits).await?;
         let command = ConnectionCommand::OpenCredentials { purpose, change };
         let once = Request {
             command: nexplane_core::id::CommandId(uuid::Uuid::now_v7()),
@@ -163,6 +162,7 @@ impl Targets {
         let ConnectionState::Active(connection) = done.state else {
             return Err(OpenError::NoConnection);
         };
+        let turn = self.limiter.turn(id, connection.limits).await?;
         let connector = self
             .registry
             .connector(&connection.connector)
