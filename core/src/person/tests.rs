@@ -137,6 +137,16 @@ fn a_machine_token_is_not_the_person() {
 }
 
 #[test]
+fn a_token_that_acts_as_a_person_is_made_by_that_person() {
+    let token = |kind| C::CreateToken { person: ANN, token: TOKEN, kind, expires_at: None };
+    assert!(is_denied(&when(&[ann()], admin(), token(TokenKind::User))));
+    assert!(when(&[ann()], admin(), token(TokenKind::Machine)).is_ok());
+    for by in [oneself(), Principal::SYSTEM] {
+        assert!(when(&[ann()], by, token(TokenKind::User)).is_ok());
+    }
+}
+
+#[test]
 fn roles_change_as_a_whole() {
     let result = when(&[ann()], admin(), change_roles(&[Role::Admin, Role::Viewer], 1));
     assert_eq!(result, Ok(vec![E::RolesChanged { roles: vec![Role::Viewer, Role::Admin] }]));

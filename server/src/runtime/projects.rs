@@ -15,7 +15,7 @@ use nexplane_core::change::{
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{ChangeId, PersonId, ProjectId, RunId, StreamId};
 use nexplane_core::project::{
-    Became, Phase, Project, ProjectCommand, ProjectRejection, ProjectState,
+    Became, Phase, Project, ProjectCommand, ProjectRejection, ProjectState, Standing,
 };
 use nexplane_store::log::{Guard, Log};
 use sqlx::PgPool;
@@ -109,8 +109,14 @@ impl Carrier {
         let (became, _) = became(&self.log, &done.state).await?;
         for change in standing.ready(&became) {
             let Ok(_turn) = STARTS.acquire().await else { return Ok(()) };
+            // Reading the target of the one before took a while, and may have ended all of it.
+            let now = stream::load::<Project>(&self.log, project.into()).await?.state;
+            let runs = |standing: &Standing| standing.phase == Phase::Running { asked_by };
+            if !matches!(&now, ProjectState::Standing(standing) if runs(standing)) {
+                return Ok(());
+            }
             if let Err(error) = self.start(project, change, asked_by).await {
-                self.block(project, change, asked_by, error).await?;
+                return self.block(project, change, asked_by, error).await;
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What came of an effect, on its way into the log.
 //!
-//! A report is the same however often it is made: its command id follows from run, step and epoch. It is
+//! A report is the same however often it is made: its command id follows from run, step, epoch and attempt. It is
 //! told by the worker that made it, or out of the spool by a later life of the server, and is in the log
 //! once. When its epoch was fenced off meanwhile it is late: evidence that changes nothing.
 
@@ -25,6 +25,8 @@ pub(super) struct Report {
     pub run: RunId,
     pub step: u32,
     pub epoch: u32,
+    /// One epoch may intend a step more than once, and each time has an outcome of its own.
+    pub attempt: u32,
     pub command: CommandId,
     what: What,
 }
@@ -61,7 +63,7 @@ impl Report {
     pub(super) fn of(
         vault: &Vault,
         (change, run): (ChangeId, RunId),
-        (step, epoch): (u32, u32),
+        (step, epoch, attempt): (u32, u32, u32),
         acted: Result<(Value, Vec<Secret>), ConnectorError>,
     ) -> Result<Self, VaultError> {
         let what = match acted {
@@ -83,13 +85,13 @@ impl Report {
                 if is_unknown { What::Unknown { reason } } else { What::Failed { reason } }
             }
         };
-        let command = request(change, run, step, epoch).command;
-        Ok(Self { change, run, step, epoch, command, what })
+        let command = request(change, run, (step, epoch, attempt)).command;
+        Ok(Self { change, run, step, epoch, attempt, command, what })
     }
 
     /// Whether it is of what it says that it is of.
     pub(super) fn is_coherent(&self) -> bool {
-        self.command == request(self.change, self.run, self.step, self.epoch).command
+        self.command == self.request().command
     }
 
     /// Tells the log, once; asked again, it is told already.
@@ -104,7 +106,7 @@ impl Report {
             What::Unknown { reason } => RunCommand::LoseSight { step, epoch, reason },
         };
         let (log, stream) = (&targets.log, self.run.into());
-        let request = request(self.change, self.run, step, epoch);
+        let request = self.request();
         let no = match stream::execute::<Run>(log, stream, &request, command).await {
             Ok(done) => return Ok(Told::InTime(Box::new(done.state))),
             Err(StreamError::Rejected(
@@ -130,6 +132,10 @@ impl Report {
         }
     }
 
+    fn request(&self) -> Request {
+        request(self.change, self.run, (self.step, self.epoch, self.attempt))
+    }
+
     async fn store(&self, vault: &Vault) -> Result<Vec<Produced>, VaultError> {
         let What::Succeeded { outcome: _, secrets } = &self.what else { return Ok(Vec::new()) };
         let owner = change_owner(self.change);
@@ -143,7 +149,7 @@ impl Report {
     }
 }
 
-fn request(change: ChangeId, run: RunId, step: u32, epoch: u32) -> Request {
-    let purpose = format!("report of step {step} by epoch {epoch}");
+fn request(change: ChangeId, run: RunId, (step, epoch, attempt): (u32, u32, u32)) -> Request {
+    let purpose = format!("report of attempt {attempt} of step {step} by epoch {epoch}");
     Request::following(run.0, change.0, &purpose, stream::now())
 }

@@ -143,8 +143,8 @@ impl Spool {
 }
 
 fn name(report: &Report) -> String {
-    let Report { run, step, epoch, .. } = report;
-    format!("{run}-{step}-{epoch}.{EXTENSION}")
+    let Report { run, step, epoch, attempt, .. } = report;
+    format!("{run}-{step}-{epoch}-{attempt}.{EXTENSION}")
 }
 
 fn starts_with(path: &Path, run: RunId) -> bool {

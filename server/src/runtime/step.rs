@@ -178,8 +178,8 @@ impl At<'_> {
             let (key, before) = (key.clone(), captured.clone());
             RunCommand::Intend { step, epoch, key, before, in_the_way, held }
         };
-        match self.hold.intend(intend).await {
-            Ok(_) => {}
+        let attempt = match self.hold.intend(intend).await {
+            Ok(running) => attempt_of(&running, step),
             Err(Left::Write(StreamError::Rejected(
                 no @ (RunRejection::Frozen { .. }
                 | RunRejection::WindowClosed { .. }
@@ -195,7 +195,7 @@ impl At<'_> {
                 return self.block(&why, Vec::new(), Vec::new(), Vec::new()).await;
             }
             Err(left) => return Err(left),
-        }
+        };
 
         // From here on an effect may happen. The lease is looked at once more, right before.
         let deadline = match self.hold.time_left() {
@@ -218,17 +218,18 @@ impl At<'_> {
                 .await
                 .map(|done| (done.outcome, Vec::new())),
         };
-        self.report(acted).await
+        self.report(attempt, acted).await
     }
 
     /// Tells the run what came of the effect.
     async fn report(
         &self,
+        attempt: u32,
         acted: Result<(serde_json::Value, Vec<Secret>), ConnectorError>,
     ) -> Result<Running, Left> {
         let Hold { change, run, epoch, .. } = *self.hold;
         let vault = &self.hold.targets.vault;
-        let report = Report::of(vault, (change, run), (self.step.no, epoch), acted)?;
+        let report = Report::of(vault, (change, run), (self.step.no, epoch, attempt), acted)?;
         self.hold.report(&report).await
     }
 
@@ -463,6 +464,14 @@ impl At<'_> {
                 Field::new(line.field.clone(), value.clone())
             })
             .collect()
+    }
+}
+
+/// How often the step of an intent that was just made has been intended.
+fn attempt_of(run: &Running, step: u32) -> u32 {
+    match run.step(step) {
+        Some((_, StepPhase::Intended(intent))) => intent.attempt,
+        Some(_) | None => 0,
     }
 }
 

@@ -369,7 +369,21 @@ impl Client {
 
     /// Drafts, plans and submits; the submitted change.
     pub async fn submitted(&self, request: Value) -> Value {
-        let change = id(&self.post("/change-requests", request).await.is(201));
+        let key = uuid::Uuid::now_v7().to_string();
+        let draft = async || {
+            let post =
+                self.request(Method::POST, "/change-requests").header("idempotency-key", &key);
+            self.send(post.json(&request)).await
+        };
+        let mut drafted = draft().await;
+        // After a crash the read models have another worker, which may take longer than an answer waits.
+        for _ in 0..5 {
+            if drafted.status == 503 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                drafted = draft().await;
+            }
+        }
+        let change = id(&drafted.is(201));
         self.act(&change, "plan").await.is(200);
         self.act(&change, "submit").await.is(200)
     }

@@ -57,6 +57,7 @@ mod rollout_fleet;
 mod rollout_turns;
 mod schedule;
 mod seal;
+mod second_person;
 mod settle;
 mod simulated;
 mod simulated_agents;
