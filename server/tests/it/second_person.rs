@@ -9,7 +9,7 @@ use crate::harness::{Server, Shop, id, items, text};
 async fn nobody_makes_a_token_that_acts_as_somebody_else() {
     let server = Server::start().await;
     let (admin, approver) =
-        (server.person("anna", &["admin", "operator"]).await, server.approver().await);
+        (server.person("berta", &["admin", "operator"]).await, server.approver().await);
     let token = |kind: &str, owner: &Value| json!({ "name": "x", "kind": kind, "owner": owner });
     let other = json!(approver.id);
     admin.post("/tokens", token("user", &other)).await.refused(403, "access.denied");
@@ -21,7 +21,7 @@ async fn nobody_makes_a_token_that_acts_as_somebody_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_request_makes_no_second_secret() {
     let server = Server::start().await;
-    let admin = server.person("anna", &["admin"]).await;
+    let admin = server.person("berta", &["admin"]).await;
     for (path, body) in [
         ("/tokens", json!({ "name": "x", "kind": "user" })),
         ("/hosts/enrollment-tokens", json!({})),
@@ -41,7 +41,7 @@ async fn a_tag_that_is_taken_away_after_the_submission_still_counts() {
     let server = Server::start().await;
     let shop = Shop::connect(&server, "staging").await;
     let (operator, approver) = (server.operator().await, server.approver().await);
-    let admin = server.person("anna", &["admin"]).await;
+    let admin = server.person("berta", &["admin"]).await;
     let role = shop.role(&server, "app").await;
     let asset = shop.asset(&operator, &role).await;
     let path = format!("/assets/{}", text(&asset["id"]));
@@ -113,7 +113,7 @@ async fn what_is_submitted_is_what_was_assessed() {
 async fn a_connection_has_limits_and_an_admin_sets_them() {
     let server = Server::start().await;
     let shop = Shop::connect(&server, "staging").await;
-    let (operator, admin) = (server.operator().await, server.person("anna", &["admin"]).await);
+    let (operator, admin) = (server.operator().await, server.person("berta", &["admin"]).await);
     let path = format!("/connections/{}", text(&json!(shop.connection)));
     let usual = admin.get(&path).await.is(200);
     assert_eq!(usual["limits"], json!({ "sessions": 16 }));
