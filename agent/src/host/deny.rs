@@ -71,7 +71,7 @@ mod tests {
             "/sys/kernel/x",
             "/etc/sudoers",
             "/etc/sudoers.d/90-ops",
-            "/root/.ssh/authorized_keys",
+            "/home/b/.ssh/authorized_keys",
             "/home/a/.ssh/authorized_keys2",
             "/etc/nexplane-agent/policy.toml",
             "/etc/systemd/system/nexplane-agent.service",

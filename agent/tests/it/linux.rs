@@ -83,10 +83,7 @@ fn kernel_interfaces_are_refused_even_without_the_deny_list() {
     let file = path("/proc/self/status");
     assert!(matches!(host.stat(&file), Err(HostError::Unsafe { .. })));
     assert!(matches!(host.may_touch(&file, Access::Content), Err(HostError::Denied { .. })));
-    assert!(matches!(
-        host.stat(&path("/proc/self/root/etc/passwd")),
-        Err(HostError::Unsafe { .. })
-    ));
+    assert!(matches!(host.stat(&path("/proc/self/cwd/Cargo.toml")), Err(HostError::Unsafe { .. })));
     assert!(matches!(host.stat(&path("/dev/null")), Err(HostError::Unsafe { .. })));
 }
 
