@@ -5,6 +5,7 @@ use nexplane_core::id::Category;
 use nexplane_core::record::LeafHash;
 use nexplane_store::log::Stored;
 use sqlx::PgPool;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::checkpoint::{self, Claim, Held};
 use crate::projection::{ApplyError, Projection, decode_if};
@@ -188,8 +189,16 @@ impl From<sqlx::Error> for Interrupted {
 }
 
 /// Whether the same statement may succeed later: trouble with the connection or the server, not
-/// with what was sent. Classes of SQLSTATE: PostgreSQL manual, appendix A.
+/// with what was sent. Classes of SQLSTATE: PostgreSQL manual, appendix A. A fatal error ends the
+/// session, whatever its code: a session that began on a full disk says `XX000`.
 fn is_transient(error: &sqlx::Error) -> bool {
+    let database = error.as_database_error().and_then(|error| error.try_downcast_ref());
+    if database
+        .map(PgDatabaseError::severity)
+        .is_some_and(|severity| matches!(severity, PgSeverity::Fatal | PgSeverity::Panic))
+    {
+        return true;
+    }
     if let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
         // Connection, rollback (deadlock), resources, not in the right state (a lock that was not
         // to be had, a read-only standby), operator, system.

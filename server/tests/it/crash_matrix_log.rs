@@ -199,8 +199,9 @@ async fn crash_of_the_database_during_an_effect_delays_its_outcome() {
 }
 
 /// Two servers; the first is stopped for longer than its lease, the second takes over, and another
-/// change is made before the first wakes up.
+/// change is made before the first wakes up and tells of it in `late` events.
 async fn stopped(
+    late: usize,
     trap: impl AsyncFnOnce(&Stage, &str, &str) -> Arc<Trap>,
 ) -> (Stage, Story, String, Story) {
     let mut stage = Stage::new(2).await;
@@ -236,6 +237,11 @@ async fn stopped(
         other.server.log_text().contains("left a run for later").then_some(())
     })
     .await;
+    eventually("the first server has told what it knows", async || {
+        let now = Story::of(&other.server, &change).await;
+        (now.events.len() >= story.events.len() + late).then_some(())
+    })
+    .await;
     tokio::time::sleep(MOMENT).await;
     assert_eq!(other.count.alterations(&role).await, 2, "an effect of a worker without a lease");
     assert!(other.shop.lets_in(&role, &role).await);
@@ -250,7 +256,7 @@ async fn crash_of_the_lease_before_the_effect_sends_nothing() {
     let trap = async |stage: &Stage, change: &str, _: &str| {
         stage.trap_append(Hold::Answer, change, "run.step_intended")
     };
-    let (_stage, late, _, story) = stopped(trap).await;
+    let (_stage, late, _, story) = stopped(0, trap).await;
     assert_eq!(story.findings(), ["not_applied"], "{}", story.told());
     assert_eq!(late.events, [], "nothing was sent, so there is nothing to tell");
 }
@@ -259,7 +265,7 @@ async fn crash_of_the_lease_before_the_effect_sends_nothing() {
 async fn crash_of_the_lease_after_the_effect_is_evidence_only() {
     let trap =
         async |stage: &Stage, _: &str, role: &str| stage.trap_effect(Hold::Answer, role, "COMMIT");
-    let (stage, late, change, story) = stopped(trap).await;
+    let (stage, late, change, story) = stopped(1, trap).await;
     assert_eq!(story.findings(), ["applied"], "{}", story.told());
     let [(kind, report)] = &*late.events else { panic!("{}", late.told()) };
     assert_eq!(kind, "run.late_reported");

@@ -171,7 +171,11 @@ pub struct Story {
 
 impl Story {
     pub async fn of(server: &Server, change: &str) -> Self {
-        let records = event_records(server.database().pool()).await.unwrap();
+        Self::out_of(&event_records(server.database().pool()).await.unwrap(), change)
+    }
+
+    /// The story in the records of a log.
+    pub fn out_of(records: &[String], change: &str) -> Self {
         let about = records.iter().filter(|record| record.contains(change));
         let events = about.map(|record| record::decode(record).unwrap()).filter(|record| {
             let header = &record.header;

@@ -1,6 +1,6 @@
 //! Looking into the event table, for tests of other crates: only the store names it.
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, PgPool};
 
 /// How many events the log has.
 pub async fn event_count(pool: &PgPool) -> Result<i64, sqlx::Error> {
@@ -8,9 +8,9 @@ pub async fn event_count(pool: &PgPool) -> Result<i64, sqlx::Error> {
 }
 
 /// The text of every record, in order.
-pub async fn event_records(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+pub async fn event_records(db: impl PgExecutor<'_>) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar("SELECT record FROM nexplane.log_events ORDER BY position")
-        .fetch_all(pool)
+        .fetch_all(db)
         .await
 }
 
