@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use nexplane_core::record;
-use nexplane_store::testing::{TargetServer, TestDatabase, event_records};
+use nexplane_store::testing::{TargetServer, TestDatabase, event_records_with};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
@@ -171,7 +171,8 @@ pub struct Story {
 
 impl Story {
     pub async fn of(server: &Server, change: &str) -> Self {
-        Self::out_of(&event_records(server.database().pool()).await.unwrap(), change)
+        let records = event_records_with(server.database().pool(), change).await.unwrap();
+        Self::out_of(&records, change)
     }
 
     /// The story in the records of a log.

@@ -220,9 +220,10 @@ impl Server {
 
     pub async fn sign_in(&self, email: &str, password: &str) -> Client {
         let body = json!({ "email": email, "password": password });
-        let signed_in = self.nobody().post("/auth/login", body).await.is(200);
+        let signed_in = self.nobody().post("/auth/login", body.clone()).await.is(200);
         let token = signed_in["access_token"].as_str().unwrap().to_owned();
-        let mut client = Client::new(self.base.clone(), Some(token));
+        let mut client = Client::new(self.base.clone(), Some(token.clone()));
+        client.session = Some(Arc::new(Session { login: body, token: Mutex::new(token) }));
         client.id = text(&client.get("/auth/me").await.is(200)["id"]);
         client
     }
@@ -279,6 +280,13 @@ pub struct Client {
     pub token: Option<String>,
     /// Of the person.
     pub id: String,
+    session: Option<Arc<Session>>,
+}
+
+/// A session that is begun again when it has run out, for tests that outlast one.
+struct Session {
+    login: Value,
+    token: Mutex<String>,
 }
 
 /// What the server answered.
@@ -293,11 +301,11 @@ pub struct Answer {
 impl Client {
     pub fn new(base: Base, token: Option<String>) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Self { http, base, token, id: String::new() }
+        Self { http, base, token, id: String::new(), session: None }
     }
 
     pub fn with_token(&self, token: &str) -> Self {
-        Self { token: Some(token.to_owned()), ..self.clone() }
+        Self { token: Some(token.to_owned()), session: None, ..self.clone() }
     }
 
     /// The address of the WebSocket.
@@ -315,15 +323,35 @@ impl Client {
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let base = self.base.lock().unwrap().clone();
         let request = self.http.request(method, format!("{base}/api/v1{path}"));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
+        match (&self.session, &self.token) {
+            (Some(session), _) => request.bearer_auth(session.token.lock().unwrap()),
+            (None, Some(token)) => request.bearer_auth(token),
+            (None, None) => request,
         }
     }
 
     /// Sends, and reads the answer. An error means that the server is not there.
     pub async fn try_send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
         let request = request.build()?;
+        let again = request.try_clone();
+        let answer = self.try_once(request).await?;
+        match (&self.session, again) {
+            (Some(session), Some(mut again)) if answer.json["code"] == "auth.expired" => {
+                let nobody = Self { token: None, session: None, ..self.clone() };
+                let login = nobody.request(Method::POST, "/auth/login");
+                let login = self.try_once(login.json(&session.login).build()?).await?;
+                let Some(token) = login.json["access_token"].as_str() else { return Ok(answer) };
+                token.clone_into(&mut session.token.lock().unwrap());
+                again
+                    .headers_mut()
+                    .insert("authorization", format!("Bearer {token}").parse().unwrap());
+                self.try_once(again).await
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    async fn try_once(&self, request: reqwest::Request) -> reqwest::Result<Answer> {
         let asked = format!("{} {}", request.method(), request.url().path());
         let response = self.http.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());

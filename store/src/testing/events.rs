@@ -14,6 +14,19 @@ pub async fn event_records(db: impl PgExecutor<'_>) -> Result<Vec<String>, sqlx:
         .await
 }
 
+/// The text of every record that has this in it, in order.
+pub async fn event_records_with(
+    db: impl PgExecutor<'_>,
+    text: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT record FROM nexplane.log_events WHERE strpos(record, $1) > 0 ORDER BY position",
+    )
+    .bind(text)
+    .fetch_all(db)
+    .await
+}
+
 /// The text of every record from a position on, in order.
 pub async fn event_records_from(pool: &PgPool, from: i64) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(

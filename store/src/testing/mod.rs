@@ -21,7 +21,10 @@
 mod events;
 mod generation;
 
-pub use events::{event_count, event_records, event_records_from, has_event, records_of, tamper};
+pub use events::{
+    event_count, event_records, event_records_from, event_records_with, has_event, records_of,
+    tamper,
+};
 
 use std::thread;
 use std::time::Duration;
