@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nexplane_core::time::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::keep::Keep;
@@ -13,6 +14,59 @@ use crate::keep::Keep;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     directory: PathBuf,
+}
+
+/// How long before-states are kept, and with them the possibility to undo. 30 days unless the host's owner
+/// says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    seconds: i64,
+}
+
+impl Retention {
+    /// Of `30d`, `12h`, `45m` or `90s`, from a second to 3,650 days.
+    ///
+    /// # Errors
+    /// A sentence that says what may be said.
+    pub fn parse(text: &str) -> Result<Self, RetentionError> {
+        let wrong = || RetentionError { text: text.to_owned() };
+        let unit = match text.chars().next_back() {
+            Some('d') => DAY_S,
+            Some('h') => 60 * 60,
+            Some('m') => 60,
+            Some('s') => 1,
+            Some(_) | None => return Err(wrong()),
+        };
+        let number = text.get(..text.len().saturating_sub(1)).unwrap_or_default();
+        let number = number.bytes().all(|byte| byte.is_ascii_digit()).then_some(number);
+        let seconds = number
+            .and_then(|number| number.parse::<i64>().ok())
+            .and_then(|number| number.checked_mul(unit))
+            .filter(|seconds| (1..=LONGEST_S).contains(seconds))
+            .ok_or_else(wrong)?;
+        Ok(Self { seconds })
+    }
+
+    /// The end of it.
+    pub(crate) fn from(self, at: Timestamp) -> Timestamp {
+        at.plus_seconds(self.seconds)
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { seconds: 30 * DAY_S }
+    }
+}
+
+const DAY_S: i64 = 24 * 60 * 60;
+const LONGEST_S: i64 = 3650 * DAY_S;
+
+/// What was said is no time that before-states can be kept for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is not a time to keep snapshots for: say 30d, 12h, 45m or 90s, at most 3650d")]
+pub struct RetentionError {
+    text: String,
 }
 
 /// Why the configuration directory cannot be used.
@@ -93,6 +147,20 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn snapshots_are_kept_for_a_time_within_bounds() {
+        let seconds = |text| Retention::parse(text).map(|kept| kept.seconds);
+        assert_eq!(seconds("30d"), Ok(Retention::default().seconds));
+        assert_eq!((seconds("12h"), seconds("45m"), seconds("1s")), (Ok(43_200), Ok(2700), Ok(1)));
+        assert_eq!(seconds("3650d"), Ok(LONGEST_S));
+        for wrong in
+            ["", "d", "0d", "30", "-1d", "+1d", "1.5d", "3651d", "99999999999999d", "1w", "1ä"]
+        {
+            let refused = Retention::parse(wrong).unwrap_err().to_string();
+            assert!(refused.contains(wrong) && refused.contains("at most 3650d"), "{refused}");
+        }
+    }
 
     #[test]
     fn one_agent_at_a_time() {

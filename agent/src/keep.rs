@@ -82,6 +82,18 @@ impl Keep {
         }
     }
 
+    /// Names of all files.
+    pub(crate) fn names(&self) -> io::Result<Vec<String>> {
+        match self {
+            Self::Directory(path) => {
+                let names = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name()));
+                // Our own names are text.
+                names.map(|name| Ok(name?.to_string_lossy().into_owned())).collect()
+            }
+            Self::Memory(files) => Ok(lock(files).keys().cloned().collect()),
+        }
+    }
+
     /// Bytes of all files.
     pub(crate) fn total(&self) -> io::Result<u64> {
         match self {
@@ -127,6 +139,9 @@ mod tests {
             keep.write("a.json", b"one").unwrap();
             keep.write("a.json", b"three").unwrap();
             keep.write("b.json", b"two").unwrap();
+            let mut names = keep.names().unwrap();
+            names.sort();
+            assert_eq!(names, ["a.json", "b.json"]);
             assert_eq!(keep.read("a.json").unwrap().as_deref(), Some(&b"three"[..]));
             assert_eq!((keep.size("a.json"), keep.total().unwrap()), (Some(5), 8));
             keep.remove("a.json").unwrap();

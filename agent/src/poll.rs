@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::client::{Client, ClientError};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Retention};
 use crate::host::LinuxHost;
 use crate::host::linux::OpenRootError;
 use crate::identity::{Identity, IdentityError, hash_token};
@@ -51,6 +51,8 @@ pub struct Settings {
     pub config: Config,
     /// Everything that orders can reach lies beneath this directory.
     pub root: PathBuf,
+    /// How long what it changes can be undone.
+    pub retention: Retention,
     /// Needed the first time.
     pub enrolment: Option<Enrolment>,
 }
@@ -211,7 +213,8 @@ fn open(settings: &Settings, identity: Identity) -> Result<Agent, RunError> {
         }
         other => other?,
     };
-    let snapshots = Snapshots::open(&config.snapshots(), snapshot::TOTAL_LIMIT)?;
+    let snapshots =
+        Snapshots::open(&config.snapshots(), snapshot::TOTAL_LIMIT)?.kept_for(settings.retention);
     let host = LinuxHost::open(&settings.root, &config.own_paths())?;
     let who = Who {
         host: identity.host,

@@ -79,7 +79,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 108] = [
+pub const KINDS: [&str; 109] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -114,6 +114,7 @@ pub const KINDS: [&str; 108] = [
     "change.secret_revealed",
     "change.settled",
     "change.submitted",
+    "change.undo_limited",
     "change.unscheduled",
     "change.window_overridden",
     "change.withdrawn",

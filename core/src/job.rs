@@ -232,6 +232,10 @@ pub struct Receipt {
     pub previous: String,
     pub at: Timestamp,
     pub result: JobResult,
+    /// Of an order with an effect: until when its before-state is kept, at least. Earlier agents kept them for
+    /// good, and said nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo_until: Option<Timestamp>,
 }
 
 /// A signed receipt. `signature` is by the agent's certificate key over

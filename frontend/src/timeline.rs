@@ -154,6 +154,7 @@ mod tests {
             run: None,
             rollout: None,
             rollback_of: None,
+            rollback: None,
             rolled_back_by: None,
             schedule: None,
             project: None,

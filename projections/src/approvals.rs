@@ -200,6 +200,7 @@ fn fold(
         | E::Unscheduled { .. }
         | E::Reviewed { .. }
         | E::ExecutionStarted { .. }
+        | E::UndoLimited { .. }
         | E::Completed { .. }
         | E::Failed { .. }
         | E::OutcomeUnknown { .. }

@@ -150,6 +150,7 @@ fn change(row: &mut Row, event: &ChangeEvent) {
         E::Drafted { .. }
         | E::MadeBySchedule { .. }
         | E::JoinedProject { .. }
+        | E::UndoLimited { .. }
         | E::ApprovalGiven { .. }
         | E::Approved { .. }
         | E::Rejected { .. }

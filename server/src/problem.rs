@@ -247,6 +247,7 @@ impl From<ChangeRejection> for ApiError {
             | ChangeRejection::OwnSettlement
             | ChangeRejection::FindingContradicted
             | ChangeRejection::OneWay { .. }
+            | ChangeRejection::TooLateToUndo { .. }
             | ChangeRejection::NoSuchSecret
             | ChangeRejection::AlreadyRevealed => {}
         }

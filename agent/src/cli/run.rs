@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use nexplane_agent::config::Retention;
 use nexplane_agent::poll::{self, Enrolment, Ready, Settings};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +43,16 @@ pub struct Run {
     /// DIR/etc/motd here.
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
+    /// How long the state before a change is kept: until then it can be undone. Such as 30d, 12h, 45m or 90s,
+    /// at most 3650d.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "NEXPLANE_KEEP_SNAPSHOTS",
+        default_value = "30d",
+        value_parser = Retention::parse
+    )]
+    keep_snapshots: Retention,
     /// Name to enrol under. [default: the machine's host name]
     #[arg(long)]
     name: Option<String>,
@@ -55,6 +66,7 @@ impl Run {
         let settings = Settings {
             config: self.directory.config(),
             root: self.root.clone(),
+            retention: self.keep_snapshots,
             enrolment: self.enrolment()?,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -2,7 +2,7 @@
 //! promised.
 
 use nexplane_core::id::{HostId, JobId};
-use nexplane_core::job::{Authority, Envelope, Job, Order, RefusalCode, SignedReceipt};
+use nexplane_core::job::{Authority, Envelope, Job, Order, Receipt, RefusalCode, SignedReceipt};
 use nexplane_core::plan::{Field, Step};
 use nexplane_core::time::Timestamp;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use crate::journal::payload_hash;
 use crate::key::order_is_authentic;
 use crate::operation::{self, Bound, TARGET_TYPE};
 use crate::policy::Policy;
-use crate::snapshot::Saved;
+use crate::snapshot::{Saved, SnapshotError};
 
 /// Why the agent will not.
 #[derive(Debug)]
@@ -192,7 +192,8 @@ impl Runner {
             .job(undoes)
             .and_then(|entry| entry.after.clone())
             .ok_or_else(|| gone(format!("the journal has no effect of job {undoes}")))?;
-        let saved = self.snapshots.load(undoes).map_err(|error| gone(error.to_string()))?;
+        let saved =
+            self.snapshots.load(undoes).map_err(|error| gone(self.sentence(undoes, error)))?;
         let same_step =
             step.undoes.is_some_and(|undone| undone.run == saved.run && undone.step == saved.step);
         if !same_step || step.action != saved.operation || step.parameters != saved.parameters {
@@ -200,6 +201,23 @@ impl Runner {
             return Err(Refusal::new(RefusalCode::PlanMismatch, detail));
         }
         Ok((saved, after))
+    }
+
+    /// Why there is no before-state, with the time for which it was promised.
+    fn sentence(&self, job: &JobId, error: SnapshotError) -> String {
+        let promised = || {
+            let receipt = self.journal.receipt(job).ok()??;
+            serde_json::from_str::<Receipt>(&receipt.payload).ok()?.undo_until
+        };
+        let error = match error {
+            SnapshotError::Missing { path, until } => {
+                SnapshotError::Missing { path, until: until.or_else(promised) }
+            }
+            other @ (SnapshotError::Io { .. }
+            | SnapshotError::Full { .. }
+            | SnapshotError::Damaged { .. }) => other,
+        };
+        error.to_string()
     }
 
     fn policy(&self) -> Result<Policy, Refusal> {

@@ -75,7 +75,10 @@ impl Runner {
             operation: step.action.clone(),
             parameters: step.parameters.clone(),
             before,
+            until: Some(self.snapshots.until((self.clock)())),
         };
+        // There may be more room afterwards.
+        self.expire();
         match self.snapshots.save(&saved) {
             Ok(()) => Ok(saved.before),
             Err(error) => {

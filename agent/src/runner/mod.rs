@@ -12,12 +12,13 @@ mod check;
 mod effect;
 mod recover;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use nexplane_core::id::{HostId, JobId};
 use nexplane_core::job::{
-    DispatcherKey, Envelope, Job, JobEvent, JobResult, Receipt, RefusalCode, SignedReceipt,
+    DispatcherKey, Envelope, Job, JobEvent, JobResult, Order, Receipt, RefusalCode, SignedReceipt,
 };
 use nexplane_core::plan::{Check, Fingerprint, fingerprint};
 use nexplane_core::time::Timestamp;
@@ -146,6 +147,37 @@ impl Runner {
         Ok(journal.compact(journal::COMPACT_ABOVE, |job| snapshots.exists(job))?)
     }
 
+    /// Deletes the before-states whose time is over, but for those that an order needs that has not ended: its
+    /// own, and the one that it goes back to.
+    fn expire(&mut self) {
+        let Self { journal, snapshots, clock, .. } = self;
+        let mut needed = BTreeSet::new();
+        for (id, envelope) in journal.unfinished() {
+            needed.insert(id);
+            match serde_json::from_str::<Job>(&envelope.payload).map(|job| job.order) {
+                Ok(Order::Revert { undoes, .. }) => {
+                    needed.insert(undoes);
+                }
+                Ok(
+                    Order::Apply { .. }
+                    | Order::Inspect { .. }
+                    | Order::Verify { .. }
+                    | Order::CollectFacts,
+                ) => {}
+                // There is no telling what it needs.
+                Err(_) => return,
+            }
+        }
+        match snapshots.expire(clock(), |job| needed.contains(job)) {
+            Ok(0) => {}
+            Ok(deleted) => tracing::info!(deleted, "Deleted snapshots whose time is over"),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "Snapshots could not be looked at");
+            }
+        }
+    }
+
     fn work(
         &mut self,
         job: &Job,
@@ -227,6 +259,9 @@ impl Runner {
         result: JobResult,
     ) -> Result<SignedReceipt, RunnerError> {
         let after = after(&result);
+        // What can be undone is what left a state.
+        let saved = after.as_ref().and_then(|_| self.snapshots.load(&job).ok());
+        let undo_until = saved.and_then(|saved| saved.until);
         let (number, previous) = self.journal.receipt_head();
         let receipt = self.key.sign(&Receipt {
             job,
@@ -235,6 +270,7 @@ impl Runner {
             previous: previous.to_owned(),
             at: (self.clock)(),
             result,
+            undo_until,
         })?;
         let record =
             Record::Result { job, seq, trusted, payload_hash, after, receipt: receipt.clone() };

@@ -14,7 +14,7 @@ impl Runner {
     /// Gives every open order a result. An order that did not come to its intent is checked again
     /// and carried out, or refused; one that did is read from the target: finished if the effect is
     /// there, put back and done again if there is time, put back and failed otherwise, unknown if
-    /// somebody else was at it.
+    /// somebody else was at it. Then deletes before-states whose time is over.
     ///
     /// # Errors
     /// As [`Runner::handle`].
@@ -26,6 +26,7 @@ impl Runner {
             self.conclude(id, seq, payload_hash(&envelope.payload), true, result)?;
             settled.push(id);
         }
+        self.expire();
         Ok(settled)
     }
 

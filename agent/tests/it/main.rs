@@ -14,4 +14,5 @@ mod conformance;
 mod crash;
 mod linux;
 mod order;
+mod retention;
 mod rig;

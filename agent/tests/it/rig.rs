@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use nexplane_agent::config::Retention;
 use nexplane_agent::host::{FakeHost, Host, HostPath, LinuxHost, Mode};
 use nexplane_agent::journal::Journal;
 use nexplane_agent::key::{AgentKey, receipt_is_authentic};
@@ -41,6 +42,7 @@ pub struct Rig {
     pub config: TempDir,
     pub host: Arc<dyn Host>,
     pub now: Timestamp,
+    pub retention: Retention,
     dispatcher: Ed25519KeyPair,
     agent_key: rcgen::KeyPair,
 }
@@ -52,6 +54,7 @@ impl Rig {
             config: tempfile::tempdir().unwrap(),
             host,
             now: now(),
+            retention: Retention::default(),
             dispatcher: Ed25519KeyPair::from_seed_unchecked(&seed).unwrap(),
             agent_key: rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap(),
         }
@@ -84,7 +87,9 @@ impl Rig {
             AgentKey::from_pem(&self.agent_key.serialize_pem()).unwrap(),
             Arc::clone(&self.host),
             Journal::open(&self.journal_path(), HOST).unwrap(),
-            Snapshots::open(&self.config.path().join("snapshots"), 1 << 30).unwrap(),
+            Snapshots::open(&self.config.path().join("snapshots"), 1 << 30)
+                .unwrap()
+                .kept_for(self.retention),
             self.config.path().join("policy.toml"),
             clock,
         )

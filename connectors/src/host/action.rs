@@ -181,7 +181,8 @@ impl AnyAction for HostAction {
                 let outcome =
                     Outcome { job: done.job, changed, before_fingerprint, after_fingerprint };
                 let outcome = session.redactor.value(json!(outcome));
-                Ok(Executed { changed, outcome, produced: Vec::new() })
+                let undo_until = done.undo_until;
+                Ok(Executed { changed, outcome, produced: Vec::new(), undo_until })
             } else {
                 Err(definite(done.result))
             }

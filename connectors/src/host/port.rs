@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use nexplane_core::id::{HostId, JobId};
 use nexplane_core::job::{JobResult, Order, SignedReceipt};
+use nexplane_core::time::Timestamp;
 
 use crate::sdk::ConnectorError;
 
@@ -36,6 +37,8 @@ pub trait HostJobs: Send + Sync {
 pub struct SignedOutcome {
     pub job: JobId,
     pub result: JobResult,
+    /// Of an effect: until when the agent keeps what it can be undone from; for good when absent.
+    pub undo_until: Option<Timestamp>,
     pub receipt: SignedReceipt,
 }
 

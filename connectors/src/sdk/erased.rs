@@ -15,6 +15,7 @@ use nexplane_core::id::{ChangeId, ConnectionId, JobId, PersonId, RunId};
 use nexplane_core::plan::{
     Check, DiffLine, Field, Fingerprint, PlanDigest, PlanProof, Step, TargetRef,
 };
+use nexplane_core::time::Timestamp;
 use serde_json::Value;
 
 use super::egress::Egress;
@@ -197,6 +198,9 @@ pub struct Executed {
     pub outcome: Value,
     /// Secrets to hand over once.
     pub produced: Vec<Produced>,
+    /// Until when the target keeps what the effect can be undone from: no rollback is begun from then on. Absent
+    /// when all that it takes is in the snapshot.
+    pub undo_until: Option<Timestamp>,
 }
 
 /// A secret that an action made.

@@ -297,6 +297,8 @@ impl<A: Action> AnyAction for TypedAction<A> {
             changed: effect.changed,
             outcome: redactor.value(to_public(&effect.outcome)),
             produced: action.produced(&before),
+            // What it takes to undo is in the snapshot.
+            undo_until: None,
         })
     }
 

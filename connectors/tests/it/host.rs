@@ -122,7 +122,7 @@ impl HostJobs for Standin {
         let job = JobId(Uuid::now_v7());
         let result = self.carry_out(job, &order);
         let receipt = SignedReceipt { payload: String::new(), signature: String::new() };
-        let outcome = SignedOutcome { job, result, receipt };
+        let outcome = SignedOutcome { job, result, undo_until: None, receipt };
         self.done.lock().unwrap().insert(key.to_owned(), outcome.clone());
         Ok(outcome)
     }

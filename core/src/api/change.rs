@@ -161,6 +161,9 @@ pub struct ChangeView {
     pub settled: Option<SettledView>,
     pub rollback_of: Option<ChangeId>,
     pub rolled_back_by: Option<ChangeId>,
+    /// What its targets say of undoing it, once it has executed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackView>,
     /// The schedule that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleId>,
@@ -341,6 +344,14 @@ pub struct ReviewView {
     pub by: PersonId,
     pub at: Timestamp,
     pub comment: String,
+}
+
+/// How long a change can be undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RollbackView {
+    /// From this moment on a rollback is refused: a target may have forgotten what it was before.
+    pub possible_until: Timestamp,
 }
 
 /// What a person found when they looked at the target.

@@ -43,6 +43,8 @@ pub(super) struct Open {
     /// For the plan that is in review, or executes.
     overridden: BTreeSet<FreezeId>,
     windows_overridden: bool,
+    /// As its targets say, at the end of its execution.
+    pub undo_until: Option<Timestamp>,
     pub phase: Phase,
 }
 
@@ -174,6 +176,7 @@ impl Auditor {
             planned: None,
             overridden: BTreeSet::new(),
             windows_overridden: false,
+            undo_until: None,
             phase: Phase::Draft,
         }))
     }
@@ -235,6 +238,9 @@ impl Auditor {
                 let (run, digest) = (*run, digest.clone());
                 open.phase = Phase::Executing(Executing { run, digest, environment, approvers });
             }
+            E::UndoLimited { run, until } if open.is_executing(*run) => {
+                open.undo_until = Some(*until);
+            }
             E::Completed { run, .. } if is_executing => {
                 return self.ended(seen, &open, *run, RunOutcome::Complete);
             }
@@ -275,6 +281,7 @@ impl Auditor {
             | E::Scheduled { .. }
             | E::Unscheduled { .. }
             | E::ExecutionStarted { .. }
+            | E::UndoLimited { .. }
             | E::Completed { .. }
             | E::Failed { .. }
             | E::OutcomeUnknown { .. }
@@ -604,6 +611,10 @@ impl Open {
             && request.parameters == template.parameters
             && request.window.is_none()
             && !request.auto_rollback
+    }
+
+    fn is_executing(&self, run: RunId) -> bool {
+        matches!(&self.phase, Phase::Executing(executing) if executing.run == run)
     }
 
     fn is_own(&self, person: PersonId) -> bool {

@@ -7,6 +7,7 @@ use super::{Auditor, Rule, Seen, run};
 use crate::change::event::{ChangeEvent, Found};
 use crate::id::{ChangeId, PersonId, RunId};
 use crate::run::event::RunOutcome;
+use crate::time::Timestamp;
 
 /// After its execution.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Settled {
     pub own: BTreeSet<PersonId>,
     /// Who approved that it is undone, when it has failed and says that it goes back.
     pub goes_back: Option<BTreeSet<PersonId>>,
+    /// Until when it can be undone, as its targets say.
+    pub undo_until: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +67,8 @@ impl Auditor {
         let people = if how == How::Unknown { open.own() } else { BTreeSet::new() };
         let goes_back = open.approved_to_go_back().filter(|_| outcome == RunOutcome::Failed);
         let is_complete = outcome == RunOutcome::Complete;
-        Track::Settled(Settled { run: own, how, is_complete, own: people, goes_back })
+        let undo_until = open.undo_until;
+        Track::Settled(Settled { run: own, how, is_complete, own: people, goes_back, undo_until })
     }
 
     fn agrees(&mut self, seen: Seen, run: RunId, outcomes: &[RunOutcome], rule: Rule) {
@@ -90,6 +94,10 @@ impl Auditor {
             E::RollbackStarted { rollback, run } => {
                 self.rollback_started(seen, settled.how, *rollback, *run);
                 self.newest_first(seen, *rollback);
+                if let Some(until) = settled.undo_until.filter(|until| seen.at >= *until) {
+                    let sentence = format!("It could be undone until {until}.");
+                    self.accuse(seen, Rule::RollbackTooLate, sentence);
+                }
                 settled.how = How::RollingBack { rollback: *rollback, run: *run };
                 settled.is_complete = false;
                 return settled;
@@ -130,6 +138,7 @@ impl Auditor {
             | E::Scheduled { .. }
             | E::Unscheduled { .. }
             | E::ExecutionStarted { .. }
+            | E::UndoLimited { .. }
             | E::Completed { .. }
             | E::Failed { .. }
             | E::OutcomeUnknown { .. } => {

@@ -233,7 +233,7 @@ impl Auditor {
                 let (no, first, count) = (*no, *first, *count);
                 open.batch = Some(Batch { no, first, count, counted, unstopped: 0 });
             }
-            E::BatchEnded { no, tally } => {
+            E::BatchEnded { no, tally, undo_until: _ } => {
                 let batch = open.batch.take().filter(|batch| batch.no == *no);
                 if !batch.is_some_and(|batch| batch.bears_out(*tally)) {
                     let sentence = format!("The tally of batch {no} is not what its runs say.");

@@ -103,6 +103,8 @@ rules! {
         "A rollback starts only of a change whose outcome is known.";
     RollbackOutcome "audit.rollback_outcome"
         "A change is rolled back as the run of its rollback ended.";
+    RollbackTooLate "audit.rollback_too_late"
+        "No rollback starts once something that it has to undo can, as its target said, no longer be undone.";
     RollbackUnnamed "audit.rollback_unnamed"
         "The change that rolls another one back says so from its draft on, and is executing that very run.";
     RolloutHeld "audit.rollout_held"

@@ -52,12 +52,16 @@ pub struct Back {
 }
 
 /// Why the change does not go back by itself, or the execution that is undone.
-pub fn may_go_back<'a>(state: &'a ChangeState, later: &[ChangeId]) -> Result<&'a Execution, No> {
+pub fn may_go_back<'a>(
+    state: &'a ChangeState,
+    at: Timestamp,
+    later: &[ChangeId],
+) -> Result<&'a Execution, No> {
     match state {
         ChangeState::Finished(Finish { execution, how: Outcome::Failed, .. })
             if execution.subject.draft.auto_rollback =>
         {
-            undoable(execution, later)
+            undoable(execution, at, later)
         }
         ChangeState::Absent
         | ChangeState::Draft(_)
@@ -95,7 +99,7 @@ pub(super) fn go_back(
             subject.rollback_of == Some(original) && subject.author == PersonId(Actor::SYSTEM.id);
         return if is_done { Ok(Vec::new()) } else { Err(No::Exists) };
     }
-    let execution = may_go_back(&undone, &later)?;
+    let execution = may_go_back(&undone, at, &later)?;
     let subject = subject_of_rollback(original, execution);
     if !subject.is_planned_by(&plan.header) {
         return Err(wrong_state(&undone, "its rollback was planned as something else"));

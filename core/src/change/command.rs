@@ -12,6 +12,7 @@ use crate::plan::{Plan, PlanDigest};
 use crate::policy::{Known, PolicyState};
 use crate::risk::{Environment, Risk};
 use crate::run::event::RunOutcome;
+use crate::time::Timestamp;
 
 #[derive(Clone, Debug)]
 pub enum ChangeCommand {
@@ -149,6 +150,8 @@ pub enum ChangeCommand {
         outcome: RunOutcome,
         reason: String,
         secrets: Vec<Produced>,
+        /// Until when all that the run did can be undone, as far as targets say.
+        undo_until: Option<Timestamp>,
     },
     /// By a person who looked at the target, when the outcome is unknown.
     Settle {

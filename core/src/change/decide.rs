@@ -141,11 +141,12 @@ pub(super) fn decide(
         C::Unschedule { reason } => unschedule(state, &by, reason),
         C::GoBack { back } => go_back(state, &by, at, *back),
         C::StartBack { run, in_the_way } => start_back(state, &by, at, run, in_the_way),
-        C::RecordOutcome { this, run, outcome, reason, secrets } => {
+        C::RecordOutcome { this, run, outcome, reason, secrets, undo_until } => {
             system(&by)?;
             match state {
                 ChangeState::Executing(execution) if execution.run == run => {
-                    Ok(vec![match outcome {
+                    let limited = undo_until.map(|until| ChangeEvent::UndoLimited { run, until });
+                    let ended = match outcome {
                         RunOutcome::Complete => ChangeEvent::Completed { run, secrets },
                         RunOutcome::Failed => ChangeEvent::Failed { run, reason, secrets },
                         RunOutcome::OutcomeUnknown => {
@@ -157,7 +158,8 @@ pub(super) fn decide(
                         RunOutcome::RollbackBlocked => {
                             ChangeEvent::RollbackBlocked { rollback: this, run, reason }
                         }
-                    }])
+                    };
+                    Ok(limited.into_iter().chain([ended]).collect())
                 }
                 ChangeState::Finished(finish) if finish.execution.run == run => Ok(Vec::new()),
                 ChangeState::Absent
@@ -173,7 +175,7 @@ pub(super) fn decide(
         }
         C::Settle { finding, evidence, read } => settle(state, &by, finding, evidence, read),
         C::StartRollback { rollback, run, later } => {
-            start_rollback(state, &by, rollback, run, later)
+            start_rollback(state, &by, at, rollback, run, later)
         }
         C::RecordRollback { rollback, run, outcome, reason } => {
             system(&by)?;

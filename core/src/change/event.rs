@@ -177,6 +177,9 @@ pub enum ChangeEvent {
     Unscheduled { reason: String },
     #[serde(rename = "change.execution_started")]
     ExecutionStarted { run: RunId, digest: PlanDigest },
+    /// All that its run did can be undone until then, as the target says.
+    #[serde(rename = "change.undo_limited")]
+    UndoLimited { run: RunId, until: Timestamp },
     #[serde(rename = "change.completed")]
     Completed { run: RunId, secrets: Vec<Produced> },
     #[serde(rename = "change.failed")]

@@ -140,7 +140,11 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
                 environment: submission.environment,
                 tags: submission.tags,
                 run: *run,
+                undo_until: None,
             })
+        }
+        (S::Executing(execution), E::UndoLimited { until, .. }) => {
+            S::Executing(Execution { undo_until: Some(*until), ..execution })
         }
         (S::Executing(execution), E::Completed { secrets, .. }) => {
             finish(execution, Outcome::Complete, secrets)
@@ -198,6 +202,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
             | E::Scheduled { .. }
             | E::Unscheduled { .. }
             | E::ExecutionStarted { .. }
+            | E::UndoLimited { .. }
             | E::Completed { .. }
             | E::Failed { .. }
             | E::OutcomeUnknown { .. }

@@ -13,7 +13,8 @@
 //! This stream guarantees: what executes is the plan whose digest was approved; author and editors
 //! never count as approvers; a quorum is complete, unexpired and of one digest when execution
 //! starts; every settled state stays settled but for a rollback, and for an unknown outcome that
-//! somebody who did not write the change found out; a broken glass stands for the quorum of one plan for a few
+//! somebody who did not write the change found out; nothing is undone once its target may have forgotten what it
+//! was before; a broken glass stands for the quorum of one plan for a few
 //! hours, where the rule of the submission allows that, and is reviewed as overrides are; nothing is approved or started that
 //! the caller says is frozen, unless a responder who did not write the change let this very plan pass
 //! that very freeze, and then somebody else has to review it. It starts inside of its own window and of a
@@ -72,6 +73,6 @@ pub use self::{
     },
     freeze::may_override,
     rejection::ChangeRejection,
-    rollback::{may_roll_back, rollback_draft},
+    rollback::{is_in_time, may_roll_back, rollback_draft},
     state::*,
 };

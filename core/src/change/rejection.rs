@@ -126,6 +126,10 @@ pub enum ChangeRejection {
     OutOfOrderRollback { blocking: Vec<ChangeId> },
     #[error("This change cannot be undone: {why}.")]
     OneWay { why: String },
+    #[error(
+        "It can no longer be undone: what it was before was kept until {until}. Make a new change that sets what is wanted."
+    )]
+    TooLateToUndo { until: Timestamp },
     #[error("This change produced no such secret.")]
     NoSuchSecret,
     #[error("This secret was handed over before; it is shown once. Rotate it to get a new one.")]
@@ -172,6 +176,7 @@ impl Reject for ChangeRejection {
             Self::FindingContradicted => "change.finding_contradicted",
             Self::OutOfOrderRollback { .. } => "change.out_of_order_rollback",
             Self::OneWay { .. } => "change.one_way",
+            Self::TooLateToUndo { .. } => "rollback.too_late",
             Self::AlreadyRevealed => "secret.already_revealed",
         }
     }

@@ -7,6 +7,7 @@ use crate::change::event::{ChangeEvent, Draft};
 use crate::change::rejection::ChangeRejection as No;
 use crate::change::state::{ChangeState, Execution, Outcome};
 use crate::id::{ChangeId, RunId};
+use crate::time::Timestamp;
 
 /// Why this change may not be rolled back, or the execution that would be undone.
 ///
@@ -14,6 +15,7 @@ use crate::id::{ChangeId, RunId};
 pub fn may_roll_back<'a>(
     state: &'a ChangeState,
     by: &Principal,
+    at: Timestamp,
     later: &[ChangeId],
 ) -> Result<&'a Execution, No> {
     let finish = match state {
@@ -44,12 +46,13 @@ pub fn may_roll_back<'a>(
         }
         Outcome::RolledBack => return Err(wrong_state(state, "there is nothing left to undo")),
     }
-    undoable(&finish.execution, later)
+    undoable(&finish.execution, at, later)
 }
 
 /// Why this execution is not undone, whoever asks.
 pub(super) fn undoable<'a>(
     execution: &'a Execution,
+    at: Timestamp,
     later: &[ChangeId],
 ) -> Result<&'a Execution, No> {
     if execution.subject.rollback_of.is_some() {
@@ -64,10 +67,33 @@ pub(super) fn undoable<'a>(
             Reversibility::Reversible | Reversibility::CompensateOnly { .. } => {}
         }
     }
+    in_time(execution, at)?;
     if !later.is_empty() {
         return Err(No::OutOfOrderRollback { blocking: later.to_vec() });
     }
     Ok(execution)
+}
+
+/// Whether a rollback of the change may go on, as far as time is concerned: asked again at every step of its
+/// way, and last when it begins to run.
+pub fn is_in_time(undone: &ChangeState, at: Timestamp) -> Result<(), No> {
+    match undone {
+        ChangeState::Finished(finish) => in_time(&finish.execution, at),
+        ChangeState::Absent
+        | ChangeState::Draft(_)
+        | ChangeState::Submitted(_)
+        | ChangeState::Approved(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Closed(_) => Ok(()),
+    }
+}
+
+/// The limit itself is too late: what it is needed for may be gone by then.
+fn in_time(execution: &Execution, at: Timestamp) -> Result<(), No> {
+    match execution.undo_until {
+        Some(until) if at >= until => Err(No::TooLateToUndo { until }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What the rollback of a change is a request for.
@@ -85,6 +111,7 @@ pub fn rollback_draft(undone: ChangeId, draft: &Draft) -> Draft {
 pub(super) fn start_rollback(
     state: &ChangeState,
     by: &Principal,
+    at: Timestamp,
     rollback: ChangeId,
     run: RunId,
     later: Vec<ChangeId>,
@@ -96,6 +123,7 @@ pub(super) fn start_rollback(
             | Outcome::Failed
             | Outcome::RollbackPartial
             | Outcome::RollbackBlocked => {
+                in_time(&finish.execution, at)?;
                 // Asked for, and perhaps approved, when none of them was there.
                 if later.is_empty() {
                     Ok(vec![ChangeEvent::RollbackStarted { rollback, run }])

@@ -133,6 +133,8 @@ pub struct Execution {
     pub tags: BTreeSet<String>,
     pub approvers: Vec<PersonId>,
     pub run: RunId,
+    /// Until when all that it did can be undone, once it has ended; no limit is known when absent.
+    pub undo_until: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ mod review;
 mod rollback;
 mod schedule;
 mod settle;
+mod undo_until;
 
 use std::collections::BTreeSet;
 
@@ -362,6 +363,7 @@ fn record_outcome(run: RunId, outcome: RunOutcome) -> C {
         outcome,
         reason: "It broke.".to_owned(),
         secrets: secrets(),
+        undo_until: None,
     }
 }
 

@@ -91,6 +91,7 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             | ChangeEvent::FreezeOverridden { .. }
             | ChangeEvent::WindowOverridden { .. }
             | ChangeEvent::GlassBroken { .. }
+            | ChangeEvent::UndoLimited { .. }
             | ChangeEvent::RollbackStarted { .. }
             | ChangeEvent::Reviewed { .. }
             | ChangeEvent::SecretRevealed { .. } => Vec::new(),

@@ -162,7 +162,13 @@ fn nothing_follows_from_the_rest() {
     let why = || Reason { kind: "crash".to_owned(), message: reason() };
     for event in [
         RunEvent::Claimed { epoch: 1, worker: Uuid::from_u128(6) },
-        RunEvent::StepSucceeded { step: 0, epoch: 1, outcome: json!({}), produced: Vec::new() },
+        RunEvent::StepSucceeded {
+            step: 0,
+            epoch: 1,
+            outcome: json!({}),
+            produced: Vec::new(),
+            undo_until: None,
+        },
         RunEvent::StepFailed { step: 0, epoch: 1, reason: why() },
         RunEvent::StepUnknown { step: 0, epoch: 1, reason: why() },
     ] {

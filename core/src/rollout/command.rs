@@ -3,6 +3,7 @@
 use crate::id::{ChangeId, ManifestId, PersonId, RunId};
 use crate::plan::PlanDigest;
 use crate::rollout::event::{Strategy, Tally};
+use crate::time::Timestamp;
 
 #[derive(Clone, Debug)]
 pub enum RolloutCommand {
@@ -19,7 +20,12 @@ pub enum RolloutCommand {
     /// By the runtime: the next one.
     BeginBatch,
     /// By the runtime: how all targets of the batch that is open ended.
-    EndBatch { no: u32, tally: Tally },
+    EndBatch {
+        no: u32,
+        tally: Tally,
+        /// As [`crate::rollout::event::RolloutEvent::BatchEnded`] says it.
+        undo_until: Option<Timestamp>,
+    },
     /// By an operator or a responder.
     Pause { reason: String },
     /// By an operator.

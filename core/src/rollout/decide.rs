@@ -100,7 +100,7 @@ fn rolls(
     match command {
         C::Start { .. } => Err(No::Exists),
         C::BeginBatch => begin(rolling, at),
-        C::EndBatch { no, tally } => end(rolling, no, tally),
+        C::EndBatch { no, tally, undo_until } => end(rolling, no, tally, undo_until),
         C::Pause { reason } => match &rolling.hold {
             Hold::Free => Ok(vec![RolloutEvent::Paused { reason: checked(reason)? }]),
             Hold::Paused { .. } => Ok(Vec::new()),
@@ -143,12 +143,17 @@ fn begin(rolling: &Rolling, at: Timestamp) -> Result<Vec<RolloutEvent>, No> {
 }
 
 /// Ends a batch, and with it the rollout's freedom when it did not go as agreed.
-fn end(rolling: &Rolling, no: u32, tally: Tally) -> Result<Vec<RolloutEvent>, No> {
+fn end(
+    rolling: &Rolling,
+    no: u32,
+    tally: Tally,
+    undo_until: Option<Timestamp>,
+) -> Result<Vec<RolloutEvent>, No> {
     let batch = rolling.open.filter(|batch| batch.no == no).ok_or(No::NotUnderWay { no })?;
     if tally.sum() != batch.count {
         return Err(No::Miscounted { tallied: tally.sum(), count: batch.count });
     }
-    let mut events = vec![RolloutEvent::BatchEnded { no, tally }];
+    let mut events = vec![RolloutEvent::BatchEnded { no, tally, undo_until }];
     let is_last = batch.first.saturating_add(batch.count) >= rolling.size;
     match &rolling.hold {
         Hold::Stopped { .. } => {}

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ChangeId, ManifestId, PersonId, RunId};
 use crate::plan::PlanDigest;
 use crate::run::event::RunOutcome;
+use crate::time::Timestamp;
 
 /// How the targets of a change are gone through. People approve it with the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,7 +76,13 @@ pub enum RolloutEvent {
         count: u32,
     },
     #[serde(rename = "rollout.batch_ended")]
-    BatchEnded { no: u32, tally: Tally },
+    BatchEnded {
+        no: u32,
+        tally: Tally,
+        /// The earliest moment from which something that was done so far cannot be undone any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        undo_until: Option<Timestamp>,
+    },
     /// No further target is begun until somebody lets it go on.
     #[serde(rename = "rollout.paused")]
     Paused { reason: String },

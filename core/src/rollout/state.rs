@@ -28,6 +28,8 @@ pub struct Rolling {
     pub ended: u32,
     /// Over those.
     pub tally: Tally,
+    /// Until when all that they have done can be undone, as far as targets say.
+    pub undo_until: Option<Timestamp>,
     /// When the last of those ended.
     pub ended_at: Option<Timestamp>,
     /// The one that is under way.

@@ -53,7 +53,7 @@ fn good(complete: u32) -> Tally {
 }
 
 fn ended(no: u32, tally: Tally) -> E {
-    E::BatchEnded { no, tally }
+    E::BatchEnded { no, tally, undo_until: None }
 }
 
 fn stopped() -> E {
@@ -84,7 +84,7 @@ fn person(roles: &[Role]) -> Principal {
 }
 
 fn end(no: u32, tally: Tally) -> C {
-    C::EndBatch { no, tally }
+    C::EndBatch { no, tally, undo_until: None }
 }
 
 fn stop() -> C {
@@ -128,6 +128,30 @@ fn the_canary_is_first_and_batches_follow_without_a_gap() {
     log.push(finished);
     assert_eq!(when(&log, C::Finish), Ok(Vec::new()));
     assert_eq!(when_at(&log, 0, person(&[Role::Operator]), stop()), Err(No::Finished));
+}
+
+#[test]
+fn the_earliest_limit_to_undoing_over_all_batches_stays() {
+    let ended = |no, count, until: Option<i64>| {
+        let undo_until = until.map(second);
+        E::BatchEnded { no, tally: good(count), undo_until }
+    };
+    let log = [started(), begun(0, 0, 2)];
+    let end = C::EndBatch { no: 0, tally: good(2), undo_until: Some(second(500)) };
+    assert_eq!(when(&log, end), Ok(vec![ended(0, 2, Some(500))]));
+    for (limits, earliest) in [
+        ([None, None], None),
+        ([Some(500), None], Some(500)),
+        ([None, Some(500)], Some(500)),
+        ([Some(500), Some(400)], Some(400)),
+        ([Some(400), Some(500)], Some(400)),
+    ] {
+        let [canary, next] = limits;
+        let log =
+            [started(), begun(0, 0, 2), ended(0, 2, canary), begun(1, 2, 10), ended(1, 10, next)];
+        let RolloutState::Rolling(rolling) = given(&log) else { panic!("it has not ended") };
+        assert_eq!(rolling.undo_until, earliest.map(second), "{limits:?}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::id::{ChangeId, PersonId, RunId};
 use crate::plan::{Field, Fingerprint, Plan};
 use crate::rollout::event::Part;
 use crate::run::event::{Captured, Finding, LateReport, Reason};
+use crate::time::Timestamp;
 
 /// Why a rollout begins nothing further.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub enum RunCommand {
         epoch: u32,
         outcome: Value,
         produced: Vec<Produced>,
+        /// Until when the target says that it can be undone, if it does.
+        undo_until: Option<Timestamp>,
     },
     Fail {
         step: u32,

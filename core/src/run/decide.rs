@@ -135,10 +135,10 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
             }
             Ok(vec![RunEvent::StepIntended { step, epoch, attempt, key, before }])
         }
-        C::Succeed { step, epoch, outcome, produced } => {
+        C::Succeed { step, epoch, outcome, produced, undo_until } => {
             fenced(run, epoch)?;
             own_intent(run, step, epoch)?;
-            Ok(vec![RunEvent::StepSucceeded { step, epoch, outcome, produced }])
+            Ok(vec![RunEvent::StepSucceeded { step, epoch, outcome, produced, undo_until }])
         }
         C::Fail { step, epoch, reason } => {
             fenced(run, epoch)?;

@@ -8,6 +8,7 @@ use crate::change::event::Produced;
 use crate::id::{ChangeId, PersonId, RunId, SecretId};
 use crate::plan::{Field, Fingerprint, Plan};
 use crate::rollout::event::Part;
+use crate::time::Timestamp;
 
 /// A target's state as captured right before the effect. What must stay secret is in the secret
 /// table under `sealed`; the fields are what people may see of it.
@@ -25,7 +26,7 @@ pub struct Captured {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reason {
     /// Stable word: a connector's error kind, or `crash`, `unverified`, `moved`, `precheck`, `frozen`,
-    /// `window_closed`, `stopped`, `cancelled`.
+    /// `window_closed`, `stopped`, `cancelled`, `too_late`.
     pub kind: String,
     /// For people; holds no secret.
     pub message: String,
@@ -114,7 +115,15 @@ pub enum RunEvent {
     #[serde(rename = "run.step_intended")]
     StepIntended { step: u32, epoch: u32, attempt: u32, key: String, before: Captured },
     #[serde(rename = "run.step_succeeded")]
-    StepSucceeded { step: u32, epoch: u32, outcome: Value, produced: Vec<Produced> },
+    StepSucceeded {
+        step: u32,
+        epoch: u32,
+        outcome: Value,
+        produced: Vec<Produced>,
+        /// Until when the target says that it can be undone; it says nothing of that when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        undo_until: Option<Timestamp>,
+    },
     /// The target said no; nothing changed.
     #[serde(rename = "run.step_failed")]
     StepFailed { step: u32, epoch: u32, reason: Reason },

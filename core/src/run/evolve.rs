@@ -51,12 +51,13 @@ fn apply(run: &mut Running, event: &RunEvent) {
             run.due.insert((*step, *epoch));
             update(run, *step, |_| StepPhase::Intended(intent));
         }
-        E::StepSucceeded { step, outcome, produced, epoch } => {
+        E::StepSucceeded { step, outcome, produced, epoch, undo_until } => {
             run.due.remove(&(*step, *epoch));
             run.produced.extend(produced.iter().cloned());
             update(run, *step, |phase| match intent(phase) {
                 Ok(intent) => {
-                    StepPhase::Succeeded(Effect { intent, outcome: Some(outcome.clone()) })
+                    let (outcome, undo_until) = (Some(outcome.clone()), *undo_until);
+                    StepPhase::Succeeded(Effect { intent, outcome, undo_until })
                 }
                 Err(phase) => *phase,
             });
@@ -136,7 +137,9 @@ fn intent(phase: StepPhase) -> Result<Intent, Box<StepPhase>> {
 fn effect(phase: StepPhase) -> Result<Effect, Box<StepPhase>> {
     match phase {
         StepPhase::Succeeded(effect) => Ok(effect),
-        StepPhase::Reconciled { intent, .. } => Ok(Effect { intent, outcome: None }),
+        StepPhase::Reconciled { intent, .. } => {
+            Ok(Effect { intent, outcome: None, undo_until: None })
+        }
         StepPhase::Planned
         | StepPhase::Intended(_)
         | StepPhase::Verified(_)

@@ -11,6 +11,7 @@ use crate::plan::{Field, Fingerprint, Plan, Step};
 use crate::rollout::event::Part;
 use crate::run::event::{Captured, Finding, Reason, RunOutcome};
 use crate::run::rejection::RunRejection;
+use crate::time::Timestamp;
 
 const NEVER_REPEATED: &str =
     "It is known to have had no effect, but an unprotected effect is never repeated.";
@@ -76,6 +77,8 @@ pub struct Effect {
     pub intent: Intent,
     /// The connector's own answer; absent after a reconciliation.
     pub outcome: Option<Value>,
+    /// Until when the target says that it can be undone; absent after a reconciliation.
+    pub undo_until: Option<Timestamp>,
 }
 
 /// An effect that was read back from the target.
@@ -85,6 +88,13 @@ pub struct Verified {
     pub observed: Vec<Field>,
     /// Of the target after the effect; what a rollback must still find.
     pub fingerprint: Fingerprint,
+}
+
+impl Effect {
+    /// The moment until which it could be undone, when that is over: nothing is sent to undo it any more.
+    pub fn too_late_since(&self, at: Timestamp) -> Option<Timestamp> {
+        self.undo_until.filter(|until| at >= *until)
+    }
 }
 
 impl StepPhase {
@@ -116,6 +126,23 @@ impl Running {
         }
         let index = self.steps.iter().position(|s| !matches!(s, StepPhase::Verified(_)))?;
         u32::try_from(index).ok()
+    }
+
+    /// Until when all that it has done can be undone, as far as targets say.
+    pub fn undo_until(&self) -> Option<Timestamp> {
+        let limits = self.steps.iter().filter_map(|phase| match phase {
+            // Only what was verified is undone.
+            StepPhase::Verified(Verified { effect, .. }) => effect.undo_until,
+            StepPhase::Planned
+            | StepPhase::Intended(_)
+            | StepPhase::Succeeded(_)
+            | StepPhase::Unverified { .. }
+            | StepPhase::Failed { .. }
+            | StepPhase::Unknown { .. }
+            | StepPhase::Reconciled { .. }
+            | StepPhase::Blocked { .. } => None,
+        });
+        limits.min()
     }
 
     /// Whether a step may begin still that could be held back.

@@ -5,6 +5,7 @@ mod brake;
 mod ending;
 mod matrix;
 mod step;
+mod undo_until;
 
 use serde_json::json;
 use uuid::Uuid;
@@ -149,7 +150,13 @@ fn attempted(step: u32, epoch: u32, attempt: u32) -> E {
 }
 
 fn succeeded(step: u32) -> E {
-    E::StepSucceeded { step, epoch: 1, outcome: json!({ "rows": 1 }), produced: Vec::new() }
+    E::StepSucceeded {
+        step,
+        epoch: 1,
+        outcome: json!({ "rows": 1 }),
+        produced: Vec::new(),
+        undo_until: None,
+    }
 }
 
 fn failed(step: u32) -> E {
@@ -212,7 +219,13 @@ fn intend(step: u32, epoch: u32) -> C {
 }
 
 fn succeed(step: u32, epoch: u32) -> C {
-    C::Succeed { step, epoch, outcome: json!({ "rows": 1 }), produced: Vec::new() }
+    C::Succeed {
+        step,
+        epoch,
+        outcome: json!({ "rows": 1 }),
+        produced: Vec::new(),
+        undo_until: None,
+    }
 }
 
 fn fail(step: u32, epoch: u32) -> C {

@@ -269,7 +269,14 @@ impl World {
                 let RunState::Finished(finished) = &self.run else { return None };
                 let reason = finished.reason.clone().unwrap_or_default();
                 let (outcome, secrets) = (finished.outcome, Vec::new());
-                C::RecordOutcome { this: CHANGE, run: RUN, outcome, reason, secrets }
+                C::RecordOutcome {
+                    this: CHANGE,
+                    run: RUN,
+                    outcome,
+                    reason,
+                    secrets,
+                    undo_until: None,
+                }
             }
             Ask::Begin
             | Ask::Step { .. }
@@ -325,7 +332,13 @@ impl World {
                     held: None,
                 }
             }
-            What::Succeed => R::Succeed { step, epoch, outcome: json!({}), produced: Vec::new() },
+            What::Succeed => R::Succeed {
+                step,
+                epoch,
+                outcome: json!({}),
+                produced: Vec::new(),
+                undo_until: None,
+            },
             What::Fail => R::Fail { step, epoch, reason },
             What::LoseSight => R::LoseSight { step, epoch, reason },
             What::Reconcile(finding) => R::Reconcile {

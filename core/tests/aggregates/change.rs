@@ -318,6 +318,7 @@ proptest! {
                 | E::Scheduled { .. }
                 | E::Unscheduled { .. }
                 | E::Reviewed { .. }
+                | E::UndoLimited { .. }
                 | E::RollbackStarted { .. }
                 | E::RolledBack { .. }
                 | E::RollbackPartial { .. }

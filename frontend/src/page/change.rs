@@ -9,6 +9,7 @@ mod rollout;
 mod secret;
 mod station;
 mod step;
+mod undo;
 
 pub use plan::check_line;
 

@@ -85,7 +85,7 @@ fn change(event: &ChangeEvent, ids: &mut BTreeSet<Uuid>) {
         E::FreezeOverridden { freeze, .. } => {
             ids.insert(freeze.0);
         }
-        E::ExecutionStarted { run, .. } | E::Settled { run, .. } => {
+        E::ExecutionStarted { run, .. } | E::Settled { run, .. } | E::UndoLimited { run, .. } => {
             ids.insert(run.0);
         }
         E::Completed { run, secrets }

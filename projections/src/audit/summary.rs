@@ -152,6 +152,9 @@ fn change(event: &ChangeEvent) -> String {
         E::Scheduled { opens, asked_by: _ } => format!("Scheduled its execution for {opens}."),
         E::Unscheduled { reason } => format!("Took its execution out of the schedule: {reason}"),
         E::ExecutionStarted { .. } => "Started the execution.".to_owned(),
+        E::UndoLimited { until, run: _ } => {
+            format!("What the change did can be undone until {until}.")
+        }
         E::Completed { secrets, .. } => ended("The change is complete", secrets.len()),
         E::Failed { secrets, .. } => ended("The change failed", secrets.len()),
         E::OutcomeUnknown { secrets, .. } => {
@@ -285,8 +288,8 @@ fn rollout(event: &RolloutEvent) -> String {
         }
         E::BatchBegun { no: 0, count, .. } => format!("The canary of {count} began."),
         E::BatchBegun { no, count, .. } => format!("Batch {no} of {count} began."),
-        E::BatchEnded { no: 0, tally } => format!("The canary ended: {}.", tallied(tally)),
-        E::BatchEnded { no, tally } => format!("Batch {no} ended: {}.", tallied(tally)),
+        E::BatchEnded { no: 0, tally, .. } => format!("The canary ended: {}.", tallied(tally)),
+        E::BatchEnded { no, tally, .. } => format!("Batch {no} ended: {}.", tallied(tally)),
         E::Paused { reason: _ } => "The rollout was paused.".to_owned(),
         E::Resumed {} => "The rollout goes on.".to_owned(),
         E::Stopped { reason: _ } => "The rollout was stopped.".to_owned(),

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use nexplane_core::api::{
     ApprovalView, ChangeState, ChangeView, GlassView, OverrideView, PlanView, ReviewView,
-    RolloutView, RunView, ScheduledView, SecretView, SettledView, StepState, StepView,
+    RollbackView, RolloutView, RunView, ScheduledView, SecretView, SettledView, StepState,
+    StepView,
 };
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::change::REVIEW_DUE_S;
@@ -176,6 +177,7 @@ fn drafted(recorded: &Recorded, number: u64) -> Option<Folded> {
         rollout: None,
         settled: None,
         rollback_of: *rollback_of,
+        rollback: None,
         rolled_back_by: None,
         schedule: None,
         project: None,
@@ -236,6 +238,7 @@ pub fn next_state(now: ChangeState, event: &ChangeEvent) -> Option<ChangeState> 
         E::Scheduled { .. } => (matches!(now, S::Approved | S::Scheduled), S::Scheduled),
         E::Unscheduled { .. } => (now == S::Scheduled, S::Approved),
         E::ExecutionStarted { .. } => (matches!(now, S::Approved | S::Scheduled), S::Executing),
+        E::UndoLimited { .. } => (executing, S::Executing),
         E::Completed { .. } => (executing, S::Complete),
         E::Failed { .. } => (executing, S::Failed),
         E::OutcomeUnknown { .. } => (executing, S::OutcomeUnknown),
@@ -359,6 +362,9 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
                 let steps = steps.map_or_else(Vec::new, |plan| step_views(&plan.steps));
                 view.run = Some(run_view(*run, recorded.header.at, steps));
             }
+        }
+        E::UndoLimited { run: _, until } => {
+            view.rollback = Some(RollbackView { possible_until: *until });
         }
         E::Completed { run: _, secrets } => {
             hidden.outcome = Some(Outcome::Complete);
@@ -529,7 +535,7 @@ fn apply_run(folded: &mut Folded, event: &RunEvent, recorded: &Recorded) {
                 view.reason = None;
             });
         }
-        E::StepSucceeded { step, epoch: _, outcome: _, produced } => {
+        E::StepSucceeded { step, produced, epoch: _, outcome: _, undo_until: _ } => {
             with_step(run, *step, |view| view.state = StepState::Succeeded);
             merge_secrets(secrets, produced);
         }

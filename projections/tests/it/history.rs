@@ -734,7 +734,16 @@ impl History {
                     let produced = if n < 5 { vec![secret] } else { Vec::new() };
                     running.secrets.extend(produced.iter().cloned());
                     let outcome = json!({ "rows": 1 });
-                    (At::Effect, RunEvent::StepSucceeded { step, epoch: 1, outcome, produced })
+                    (
+                        At::Effect,
+                        RunEvent::StepSucceeded {
+                            step,
+                            epoch: 1,
+                            outcome,
+                            produced,
+                            undo_until: None,
+                        },
+                    )
                 }
             },
             At::Unknown => {

@@ -157,8 +157,13 @@ fn step_events(step: u32, fate: Fate) -> Vec<RunEvent> {
     let reason = || Reason { kind: "k".to_owned(), message: "m".to_owned() };
     let intended =
         RunEvent::StepIntended { step, epoch: 1, attempt: 1, key: "k".to_owned(), before };
-    let succeeded =
-        RunEvent::StepSucceeded { step, epoch: 1, outcome: json!({}), produced: Vec::new() };
+    let succeeded = RunEvent::StepSucceeded {
+        step,
+        epoch: 1,
+        outcome: json!({}),
+        produced: Vec::new(),
+        undo_until: None,
+    };
     let (observed, fingerprint) = (Vec::new(), String::new());
     let unknown = RunEvent::StepUnknown { step, epoch: 1, reason: reason() };
     match fate {

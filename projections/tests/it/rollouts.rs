@@ -179,7 +179,11 @@ pub fn story() -> Vec<Command> {
         }
         if no == 0 {
             let tally = Tally { complete: count, ..Tally::default() };
-            story.then(ROLLOUT, Actor::SYSTEM, RolloutEvent::BatchEnded { no, tally });
+            story.then(
+                ROLLOUT,
+                Actor::SYSTEM,
+                RolloutEvent::BatchEnded { no, tally, undo_until: None },
+            );
         }
     }
     let paused = RolloutEvent::Paused { reason: "look".to_owned() };

@@ -148,7 +148,7 @@ impl Story {
 
     fn succeeded(self, step: u32) -> Self {
         let (outcome, produced) = (json!({}), Vec::new());
-        self.then(RunEvent::StepSucceeded { step, epoch: 1, outcome, produced })
+        self.then(RunEvent::StepSucceeded { step, epoch: 1, outcome, produced, undo_until: None })
     }
 
     fn verified(self, step: u32) -> Self {

@@ -8,13 +8,14 @@ use nexplane_core::api::{
     ApproveRequest, ChangeState as State_, EventView, InboxItem, Page, ReasonRequest, SettleRequest,
 };
 use nexplane_core::change::{
-    Change, ChangeCommand, ChangeRejection, ChangeState, may_execute, may_plan, may_roll_back,
-    rollback_draft,
+    Change, ChangeCommand, ChangeRejection, ChangeState, is_in_time, may_execute, may_plan,
+    may_roll_back, rollback_draft,
 };
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
 use nexplane_core::plan::Plan;
 use nexplane_core::risk::{Environment, Risk};
+use nexplane_core::time::Timestamp;
 use nexplane_projections::changes;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -132,6 +133,9 @@ pub async fn plan(
     if let Err(no) = may_plan(&state, &request.by) {
         return unless_done(&app, &caller, &request, id, no.into()).await;
     }
+    if let Err(no) = undo_is_in_time(&app, &state, request.at).await? {
+        return unless_done(&app, &caller, &request, id, no.into()).await;
+    }
     let plan = make_plan(&app, id, &state, &request).await?;
     let command = ChangeCommand::RecordPlan { plan: Box::new(plan) };
     tell(&app, &caller, &request, id, command).await
@@ -164,6 +168,9 @@ pub async fn submit(
     let done = loop {
         attempts += 1;
         let Loaded { state, version } = load(&app, id).await?;
+        if let Err(no) = undo_is_in_time(&app, &state, request.at).await? {
+            return unless_done(&app, &caller, &request, id, no.into()).await;
+        }
         let (environment, risk) = assess(&app, &state).await?;
         let submitting = Submitting { log: &app.log, directory: &app.directory, environment, risk };
         // What is submitted is what was assessed.
@@ -175,6 +182,18 @@ pub async fn submit(
         }
     };
     show(&app, &caller, id, StatusCode::OK, done.position).await
+}
+
+/// Whether what a rollback undoes can be undone still. Asked again when the run begins.
+async fn undo_is_in_time(
+    app: &App,
+    state: &ChangeState,
+    at: Timestamp,
+) -> ApiResult<Result<(), ChangeRejection>> {
+    match state.subject().and_then(|subject| subject.rollback_of) {
+        Some(original) => Ok(is_in_time(&load(app, original).await?.state, at)),
+        None => Ok(Ok(())),
+    }
 }
 
 /// What the environment is, and how risky the planned change.
@@ -275,7 +294,7 @@ pub async fn execute(
         // Asked again when the run begins.
         let undone = load(&app, original).await?.state;
         let later = later_applied(&app, original, &undone).await?;
-        if let Err(no) = may_roll_back(&undone, &request.by, &later) {
+        if let Err(no) = may_roll_back(&undone, &request.by, request.at, &later) {
             return unless_done(&app, &caller, &request, id, no.into()).await;
         }
     } else {
@@ -331,7 +350,7 @@ pub async fn rollback(
     let original = load(&app, id).await?.state;
     let later = later_applied(&app, id, &original).await?;
     let change = ChangeId(request.command.0);
-    let execution = match may_roll_back(&original, &request.by, &later) {
+    let execution = match may_roll_back(&original, &request.by, request.at, &later) {
         Ok(execution) => execution,
         Err(no) => {
             let answer = unless_done(&app, &caller, &request, change, no.into()).await?;

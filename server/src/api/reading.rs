@@ -103,7 +103,7 @@ pub fn allowed(
             "execute",
             ask(C::StartExecution { run: RunId(Uuid::nil()), in_the_way: in_the_way.clone() }),
         ),
-        ("rollback", may_roll_back(state, by, &[]).map(|_| true)),
+        ("rollback", may_roll_back(state, by, at, &[]).map(|_| true)),
     ];
     if matches!(state, ChangeState::Submitted(_) | ChangeState::Approved(_)) {
         let (frozen, overdue) = (in_the_way.frozen.clone(), overdue.clone());

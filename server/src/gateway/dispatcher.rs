@@ -95,7 +95,7 @@ impl Dispatcher {
         let now = Timestamp::new(jiff::Timestamp::now());
         let request = Request { host, order: &order, key };
         let job = match job::order(pool, authority, request, *gateway, now).await? {
-            Ordered::Finished(outcome) => return Ok(outcome),
+            Ordered::Finished(outcome) => return Ok(*outcome),
             Ordered::KeyReused => return Err(DispatchError::KeyReused),
             Ordered::Open(job) => job,
         };
@@ -247,7 +247,9 @@ impl HostJobs for Dispatcher {
     ) -> Result<SignedOutcome, ConnectorError> {
         let has_effect = order.has_effect();
         match Self::run(self, host, order, deadline, key).await {
-            Ok(Outcome { job, result, receipt }) => Ok(SignedOutcome { job, result, receipt }),
+            Ok(Outcome { job, result, undo_until, receipt }) => {
+                Ok(SignedOutcome { job, result, undo_until, receipt })
+            }
             Err(error) => {
                 let (kind, advice) = match &error {
                     DispatchError::Offline => (ErrorKind::Unreachable, Advice::Later),

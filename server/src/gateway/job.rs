@@ -78,7 +78,7 @@ pub struct Request<'a> {
 pub enum Ordered {
     /// It is on its way, from now or from before.
     Open(JobId),
-    Finished(Outcome),
+    Finished(Box<Outcome>),
     /// The key stands for another order.
     KeyReused,
 }
@@ -88,6 +88,7 @@ pub enum Ordered {
 pub struct Outcome {
     pub job: JobId,
     pub result: JobResult,
+    pub undo_until: Option<Timestamp>,
     pub receipt: SignedReceipt,
 }
 
@@ -135,7 +136,7 @@ pub async fn order(
         return Ok(match receipt {
             _ if hash != order_hash => Ordered::KeyReused,
             None => Ordered::Open(job),
-            Some(text) => Ordered::Finished(outcome(job, &text)?),
+            Some(text) => Ordered::Finished(Box::new(outcome(job, &text)?)),
         });
     }
     let job = Job {
@@ -384,7 +385,7 @@ fn order_hash(order: &Order) -> Vec<u8> {
 fn outcome(job: JobId, text: &str) -> Result<Outcome, sqlx::Error> {
     let receipt: SignedReceipt = from_text(text)?;
     let payload: Receipt = from_text(&receipt.payload)?;
-    Ok(Outcome { job, result: payload.result, receipt })
+    Ok(Outcome { job, result: payload.result, undo_until: payload.undo_until, receipt })
 }
 
 fn to_text<T: serde::Serialize>(value: &T) -> String {

@@ -242,7 +242,12 @@ async fn result(shared: &Shared, peer: &Peer, id: JobId, signed: SignedReceipt) 
     }
     match job::store_receipt(&shared.pool, peer.host, &receipt, &signed, shared.id).await? {
         Chained::Stored => {
-            let outcome = Outcome { job: id, result: receipt.result, receipt: signed };
+            let outcome = Outcome {
+                job: id,
+                result: receipt.result,
+                undo_until: receipt.undo_until,
+                receipt: signed,
+            };
             shared.dispatcher.complete(outcome);
             Ok(())
         }

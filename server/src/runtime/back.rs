@@ -88,7 +88,7 @@ fn under_way() -> std::sync::MutexGuard<'static, BTreeSet<ChangeId>> {
 pub async fn go_back(means: Means<'_>, original: ChangeId) -> Result<(), BackError> {
     let Means { log, .. } = means;
     let undone = stream::load::<Change>(log, original.into()).await?;
-    let Ok(execution) = may_go_back(&undone.state, &[]) else { return Ok(()) };
+    let Ok(execution) = may_go_back(&undone.state, stream::now(), &[]) else { return Ok(()) };
     let request = Request::following(execution.run.0, original.0, "go back", stream::now());
     let rollback = ChangeId(request.command.0);
     let subject = subject_of_rollback(original, execution);
@@ -98,7 +98,7 @@ pub async fn go_back(means: Means<'_>, original: ChangeId) -> Result<(), BackErr
         waited.map_err(|_| BackError::Late)?;
         let later = changes::later_applied(means.pool, original, &subject.draft.targets).await?;
         let later: Vec<_> = later.into_iter().map(|later| later.id).collect();
-        if let Err(no) = may_go_back(&undone.state, &later) {
+        if let Err(no) = may_go_back(&undone.state, stream::now(), &later) {
             tracing::info!(change.id = %original, why = %no, "a change does not go back by itself");
             return Ok(());
         }

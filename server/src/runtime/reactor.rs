@@ -312,6 +312,7 @@ impl Reactor {
             outcome: RunOutcome::Failed,
             reason,
             secrets: Vec::new(),
+            undo_until: None,
         };
         let asked = request.also("refuse rollback");
         stream::execute::<Change>(&self.log, rollback.into(), &asked, command).await?;
@@ -323,10 +324,11 @@ impl Reactor {
         run: RunId,
         request: &Request,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let Some(Ended { change, outcome, reason, secrets }) = self.ended(run).await? else {
-            return Ok(());
-        };
-        let command = ChangeCommand::RecordOutcome { this: change, run, outcome, reason, secrets };
+        let Some(ended) = self.ended(run).await? else { return Ok(()) };
+        let Ended { change, outcome, reason, secrets, undo_until } = ended;
+        let this = change;
+        let command =
+            ChangeCommand::RecordOutcome { this, run, outcome, reason, secrets, undo_until };
         match stream::execute::<Change>(&self.log, change.into(), request, command).await {
             Ok(_) | Err(StreamError::Rejected(_)) => Ok(()),
             Err(error) => Err(error.into()),
@@ -356,6 +358,7 @@ impl Reactor {
             stream::load::<Run>(&self.log, run.into()).await?.state
         {
             return Ok(Some(Ended {
+                undo_until: finished.run.undo_until(),
                 change: finished.run.change,
                 outcome: finished.outcome,
                 reason: finished.reason.unwrap_or_default(),
@@ -369,6 +372,7 @@ impl Reactor {
                 outcome,
                 reason: rolling.outcome().and_then(|(_, reason, _)| reason).unwrap_or_default(),
                 secrets: Vec::new(),
+                undo_until: rolling.undo_until,
             }),
             RolloutState::Absent | RolloutState::Rolling(_) => None,
         })
@@ -513,6 +517,7 @@ struct Ended {
     outcome: RunOutcome,
     reason: String,
     secrets: Vec<Produced>,
+    undo_until: Option<Timestamp>,
 }
 
 /// What was started before the crash that made us come here again is no error.

@@ -9,6 +9,7 @@ use nexplane_core::change::event::Produced;
 use nexplane_core::id::{ChangeId, CommandId, RunId, SecretId};
 use nexplane_core::run::event::{LateReport, Reason};
 use nexplane_core::run::{Run, RunCommand, RunRejection, RunState};
+use nexplane_core::time::Timestamp;
 use nexplane_store::secret::SealedSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,9 +35,18 @@ pub(super) struct Report {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 enum What {
-    Succeeded { outcome: Value, secrets: Vec<Sealed> },
-    Failed { reason: Reason },
-    Unknown { reason: Reason },
+    Succeeded {
+        outcome: Value,
+        secrets: Vec<Sealed>,
+        #[serde(default)]
+        undo_until: Option<Timestamp>,
+    },
+    Failed {
+        reason: Reason,
+    },
+    Unknown {
+        reason: Reason,
+    },
 }
 
 /// A produced secret, under the key that it will have in the secret table.
@@ -64,10 +74,10 @@ impl Report {
         vault: &Vault,
         (change, run): (ChangeId, RunId),
         (step, epoch, attempt): (u32, u32, u32),
-        acted: Result<(Value, Vec<Secret>), ConnectorError>,
+        acted: Result<(Value, Vec<Secret>, Option<Timestamp>), ConnectorError>,
     ) -> Result<Self, VaultError> {
         let what = match acted {
-            Ok((outcome, secrets)) => {
+            Ok((outcome, secrets, undo_until)) => {
                 let owner = change_owner(change);
                 let seal = |secret: Secret| {
                     let value = secret.value.expose().as_bytes();
@@ -76,7 +86,7 @@ impl Report {
                     Ok(Sealed { id, name: secret.name, key_id, wrapped_key, sealed })
                 };
                 let secrets = secrets.into_iter().map(seal).collect::<Result<_, VaultError>>()?;
-                What::Succeeded { outcome, secrets }
+                What::Succeeded { outcome, secrets, undo_until }
             }
             Err(error) => {
                 let is_unknown = error.is_outcome_unknown();
@@ -99,8 +109,9 @@ impl Report {
         let produced = self.store(&targets.vault).await?;
         let (step, epoch) = (self.step, self.epoch);
         let command = match self.what.clone() {
-            What::Succeeded { outcome, secrets: _ } => {
-                RunCommand::Succeed { step, epoch, outcome, produced: produced.clone() }
+            What::Succeeded { outcome, undo_until, secrets: _ } => {
+                let produced = produced.clone();
+                RunCommand::Succeed { step, epoch, outcome, produced, undo_until }
             }
             What::Failed { reason } => RunCommand::Fail { step, epoch, reason },
             What::Unknown { reason } => RunCommand::LoseSight { step, epoch, reason },
@@ -117,7 +128,7 @@ impl Report {
             Err(error) => return Err(Left::Write(error)),
         };
         let report = match self.what.clone() {
-            What::Succeeded { outcome, secrets: _ } => LateReport::Succeeded { outcome, produced },
+            What::Succeeded { outcome, .. } => LateReport::Succeeded { outcome, produced },
             What::Failed { reason } => LateReport::Failed { reason },
             What::Unknown { reason } => LateReport::Unknown { reason },
         };
@@ -137,7 +148,7 @@ impl Report {
     }
 
     async fn store(&self, vault: &Vault) -> Result<Vec<Produced>, VaultError> {
-        let What::Succeeded { outcome: _, secrets } = &self.what else { return Ok(Vec::new()) };
+        let What::Succeeded { secrets, .. } = &self.what else { return Ok(Vec::new()) };
         let owner = change_owner(self.change);
         let mut produced = Vec::with_capacity(secrets.len());
         for Sealed { id, name, key_id, wrapped_key, sealed } in secrets.clone() {

@@ -85,7 +85,8 @@ impl Carrier {
             let later: Vec<_> =
                 later.map_err(LoadError::from)?.into_iter().map(|later| later.id).collect();
             let by = program().await?;
-            let execution = may_roll_back(&original, &by, &later).map_err(AdvanceError::Refused)?;
+            let execution = may_roll_back(&original, &by, stream::now(), &later)
+                .map_err(AdvanceError::Refused)?;
             let draft = rollback_draft(member, &execution.subject.draft);
             let command = ChangeCommand::DraftForProject { draft, rollback_of: member, project };
             let asked = Request { by, ..request.clone() };

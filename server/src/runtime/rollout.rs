@@ -4,6 +4,7 @@
 //! takes it over looks at the parts of the open batch first, and goes on with what is left. One lease covers
 //! the rollout and all of its parts.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -43,6 +44,8 @@ pub(super) struct Driver<'a> {
     rollout: RolloutId,
     manifest: ManifestId,
     steps: Vec<Step>,
+    /// The earliest limit to undoing what its parts did, of those that were looked at.
+    undo_until: Mutex<Option<Timestamp>>,
 }
 
 /// Where a part stands.
@@ -90,6 +93,7 @@ impl<'a> Driver<'a> {
             rollout,
             manifest,
             steps,
+            undo_until: Mutex::default(),
         }))
     }
 
@@ -115,7 +119,8 @@ impl<'a> Driver<'a> {
                 Next::Drive(batch) => {
                     let Driven { tally, open } = self.round(&rolling, batch).await?;
                     if open == 0 {
-                        self.tell(RolloutCommand::EndBatch { no: batch.no, tally }).await?;
+                        let (no, undo_until) = (batch.no, *self.limit());
+                        self.tell(RolloutCommand::EndBatch { no, tally, undo_until }).await?;
                     } else {
                         rests = true;
                     }
@@ -221,7 +226,7 @@ impl<'a> Driver<'a> {
         Ok(match state {
             RunState::Absent => At::Open,
             RunState::Running(_) => At::Begun,
-            RunState::Finished(finished) => ended(&finished),
+            RunState::Finished(finished) => self.ended(&finished),
         })
     }
 
@@ -240,7 +245,7 @@ impl<'a> Driver<'a> {
             return Err(Left::Leaving);
         }
         let running = match state {
-            RunState::Finished(finished) => return Ok(ended(&finished)),
+            RunState::Finished(finished) => return Ok(self.ended(&finished)),
             RunState::Running(running) => running,
             RunState::Absent => {
                 if self.engine.is_stopping() {
@@ -261,10 +266,21 @@ impl<'a> Driver<'a> {
             }
         };
         match self.engine.carry_part(self, run, (self.rollout, round), running).await {
-            Ok(finished) => Ok(ended(&finished)),
+            Ok(finished) => Ok(self.ended(&finished)),
             Err(Left::Paused) => Ok(At::Open),
             Err(left) => Err(left),
         }
+    }
+
+    /// How a part ended, with a note of how long it can be undone.
+    fn ended(&self, finished: &Finished) -> At {
+        let mut limit = self.limit();
+        *limit = limit.into_iter().chain(finished.run.undo_until()).min();
+        ended(finished)
+    }
+
+    fn limit(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        self.undo_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn begin(&self, no: u32, run: RunId) -> Result<RunState, Left> {

@@ -18,6 +18,8 @@ use nexplane_core::run::{
     Verified,
 };
 
+use nexplane_core::time::Timestamp;
+
 use super::engine::{Hold, Left};
 use super::report::Report;
 use super::targets::{OpenError, Opened, change_owner};
@@ -94,6 +96,9 @@ impl At<'_> {
             Err(why) => return self.block(&why, Vec::new(), Vec::new(), Vec::new()).await,
         };
         let undone = self.undone().await?;
+        if let Some(blocked) = self.too_late(undone.as_ref()).await? {
+            return Ok(blocked);
+        }
         let (before, sealed) = match &undone {
             Some(undone) => match self.read(action, &opened).await {
                 Ok(now) if Self::is_settled_for(undone, &now) => (now, None),
@@ -207,7 +212,7 @@ impl At<'_> {
             None => action
                 .execute(&*opened.session, &cx, &before)
                 .await
-                .map(|done| (done.outcome, done.produced)),
+                .map(|done| (done.outcome, done.produced, done.undo_until)),
             Some(undone) => action
                 .rollback(
                     &*opened.session,
@@ -216,16 +221,29 @@ impl At<'_> {
                     undone.verified.effect.outcome.as_ref(),
                 )
                 .await
-                .map(|done| (done.outcome, Vec::new())),
+                .map(|done| (done.outcome, Vec::new(), None)),
         };
         self.report(attempt, acted).await
+    }
+
+    /// Of a rollback whose target said until when it can be undone, and that is over: nothing is sent to it.
+    async fn too_late(&self, undone: Option<&Undone>) -> Result<Option<Running>, Left> {
+        let Some(Undone { verified, before }) = undone else { return Ok(None) };
+        let Some(until) = verified.effect.too_late_since(stream::now()) else { return Ok(None) };
+        let name = &self.step.target.name;
+        let message = format!(
+            "{name} can no longer be undone: what it was before was kept until {until}. Nothing was undone."
+        );
+        let why = Why::new("too_late", message);
+        let after = verified.observed.clone();
+        self.block(&why, before.fields.clone(), after, Vec::new()).await.map(Some)
     }
 
     /// Tells the run what came of the effect.
     async fn report(
         &self,
         attempt: u32,
-        acted: Result<(serde_json::Value, Vec<Secret>), ConnectorError>,
+        acted: Result<(serde_json::Value, Vec<Secret>, Option<Timestamp>), ConnectorError>,
     ) -> Result<Running, Left> {
         let Hold { change, run, epoch, .. } = *self.hold;
         let vault = &self.hold.targets.vault;

@@ -174,6 +174,7 @@ fn sign(
         previous: previous.to_owned(),
         at: now(),
         result: JobResult::Failed { detail: "a test".into() },
+        undo_until: None,
     })
     .unwrap()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use nexplane_agent::client::Client;
-use nexplane_agent::config::Config;
+use nexplane_agent::config::{Config, Retention};
 use nexplane_agent::host::LinuxHost;
 use nexplane_agent::identity::Identity;
 use nexplane_agent::keep::Keep;
@@ -246,6 +246,7 @@ impl Agent {
         let settings = Settings {
             config: Config::new(config.path()),
             root: root.path().to_owned(),
+            retention: Retention::default(),
             enrolment: Some(enrolment.clone()),
         };
         let stopping = stop.clone();

@@ -29,12 +29,22 @@ impl Agent {
 
     /// The same with another way to the gateway.
     pub async fn start_by(server: &Server, gateway: &str) -> Self {
+        Self::start_as(server, gateway, "30d").await
+    }
+
+    /// The same of a host whose owner keeps before-states for another time.
+    pub async fn start_keeping(server: &Server, snapshots: &str) -> Self {
+        Self::start_as(server, &server.gateway, snapshots).await
+    }
+
+    async fn start_as(server: &Server, gateway: &str, snapshots: &str) -> Self {
         let body = json!({ "ttl_s": 600 });
         let invited = server.admin.post("/hosts/enrollment-tokens", body).await.is(201);
         let name = format!("web-{}", &Uuid::new_v4().simple().to_string()[..8]);
         let (root, config) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::create_dir(root.path().join("etc")).unwrap();
         let child = Self::command(&config, &root)
+            .args(["--keep-snapshots", snapshots])
             .args(["--control-plane", gateway, "--name", &name, "--ca"])
             .arg(&server.ca)
             .env("NEXPLANE_TOKEN", invited["token"].as_str().unwrap())

@@ -61,5 +61,6 @@ mod second_person;
 mod settle;
 mod simulated;
 mod simulated_agents;
+mod undo_until;
 mod window;
 mod witness;

@@ -431,6 +431,7 @@ fn a_rollback_that_is_refused_fails_without_a_run() {
         outcome: RunOutcome::Failed,
         reason: "there is nothing left to undo".to_owned(),
         secrets: Vec::new(),
+        undo_until: None,
     };
     let log = Log::complete().rolling_back().tell::<Change>(BACK, &Principal::SYSTEM, refused);
     assert_eq!(codes(&log.events), SILENT);
@@ -452,6 +453,25 @@ fn a_rollback_of_an_unknown_outcome() {
         .rolling_back()
         .plant(CHANGE, Actor::SYSTEM, start());
     assert_eq!(codes(&conflict.events), ["audit.rollback_of_unknown"]);
+}
+
+/// The lie: the decision refused it, and somebody wrote it all the same.
+#[test]
+fn a_rollback_that_began_when_it_was_too_late() {
+    let until = |seconds: i64| {
+        let log = Log::running().done(0, 1).done(1, 1).run(R::Finish { epoch: 1 });
+        let until = log.events.last().expect("there is one").header.at.plus_seconds(seconds);
+        let limited = E::UndoLimited { run: RUN, until };
+        let log = log.plant(CHANGE, Actor::SYSTEM, limited).ended(CHANGE, RUN).rolling_back();
+        let start = E::RollbackStarted { rollback: BACK, run: BACK_RUN };
+        codes(&log.plant(CHANGE, Actor::SYSTEM, start).events)
+    };
+    assert_eq!(until(30 * 24 * 3600), SILENT);
+    assert_eq!(until(0), ["audit.rollback_too_late"]);
+    let foreign = E::UndoLimited { run: BACK_RUN, until: "2026-01-01T00:00:00Z".parse().unwrap() };
+    let log = Log::running().done(0, 1).done(1, 1).run(R::Finish { epoch: 1 });
+    let log = log.plant(CHANGE, Actor::SYSTEM, foreign);
+    assert_eq!(codes(&log.events), ["audit.out_of_order"]);
 }
 
 #[test]

@@ -304,7 +304,14 @@ impl Log {
     /// The change is told how its run ended.
     pub fn ended(self, this: ChangeId, run: RunId) -> Self {
         let (outcome, why) = self.outcome(run);
-        let command = C::RecordOutcome { this, run, outcome, reason: why, secrets: Vec::new() };
+        let command = C::RecordOutcome {
+            this,
+            run,
+            outcome,
+            reason: why,
+            secrets: Vec::new(),
+            undo_until: None,
+        };
         self.tell::<Change>(this, &Principal::SYSTEM, command)
     }
 
@@ -407,7 +414,7 @@ pub fn intend(step: u32, epoch: u32) -> R {
 }
 
 pub fn succeed(step: u32, epoch: u32) -> R {
-    R::Succeed { step, epoch, outcome: json!({}), produced: Vec::new() }
+    R::Succeed { step, epoch, outcome: json!({}), produced: Vec::new(), undo_until: None }
 }
 
 pub fn verify(step: u32, epoch: u32) -> R {

@@ -169,7 +169,7 @@ impl Log {
 
     fn batch_ended(self, no: u32, complete: u32, failed: u32) -> Self {
         let tally = Tally { complete, failed, ..Tally::default() };
-        self.brake(B::EndBatch { no, tally })
+        self.brake(B::EndBatch { no, tally, undo_until: None })
     }
 
     fn after_canary() -> Self {
@@ -192,7 +192,8 @@ impl Log {
     /// The change is told how its rollout ended.
     fn told(self, outcome: RunOutcome) -> Self {
         let (reason, secrets) = ("so it was".to_owned(), Vec::new());
-        let command = C::RecordOutcome { this: CHANGE, run: RUN, outcome, reason, secrets };
+        let command =
+            C::RecordOutcome { this: CHANGE, run: RUN, outcome, reason, secrets, undo_until: None };
         self.tell::<Change>(CHANGE, &Principal::SYSTEM, command)
     }
 }
@@ -285,10 +286,16 @@ fn batches_are_no_larger_than_agreed_and_have_no_gap() {
 fn a_tally_is_what_the_runs_say() {
     let log = || Log::rolling().brake(B::BeginBatch).part_failed(0);
     let tally = Tally { complete: 1, ..Tally::default() };
-    assert_eq!(planted(log(), E::BatchEnded { no: 0, tally }), ["audit.rollout_tally"]);
+    assert_eq!(
+        planted(log(), E::BatchEnded { no: 0, tally, undo_until: None }),
+        ["audit.rollout_tally"]
+    );
     // A target that was never begun is not complete.
     let log = || Log::rolling().brake(B::BeginBatch);
-    assert_eq!(planted(log(), E::BatchEnded { no: 0, tally }), ["audit.rollout_tally"]);
+    assert_eq!(
+        planted(log(), E::BatchEnded { no: 0, tally, undo_until: None }),
+        ["audit.rollout_tally"]
+    );
     let finished = |outcome, tally| E::Finished { outcome, reason: None, tally };
     let found = planted(Log::after_canary(), finished(RunOutcome::Complete, tally));
     assert!(found.contains(&"audit.rollout_tally"), "{found:?}");

@@ -29,7 +29,7 @@ fn intent(step: u32, epoch: u32, attempt: u32) -> E {
 }
 
 fn success(step: u32, epoch: u32) -> E {
-    E::StepSucceeded { step, epoch, outcome: json!({}), produced: Vec::new() }
+    E::StepSucceeded { step, epoch, outcome: json!({}), produced: Vec::new(), undo_until: None }
 }
 
 fn verified(step: u32) -> E {

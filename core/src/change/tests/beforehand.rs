@@ -20,7 +20,7 @@ pub fn failed(auto_rollback: bool) -> Past {
 /// What the runtime makes of it.
 pub fn back(undone: &Past) -> Back {
     let undone = given(undone);
-    let execution = may_go_back(&undone, &[]).expect("it goes back");
+    let execution = may_go_back(&undone, second(NOW), &[]).expect("it goes back");
     let subject = subject_of_rollback(CHANGE, execution);
     let header = PlanHeader {
         change: ROLLBACK,
@@ -103,18 +103,18 @@ fn it_is_part_of_the_digest_that_was_approved() {
 #[test]
 fn nothing_goes_back_that_was_not_approved_to() {
     for (name, past) in every_phase().into_iter().chain([("failed without", failed(false))]) {
-        let refused = may_go_back(&given(&past), &[]).map(|execution| execution.run);
+        let refused = may_go_back(&given(&past), second(NOW), &[]).map(|execution| execution.run);
         let expected = if name == "absent" { "not_found" } else { "change.not_in_state" };
         assert_eq!(refused.map_err(|no| no.code()), Err(expected), "{name}");
     }
-    assert!(may_go_back(&given(&failed(true)), &[]).is_ok());
+    assert!(may_go_back(&given(&failed(true)), second(NOW), &[]).is_ok());
     let undone = given(&failed(false));
     let refused = go(Back { undone, ..back(&failed(true)) });
     assert_eq!(code(&refused), "change.not_in_state");
     for how in [Outcome::Unknown, Outcome::RolledBack, Outcome::RollbackPartial] {
         let ChangeState::Finished(mut finish) = given(&failed(true)) else { panic!() };
         finish.how = how;
-        assert!(may_go_back(&ChangeState::Finished(finish), &[]).is_err());
+        assert!(may_go_back(&ChangeState::Finished(finish), second(NOW), &[]).is_err());
     }
 }
 

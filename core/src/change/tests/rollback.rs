@@ -6,7 +6,7 @@ use super::*;
 const LATER: ChangeId = ChangeId(Uuid::from_u128(59));
 
 fn asked(past: &Past, by: &Principal, later: &[ChangeId]) -> Result<RunId, No> {
-    may_roll_back(&given(past), by, later).map(|execution| execution.run)
+    may_roll_back(&given(past), by, second(NOW), later).map(|execution| execution.run)
 }
 
 fn rollback_plan() -> Plan {

@@ -83,8 +83,9 @@ fn nobody_says_the_opposite_of_what_the_target_says() {
 /// It is undone by the same rules as any change that ended like that.
 #[test]
 fn what_was_settled_can_be_rolled_back() {
-    let may =
-        |past: &Past| may_roll_back(&given(past), &ann(), &[]).map(|_| ()).map_err(|no| no.code());
+    let may = |past: &Past| {
+        may_roll_back(&given(past), &ann(), second(NOW), &[]).map(|_| ()).map_err(|no| no.code())
+    };
     assert_eq!(may(&unknown()), Err("change.not_in_state"));
     for finding in [Found::Applied, Found::NotApplied] {
         let past = unknown().then(&eve(), 60, settled(finding));

@@ -32,8 +32,13 @@ fn what_cannot_be_stored_is_told_without_it() {
         now: fields(),
         reason: bad(),
     };
-    let succeed =
-        C::Succeed { step: 0, epoch: 1, outcome: json!({ "said": NUL }), produced: Vec::new() };
+    let succeed = C::Succeed {
+        step: 0,
+        epoch: 1,
+        outcome: json!({ "said": NUL }),
+        produced: Vec::new(),
+        undo_until: None,
+    };
     let reconcile = |finding| C::Reconcile {
         step: 0,
         epoch: 1,

@@ -127,8 +127,13 @@ fn a_finished_run_takes_no_orders() {
 
 #[test]
 fn every_produced_secret_is_handed_over() {
-    let succeeded =
-        E::StepSucceeded { step: 0, epoch: 1, outcome: json!({}), produced: vec![secret(1)] };
+    let succeeded = E::StepSucceeded {
+        step: 0,
+        epoch: 1,
+        outcome: json!({}),
+        produced: vec![secret(1)],
+        undo_until: None,
+    };
     let reconciled = E::StepReconciled {
         step: 1,
         finding: Finding::Applied,

@@ -84,6 +84,7 @@ impl Ledger {
             | E::Unscheduled { .. }
             | E::Reviewed { .. }
             | E::ExecutionStarted { .. }
+            | E::UndoLimited { .. }
             | E::Completed { .. }
             | E::Failed { .. }
             | E::OutcomeUnknown { .. }

@@ -396,7 +396,14 @@ pub fn express(state: &S, wished: &Wished, at: Timestamp) -> C {
                 .map(|n| Produced { id: SecretId(Uuid::from_u128(n)), name: "key".to_owned() })
                 .collect();
             let run = run.or(running(state)).unwrap_or(FIRST_RUN);
-            C::RecordOutcome { this: CHANGE, run, outcome, reason: reason(), secrets }
+            C::RecordOutcome {
+                this: CHANGE,
+                run,
+                outcome,
+                reason: reason(),
+                secrets,
+                undo_until: None,
+            }
         }
         Wish::Settle { finding } => C::Settle { finding, evidence: reason(), read: None },
         Wish::StartRollback { run } => {
@@ -608,6 +615,7 @@ pub fn event() -> impl Strategy<Value = E> {
         1 => Just(E::Scheduled { opens: until, asked_by: None }),
         1 => Just(E::Unscheduled { reason: reason() }),
         4 => Just(E::ExecutionStarted { run, digest: digest() }),
+        1 => Just(E::UndoLimited { run, until: Timestamp::from_micros(0) }),
         1 => Just(E::Completed { run, secrets: Vec::new() }),
         1 => Just(E::Failed { run, reason: reason(), secrets: Vec::new() }),
         1 => Just(E::OutcomeUnknown { run, reason: reason(), secrets: Vec::new() }),

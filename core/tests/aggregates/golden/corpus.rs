@@ -130,6 +130,7 @@ corpus! {
         Scheduled { opens: moment(7200), asked_by: None }
         Unscheduled { reason: "The target is not what it was".to_owned() }
         ExecutionStarted { run: run(), digest: plan().digest }
+        UndoLimited { run: run(), until: moment(2_592_000) }
         Completed { run: run(), secrets: produced() }
         Failed { run: run(), reason: "permission denied".to_owned(), secrets: Vec::new() }
         OutcomeUnknown { run: run(), reason: "the answer got lost".to_owned(), secrets: produced() }
@@ -233,7 +234,7 @@ corpus! {
             undoes: Some(RunId(uuid(31))),
         }
         BatchBegun { no: 0, first: 0, count: 4 }
-        BatchEnded { no: 0, tally: Tally { complete: 4, ..Tally::default() } }
+        BatchEnded { no: 0, tally: Tally { complete: 4, ..Tally::default() }, undo_until: None }
         Paused { reason: "Let us look at the first ones".to_owned() }
         Resumed {}
         Stopped { reason: "The disks of some are full".to_owned() }
@@ -281,7 +282,7 @@ corpus! {
             step: 0,
             epoch: 1,
             outcome: json!({ "rows": 1 }),
-            produced: produced(),
+            produced: produced(), undo_until: None
         }
         StepFailed { step: 0, epoch: 1, reason: reason("denied", "permission denied") }
         StepUnknown { step: 0, epoch: 2, reason: reason("crash", "the worker went away") }

@@ -140,7 +140,9 @@ pub fn order(wish: Wish, step: u32, epoch: u32, luck: Luck) -> C {
                 held: None,
             }
         }
-        Wish::Succeed => C::Succeed { step, epoch, outcome: Value::Null, produced: Vec::new() },
+        Wish::Succeed => {
+            C::Succeed { step, epoch, outcome: Value::Null, produced: Vec::new(), undo_until: None }
+        }
         Wish::Fail => C::Fail { step, epoch, reason: reason() },
         Wish::LoseSight => C::LoseSight { step, epoch, reason: reason() },
         Wish::Reconcile => C::Reconcile {
@@ -282,7 +284,7 @@ pub fn event() -> impl Strategy<Value = E> {
             step,
             epoch: 1,
             outcome: Value::Null,
-            produced: Vec::new(),
+            produced: Vec::new(), undo_until: None
         }),
         1 => step().prop_map(move |step| E::StepFailed { step, epoch: 1, reason: reason() }),
         2 => step().prop_map(move |step| E::StepUnknown { step, epoch: 1, reason: reason() }),

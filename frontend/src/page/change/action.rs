@@ -10,6 +10,7 @@ use nexplane_core::id::{ChangeId, FreezeId};
 use yew::prelude::*;
 use yew_router::prelude::*;
 
+use super::undo::UndoLimit;
 use crate::api::{self, ApiError};
 use crate::component::badge::Callout;
 use crate::component::change_table::{name, target_count, targets, waits};
@@ -293,6 +294,7 @@ pub fn Actions(props: &ActionsProps) -> Html {
                 <div class="next-actions">{ for buttons }</div>
             </div>
             <ul class="why-not">{ for refusals }</ul>
+            <UndoLimit change={Rc::clone(change)} />
             { for quick.error().or(props.planning.error()).map(|error| html! {
                 <ProblemNote error={error.clone()} />
             }) }
