@@ -4,7 +4,7 @@
 //! `NEXPLANE_RACE_ROUNDS` says how often (12 when absent).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexplane_core::actor::{ActorKind, Role};
 use nexplane_core::audit::Auditor;
@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::harness::{Answer, Client, Server, Shop, id, text};
+
+/// How long acting takes until it is learnt.
+const USUAL: Duration = Duration::from_millis(20);
 
 fn rounds() -> u64 {
     let asked = std::env::var("NEXPLANE_RACE_ROUNDS").ok();
@@ -58,12 +61,13 @@ impl Stage {
         self.operator.post(&path, json!({ "reason": "over" })).await.is(200);
     }
 
-    /// Somebody acts while they lose the role, or their account; whether they were first.
+    /// Somebody acts while they lose the role, or their account; whether they were first. How long acting
+    /// takes is learnt, so that the one comes first as well as the other.
     async fn race(
         &self,
         round: u64,
-        who: &Client,
-        roles: &[&str],
+        usual: &mut Duration,
+        (who, roles): (&Client, &[&str]),
         act: impl Future<Output = Answer>,
     ) -> bool {
         let loses = if round % 2 == 0 {
@@ -71,24 +75,20 @@ impl Stage {
         } else {
             json!({ "disabled": true })
         };
-        // Now the one is a little earlier, now the other.
-        let wait = |turn| {
-            let micros = if round / 2 % 2 == turn { round * 1_300 % 17_000 } else { 0 };
-            tokio::time::sleep(Duration::from_micros(micros))
-        };
+        let wait = *usual * u32::try_from(round % 4 + 1).unwrap() / 4;
         let lose = async {
-            wait(0).await;
+            tokio::time::sleep(wait).await;
             self.edit(who, loses).await;
         };
-        let act = async {
-            wait(1).await;
-            act.await
-        };
-        let ((), answer) = tokio::join!(lose, act);
+        let begun = Instant::now();
+        let act = async { (act.await, begun.elapsed()) };
+        let ((), (answer, took)) = tokio::join!(lose, act);
         self.edit(who, json!({ "roles": roles, "disabled": false })).await;
         if answer.status == 200 {
+            *usual = took;
             return true;
         }
+        *usual = *usual * 3 / 2;
         // Never a conflict: that a person's stream moved is not theirs to know.
         answer.is_refused_with(&[401, 403]);
         false
@@ -172,12 +172,12 @@ fn held(events: &[Recorded], counted: impl Fn(&ChangeEvent) -> Option<Role>) -> 
 async fn of_an_approval_and_the_end_of_the_role_one_comes_first() {
     let stage = Stage::new().await;
     let approver = stage.person("anna", &["approver"]).await;
-    let mut given = 0;
+    let (mut given, mut usual) = (0, USUAL);
     for round in 0..rounds() {
         let change = stage.submitted().await;
         let change_id = id(&change);
         let act = approver.approve(&change_id, &change["plan"]["digest"]);
-        given += usize::from(stage.race(round, &approver, &["approver"], act).await);
+        given += usize::from(stage.race(round, &mut usual, (&approver, &["approver"]), act).await);
         stage.cancel(&change).await;
     }
     eprintln!("{given} of {} approvals came first", rounds());
@@ -193,13 +193,13 @@ async fn of_an_execution_and_the_end_of_the_role_one_comes_first() {
     let stage = Stage::new().await;
     let approver = stage.person("anna", &["approver"]).await;
     let other = stage.person("oscar", &["operator"]).await;
-    let mut started = 0;
+    let (mut started, mut usual) = (0, USUAL);
     for round in 0..rounds() {
         let change = stage.submitted().await;
         approver.approve(&id(&change), &change["plan"]["digest"]).await.is(200);
         let change_id = id(&change);
         let act = other.act(&change_id, "execute");
-        if stage.race(round, &other, &["operator"], act).await {
+        if stage.race(round, &mut usual, (&other, &["operator"]), act).await {
             started += 1;
             let done = stage.operator.settled(&change_id).await;
             assert_eq!(done["state"], "complete", "{done:#}");
@@ -227,13 +227,14 @@ async fn of_an_override_and_the_end_of_the_role_one_comes_first() {
         "reason": "closing",
     });
     let freeze = id(&stage.server.admin.post("/freeze-windows", freeze).await.is(201));
-    let mut passed = 0;
+    let (mut passed, mut usual) = (0, USUAL);
     for round in 0..rounds() {
         let change = stage.submitted().await;
         let path = format!("/change-requests/{}/override-freeze", id(&change));
         let body = json!({ "freeze": freeze, "justification": "It cannot wait for the closing." });
         let act = responder.post(&path, body);
-        passed += usize::from(stage.race(round, &responder, &["responder"], act).await);
+        passed +=
+            usize::from(stage.race(round, &mut usual, (&responder, &["responder"]), act).await);
         stage.cancel(&change).await;
     }
     eprintln!("{passed} of {} overrides came first", rounds());
