@@ -70,7 +70,7 @@ impl Stage {
         (who, roles): (&Client, &[&str]),
         act: impl Future<Output = Answer>,
     ) -> bool {
-        let loses = if round % 2 == 0 {
+        let loses = if round.is_multiple_of(2) {
             json!({ "roles": ["viewer"] })
         } else {
             json!({ "disabled": true })
