@@ -207,9 +207,10 @@ fn refusal(error: StreamError<HostRejection>) -> RegistryError {
         StreamError::Rejected(rejection) => {
             RegistryError::Rejected { code: rejection.code(), detail: rejection.to_string() }
         }
-        StreamError::Stale { .. } | StreamError::Read { .. } | StreamError::Append { .. } => {
-            RegistryError::Unavailable(error.into())
-        }
+        StreamError::Disabled
+        | StreamError::Stale { .. }
+        | StreamError::Read { .. }
+        | StreamError::Append { .. } => RegistryError::Unavailable(error.into()),
     }
 }
 

@@ -262,6 +262,7 @@ where
     fn from(error: StreamError<R>) -> Self {
         match error {
             StreamError::Rejected(rejection) => Self::from_rejection(rejection),
+            StreamError::Disabled => crate::auth::disabled(),
             // RFC 9110, 13.1.1: what If-Match asked for is a precondition.
             StreamError::Stale { expected, actual } => Self::new(
                 StatusCode::PRECONDITION_FAILED,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use nexplane_core::aggregate::{Asked, Decider, Principal, Reject};
 use nexplane_core::event::{Event, Recorded, UnreadableEvent};
-use nexplane_core::id::{CommandId, StreamId};
+use nexplane_core::id::{CommandId, PersonId, StreamId};
+use nexplane_core::person::{Person, PersonState};
 use nexplane_core::record::BadRecord;
 use nexplane_core::time::Timestamp;
 use nexplane_store::log::{Append, AppendError, Guard, Log, NewEvent, ReadError, Stored};
@@ -29,6 +30,9 @@ pub struct Request {
     pub command: CommandId,
     pub hash: [u8; 32],
     pub by: Principal,
+    /// The version of their stream at which `by` has these roles. What is written is written while that
+    /// is so, and otherwise decided again with the roles that they have then; none for who is no person.
+    pub seen: Option<u64>,
     pub at: Timestamp,
     pub correlation: Uuid,
     pub causation: Uuid,
@@ -47,6 +51,7 @@ impl Request {
             command: CommandId(Uuid::new_v5(&cause, purpose.as_bytes())),
             hash: Sha256::digest(purpose.as_bytes()).into(),
             by: Principal::SYSTEM,
+            seen: None,
             at,
             correlation,
             causation: cause,
@@ -62,6 +67,7 @@ impl Request {
             command: CommandId(id),
             hash: [0; 32],
             by,
+            seen: None,
             at,
             correlation: id,
             causation: id,
@@ -83,7 +89,7 @@ impl Request {
     /// The same request with the powers of Nexplane itself: for what follows from it.
     #[must_use]
     pub fn as_system(&self, purpose: &str) -> Self {
-        Self { by: Principal::SYSTEM, ..self.also(purpose) }
+        Self { by: Principal::SYSTEM, seen: None, ..self.also(purpose) }
     }
 }
 
@@ -111,6 +117,9 @@ pub struct Done<D: Decider> {
 pub enum StreamError<R: std::error::Error + 'static> {
     #[error(transparent)]
     Rejected(R),
+    /// While it was decided; nobody has heard of it.
+    #[error("the account of whoever asks was disabled")]
+    Disabled,
     /// `If-Match` names another version.
     #[error("the version is {actual}, not {expected}")]
     Stale { expected: u64, actual: u64 },
@@ -160,7 +169,7 @@ pub trait Prepare<D: Decider>: Sync {
         state: &D::State,
     ) -> impl Future<Output = Result<Prepared<D::Command>, LoadError>> + Send;
 
-    /// Whether to prepare and decide again when this guarded stream has moved.
+    /// Whether to prepare and decide again when this guarded stream has moved; that of who asks always is.
     fn is_decided_again(&self, moved: StreamId) -> bool;
 }
 
@@ -259,10 +268,14 @@ pub async fn execute_prepared<D: Decider>(
     let _turn = turn(stream).await;
     let unreadable = |source| StreamError::Read { stream, source };
     let mut loaded = load::<D>(log, stream).await.map_err(unreadable)?;
+    let mut asker = Asker::of(request);
     let mut attempt = 0;
     loop {
         attempt += 1;
         let Loaded { state, version } = loaded;
+        if asker.is_stale(stream, version) && !asker.read(log).await.map_err(unreadable)? {
+            return Err(StreamError::Disabled);
+        }
         // It happens now, however long ago it was asked for.
         let mut asked_at = request.at.max(now());
         let mut guards = Vec::new();
@@ -273,8 +286,9 @@ pub async fn execute_prepared<D: Decider>(
             Some(_) | None => {
                 let prepared = prepare.prepare(&state).await.map_err(unreadable)?;
                 guards = prepared.guards;
+                guards.extend(asker.guard(stream));
                 asked_at = prepared.at.unwrap_or(asked_at);
-                let (by, at, command) = (request.by.clone(), asked_at, prepared.command);
+                let (by, at, command) = (asker.by.clone(), asked_at, prepared.command);
                 D::decide(&state, Asked { by, at, command }).map_err(StreamError::Rejected)
             }
         };
@@ -327,8 +341,9 @@ pub async fn execute_prepared<D: Decider>(
                 loaded = now.map_err(unreadable)?;
             }
             Err(AppendError::GuardFailed { stream: moved, .. })
-                if attempt < ATTEMPTS && prepare.is_decided_again(moved) =>
+                if attempt < ATTEMPTS && (asker.is(moved) || prepare.is_decided_again(moved)) =>
             {
+                asker.moved(moved);
                 tokio::time::sleep(Duration::from_millis(u64::from(attempt))).await;
                 let now = catch_up::<D>(log, stream, Loaded { state, version }).await;
                 loaded = now.map_err(unreadable)?;
@@ -338,6 +353,62 @@ pub async fn execute_prepared<D: Decider>(
             }
             Err(source) => return Err(StreamError::Append { stream, source }),
         }
+    }
+}
+
+/// Whoever asks, with the roles that they have; and what says so.
+///
+/// Of a command and the end of a role exactly one comes first in the log. Whatever else happens to the
+/// person meanwhile, such as that they sign in, has the command decided again, and that is all.
+struct Asker {
+    by: Principal,
+    /// Their stream, and the version at which they have the roles; none when they have to be read.
+    person: Option<(PersonId, Option<u64>)>,
+}
+
+impl Asker {
+    fn of(request: &Request) -> Self {
+        let person = request.by.actor.person().map(|person| (person, request.seen));
+        Self { by: request.by.clone(), person }
+    }
+
+    fn is(&self, stream: StreamId) -> bool {
+        self.person.is_some_and(|(person, _)| StreamId::from(person) == stream)
+    }
+
+    /// A command on their own stream is decided at the version of that.
+    fn is_stale(&self, stream: StreamId, version: u64) -> bool {
+        self.person
+            .is_some_and(|(_, seen)| seen.is_none() || self.is(stream) && seen != Some(version))
+    }
+
+    /// Reads them anew; `false` when they may no longer sign in.
+    async fn read(&mut self, log: &Log) -> Result<bool, LoadError> {
+        let Some((person, seen)) = &mut self.person else { return Ok(true) };
+        let Loaded { state, version } = load::<Person>(log, (*person).into()).await?;
+        *seen = Some(version);
+        match state {
+            PersonState::Active(active) => {
+                self.by.roles = active.roles;
+                Ok(true)
+            }
+            PersonState::Absent | PersonState::Disabled(_) => Ok(false),
+        }
+    }
+
+    fn moved(&mut self, stream: StreamId) {
+        if let Some((person, seen)) = &mut self.person
+            && StreamId::from(*person) == stream
+        {
+            *seen = None;
+        }
+    }
+
+    /// None on their own stream: its version is what is expected there.
+    fn guard(&self, stream: StreamId) -> Option<Guard> {
+        let (person, seen) = self.person?;
+        let guarded = StreamId::from(person);
+        (guarded != stream).then_some(Guard { stream: guarded, version: seen? })
     }
 }
 
@@ -378,7 +449,7 @@ impl<R: std::error::Error + 'static> StreamError<R> {
             Self::Append { source, .. } => {
                 matches!(source, AppendError::Unavailable(_) | AppendError::Overloaded)
             }
-            Self::Rejected(_) | Self::Stale { .. } => false,
+            Self::Rejected(_) | Self::Disabled | Self::Stale { .. } => false,
         }
     }
 }
@@ -395,7 +466,7 @@ impl<R: Reject> StreamError<R> {
     pub const fn rejection(&self) -> Option<&R> {
         match self {
             Self::Rejected(rejection) => Some(rejection),
-            Self::Stale { .. } | Self::Read { .. } | Self::Append { .. } => None,
+            Self::Disabled | Self::Stale { .. } | Self::Read { .. } | Self::Append { .. } => None,
         }
     }
 }

@@ -16,6 +16,9 @@ use crate::time::Timestamp;
 const ITS_OWNER: &str =
     "the owner of the schedule that made it, or whoever had its project executed";
 
+/// The most characters of why something was given up.
+const MAX_WHY: usize = 2000;
+
 /// A program of the owner proposes: the schedule.
 pub(super) fn draft_for_schedule(
     state: &ChangeState,
@@ -40,6 +43,30 @@ pub(super) fn draft_for_project(
     let mut events = draft_new(state, by, draft, Some(rollback_of))?;
     events.push(ChangeEvent::JoinedProject { project });
     Ok(events)
+}
+
+/// What a schedule made, and can not bring to where it waits for people, is not left in the schedule's way.
+pub(super) fn give_up(
+    state: &ChangeState,
+    by: &Principal,
+    reason: &str,
+) -> Result<Vec<ChangeEvent>, No> {
+    system(by)?;
+    match state {
+        ChangeState::Draft(drafting) if drafting.subject.schedule.is_some() => {
+            let reason = reason.chars().filter(|char| *char != '\0').take(MAX_WHY).collect();
+            Ok(vec![ChangeEvent::Cancelled { reason }])
+        }
+        ChangeState::Draft(_) => Err(No::Denied { needed: ITS_OWNER }),
+        ChangeState::Absent
+        | ChangeState::Submitted(_)
+        | ChangeState::Approved(_)
+        | ChangeState::Executing(_)
+        | ChangeState::Finished(_)
+        | ChangeState::Closed(_) => {
+            Err(wrong_state(state, "only a draft that a schedule made can be given up"))
+        }
+    }
 }
 
 /// What has begun to execute has its place already; what is complete may be come after.

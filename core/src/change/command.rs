@@ -40,6 +40,10 @@ pub enum ChangeCommand {
         /// Another one that is open and has it as a member.
         member_of: Option<ProjectId>,
     },
+    /// By the runtime: a draft that a schedule made, and that can not be brought further, ends.
+    GiveUp {
+        reason: String,
+    },
     /// By the runtime, for a person who asked for it beforehand: to submit or to execute it.
     OnBehalf {
         /// With the roles that they have now.

@@ -4,7 +4,9 @@ use crate::actor::{Actor, ActorKind, Role};
 use crate::aggregate::{Asked, Decider, Principal};
 use crate::change::approval::{OnBehalf, approve_for, give, in_review, seat};
 use crate::change::beforehand::{go_back, start_back};
-use crate::change::behalf::{draft_for_project, draft_for_schedule, join_project, on_behalf};
+use crate::change::behalf::{
+    draft_for_project, draft_for_schedule, give_up, join_project, on_behalf,
+};
 use crate::change::command::ChangeCommand;
 use crate::change::event::{ChangeEvent, Draft};
 use crate::change::evolve::evolve;
@@ -87,6 +89,7 @@ pub(super) fn decide(
         C::DraftForProject { draft, rollback_of, project } => {
             draft_for_project(state, &by, draft, rollback_of, project)
         }
+        C::GiveUp { reason } => give_up(state, &by, &reason),
         C::JoinProject { project, member_of } => join_project(state, &by, project, member_of),
         C::OnBehalf { asker, project, command } => {
             on_behalf(state, &by, at, asker, project, *command)

@@ -444,6 +444,7 @@ fn every_command() -> Vec<(&'static str, C)> {
             "draft by project",
             C::DraftForProject { draft: draft(), rollback_of: CHANGE, project: PROJECT },
         ),
+        ("give up", C::GiveUp { reason: reason() }),
         ("join project", C::JoinProject { project: PROJECT, member_of: None }),
         ("on behalf", on_behalf(ann(), execute())),
         ("edit", C::Edit { draft: another_draft() }),

@@ -368,6 +368,7 @@ proptest! {
                 C::RecordPlan { .. } => prop_assert_eq!(&again, &Ok(events.clone())),
                 C::OnBehalf { .. } | C::Submit { .. } | C::StartExecution { .. } | C::StartScheduled { .. } | C::StartBack { .. } => prop_assert!(again.is_err() || again == Ok(Vec::new())),
                 C::Draft { .. }
+                | C::GiveUp { .. }
                 | C::DraftForSchedule { .. }
                 | C::DraftForProject { .. }
                 | C::Reject { .. }

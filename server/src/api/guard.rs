@@ -104,6 +104,7 @@ async fn admit(
     let mut ask = Request {
         hash,
         if_match: if_match(&parts.headers)?,
+        seen: caller.seen,
         ..Request::once(caller.principal.clone(), now)
     };
     parts.extensions.insert(caller.clone());

@@ -6,11 +6,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use nexplane_core::actor::Role;
 use nexplane_core::api::{EditUserRequest, NewUserRequest, Page, TokenView, UserView};
-use nexplane_core::id::PersonId;
+use nexplane_core::id::{PersonId, StreamId};
 use nexplane_core::person::event::TokenKind;
 use nexplane_core::person::{Person, PersonCommand, PersonState};
 use nexplane_core::time::Timestamp;
-use nexplane_store::log::Log;
+use nexplane_projections::QueryError;
+use nexplane_store::log::{Guard, Log};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -19,7 +20,7 @@ use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::directory::{AddError, ApiToken, Directory, Entry};
 use crate::problem::{ApiError, ApiResult};
-use crate::stream::{self, Request};
+use crate::stream::{self, LoadError, Loaded, Prepare, Prepared, Request};
 
 /// A new user, with the password when one was made for them.
 #[derive(Serialize)]
@@ -74,13 +75,18 @@ pub async fn edit(
         stream::execute::<Person>(&app.log, person.into(), &request.also(purpose), command).await
     };
     if let Some(roles) = roles {
-        let other_admins = app.people.other_admins(person).await?;
-        tell("roles", PersonCommand::ChangeRoles { roles, other_admins }).await?;
+        let command =
+            |other_admins| PersonCommand::ChangeRoles { roles: roles.clone(), other_admins };
+        let least = LeastOne { app: &app, person, command: &command };
+        let asked = request.also("roles");
+        stream::execute_prepared(&app.log, person.into(), &asked, &least).await?;
     }
     match disabled {
         Some(true) => {
-            let other_admins = app.people.other_admins(person).await?;
-            tell("disable", PersonCommand::Disable { other_admins }).await?;
+            let command = |other_admins| PersonCommand::Disable { other_admins };
+            let least = LeastOne { app: &app, person, command: &command };
+            let asked = request.also("disable");
+            stream::execute_prepared(&app.log, person.into(), &asked, &least).await?;
             app.directory.end_sessions_of(person).await?;
         }
         Some(false) => {
@@ -98,6 +104,38 @@ pub async fn edit(
     }
     let version = app.people.load(person).await?.version;
     Ok(answer(StatusCode::OK, &one(&app, person).await?, version, None))
+}
+
+/// What may take an admin away, as long as another one is one.
+struct LeastOne<'a> {
+    app: &'a App,
+    person: PersonId,
+    /// Of how many other people are enabled admins.
+    command: &'a (dyn Fn(u32) -> PersonCommand + Sync),
+}
+
+impl Prepare<Person> for LeastOne<'_> {
+    /// One other admin is enough, and is guarded: of two who take the role from each other, or each from
+    /// themselves, the second one finds none.
+    async fn prepare(&self, _: &PersonState) -> Result<Prepared<PersonCommand>, LoadError> {
+        let people = &self.app.people;
+        for other in people.ids().await.map_err(QueryError::from)? {
+            if other == self.person {
+                continue;
+            }
+            let Loaded { state, version } = people.load(other).await?;
+            if matches!(&state, PersonState::Active(active) if active.roles.contains(&Role::Admin))
+            {
+                let guards = vec![Guard { stream: other.into(), version }];
+                return Ok(Prepared { command: (self.command)(1), at: None, guards });
+            }
+        }
+        Ok(Prepared { command: (self.command)(0), at: None, guards: Vec::new() })
+    }
+
+    fn is_decided_again(&self, _: StreamId) -> bool {
+        true
+    }
 }
 
 async fn one(app: &App, person: PersonId) -> ApiResult<UserView> {

@@ -29,6 +29,8 @@ const REPLAY_COOKIE: &str = "nexplane_replay";
 pub struct Caller {
     pub principal: Principal,
     pub person: PersonId,
+    /// The version of the person's stream at which the roles are theirs; none for who is in no log.
+    pub seen: Option<u64>,
     pub credential: Credential,
 }
 
@@ -107,15 +109,18 @@ impl People {
         })
     }
 
-    /// How many other people are enabled admins.
-    pub async fn other_admins(&self, than: PersonId) -> ApiResult<u32> {
-        let mut count = 0;
-        for entry in self.directory.list().await? {
-            let is_admin = entry.id != than
-                && self.roles(entry.id).await?.is_some_and(|roles| roles.contains(&Role::Admin));
-            count += u32::from(is_admin);
+    /// The roles of a person who may sign in, and the version of their stream that says so.
+    async fn enabled(&self, person: PersonId) -> ApiResult<(Vec<Role>, u64)> {
+        let Loaded { state, version } = self.load(person).await?;
+        match state {
+            PersonState::Active(active) => Ok((active.roles, version)),
+            PersonState::Absent | PersonState::Disabled(_) => Err(disabled()),
         }
-        Ok(count)
+    }
+
+    /// Everybody of the directory.
+    pub async fn ids(&self) -> Result<Vec<PersonId>, sqlx::Error> {
+        Ok(self.directory.list().await?.into_iter().map(|entry| entry.id).collect())
     }
 
     /// Who sends these headers. Errors: 401 with `auth.invalid` or `auth.expired`.
@@ -168,6 +173,7 @@ impl People {
             return Ok(Caller {
                 principal,
                 person,
+                seen: None,
                 credential: Credential::Session { claims, cookie },
             });
         }
@@ -179,9 +185,10 @@ impl People {
             ));
         }
         let person = claims.sub;
-        let roles = self.roles(person).await?.ok_or_else(disabled)?;
+        let (roles, seen) = self.enabled(person).await?;
         let principal = Principal { actor: Actor::user(person), roles };
-        Ok(Caller { principal, person, credential: Credential::Session { claims, cookie } })
+        let credential = Credential::Session { claims, cookie };
+        Ok(Caller { principal, person, seen: Some(seen), credential })
     }
 
     /// Where a token for renewal is in these headers.
@@ -212,12 +219,13 @@ impl People {
                 "This API token is unknown, revoked or expired. Make a new one.",
             )
         })?;
-        let roles = self.roles(token.person).await?.ok_or_else(disabled)?;
+        let (roles, seen) = self.enabled(token.person).await?;
         let actor =
             if token.machine { Actor::machine(token.person) } else { Actor::user(token.person) };
         Ok(Caller {
             principal: Principal { actor, roles },
             person: token.person,
+            seen: Some(seen),
             credential: Credential::Token { id: token.id, machine: token.machine },
         })
     }
@@ -243,7 +251,8 @@ impl People {
     }
 }
 
-fn disabled() -> ApiError {
+/// What somebody hears whose account is disabled.
+pub fn disabled() -> ApiError {
     ApiError::unauthenticated("auth.invalid", "This account is disabled. Ask an admin.")
 }
 

@@ -5,7 +5,7 @@ mod jwt;
 mod password;
 mod throttle;
 
-pub use caller::{Caller, Credential, People};
+pub use caller::{Caller, Credential, People, disabled};
 pub use jwt::{Claims, JwtError, JwtKey};
 pub use password::{MIN_PASSWORD, generate as generate_password, hash, verify};
 pub use throttle::Throttle;

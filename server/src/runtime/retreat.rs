@@ -15,7 +15,7 @@ use nexplane_core::aggregate::{Decider as _, Principal};
 use nexplane_core::change::event::ChangeEvent;
 use nexplane_core::change::{
     Approval, Change, ChangeCommand, ChangeState, Drafting, Execution, Finish, Outcome,
-    may_roll_back, rollback_draft,
+    may_roll_back, may_submit, rollback_draft,
 };
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{ChangeId, PersonId, ProjectId, RolloutId, RunId, StreamId};
@@ -30,7 +30,7 @@ use super::recurring::OnBehalf;
 use super::schedule::asker;
 use crate::directory::Directory;
 use crate::meeting::caught_up;
-use crate::policy::Submitting;
+use crate::policy::{self, Submitting};
 use crate::stream::{self, LoadError, Loaded, Prepare, Prepared, Request};
 
 /// Earlier askings whose rollback may be unfinished.
@@ -72,9 +72,10 @@ impl Carrier {
         let log = &self.log;
         let request = request_of(project, member, asking);
         let rollback = ChangeId(request.command.0);
-        let program = async || {
-            let (person, _) = asker(log, asked_by).await?;
-            Ok::<_, LoadError>(Principal { actor: Actor::machine(asked_by), roles: person.roles })
+        let program = async |request: Request| {
+            let (person, is_still) = asker(log, asked_by).await?;
+            let by = Principal { actor: Actor::machine(asked_by), roles: person.roles };
+            Ok::<_, LoadError>(Request { by, seen: Some(is_still.version), ..request })
         };
         let original = stream::load::<Change>(log, member.into()).await?.state;
         if matches!(stream::load::<Change>(log, rollback.into()).await?.state, ChangeState::Absent)
@@ -84,17 +85,20 @@ impl Carrier {
             let later = changes::later_applied(&self.pool, member, &subject.draft.targets).await;
             let later: Vec<_> =
                 later.map_err(LoadError::from)?.into_iter().map(|later| later.id).collect();
-            let by = program().await?;
-            let execution = may_roll_back(&original, &by, stream::now(), &later)
+            let asked = program(request.clone()).await?;
+            let execution = may_roll_back(&original, &asked.by, stream::now(), &later)
                 .map_err(AdvanceError::Refused)?;
             let draft = rollback_draft(member, &execution.subject.draft);
             let command = ChangeCommand::DraftForProject { draft, rollback_of: member, project };
-            let asked = Request { by, ..request.clone() };
             stream::execute::<Change>(log, rollback.into(), &asked, command).await?;
         }
         let Loaded { state, version } = stream::load::<Change>(log, rollback.into()).await?;
-        if let ChangeState::Draft(Drafting { subject, plan: None }) = &state {
-            let asked = Request { by: program().await?, ..request.also("plan") };
+        let ChangeState::Draft(Drafting { subject, plan }) = &state else { return Ok(()) };
+        // One that was made before a crash, or for somebody who asked earlier, may say no for what is over.
+        let person = asker(log, asked_by).await?.0;
+        let policy = policy::current(log).await?.state;
+        if plan.is_none() || may_submit(&state, &person, stream::now(), policy.version).is_err() {
+            let asked = program(request.also(&format!("plan after {version}"))).await?;
             let plan = self.planner.plan_rollback(rollback, subject, &original, &asked).await?;
             let command = ChangeCommand::RecordPlan { plan: Box::new(plan) };
             let asked = Request { if_match: Some(version), ..asked };

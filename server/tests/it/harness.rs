@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nexplane_server::auth::Claims;
 use nexplane_server::config::Options;
+use nexplane_server::open::{Opened, open};
 use nexplane_store::testing::TestDatabase;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
@@ -230,15 +231,20 @@ impl Server {
 
     /// A session token that this installation signed, for what no clock of a test can wait for.
     pub async fn sign(&self, claims: &Claims) -> String {
+        let opened = self.opened().await;
+        let token = opened.people.jwt().sign(claims);
+        opened.close().await.unwrap();
+        token
+    }
+
+    /// Its log and what belongs to it, beside the process: for what only a crash leaves behind.
+    pub async fn opened(&self) -> Opened {
         let options = Options {
             data_dir: Some(self.data.path().to_owned()),
             database_url: Some(self.database.url()),
             config: None,
         };
-        let opened = nexplane_server::open::open(&options).await.unwrap();
-        let token = opened.people.jwt().sign(claims);
-        opened.close().await.unwrap();
-        token
+        open(&options).await.unwrap()
     }
 
     /// How many events the log has.

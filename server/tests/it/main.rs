@@ -52,6 +52,7 @@ mod race;
 mod repeated;
 mod replay;
 mod reversible;
+mod roles_race;
 mod rollout;
 mod rollout_fleet;
 mod rollout_turns;

@@ -2,6 +2,8 @@
 //!
 //! Patterns have minutes, so each test waits for one, two or three of them.
 
+mod left;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -167,6 +169,17 @@ async fn a_tick_does_nothing_that_its_owner_may_not_do_now() {
     for untouched in [leaver, gone, paused, frozen] {
         assert!(shop.lets_in(untouched, untouched).await, "{untouched}");
     }
+
+    // What a freeze stopped is started at a tick after it.
+    let freezes = owner.get("/freeze-windows").await.is(200);
+    let path = format!("/freeze-windows/{}/end", id(&items(&freezes)[0]));
+    server.admin.post(&path, json!({ "reason": "It was counted." })).await.is(200);
+    let change = id(&stalled["last_change"]);
+    within_a_tick("it is carried out", async || {
+        (owner.change(&change).await["state"] == "complete").then_some(())
+    })
+    .await;
+    assert!(!shop.lets_in(frozen, frozen).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,6 +42,21 @@ fn it_submits_and_starts_with_the_roles_that_the_owner_has_now() {
 }
 
 #[test]
+fn what_can_not_go_on_ends_with_the_reason_while_it_is_a_draft_of_a_schedule() {
+    let (planned, _) = planned_for_schedule();
+    let give_up = |reason: &str| C::GiveUp { reason: reason.to_owned() };
+    let ended = when(&planned, Principal::SYSTEM, give_up("The role is gone.\0"));
+    assert_eq!(ended, Ok(vec![E::Cancelled { reason: "The role is gone.".to_owned() }]));
+    let long = when(&planned, Principal::SYSTEM, give_up(&"ö".repeat(3000)));
+    assert_eq!(long, Ok(vec![E::Cancelled { reason: "ö".repeat(2000) }]));
+    for past in [submitted_for_schedule().0, approved_for_schedule()] {
+        let refused = when(&past, Principal::SYSTEM, give_up("x"));
+        assert_eq!(code(&refused), "change.not_in_state");
+    }
+    assert_eq!(code(&when(&drafted(), Principal::SYSTEM, give_up("x"))), "access.denied");
+}
+
+#[test]
 fn every_gate_is_asked() {
     let (submitted, _) = submitted_for_schedule();
     assert_eq!(code(&ask(&submitted, ann(), execute())), "change.quorum_missing");

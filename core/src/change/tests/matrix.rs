@@ -27,6 +27,7 @@ const ANSWERS: &str = "
 draft             + x x x x x x x x x x x x x x x x
 draft on schedule + x x x x x x x x x x x x x x x x
 draft by project  + x x x x x x x x x x x x x x x x
+give up           ? d d ! ! ! ! ! ! ! ! ! ! ! ! ! !
 join project      ? + + + + + ! + ! ! ! ! ! ! ! ! !
 on behalf         ? d d d d d d d d d d d d d d d d
 edit              ? + + + + + ! ! ! ! ! ! ! ! ! ! !
@@ -74,6 +75,7 @@ const RIGHTS: &str = "
 draft             + + + d d d d d + + d d
 draft on schedule + + + d d d d d + + d d
 draft by project  + + + d d d d d + + d d
+give up           d d d d d d d d d d d +
 join project      + + + d d d d d d d d d
 on behalf         d d d d d d d d d d d +
 edit              + + + d d d d d + + d d
@@ -149,6 +151,7 @@ fn somebody_for(command: &C) -> Principal {
         }
         C::Withdraw | C::Cancel { .. } | C::RevealSecret { .. } => ann(),
         C::Expire
+        | C::GiveUp { .. }
         | C::OnBehalf { .. }
         | C::StartScheduled { .. }
         | C::Unschedule { .. }
@@ -189,6 +192,7 @@ fn every_command_has_its_people() {
         | C::DraftForSchedule { .. }
         | C::DraftForProject { .. }
         | C::GoBack { .. } => Past::default(),
+        C::GiveUp { .. } => planned_for_schedule().0,
         C::OnBehalf { .. } => approved_for_schedule(),
         C::RecordPlan { .. } => drafted(),
         C::Edit { .. } => drafted().then(

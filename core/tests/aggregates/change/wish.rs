@@ -294,6 +294,7 @@ pub fn lived(wishes: Vec<Wished>) -> Vec<Moment<Change>> {
             C::Draft { .. }
             | C::DraftForSchedule { .. }
             | C::DraftForProject { .. }
+            | C::GiveUp { .. }
             | C::JoinProject { .. }
             | C::OnBehalf { .. }
             | C::Edit { .. }

@@ -1,8 +1,18 @@
 //! A project goes back as a whole: newest first, each member by a rollback of its own that somebody approves,
 //! until nothing of it stands or one has stopped.
 
+use nexplane_core::actor::{Actor, Role};
+use nexplane_core::aggregate::Principal;
+use nexplane_core::change::event::ChangeEvent;
+use nexplane_core::change::{Change, ChangeCommand};
+use nexplane_core::event::Event;
+use nexplane_core::id::{ChangeId, PersonId, ProjectId};
+use nexplane_core::plan::{Plan, PlanHeader};
+use nexplane_server::stream::{self, Request};
+use nexplane_store::log::Log;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row as _};
+use uuid::Uuid;
 
 use super::{Stage, items_of};
 use crate::harness::{eventually, id, items, text};
@@ -156,6 +166,62 @@ async fn it_stops_where_a_rollback_does_and_goes_on_when_somebody_asks_again() {
     stage.until(&project, "went_back").await;
     assert_eq!(stage.state_of(&last).await, "complete");
     assert!(stage.shop.lets_in(&roles[0], &roles[0]).await);
+}
+
+/// A crash left the rollback planned and not submitted, and the policy changed since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_was_left_is_planned_under_the_newest_policy() {
+    let mut stage = Stage::new().await;
+    let roles = stage.shop.roles(&stage.server, &["a"]).await;
+    let changes = stage.locks(&roles).await;
+    let project = stage.carried_out(&changes).await;
+    let like = id(&stage.operator.act(&id(&changes[0]), "rollback").await.is(201));
+    let path = format!("/change-requests/{like}/cancel");
+    stage.operator.post(&path, json!({ "reason": "All of it." })).await.is(200);
+    let rules = json!([{ "then": { "ask": { "approvals": 1 } } }]);
+    let policy = json!({ "document": { "rules": rules }, "note": "x", "based_on": 1 });
+    stage.server.admin.post("/policies", policy).await.is(201);
+    stage.server.kill9().await;
+    let opened = stage.server.opened().await;
+    leave(&opened.log, &project, &changes[0], &like, &stage.operator.id).await;
+    opened.close().await.unwrap();
+    stage.server.up().await;
+
+    stage.ask_back(&project).await;
+    let rollback = stage.rollback_of(&project, &changes[0], None).await;
+    let history = stage.operator.history(&id(&rollback)).await;
+    let plans = history.iter().filter(|event| *event == "change.planned").count();
+    assert_eq!(plans, 2, "{history:?}");
+    stage.approve(&rollback).await;
+    stage.until(&project, "went_back").await;
+    assert!(stage.shop.lets_in(&roles[0], &roles[0]).await);
+}
+
+/// Writes the rollback that the first asking makes, up to a plan like the one of this change.
+async fn leave(log: &Log, project: &str, member: &Value, like: &str, operator: &str) {
+    let project = ProjectId(project.parse().unwrap());
+    let member = ChangeId(id(member).parse().unwrap());
+    let like = ChangeId(like.parse().unwrap());
+    let loaded = stream::load::<Change>(log, like.into()).await.unwrap();
+    let events = stream::history(log, like.into(), None).await.unwrap();
+    let plan = events.into_iter().find_map(|recorded| match recorded.event {
+        Event::Change(ChangeEvent::Planned { plan }) => Some(plan),
+        _ => None,
+    });
+    let plan = plan.unwrap();
+    let change = ChangeId(Uuid::new_v5(&project.0, format!("go back 1 {member}").as_bytes()));
+    let actor = Actor::machine(PersonId(operator.parse().unwrap()));
+    let program = Principal { actor, roles: vec![Role::Operator] };
+    let request = Request::once(program, stream::now());
+    let draft = loaded.state.subject().unwrap().draft.clone();
+    let drafted = ChangeCommand::DraftForProject { draft, rollback_of: member, project };
+    let header = PlanHeader { change, ..plan.header.clone() };
+    let plan = Plan::new(header, plan.steps.clone(), plan.checks.clone(), stream::now());
+    let planned = ChangeCommand::RecordPlan { plan: Box::new(plan) };
+    for (purpose, command) in [("draft", drafted), ("plan", planned)] {
+        let asked = request.also(purpose);
+        stream::execute::<Change>(log, change.into(), &asked, command).await.unwrap();
+    }
 }
 
 /// What the target compares a password with.
