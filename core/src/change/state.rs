@@ -133,6 +133,9 @@ pub struct Execution {
     pub tags: BTreeSet<String>,
     pub approvers: Vec<PersonId>,
     pub run: RunId,
+    pub started: Timestamp,
+    /// When what approved it runs out: nothing of it begins after that.
+    pub approved_until: Timestamp,
 }
 
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! Decisions about runs: given events, when a command, then events or the exact rejection.
 
 mod bare;
+mod begin;
 mod brake;
 mod ending;
 mod matrix;
@@ -70,6 +71,7 @@ fn plan_of(classes: &[EffectClass]) -> Box<Plan> {
         rollback_of: None,
         rollout: None,
         auto_rollback: false,
+        limit_s: None,
     };
     let steps = (0..).zip(classes).map(|(no, class)| Step {
         no,
@@ -208,6 +210,7 @@ fn intend(step: u32, epoch: u32) -> C {
         before: before(),
         in_the_way: InTheWay::default(),
         held: None,
+        terms: None,
     }
 }
 
