@@ -133,6 +133,10 @@ pub struct PlanHeader {
     /// Whether what it did is undone when its run fails: who approves the plan approves that as well.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub auto_rollback: bool,
+    /// How long (seconds) the run may take in total, from its start: no step begins after that. A rollout has
+    /// no such limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_s: Option<u32>,
 }
 
 /// What a plan for many targets has in place of steps: those are in a manifest.
@@ -172,6 +176,17 @@ impl Plan {
     ) -> Self {
         let digest = content_digest(&header, &steps, None);
         Self { digest, header, steps, parts: None, checks, computed_at }
+    }
+
+    /// The same of steps that one run takes, with the time that it may take.
+    pub fn of_a_run(
+        header: PlanHeader,
+        steps: Vec<Step>,
+        checks: Vec<Check>,
+        computed_at: Timestamp,
+    ) -> Self {
+        let header = PlanHeader { limit_s: Some(limit_s(steps.len())), ..header };
+        Self::new(header, steps, checks, computed_at)
     }
 
     /// A plan for many targets, whose steps are those of a manifest.
@@ -268,6 +283,20 @@ impl PlanProof {
     }
 }
 
+/// What the time in total leaves for waiting (seconds): for a turn at the targets, and for a worker.
+const LIMIT_WAIT_S: u32 = 60 * 60;
+/// What it leaves for a step, with two attempts and the reading of the target after each.
+const LIMIT_STEP_S: u32 = 5 * 60;
+
+/// What it is at most.
+const LIMIT_MOST_S: u32 = 12 * 60 * 60;
+
+/// How long (seconds) a run of so many steps may take.
+fn limit_s(steps: usize) -> u32 {
+    let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+    LIMIT_STEP_S.saturating_mul(steps).saturating_add(LIMIT_WAIT_S).min(LIMIT_MOST_S)
+}
+
 /// How many steps of a manifest a plan shows.
 const SAMPLE: usize = 20;
 
@@ -314,6 +343,7 @@ fn part_header(whole: &PlanHeader, step: &Step) -> PlanHeader {
         rollout: None,
         // It is the whole that goes back.
         auto_rollback: false,
+        limit_s: None,
     }
 }
 
@@ -362,6 +392,7 @@ mod tests {
             rollback_of: None,
             rollout: None,
             auto_rollback: false,
+            limit_s: None,
         }
     }
 
@@ -414,6 +445,7 @@ mod tests {
             PlanHeader { editors: Vec::new(), ..header() },
             PlanHeader { rollback_of: Some(ChangeId(uuid(9))), ..header() },
             PlanHeader { auto_rollback: true, ..header() },
+            PlanHeader { limit_s: Some(60), ..header() },
         ]
     }
 
@@ -613,6 +645,21 @@ mod tests {
         ] {
             assert_eq!(Plan { checks, ..plan() }.is_ready(), ready);
         }
+    }
+
+    /// The time of a run grows with its steps, and has an end.
+    #[test]
+    fn the_plan_of_a_run_says_how_long_it_may_take() {
+        let of = |steps: u32| {
+            let steps = (0..steps).map(step).collect();
+            Plan::of_a_run(header(), steps, Vec::new(), Timestamp::from_micros(0))
+        };
+        let limit = |steps| of(steps).header.limit_s;
+        assert_eq!([1, 2, 100].map(limit), [Some(3900), Some(4200), Some(33_600)]);
+        assert_eq!(limit(1000), Some(LIMIT_MOST_S));
+        assert!(of(2).is_intact());
+        assert_ne!(of(2).digest, plan().digest);
+        assert_eq!(many().0.part(&step(0)).header.limit_s, None);
     }
 
     #[test]

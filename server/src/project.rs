@@ -5,10 +5,11 @@
 //! joins another: so that one stream to guard is known from the change alone. What it comes after is guarded as
 //! well: what was complete may be rolled back.
 
-use nexplane_core::change::{Change, ChangeCommand, ChangeState, Finish, Outcome};
+use nexplane_core::change::{Change, ChangeCommand, ChangeState, Execution, Finish, Outcome};
 use nexplane_core::freeze::Dependency;
 use nexplane_core::id::{ChangeId, ProjectId, StreamId};
 use nexplane_core::project::{Project, ProjectCommand, ProjectState};
+use nexplane_core::run::Terms;
 use nexplane_store::log::{Guard, Log};
 
 use crate::stream::{self, LoadError, Loaded, Prepare, Prepared};
@@ -18,19 +19,44 @@ pub async fn waits_for(
     log: &Log,
     state: &ChangeState,
 ) -> Result<(Vec<Dependency>, Vec<Guard>), LoadError> {
-    let (mut missing, mut guards) = (Vec::new(), Vec::new());
     let joined = state.subject().and_then(|subject| subject.project);
-    let (Some(joined), Some(plan)) = (joined, state.plan()) else { return Ok((missing, guards)) };
+    let (Some(joined), Some(plan)) = (joined, state.plan()) else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let (_, missing, guards) = of_member(log, joined, plan.header.change).await?;
+    Ok((missing, guards))
+}
+
+/// What an execution of which nothing was sent was started under, as it is now, and guards under which it is.
+pub async fn terms(
+    log: &Log,
+    change: ChangeId,
+    execution: &Execution,
+) -> Result<(Terms, Vec<Guard>), LoadError> {
+    let Some(joined) = execution.subject.project else {
+        return Ok((Terms::of(change, execution, None, Vec::new()), Vec::new()));
+    };
+    let (project, missing, guards) = of_member(log, joined, change).await?;
+    Ok((Terms::of(change, execution, Some(&project), missing), guards))
+}
+
+/// A project, and what this change still comes after in it.
+async fn of_member(
+    log: &Log,
+    joined: ProjectId,
+    member: ChangeId,
+) -> Result<(ProjectState, Vec<Dependency>, Vec<Guard>), LoadError> {
     let project = stream::load::<Project>(log, joined.into()).await?;
-    guards.push(Guard { stream: joined.into(), version: project.version });
-    for change in project.state.before(plan.header.change) {
+    let mut missing = Vec::new();
+    let mut guards = vec![Guard { stream: joined.into(), version: project.version }];
+    for change in project.state.before(member) {
         let Loaded { state, version } = stream::load::<Change>(log, change.into()).await?;
         guards.push(Guard { stream: change.into(), version });
         if !matches!(state, ChangeState::Finished(Finish { how: Outcome::Complete, .. })) {
             missing.push(Dependency { change, number: None, state: state.name() });
         }
     }
-    Ok((missing, guards))
+    Ok((project.state, missing, guards))
 }
 
 /// Lets a change join a project, unless it is a member of another one that is open.

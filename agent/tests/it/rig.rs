@@ -214,6 +214,7 @@ pub fn authority(step: &Step, precondition: &str) -> Authority {
         rollback_of: None,
         rollout: None,
         auto_rollback: false,
+        limit_s: None,
     };
     let plan = Plan::new(header, vec![step.clone()], Vec::new(), now());
     Authority {

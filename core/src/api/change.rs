@@ -291,6 +291,9 @@ pub struct PlanView {
     pub checks: Vec<Check>,
     /// The weakest of the steps' classes.
     pub effect_class: EffectClass,
+    /// How long (seconds) its run may take in total, from its start: no step begins after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_s: Option<u32>,
     /// Every step can be undone.
     pub reversible: bool,
     pub reversibility: Reversibility,
@@ -369,6 +372,9 @@ pub struct SettledView {
 pub struct RunView {
     pub id: RunId,
     pub started_at: Timestamp,
+    /// When its time in total is over: no step begins after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_by: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     /// `running`, `complete`, `failed`, `outcome_unknown`, `rollback_partial`, `rollback_blocked`.
     pub state: String,

@@ -141,6 +141,11 @@ pub(super) struct Executing {
     pub digest: PlanDigest,
     environment: Option<Environment>,
     pub approvers: BTreeSet<PersonId>,
+    started: Timestamp,
+    /// When its approvals run out, as far as it had any.
+    until: Option<Timestamp>,
+    /// A step of it was intended.
+    has_begun: bool,
 }
 
 impl Auditor {
@@ -235,8 +240,19 @@ impl Auditor {
                 if matches!(open.phase, Phase::Approved(_)) => {}
             E::ExecutionStarted { run, digest } if !is_executing => {
                 let (environment, approvers) = self.execution_started(seen, &open, digest);
-                let (run, digest) = (*run, digest.clone());
-                open.phase = Phase::Executing(Executing { run, digest, environment, approvers });
+                let until = match &open.phase {
+                    Phase::Approved(approval) => Some(approval.until),
+                    Phase::Draft | Phase::Submitted(_) | Phase::Executing(_) => None,
+                };
+                open.phase = Phase::Executing(Executing {
+                    run: *run,
+                    digest: digest.clone(),
+                    environment,
+                    approvers,
+                    started: seen.at,
+                    until,
+                    has_begun: false,
+                });
             }
             E::UndoLimited { run, until } if open.is_executing(*run) => {
                 open.undo_until = Some(*until);
@@ -527,7 +543,15 @@ impl Auditor {
         own: Option<AssetId>,
     ) {
         // Out of the map for a moment: the report is written while it is read.
-        let Some(track) = self.changes.remove(&id.0) else { return };
+        let Some(mut track) = self.changes.remove(&id.0) else { return };
+        if let Track::Open(open) = &mut track
+            && let Phase::Executing(executing) = &mut open.phase
+            && !std::mem::replace(&mut executing.has_begun, true)
+        {
+            let window = open.request.window.map(|window| window.end);
+            let (started, until) = (executing.started, executing.until);
+            self.begins(seen, id, started, [until, window]);
+        }
         if let Track::Open(open) = &track
             && let Phase::Executing(executing) = &open.phase
         {

@@ -8,6 +8,7 @@ use super::change::Track;
 use super::{Auditor, Rule, Seen};
 use crate::id::{ChangeId, ProjectId};
 use crate::project::event::ProjectEvent;
+use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
 pub(super) struct Projects {
@@ -16,6 +17,8 @@ pub(super) struct Projects {
     open: BTreeMap<Uuid, BTreeMap<ChangeId, BTreeSet<ChangeId>>>,
     /// The project that a change joined last.
     joined: BTreeMap<ChangeId, ProjectId>,
+    /// When a project was last stopped that a change is a member of.
+    stopped: BTreeMap<ChangeId, Timestamp>,
     /// Where executions began.
     executed: BTreeMap<ChangeId, u64>,
 }
@@ -32,12 +35,15 @@ impl Projects {
             ProjectEvent::MemberRemoved { change } => {
                 self.open.entry(id).or_default().remove(change);
             }
-            ProjectEvent::Closed { .. } => self.forget(id),
+            ProjectEvent::Closed { .. } => {
+                self.stop(id, seen.at);
+                self.forget(id);
+            }
+            ProjectEvent::GoingBack { .. } => self.stop(id, seen.at),
             ProjectEvent::Created { .. }
             | ProjectEvent::Renamed { .. }
             | ProjectEvent::ExecutionAsked {}
             | ProjectEvent::Blocked { .. }
-            | ProjectEvent::GoingBack { .. }
             | ProjectEvent::BackBlocked { .. }
             | ProjectEvent::WentBack {}
             | ProjectEvent::Completed {} => {}
@@ -50,6 +56,11 @@ impl Projects {
 
     pub fn forget(&mut self, project: Uuid) {
         self.open.remove(&project);
+    }
+
+    fn stop(&mut self, project: Uuid, at: Timestamp) {
+        let members = self.open.get(&project).into_iter().flat_map(BTreeMap::keys);
+        self.stopped.extend(members.map(|member| (*member, at)));
     }
 
     /// A change has begun to execute.
@@ -95,7 +106,36 @@ impl Auditor {
     /// An execution that starts: what the change comes after is complete.
     pub(super) fn independent(&mut self, seen: Seen) {
         self.projects.executes(ChangeId(seen.stream.id), seen.position);
-        for before in self.projects.before(ChangeId(seen.stream.id)) {
+        self.after_others(seen, ChangeId(seen.stream.id), "It started");
+    }
+
+    /// The first intent of an execution that started at this moment and may begin before those others.
+    pub(super) fn begins(
+        &mut self,
+        seen: Seen,
+        change: ChangeId,
+        started: Timestamp,
+        ends: [Option<Timestamp>; 2],
+    ) {
+        for end in ends.into_iter().flatten().filter(|end| *end <= seen.at) {
+            let sentence =
+                format!("The first step was intended at {}, and might be until {end}.", seen.at);
+            self.accuse(seen, Rule::BegunLate, sentence);
+        }
+        let stopped = self.projects.stopped.get(&change).copied();
+        if let Some(stopped) = stopped.filter(|stopped| *stopped >= started) {
+            let sentence = format!(
+                "The first step was intended at {}; its project was stopped at {stopped}.",
+                seen.at
+            );
+            self.accuse(seen, Rule::BegunLate, sentence);
+        }
+        self.after_others(seen, change, "Its first step was intended");
+    }
+
+    /// What the change comes after is complete.
+    fn after_others(&mut self, seen: Seen, change: ChangeId, what: &str) {
+        for before in self.projects.before(change) {
             let is_complete = match self.changes.get(&before.0) {
                 // What cannot be judged is no proof either way.
                 None if self.is_partial() => true,
@@ -104,9 +144,8 @@ impl Auditor {
                 Some(Track::Open(_) | Track::Closed) | None => false,
             };
             if !is_complete {
-                let sentence = format!(
-                    "It started before change {before}, which it comes after, was complete."
-                );
+                let sentence =
+                    format!("{what} before change {before}, which it comes after, was complete.");
                 self.accuse(seen, Rule::DependencyIgnored, sentence);
             }
         }

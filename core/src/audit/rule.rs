@@ -41,6 +41,8 @@ rules! {
         "A project that goes back undoes its members newest first.";
     BeforehandUnfounded "audit.beforehand_unfounded"
         "Only Nexplane itself submits what was approved beforehand: the rollback of a change that says in its approved plan that it goes back, and whose run failed.";
+    BegunLate "audit.begun_late"
+        "The first step of an execution is intended while its approvals are valid and inside the window of its change, and not after its project was closed or had to go back.";
     ByProgram "audit.by_program"
         "No program of a person and no agent submits a change, or has it executed.";
     ChangeOutcome "audit.change_outcome"
@@ -50,7 +52,7 @@ rules! {
     DelegationUnfounded "audit.delegation_unfounded"
         "Whoever approves for somebody else has a delegation of theirs that stands at that moment, and that they did not give to themselves.";
     DependencyIgnored "audit.dependency_ignored"
-        "A member of an open project starts only when every member that it comes after is complete.";
+        "A member of an open project starts, and intends its first step, only when every member that it comes after is complete.";
     ForeignDigest "audit.foreign_digest"
         "What is submitted, approved, executed and run is one plan, by its digest.";
     ForeignType "audit.foreign_type"
@@ -63,6 +65,8 @@ rules! {
         "Nobody breaks glass while the review of an earlier time is overdue.";
     IntentAfterCancel "audit.intent_after_cancel"
         "No step is intended after somebody asked to cancel its run.";
+    IntentAfterTime "audit.intent_after_time"
+        "No step is intended after the time that its plan gives the run in total.";
     IntentOutOfOrder "audit.intent_out_of_order"
         "Steps are intended in the order of the plan, each after the one before it is verified, and again only when the last attempt is known to have had no effect.";
     IntentUnclaimed "audit.intent_unclaimed"

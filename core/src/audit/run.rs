@@ -10,6 +10,7 @@ use crate::id::{AssetId, ChangeId, PersonId, RunId};
 use crate::plan::Plan;
 use crate::rollout::event::Part;
 use crate::run::event::{Finding, RunEvent, RunOutcome};
+use crate::time::Timestamp;
 
 /// Why a step of a part was not started: something stopped the rollout.
 const STOPPED: &str = "stopped";
@@ -35,6 +36,8 @@ pub(super) struct Open {
     steps: Vec<Step>,
     part: Option<Part>,
     target: Option<AssetId>,
+    /// When its time in total is over.
+    ends_by: Option<Timestamp>,
     /// A stop kept it from being sent.
     was_stopped: bool,
     is_cancelled: bool,
@@ -117,6 +120,7 @@ impl Auditor {
             target: plan.steps.first().map(|step| step.target.asset),
             steps: steps.collect(),
             part: *part,
+            ends_by: plan.header.limit_s.map(|limit| seen.at.plus_seconds(i64::from(limit))),
             was_stopped: false,
             is_cancelled: false,
             due: Due::new(),
@@ -290,6 +294,11 @@ impl Auditor {
         if open.is_cancelled {
             let sentence = format!("Step {no} is intended, and the run had been cancelled.");
             self.accuse(seen, Rule::IntentAfterCancel, sentence);
+        }
+        if let Some(end) = open.ends_by.filter(|end| *end <= seen.at) {
+            let sentence =
+                format!("Step {no} is intended at {}; the run had until {end}.", seen.at);
+            self.accuse(seen, Rule::IntentAfterTime, sentence);
         }
         open.due.insert((no, epoch));
         self.still_executing(seen, open.change, open.part);

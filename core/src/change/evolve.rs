@@ -132,7 +132,7 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
         (state, E::Rejected { .. }) => close(state, Closed::Rejected),
         (state, E::Cancelled { .. }) => close(state, Closed::Cancelled),
         (state, E::Expired {}) => close(state, Closed::Expired),
-        (S::Approved(Approval { submission, .. }), E::ExecutionStarted { run, .. }) => {
+        (S::Approved(Approval { submission, until, .. }), E::ExecutionStarted { run, .. }) => {
             S::Executing(Execution {
                 approvers: submission.approvers(at),
                 subject: submission.subject,
@@ -141,6 +141,8 @@ pub fn evolve(state: ChangeState, event: &ChangeEvent, by: Actor, at: Timestamp)
                 tags: submission.tags,
                 run: *run,
                 undo_until: None,
+                started: at,
+                approved_until: until,
             })
         }
         (S::Executing(execution), E::UndoLimited { until, .. }) => {

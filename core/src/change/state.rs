@@ -135,6 +135,9 @@ pub struct Execution {
     pub run: RunId,
     /// Until when all that it did can be undone, once it has ended; no limit is known when absent.
     pub undo_until: Option<Timestamp>,
+    pub started: Timestamp,
+    /// When what approved it runs out: nothing of it begins after that.
+    pub approved_until: Timestamp,
 }
 
 #[derive(Clone, Debug)]

@@ -189,6 +189,7 @@ fn plan_of(draft: &Draft, editors: &[PersonId], found: &str) -> Plan {
         rollback_of: None,
         rollout: None,
         auto_rollback: draft.auto_rollback,
+        limit_s: None,
     };
     let steps = vec![step(found, Reversibility::Reversible)];
     Plan::new(header, steps, vec![check(true)], second(PLANNED))

@@ -62,8 +62,8 @@ impl Decider for Project {
         }
     }
 
-    fn evolve(state: ProjectState, event: &ProjectEvent, by: Actor, _: Timestamp) -> ProjectState {
-        evolve(state, event, by)
+    fn evolve(state: ProjectState, event: &ProjectEvent, by: Actor, at: Timestamp) -> ProjectState {
+        evolve(state, event, by, at)
     }
 
     fn own(event: &Event) -> Option<&ProjectEvent> {

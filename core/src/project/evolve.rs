@@ -6,9 +6,10 @@ use crate::actor::Actor;
 use crate::id::PersonId;
 use crate::project::event::ProjectEvent;
 use crate::project::state::{Phase, ProjectState, Standing};
+use crate::time::Timestamp;
 
 /// Total. What no decision could have produced changes nothing.
-pub fn evolve(state: ProjectState, event: &ProjectEvent, by: Actor) -> ProjectState {
+pub fn evolve(state: ProjectState, event: &ProjectEvent, by: Actor, at: Timestamp) -> ProjectState {
     use ProjectEvent as E;
 
     let mut standing = match (state, event) {
@@ -19,6 +20,7 @@ pub fn evolve(state: ProjectState, event: &ProjectEvent, by: Actor) -> ProjectSt
                 members: BTreeMap::new(),
                 phase: Phase::Open,
                 askings_back: 0,
+                stopped: None,
             }));
         }
         (ProjectState::Standing(standing), _) => standing,
@@ -50,12 +52,16 @@ pub fn evolve(state: ProjectState, event: &ProjectEvent, by: Actor) -> ProjectSt
             standing.askings_back = standing.askings_back.saturating_add(1);
             let asked_by = by.person().unwrap_or(PersonId(by.id));
             standing.phase = Phase::GoingBack { asked_by };
+            standing.stopped = Some(at);
         }
         E::BackBlocked { change, reason } => {
             standing.phase = Phase::BackBlocked { change: *change, reason: reason.clone() };
         }
         E::WentBack {} => standing.phase = Phase::WentBack,
-        E::Closed { .. } => return ProjectState::Closed(standing),
+        E::Closed { .. } => {
+            standing.stopped = Some(at);
+            return ProjectState::Closed(standing);
+        }
     }
     ProjectState::Standing(standing)
 }

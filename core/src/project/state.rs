@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{ChangeId, PersonId};
 use crate::project::command::Became;
+use crate::time::Timestamp;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ProjectState {
@@ -22,6 +23,8 @@ pub struct Standing {
     pub phase: Phase,
     /// How many times somebody asked for it to go back.
     pub askings_back: u32,
+    /// When somebody last had it go back, or closed it.
+    pub stopped: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +74,14 @@ impl ProjectState {
             Self::Absent | Self::Closed(_) => None,
         };
         members.into_iter().flatten().copied()
+    }
+
+    /// What the project of a member is, when somebody had it go back or closed it after that moment. That a
+    /// member ended badly does not stop those that were started before.
+    pub fn stopped_since(&self, change: ChangeId, moment: Timestamp) -> Option<&'static str> {
+        let (Self::Standing(standing) | Self::Closed(standing)) = self else { return None };
+        let is_since = standing.stopped.is_some_and(|stopped| stopped >= moment);
+        (is_since && standing.members.contains_key(&change)).then(|| self.name())
     }
 
     /// Whether a change is a member of it, and it is not closed.

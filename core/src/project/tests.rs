@@ -200,6 +200,25 @@ fn another_order_opens_it_again() {
     assert_eq!(when(&past, ann(), C::Execute), Ok(vec![E::ExecutionAsked {}]));
 }
 
+/// What a person stopped, of those who were started before that.
+#[test]
+fn a_member_knows_that_its_project_was_stopped_since() {
+    let at = Timestamp::from_micros;
+    let blocked = E::Blocked { change: B, reason: "It failed.".to_owned() };
+    let past = |last| running().into_iter().chain([last]).collect::<Vec<_>>();
+    assert_eq!(given(&running()).stopped_since(A, at(0)), None);
+    assert_eq!(given(&past(blocked)).stopped_since(A, at(0)), None);
+    for (stop, name) in [
+        (E::GoingBack { reason: "no".to_owned() }, "going back"),
+        (E::Closed { reason: "no".to_owned() }, "closed"),
+    ] {
+        let stopped = given(&past(stop));
+        assert_eq!(stopped.stopped_since(A, at(0)), Some(name));
+        assert_eq!(stopped.stopped_since(A, at(1)), None, "it was started after that");
+        assert_eq!(stopped.stopped_since(OTHER, at(0)), None, "no member");
+    }
+}
+
 #[test]
 fn a_closed_project_holds_nothing_up() {
     let mut past = running();

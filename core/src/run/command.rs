@@ -8,6 +8,7 @@ use crate::freeze::InTheWay;
 use crate::id::{ChangeId, PersonId, RunId};
 use crate::plan::{Field, Fingerprint, Plan};
 use crate::rollout::event::Part;
+use crate::run::begin::Terms;
 use crate::run::event::{Captured, Finding, LateReport, Reason};
 use crate::time::Timestamp;
 
@@ -44,6 +45,8 @@ pub enum RunCommand {
         in_the_way: InTheWay,
         /// The rollout that it is a part of is not to begin anything.
         held: Option<Held>,
+        /// Of an execution of which nothing was sent.
+        terms: Option<Terms>,
     },
     Succeed {
         step: u32,

@@ -30,11 +30,11 @@ impl Decider for Run {
 
     fn decide(state: &RunState, asked: Asked<RunCommand>) -> Result<Vec<RunEvent>, No> {
         permitted(&asked.by, &asked.command)?;
-        decide(state, asked.command)
+        decide(state, asked.at, asked.command)
     }
 
-    fn evolve(state: RunState, event: &RunEvent, _by: Actor, _at: Timestamp) -> RunState {
-        evolve(state, event)
+    fn evolve(state: RunState, event: &RunEvent, _by: Actor, at: Timestamp) -> RunState {
+        evolve(state, event, at)
     }
 
     fn own(event: &Event) -> Option<&RunEvent> {
@@ -78,7 +78,7 @@ fn permitted(by: &Principal, command: &RunCommand) -> Result<(), No> {
     }
 }
 
-fn decide(state: &RunState, command: RunCommand) -> Result<Vec<RunEvent>, No> {
+fn decide(state: &RunState, at: Timestamp, command: RunCommand) -> Result<Vec<RunEvent>, No> {
     use RunCommand as C;
 
     match (state, command) {
@@ -95,11 +95,11 @@ fn decide(state: &RunState, command: RunCommand) -> Result<Vec<RunEvent>, No> {
             late(&finished.run, step, epoch, report)
         }
         (RunState::Finished(_), _) => Err(No::Finished),
-        (RunState::Running(run), command) => running(run, command),
+        (RunState::Running(run), command) => running(run, at, command),
     }
 }
 
-fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
+fn running(run: &Running, at: Timestamp, command: RunCommand) -> Result<Vec<RunEvent>, No> {
     use RunCommand as C;
     match command {
         C::Start { .. } => Err(No::Exists),
@@ -116,6 +116,7 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
             before,
             in_the_way: InTheWay { frozen, closed, waits_for: _, meets: _ },
             held,
+            terms,
         } => {
             fenced(run, epoch)?;
             let attempt = next_attempt(run, step)?;
@@ -127,6 +128,7 @@ fn running(run: &Running, command: RunCommand) -> Result<Vec<RunEvent>, No> {
                 Some(Held::Paused) => return Err(No::Paused),
                 Some(Held::Stopped { reason }) => return Err(No::Stopped { reason }),
             }
+            run.may_begin(at, terms.as_ref())?;
             if !frozen.is_empty() {
                 return Err(No::Frozen { frozen });
             }

@@ -26,7 +26,8 @@ pub struct Captured {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reason {
     /// Stable word: a connector's error kind, or `crash`, `unverified`, `moved`, `precheck`, `frozen`,
-    /// `window_closed`, `stopped`, `cancelled`, `too_late`.
+    /// `window_closed`, `stopped`, `cancelled`, `too_late`, `time_over`, `approval_expired`,
+    /// `window_over`, `project_stopped`, `dependency_missing`.
     pub kind: String,
     /// For people; holds no secret.
     pub message: String,
@@ -146,8 +147,8 @@ pub enum RunEvent {
     /// The target was read and does not have it.
     #[serde(rename = "run.step_unverified")]
     StepUnverified { step: u32, observed: Vec<Field>, reason: Reason },
-    /// The target is not what the plan, or the step to be undone, left behind; or a freeze began.
-    /// Nothing was sent.
+    /// The target is not what the plan, or the step to be undone, left behind; or a gate closed. Nothing
+    /// was sent.
     #[serde(rename = "run.step_blocked")]
     StepBlocked {
         step: u32,

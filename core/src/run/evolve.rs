@@ -4,18 +4,21 @@ use std::collections::BTreeSet;
 
 use crate::run::event::{LateReport, RunEvent};
 use crate::run::state::{Effect, Finished, Intent, RunState, Running, StepPhase, Verified};
+use crate::time::Timestamp;
 
-pub fn evolve(state: RunState, event: &RunEvent) -> RunState {
+pub fn evolve(state: RunState, event: &RunEvent, at: Timestamp) -> RunState {
     match (state, event) {
         (RunState::Absent, RunEvent::Started { change, plan, approvals, undoes, part }) => {
             RunState::Running(Running {
                 change: *change,
+                started: at,
                 steps: plan.steps.iter().map(|_| StepPhase::Planned).collect(),
                 plan: plan.clone(),
                 approvals: approvals.clone(),
                 undoes: *undoes,
                 part: *part,
                 epoch: 0,
+                has_begun: false,
                 produced: Vec::new(),
                 cancel: None,
                 due: BTreeSet::new(),
@@ -48,6 +51,7 @@ fn apply(run: &mut Running, event: &RunEvent) {
                 key: key.clone(),
                 before: before.clone(),
             };
+            run.has_begun = true;
             run.due.insert((*step, *epoch));
             update(run, *step, |_| StepPhase::Intended(intent));
         }

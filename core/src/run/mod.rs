@@ -9,7 +9,8 @@
 //!    │                └─→ unknown ─→ reconciled(applied)      → verified | unverified
 //!    │                          └──→ reconciled(not_applied)  → again, unless unprotected
 //!    │                          └──→ reconciled(conflict)     → a person
-//!    └─→ blocked      the target is not what the plan says, or a freeze began; nothing was sent
+//!    └─→ blocked      the target is not what the plan says, a freeze began, its time is over, or it was not
+//!                     to begin any more; nothing was sent
 //!
 //! → finished(outcome), derived from the steps
 //!
@@ -27,6 +28,8 @@
 #[cfg(feature = "decide")]
 mod bare;
 #[cfg(feature = "decide")]
+mod begin;
+#[cfg(feature = "decide")]
 mod command;
 #[cfg(feature = "decide")]
 mod decide;
@@ -43,6 +46,7 @@ mod tests;
 #[cfg(feature = "decide")]
 pub use self::{
     bare::UNSTORABLE,
+    begin::{Terms, Unbegun},
     command::{Held, RunCommand},
     decide::Run,
     rejection::RunRejection,

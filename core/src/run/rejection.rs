@@ -2,6 +2,8 @@
 
 use crate::aggregate::Reject;
 use crate::freeze::{Closed, Frozen, phrase};
+use crate::run::begin::Unbegun;
+use crate::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunRejection {
@@ -30,6 +32,12 @@ pub enum RunRejection {
     Frozen { frozen: Vec<Frozen> },
     #[error("Stopped because {closed}: this step was not started, and nothing was sent for it.")]
     WindowClosed { closed: Closed },
+    #[error(
+        "Total time over: it had until {end}, and {done} of {of} steps are done. This step was not started, and nothing was sent for it."
+    )]
+    TimeOver { end: Timestamp, done: usize, of: usize },
+    #[error("Not started, because {why}: nothing was sent.")]
+    NotBegun { why: Unbegun },
     #[error("The rollout is paused.")]
     Paused,
     #[error("The rollout was stopped before anything was sent: {reason}")]
@@ -70,6 +78,8 @@ impl Reject for RunRejection {
             Self::OutOfOrder { .. } => "run.out_of_order",
             Self::Frozen { .. } => "run.frozen",
             Self::WindowClosed { .. } => "run.window_closed",
+            Self::TimeOver { .. } => "run.time_over",
+            Self::NotBegun { why } => why.code(),
             Self::Paused => "rollout.paused",
             Self::Stopped { .. } => "rollout.stopped",
             Self::NeedsRole { .. } => "access.denied",

@@ -27,12 +27,16 @@ pub enum RunState {
 #[derive(Clone, Debug)]
 pub struct Running {
     pub change: ChangeId,
+    /// Its time in total is counted from here.
+    pub started: Timestamp,
     pub plan: Box<Plan>,
     pub approvals: Vec<PersonId>,
     pub undoes: Option<RunId>,
     pub part: Option<Part>,
     /// 0 until the first claim.
     pub epoch: u32,
+    /// Something was intended in it.
+    pub has_begun: bool,
     /// One for each step of the plan, in its order.
     pub steps: Vec<StepPhase>,
     pub produced: Vec<Produced>,
@@ -171,8 +175,8 @@ impl Running {
     /// Why no step may begin, when somebody asked to cancel the run.
     pub fn cancelled(&self) -> Option<RunRejection> {
         let reason = self.cancel.clone()?;
-        let done = self.steps.iter().filter(|s| matches!(s, StepPhase::Verified(_))).count();
-        Some(RunRejection::Cancelled { done, of: self.steps.len(), reason })
+        let (done, of) = self.progress();
+        Some(RunRejection::Cancelled { done, of, reason })
     }
 
     /// How the run has ended, once its steps say so, with the reason when it did not go well.

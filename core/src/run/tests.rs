@@ -1,6 +1,7 @@
 //! Decisions about runs: given events, when a command, then events or the exact rejection.
 
 mod bare;
+mod begin;
 mod brake;
 mod ending;
 mod matrix;
@@ -71,6 +72,7 @@ fn plan_of(classes: &[EffectClass]) -> Box<Plan> {
         rollback_of: None,
         rollout: None,
         auto_rollback: false,
+        limit_s: None,
     };
     let steps = (0..).zip(classes).map(|(no, class)| Step {
         no,
@@ -215,6 +217,7 @@ fn intend(step: u32, epoch: u32) -> C {
         before: before(),
         in_the_way: InTheWay::default(),
         held: None,
+        terms: None,
     }
 }
 

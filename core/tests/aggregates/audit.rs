@@ -14,7 +14,7 @@ use nexplane_core::policy::{self, Known, PolicyState};
 use nexplane_core::record::Header;
 use nexplane_core::risk::{Environment, Risk, RiskLevel};
 use nexplane_core::run::event::{Captured, Finding, Reason};
-use nexplane_core::run::{Run, RunCommand, RunState};
+use nexplane_core::run::{Run, RunCommand, RunState, Terms};
 use serde_json::json;
 
 use crate::*;
@@ -173,6 +173,7 @@ fn plan(state: &ChangeState, at: Timestamp) -> Option<Box<Plan>> {
         rollback_of: subject.rollback_of,
         rollout: None,
         auto_rollback: false,
+        limit_s: None,
     };
     let step = |no, effect_class| Step {
         no,
@@ -330,6 +331,11 @@ impl World {
                     before,
                     in_the_way: InTheWay::default(),
                     held: None,
+                    terms: if let ChangeState::Executing(execution) = &self.change {
+                        Some(Terms::of(CHANGE, execution, None, Vec::new()))
+                    } else {
+                        None
+                    },
                 }
             }
             What::Succeed => R::Succeed {

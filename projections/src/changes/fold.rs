@@ -512,7 +512,9 @@ fn apply_run(folded: &mut Folded, event: &RunEvent, recorded: &Recorded) {
     if let E::Started { plan, .. } = event {
         let id = RunId(recorded.header.stream.id);
         let started = view.run.as_ref().map_or(at, |run| run.started_at);
-        view.run = Some(run_view(id, started, step_views(&plan.steps)));
+        let mut run = run_view(id, started, step_views(&plan.steps));
+        run.ends_by = plan.header.limit_s.map(|limit| at.plus_seconds(i64::from(limit)));
+        view.run = Some(run);
         return;
     }
     let ChangeView { plan, run, secrets, .. } = view;
@@ -618,6 +620,7 @@ fn run_view(id: RunId, started_at: Timestamp, steps: Vec<StepView>) -> RunView {
     RunView {
         id,
         started_at,
+        ends_by: None,
         finished_at: None,
         state: "running".to_owned(),
         epoch: 0,
@@ -670,6 +673,7 @@ pub fn plan_view(plan: &Plan) -> PlanView {
         diff: plan.shown().flat_map(|step| step.diff.iter().cloned()).collect(),
         checks: plan.checks.clone(),
         effect_class: plan.weakest_effect_class().unwrap_or(EffectClass::Verifiable),
+        limit_s: plan.header.limit_s,
         reversible: plan.shown().all(|step| step.reversibility.is_reversible()),
         reversibility: plan.worst_reversibility().cloned().unwrap_or(Reversibility::Reversible),
         computed_at: plan.computed_at,

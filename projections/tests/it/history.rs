@@ -502,6 +502,7 @@ impl History {
             rollback_of: subject.rollback_of.map(|(change, _)| change),
             rollout: None,
             auto_rollback: false,
+            limit_s: None,
         };
         Plan::new(header, steps, checks, Timestamp::from_micros(self.now))
     }

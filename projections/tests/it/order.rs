@@ -78,6 +78,7 @@ fn plan(n: u128, targets: &[AssetId]) -> Plan {
         rollback_of: None,
         rollout: None,
         auto_rollback: false,
+        limit_s: None,
     };
     Plan::new(header, steps.collect(), Vec::new(), Timestamp::from_micros(START))
 }

@@ -97,6 +97,7 @@ pub fn story() -> Vec<Command> {
         rollback_of: None,
         rollout: Some(strategy),
         auto_rollback: false,
+        limit_s: None,
     };
     let at = Timestamp::from_micros(1_800_000_000_000_000);
     let plan = Plan::of_parts(header, MANIFEST, &steps, Vec::new(), at);

@@ -218,6 +218,7 @@ fn plan(ok: bool) -> Plan {
         rollback_of: None,
         rollout: None,
         auto_rollback: false,
+        limit_s: None,
     };
     let check = |ok| Check { name: "c".to_owned(), ok, detail: String::new() };
     let checks = vec![check(true), check(ok)];

@@ -12,7 +12,7 @@ use nexplane_core::change::{Change, ChangeState, Execution};
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, RolloutId, RunId, SecretId, StreamId};
 use nexplane_core::rollout::{Rollout, RolloutRejection};
-use nexplane_core::run::{Finished, Held, Run, RunCommand, RunState, Running};
+use nexplane_core::run::{Finished, Held, Run, RunCommand, RunState, Running, Terms};
 use nexplane_store::log::{Guard, Log};
 use sqlx::PgPool;
 use tokio::sync::Notify;
@@ -108,6 +108,8 @@ pub(super) enum Left {
     Rollout(#[source] StreamError<RolloutRejection>),
     #[error("its rollout is paused")]
     Paused,
+    #[error("its rollout is not to begin: {0}")]
+    NotBegun(String),
     #[error("another part of its batch was left")]
     Leaving,
     #[error("the database is away")]
@@ -130,6 +132,7 @@ impl Left {
             | Self::Queue(_)
             | Self::Rollout(_)
             | Self::Paused
+            | Self::NotBegun(_)
             | Self::Leaving => false,
         }
     }
@@ -144,7 +147,7 @@ pub(super) struct Hold<'a> {
     pub change: ChangeId,
     /// The version of the change that is executing: every intent is guarded by it.
     change_version: u64,
-    execution: &'a Execution,
+    pub(super) execution: &'a Execution,
     pub(super) part: Option<PartOf<'a>>,
     pub epoch: u32,
     lease: &'a Lease,
@@ -291,7 +294,7 @@ impl Engine {
         let mut state = hold.claim(claim).await?;
         hold.epoch = state.epoch;
         let end = self.carry_on(&hold, &mut state).await;
-        if matches!(end, Err(Left::Paused)) && round::has_begun_nothing(&state) {
+        if matches!(end, Err(Left::Paused)) && !state.has_begun {
             // Nobody has to wait for the end of a pause. It asks for its turn again, and reads again.
             self.end_turn(hold.run).await?;
         }
@@ -423,14 +426,18 @@ impl Hold<'_> {
     }
 
     /// The intent: the same, only while the change is still the one that was approved, the calendar lets
-    /// it run, and this worker certainly has the lease. `command` makes it of what is in the way.
+    /// it run, the first one of all also while what it was started under holds, and this worker certainly has the lease. `command` makes it of what is in the way.
     pub(super) async fn intend(
         &self,
-        command: impl Fn(InTheWay, Option<Held>) -> RunCommand + Send + Sync,
+        command: impl Fn(InTheWay, Option<Held>, Option<Terms>) -> RunCommand + Send + Sync,
     ) -> Result<Running, Left> {
         let has_lease = || self.time_left().map(drop);
         has_lease()?;
-        running(self.append(&Intent { hold: self, command }, has_lease).await?)
+        let run = running(self.append(&Intent { hold: self, command }, has_lease).await?)?;
+        if let Some(part) = self.part {
+            part.round.begin();
+        }
+        Ok(run)
     }
 
     /// Waits for the end of what is in the way.
@@ -443,16 +450,13 @@ impl Hold<'_> {
         }
     }
 
-    fn about(&self) -> About<'_> {
-        match &self.part {
-            None => About::execution(self.execution),
-            Some(part) => About::part(self.execution, part.connection, &part.target),
-        }
-    }
-
     /// What the calendar says of the change.
     async fn look(&self) -> Result<Looked, LoadError> {
-        calendar::look(&self.targets.log, &self.about()).await
+        let about = match &self.part {
+            None => About::execution(self.execution),
+            Some(part) => About::part(self.execution, part.connection, &part.target),
+        };
+        calendar::look(&self.targets.log, &about).await
     }
 
     fn change_guard(&self) -> Guard {
@@ -557,11 +561,16 @@ struct Intent<'a, F> {
 
 impl<F> Prepare<Run> for Intent<'_, F>
 where
-    F: Fn(InTheWay, Option<Held>) -> RunCommand + Send + Sync,
+    F: Fn(InTheWay, Option<Held>, Option<Terms>) -> RunCommand + Send + Sync,
 {
-    async fn prepare(&self, _: &RunState) -> Result<Prepared<RunCommand>, LoadError> {
+    async fn prepare(&self, state: &RunState) -> Result<Prepared<RunCommand>, LoadError> {
+        let (terms, project) = match state {
+            RunState::Running(run) => self.hold.terms(run).await?,
+            RunState::Absent | RunState::Finished(_) => (None, Vec::new()),
+        };
         let Looked { at, in_the_way, mut guards } = self.hold.look().await?;
         guards.push(self.hold.change_guard());
+        guards.extend(project);
         let mut held = None;
         if let Some(PartOf { rollout, round, .. }) = self.hold.part {
             let log = &self.hold.targets.log;
@@ -569,7 +578,7 @@ where
             held = round::brake(state).or_else(|| round.held());
             guards.push(Guard { stream: rollout.into(), version });
         }
-        Ok(Prepared { command: (self.command)(in_the_way, held), at: Some(at), guards })
+        Ok(Prepared { command: (self.command)(in_the_way, held, terms), at: Some(at), guards })
     }
 
     /// The change is what was approved, or the run is left alone.

@@ -6,6 +6,7 @@
 
 mod assess;
 mod back;
+mod begin;
 mod discovery;
 mod engine;
 mod lease;

@@ -126,7 +126,7 @@ impl Planner {
             checks.extend(found.checks.drain(..).map(|check| named(&target, check)));
             steps.push(step(no, connection, target, found));
         }
-        Ok(Plan::new(header, steps, checks, stream::now()))
+        Ok(Plan::of_a_run(header, steps, checks, stream::now()))
     }
 
     /// Plans the undoing of what a run did: its verified steps, newest first, back to the state
@@ -173,7 +173,7 @@ impl Planner {
             checks.push(captured(&step.target.name));
             steps.push(step_back(no, *run, step, verified, now));
         }
-        Ok(Plan::new(header, steps, checks, stream::now()))
+        Ok(Plan::of_a_run(header, steps, checks, stream::now()))
     }
 
     /// The steps of an execution whose effect is known and was read back, in their order, each with its run.
@@ -372,6 +372,7 @@ fn header(change: ChangeId, subject: &Subject, policy_version: u32) -> PlanHeade
         rollback_of: subject.rollback_of,
         rollout: subject.draft.rollout,
         auto_rollback: subject.draft.auto_rollback,
+        limit_s: None,
     }
 }
 

@@ -68,7 +68,7 @@ enum At {
 /// What one round over a batch led to.
 struct Driven {
     tally: Tally,
-    /// Parts that a pause keeps from being begun.
+    /// Parts that are still to be begun.
     open: u32,
 }
 
@@ -117,7 +117,15 @@ impl<'a> Driver<'a> {
                 Next::Begin => self.tell(RolloutCommand::BeginBatch).await?,
                 Next::Drive(_) if rests => self.wait(moved, LOOK).await,
                 Next::Drive(batch) => {
-                    let Driven { tally, open } = self.round(&rolling, batch).await?;
+                    let Driven { tally, open } = match self.round(&rolling, batch).await {
+                        Ok(driven) => driven,
+                        // Nothing was sent to any target, and nothing will be.
+                        Err(Left::NotBegun(reason)) => {
+                            self.tell(RolloutCommand::Stop { reason }).await?;
+                            continue;
+                        }
+                        Err(left) => return Err(left),
+                    };
                     if open == 0 {
                         let (no, undo_until) = (batch.no, *self.limit());
                         self.tell(RolloutCommand::EndBatch { no, tally, undo_until }).await?;
@@ -174,8 +182,10 @@ impl<'a> Driver<'a> {
             .buffered(SURVEY);
         let (mut tally, mut begun, mut open, mut bad) =
             (Tally::default(), Vec::new(), Vec::new(), 0);
+        let mut has_begun = false;
         while let Some(part) = known.next().await {
-            let (no, at) = part?;
+            let (no, (at, was_intended)) = part?;
+            has_begun |= was_intended;
             match at {
                 At::Begun => begun.push(no),
                 At::Open => open.push(no),
@@ -186,7 +196,8 @@ impl<'a> Driver<'a> {
         }
         // Those that have begun may have a turn that the others would wait for.
         begun.append(&mut open);
-        let round = Round::new(rolling, bad);
+        let has_begun = has_begun || self.has_begun(rolling).await?;
+        let round = Round::new(rolling, bad, has_begun);
         let round = &round;
         let parallel = usize::try_from(rolling.strategy.parallel).unwrap_or(1);
         // What is under way is carried to its end also when this worker has to leave.
@@ -210,23 +221,47 @@ impl<'a> Driver<'a> {
                 Err(error) => {
                     let cause = chain(&error);
                     tracing::debug!(rollout.id = %self.rollout, %cause, "left a part for later");
-                    left.get_or_insert(error);
+                    // That nothing begins is why the others were left.
+                    if left.is_none() || matches!(error, Left::NotBegun(_)) {
+                        left = Some(error);
+                    }
                 }
             }
         }
         match left {
+            // Another part was faster, and in time: the others are gone on with.
+            Some(Left::NotBegun(_)) if round.has_begun() => Ok(Driven { tally, open: waiting + 1 }),
             Some(error) => Err(error),
             None => Ok(Driven { tally, open: waiting }),
         }
     }
 
-    async fn standing(&self, no: u32) -> Result<At, Left> {
+    /// Whether something was intended in a batch that has ended. What was complete was; only where nothing was,
+    /// as on a way back that finds every target moved, are the parts asked.
+    async fn has_begun(&self, rolling: &Rolling) -> Result<bool, Left> {
+        let Tally { complete, unknown, .. } = rolling.tally;
+        if complete > 0 || unknown > 0 {
+            return Ok(true);
+        }
+        let mut known = futures_util::stream::iter(0..rolling.tally.sum())
+            .map(|no| self.standing(no))
+            .buffered(SURVEY);
+        while let Some(part) = known.next().await {
+            if part?.1 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Of a part: where it stands, and whether it was ever intended.
+    async fn standing(&self, no: u32) -> Result<(At, bool), Left> {
         let run = RunId::of_part(self.rollout, no);
         let state = stream::load::<Run>(self.engine.log(), run.into()).await?.state;
         Ok(match state {
-            RunState::Absent => At::Open,
-            RunState::Running(_) => At::Begun,
-            RunState::Finished(finished) => self.ended(&finished),
+            RunState::Absent => (At::Open, false),
+            RunState::Running(run) => (At::Begun, run.has_begun),
+            RunState::Finished(finished) => (self.ended(&finished), finished.run.has_begun),
         })
     }
 

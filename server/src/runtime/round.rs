@@ -10,7 +10,7 @@ use nexplane_core::aggregate::Reject as _;
 use nexplane_core::rollout::event::Tally;
 use nexplane_core::rollout::{Hold as Brake, Rolling, Rollout, RolloutState};
 use nexplane_core::run::event::Reason;
-use nexplane_core::run::{Held, RunCommand, RunRejection, Running, StepPhase};
+use nexplane_core::run::{Held, RunCommand, RunRejection, Running};
 
 use super::engine::{Hold, Left, PartOf};
 use super::step::STOPPED;
@@ -26,12 +26,24 @@ pub(super) struct Round<'a> {
     bad: AtomicU32,
     /// One of them was left for later.
     is_left: AtomicBool,
+    /// Something was intended in the rollout: it is not to begin any more.
+    has_begun: AtomicBool,
 }
 
 impl<'a> Round<'a> {
     /// `bad` ended already, and not well.
-    pub(super) const fn new(rolling: &'a Rolling, bad: u32) -> Self {
-        Self { rolling, bad: AtomicU32::new(bad), is_left: AtomicBool::new(false) }
+    pub(super) const fn new(rolling: &'a Rolling, bad: u32, has_begun: bool) -> Self {
+        let (is_left, has_begun) = (AtomicBool::new(false), AtomicBool::new(has_begun));
+        Self { rolling, bad: AtomicU32::new(bad), is_left, has_begun }
+    }
+
+    /// A part of it was intended.
+    pub(super) fn begin(&self) {
+        self.has_begun.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Relaxed)
     }
 
     pub(super) fn count_bad(&self) {
@@ -71,24 +83,27 @@ pub(super) fn brake(state: RolloutState) -> Option<Held> {
     }
 }
 
-/// Whether nothing was ever intended in it.
-pub(super) fn has_begun_nothing(run: &Running) -> bool {
-    run.steps.iter().all(|phase| matches!(phase, StepPhase::Planned))
-}
-
 impl Hold<'_> {
     /// Whether a part that waits is not to wait any longer: the run as it then is, when it was stopped.
+    /// Another run waits until it may not begin any more; its step then says so.
     pub(super) async fn gives_up(&self, run: &Running) -> Result<Option<Running>, Left> {
-        let Some(PartOf { rollout, round, .. }) = self.part else { return Ok(None) };
+        let Some(PartOf { rollout, round, .. }) = self.part else {
+            return Ok(self.refusal(run).await?.map(|_| run.clone()));
+        };
         if round.is_left() {
             return Err(Left::Leaving);
         }
-        if !has_begun_nothing(run) {
+        if run.has_begun {
             return Ok(None);
         }
         let state = stream::load::<Rollout>(&self.targets.log, rollout.into()).await?.state;
         let no = match brake(state).or_else(|| round.held()) {
-            None => return Ok(None),
+            None => {
+                return match self.refusal(run).await? {
+                    None => Ok(None),
+                    Some(no) => Err(Left::NotBegun(no.to_string())),
+                };
+            }
             Some(Held::Paused) => return Err(Left::Paused),
             Some(Held::Stopped { reason }) => RunRejection::Stopped { reason },
         };

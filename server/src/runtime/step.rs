@@ -90,6 +90,12 @@ impl At<'_> {
         if let Some(no) = self.run.cancelled() {
             return self.refuse(&no, Vec::new()).await;
         }
+        // Of a part that is for the intent to say: its rollout may have been stopped meanwhile.
+        if self.hold.part.is_none()
+            && let Some(no) = self.hold.refusal(self.run).await?
+        {
+            return self.refuse(&no, Vec::new()).await;
+        }
         let (action, opened) = match self.open().await {
             Ok(opened) => opened,
             Err(why) if why.is_ours => return Err(Left::Away),
@@ -179,15 +185,22 @@ impl At<'_> {
         };
         let key = self.key();
         let (step, epoch) = (self.step.no, self.hold.epoch);
-        let intend = |in_the_way, held| {
+        let intend = |in_the_way, held, terms| {
             let (key, before) = (key.clone(), captured.clone());
-            RunCommand::Intend { step, epoch, key, before, in_the_way, held }
+            RunCommand::Intend { step, epoch, key, before, in_the_way, held, terms }
         };
         let attempt = match self.hold.intend(intend).await {
             Ok(running) => attempt_of(&running, step),
+            Err(Left::Write(StreamError::Rejected(no @ RunRejection::NotBegun { .. })))
+                if self.hold.part.is_some() =>
+            {
+                return Err(Left::NotBegun(no.to_string()));
+            }
             Err(Left::Write(StreamError::Rejected(
                 no @ (RunRejection::Frozen { .. }
                 | RunRejection::WindowClosed { .. }
+                | RunRejection::TimeOver { .. }
+                | RunRejection::NotBegun { .. }
                 | RunRejection::Cancelled { .. }
                 | RunRejection::Stopped { .. }),
             ))) => return self.refuse(&no, before.fields).await,
@@ -334,7 +347,7 @@ impl At<'_> {
         self.hold.tell(command).await.map(Some)
     }
 
-    /// It does not begin: `run.cancelled`, `run.frozen`, `run.window_closed` or `rollout.stopped`.
+    /// It does not begin: `run.cancelled`, `run.frozen`, `rollout.stopped` and the like.
     async fn refuse(&self, no: &RunRejection, now: Vec<Field>) -> Result<Running, Left> {
         let kind = no.code().rsplit('.').next().unwrap_or_default();
         let why = Why::new(kind, no.to_string());

@@ -340,6 +340,7 @@ pub fn approved(
         rollback_of: None,
         rollout: None,
         auto_rollback: false,
+        limit_s: None,
     };
     let plan = Plan::new(header, vec![step.clone()], Vec::new(), now());
     let authority = Authority {

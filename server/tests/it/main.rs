@@ -14,6 +14,7 @@ mod architecture;
 mod audit_command;
 mod authorisation;
 mod bad_input;
+mod begin;
 mod cancel;
 mod cancel_race;
 mod command_line;

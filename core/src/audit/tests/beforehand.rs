@@ -54,6 +54,7 @@ fn going_back() -> Log {
         editors: Vec::new(),
         rollback_of: subject.rollback_of,
         auto_rollback: false,
+        limit_s: None,
         rollout: None,
     };
     let back = Box::new(Back {

@@ -178,6 +178,7 @@ impl Log {
             rollback_of: subject.rollback_of,
             rollout: None,
             auto_rollback: subject.draft.auto_rollback,
+            limit_s: Some(86_400),
         };
         Plan::new(header, vec![step(0), step(1)], Vec::new(), at(self.second))
     }
@@ -410,7 +411,7 @@ pub fn step(no: u32) -> Step {
 pub fn intend(step: u32, epoch: u32) -> R {
     let before = Captured { fields: Vec::new(), fingerprint: "f0".to_owned(), sealed: None };
     let (key, in_the_way) = ("k".to_owned(), InTheWay::default());
-    R::Intend { step, epoch, key, before, in_the_way, held: None }
+    R::Intend { step, epoch, key, before, in_the_way, held: None, terms: None }
 }
 
 pub fn succeed(step: u32, epoch: u32) -> R {

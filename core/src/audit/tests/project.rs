@@ -47,6 +47,39 @@ fn executing(log: Log) -> Log {
     log.change(BACK, AUTHOR, C::StartExecution { run: BACK_RUN, in_the_way })
 }
 
+/// What is stopped after it was started, and before anything of it was sent.
+#[test]
+fn a_member_does_not_begin_once_its_project_is_stopped() {
+    let started = || {
+        let log = executing(second(Log::complete()));
+        let log = log.started(BACK, BACK_RUN, None);
+        log.back(crate::run::RunCommand::Claim { worker: Uuid::nil(), after: 0 })
+    };
+    let intent = |step| crate::run::event::RunEvent::StepIntended {
+        step,
+        epoch: 1,
+        attempt: 1,
+        key: "k".to_owned(),
+        before: crate::run::event::Captured {
+            fields: Vec::new(),
+            fingerprint: "f".to_owned(),
+            sealed: None,
+        },
+    };
+    let out = ["audit.begun_late"];
+    assert_eq!(codes(&started().plant(BACK_RUN, Actor::SYSTEM, intent(0)).events), SILENT);
+    for stop in [
+        P::GoingBack { reason: "not today".to_owned() },
+        P::Closed { reason: "not today".to_owned() },
+    ] {
+        let stopped = started().plant(PROJECT, who(AUTHOR), stop.clone());
+        assert_eq!(codes(&stopped.plant(BACK_RUN, Actor::SYSTEM, intent(0)).events), out);
+        // What has begun comes to its end.
+        let begun = started().plant(BACK_RUN, Actor::SYSTEM, intent(0));
+        assert_eq!(codes(&begun.plant(PROJECT, who(AUTHOR), stop).events), SILENT);
+    }
+}
+
 #[test]
 fn executed_before_what_it_comes_after() {
     let ignored = ["audit.dependency_ignored"];

@@ -249,6 +249,38 @@ fn nothing_follows_the_end_of_a_run() {
     assert_eq!(planted(Log::complete(), verified(0)), ["audit.after_the_end"]);
 }
 
+/// The first intent of a run, as much later as this.
+fn first_intent_after(log: Log, seconds: i64) -> Vec<&'static str> {
+    let mut log = log.plant(RUN, Actor::SYSTEM, intent(0, 1, 1));
+    let last = log.events.last_mut().unwrap();
+    last.header.at = last.header.at.plus_seconds(seconds);
+    codes(&log.events)
+}
+
+#[test]
+fn nothing_is_intended_after_the_time_in_total() {
+    let day = 24 * 60 * 60;
+    let out = ["audit.intent_after_time"];
+    assert_eq!(first_intent_after(Log::running(), day - 60), SILENT);
+    assert_eq!(first_intent_after(Log::running(), day + 60), out);
+    // What was begun in time is no better.
+    let mut log = Log::running().done(0, 1).plant(RUN, Actor::SYSTEM, intent(1, 1, 1));
+    let last = log.events.last_mut().unwrap();
+    last.header.at = last.header.at.plus_seconds(day + 60);
+    assert_eq!(codes(&log.events), out);
+}
+
+#[test]
+fn nothing_begins_once_its_approvals_ran_out() {
+    let month = 31 * 24 * 60 * 60;
+    let begun_late = |codes: Vec<&str>| codes.contains(&"audit.begun_late");
+    assert!(begun_late(first_intent_after(Log::running(), month)));
+    let mut log = Log::running().done(0, 1).plant(RUN, Actor::SYSTEM, intent(1, 1, 1));
+    let last = log.events.last_mut().unwrap();
+    last.header.at = last.header.at.plus_seconds(month);
+    assert!(!begun_late(codes(&log.events)));
+}
+
 fn cancelled() -> E {
     E::CancelAsked { reason: "not today".to_owned() }
 }

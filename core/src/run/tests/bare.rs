@@ -23,6 +23,7 @@ fn what_cannot_be_stored_is_told_without_it() {
         before: captured,
         in_the_way: InTheWay::default(),
         held: None,
+        terms: None,
     };
     let block = C::Block {
         step: 0,

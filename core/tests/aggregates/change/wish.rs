@@ -538,6 +538,7 @@ fn plan(subject: Option<&Subject>, found: &Value, ready: bool, stale: bool, at: 
             Some(_) | None => Value::Null,
         },
         auto_rollback: false,
+        limit_s: None,
         policy_version: policy::VERSION,
         author: subject.map_or(OWNER, |subject| subject.author),
         editors: subject

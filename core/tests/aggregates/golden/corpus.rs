@@ -387,6 +387,7 @@ fn plan() -> Box<Plan> {
         rollback_of: Some(ChangeId(uuid(21))),
         rollout: None,
         auto_rollback: false,
+        limit_s: None,
     };
     let step = Step {
         no: 0,

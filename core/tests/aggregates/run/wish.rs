@@ -138,6 +138,7 @@ pub fn order(wish: Wish, step: u32, epoch: u32, luck: Luck) -> C {
                 before,
                 in_the_way: InTheWay::default(),
                 held: None,
+                terms: None,
             }
         }
         Wish::Succeed => {
@@ -228,6 +229,7 @@ pub fn plan(classes: &[EffectClass]) -> Plan {
         rollback_of: None,
         rollout: None,
         auto_rollback: false,
+        limit_s: None,
     };
     let steps = (0..).zip(classes).map(|(no, class)| Step {
         no,
