@@ -4,7 +4,7 @@
 //! `NEXPLANE_RACE_ROUNDS` says how often (12 when absent).
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nexplane_core::actor::{ActorKind, Role};
 use nexplane_core::audit::Auditor;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::harness::{Answer, Client, Server, Shop, id, text};
 
 /// How long acting takes until it is learnt.
-const USUAL: Duration = Duration::from_millis(20);
+const USUAL: Duration = Duration::from_millis(60);
 
 fn rounds() -> u64 {
     let asked = std::env::var("NEXPLANE_RACE_ROUNDS").ok();
@@ -75,17 +75,15 @@ impl Stage {
         } else {
             json!({ "disabled": true })
         };
-        let wait = *usual * u32::try_from(round % 4 + 1).unwrap() / 4;
+        let wait = *usual * u32::try_from(round % 4).unwrap() / 3;
         let lose = async {
             tokio::time::sleep(wait).await;
             self.edit(who, loses).await;
         };
-        let begun = Instant::now();
-        let act = async { (act.await, begun.elapsed()) };
-        let ((), (answer, took)) = tokio::join!(lose, act);
+        let ((), answer) = tokio::join!(lose, act);
         self.edit(who, json!({ "roles": roles, "disabled": false })).await;
         if answer.status == 200 {
-            *usual = took;
+            *usual = *usual * 2 / 3;
             return true;
         }
         *usual = *usual * 3 / 2;
