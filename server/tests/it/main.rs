@@ -53,6 +53,7 @@ mod repeated;
 mod replay;
 mod reversible;
 mod rollout;
+mod rollout_cost;
 mod rollout_fleet;
 mod rollout_turns;
 mod schedule;
