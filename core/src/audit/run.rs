@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::change::{Executing, Phase, Track as Change};
+use super::rollout::Unsent;
 use super::{Auditor, Rule, Seen};
 use crate::actor::ActorKind;
 use crate::catalog::EffectClass;
@@ -36,7 +37,7 @@ pub(super) struct Open {
     part: Option<Part>,
     target: Option<AssetId>,
     /// A stop kept it from being sent.
-    was_stopped: bool,
+    unsent: Option<Unsent>,
     is_cancelled: bool,
     due: Due,
 }
@@ -117,7 +118,7 @@ impl Auditor {
             target: plan.steps.first().map(|step| step.target.asset),
             steps: steps.collect(),
             part: *part,
-            was_stopped: false,
+            unsent: None,
             is_cancelled: false,
             due: Due::new(),
         }))
@@ -233,8 +234,10 @@ impl Auditor {
             }
             E::StepBlocked { step, reason, .. } => {
                 if let Some(part) = open.part.filter(|_| reason.kind == STOPPED) {
-                    open.was_stopped = true;
+                    open.unsent = Some(Unsent::Stopped);
                     self.part_stopped(part);
+                } else if reason.is_moved() {
+                    open.unsent = Some(Unsent::Moved);
                 }
                 let from = [Now::Planned, Now::NotApplied];
                 self.follow(seen, &mut open, *step, &from, Now::Blocked);
@@ -264,7 +267,7 @@ impl Auditor {
                     self.accuse(seen, Rule::RunOutcome, sentence);
                 }
                 if let Some(part) = open.part {
-                    self.part_ended(part, *outcome, open.was_stopped);
+                    self.part_ended(part, *outcome, open.unsent);
                 }
                 return Track::Finished(*outcome);
             }

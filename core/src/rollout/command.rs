@@ -19,7 +19,12 @@ pub enum RolloutCommand {
     /// By the runtime: the next one.
     BeginBatch,
     /// By the runtime: how all targets of the batch that is open ended.
-    EndBatch { no: u32, tally: Tally },
+    EndBatch {
+        no: u32,
+        tally: Tally,
+        /// On a rollback, of those that failed: what was moved, or taken away, since the change.
+        moved: u32,
+    },
     /// By an operator or a responder.
     Pause { reason: String },
     /// By an operator.

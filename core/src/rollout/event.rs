@@ -75,7 +75,14 @@ pub enum RolloutEvent {
         count: u32,
     },
     #[serde(rename = "rollout.batch_ended")]
-    BatchEnded { no: u32, tally: Tally },
+    BatchEnded {
+        no: u32,
+        tally: Tally,
+        /// On a rollback, of those that failed: what somebody had moved, or taken away, since the change.
+        /// Nothing was sent there.
+        #[serde(default, skip_serializing_if = "none")]
+        moved: u32,
+    },
     /// No further target is begun until somebody lets it go on.
     #[serde(rename = "rollout.paused")]
     Paused { reason: String },
@@ -88,6 +95,11 @@ pub enum RolloutEvent {
     Finished { outcome: RunOutcome, reason: Option<String>, tally: Tally },
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it like this")]
+const fn none(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Tally {
     /// All of them.
     pub const fn sum(&self) -> u32 {
@@ -95,6 +107,11 @@ impl Tally {
             .saturating_add(self.failed)
             .saturating_add(self.unknown)
             .saturating_add(self.not_started)
+    }
+
+    /// Those that something was sent to, when so many of the failed were moved before.
+    pub const fn tried(&self, moved: u32) -> u32 {
+        self.complete.saturating_add(self.bad().saturating_sub(moved))
     }
 
     /// Those that did not end well.

@@ -21,6 +21,7 @@ pub fn evolve(state: RolloutState, event: &E, at: Timestamp) -> RolloutState {
             hold: Hold::Free,
             ended: 0,
             tally: Tally::default(),
+            moved: 0,
             ended_at: None,
             open: None,
         }),
@@ -41,10 +42,11 @@ fn apply(rolling: &mut Rolling, event: &E, at: Timestamp) {
         E::BatchBegun { no, first, count } => {
             rolling.open = Some(Batch { no: *no, first: *first, count: *count });
         }
-        E::BatchEnded { no, tally } => {
+        E::BatchEnded { no, tally, moved } => {
             rolling.open = None;
             rolling.ended = no.saturating_add(1);
             rolling.tally = rolling.tally.plus(*tally);
+            rolling.moved = rolling.moved.saturating_add(*moved);
             rolling.ended_at = Some(at);
         }
         E::Paused { reason } => rolling.hold = Hold::Paused { reason: reason.clone() },

@@ -285,8 +285,8 @@ fn rollout(event: &RolloutEvent) -> String {
         }
         E::BatchBegun { no: 0, count, .. } => format!("The canary of {count} began."),
         E::BatchBegun { no, count, .. } => format!("Batch {no} of {count} began."),
-        E::BatchEnded { no: 0, tally } => format!("The canary ended: {}.", tallied(tally)),
-        E::BatchEnded { no, tally } => format!("Batch {no} ended: {}.", tallied(tally)),
+        E::BatchEnded { no: 0, tally, .. } => format!("The canary ended: {}.", tallied(tally)),
+        E::BatchEnded { no, tally, .. } => format!("Batch {no} ended: {}.", tallied(tally)),
         E::Paused { reason: _ } => "The rollout was paused.".to_owned(),
         E::Resumed {} => "The rollout goes on.".to_owned(),
         E::Stopped { reason: _ } => "The rollout was stopped.".to_owned(),

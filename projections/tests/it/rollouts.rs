@@ -179,7 +179,7 @@ pub fn story() -> Vec<Command> {
         }
         if no == 0 {
             let tally = Tally { complete: count, ..Tally::default() };
-            story.then(ROLLOUT, Actor::SYSTEM, RolloutEvent::BatchEnded { no, tally });
+            story.then(ROLLOUT, Actor::SYSTEM, RolloutEvent::BatchEnded { no, tally, moved: 0 });
         }
     }
     let paused = RolloutEvent::Paused { reason: "look".to_owned() };

@@ -15,7 +15,7 @@ use nexplane_core::rollout::event::{Part, Tally};
 use nexplane_core::rollout::{
     Batch, Hold as Brake, Next, Rolling, Rollout, RolloutCommand, RolloutRejection, RolloutState,
 };
-use nexplane_core::run::event::RunOutcome;
+use nexplane_core::run::event::{Reason, RunOutcome};
 use nexplane_core::run::{Finished, Run, RunCommand, RunState, StepPhase};
 use nexplane_core::time::Timestamp;
 
@@ -56,6 +56,8 @@ enum At {
     /// On the way back: nothing could be undone, and nothing was sent. It counts as failed, but is no
     /// reason to leave others of its batch as they are.
     Blocked,
+    /// The same, because somebody moved it, or took it away, since: how it went says nothing of others.
+    Moved,
     /// To be carried out.
     Open,
     /// To be gone on with.
@@ -65,6 +67,8 @@ enum At {
 /// What one round over a batch led to.
 struct Driven {
     tally: Tally,
+    /// Of those that failed.
+    moved: u32,
     /// Parts that a pause keeps from being begun.
     open: u32,
 }
@@ -113,9 +117,10 @@ impl<'a> Driver<'a> {
                 Next::Begin => self.tell(RolloutCommand::BeginBatch).await?,
                 Next::Drive(_) if rests => self.wait(moved, LOOK).await,
                 Next::Drive(batch) => {
-                    let Driven { tally, open } = self.round(&rolling, batch).await?;
+                    let Driven { tally, moved, open } = self.round(&rolling, batch).await?;
                     if open == 0 {
-                        self.tell(RolloutCommand::EndBatch { no: batch.no, tally }).await?;
+                        let end = RolloutCommand::EndBatch { no: batch.no, tally, moved };
+                        self.tell(end).await?;
                     } else {
                         rests = true;
                     }
@@ -167,16 +172,22 @@ impl<'a> Driver<'a> {
         let mut known = futures_util::stream::iter(parts)
             .map(|no| async move { Ok::<_, Left>((no, self.standing(no).await?)) })
             .buffered(SURVEY);
-        let (mut tally, mut begun, mut open, mut bad) =
-            (Tally::default(), Vec::new(), Vec::new(), 0);
+        let (mut tally, mut moved, mut bad) = (Tally::default(), 0, 0);
+        let (mut begun, mut open) = (Vec::new(), Vec::new());
         while let Some(part) = known.next().await {
             let (no, at) = part?;
             match at {
                 At::Begun => begun.push(no),
                 At::Open => open.push(no),
-                At::Complete | At::Failed | At::Unknown | At::NotStarted | At::Blocked => {}
+                At::Complete
+                | At::Failed
+                | At::Unknown
+                | At::NotStarted
+                | At::Blocked
+                | At::Moved => {}
             }
             bad += u32::from(at.is_bad());
+            moved += u32::from(at == At::Moved);
             count(&mut tally, at);
         }
         // Those that have begun may have a turn that the others would wait for.
@@ -201,7 +212,10 @@ impl<'a> Driver<'a> {
         while let Some(end) = ends.next().await {
             match end {
                 Ok(At::Open) => waiting += 1,
-                Ok(at) => count(&mut tally, at),
+                Ok(at) => {
+                    moved += u32::from(at == At::Moved);
+                    count(&mut tally, at);
+                }
                 Err(error) => {
                     let cause = chain(&error);
                     tracing::debug!(rollout.id = %self.rollout, %cause, "left a part for later");
@@ -211,7 +225,7 @@ impl<'a> Driver<'a> {
         }
         match left {
             Some(error) => Err(error),
-            None => Ok(Driven { tally, open: waiting }),
+            None => Ok(Driven { tally, moved, open: waiting }),
         }
     }
 
@@ -289,7 +303,12 @@ impl At {
     const fn is_bad(self) -> bool {
         match self {
             Self::Failed | Self::Unknown => true,
-            Self::Complete | Self::NotStarted | Self::Blocked | Self::Open | Self::Begun => false,
+            Self::Complete
+            | Self::NotStarted
+            | Self::Blocked
+            | Self::Moved
+            | Self::Open
+            | Self::Begun => false,
         }
     }
 }
@@ -300,11 +319,12 @@ fn ended(finished: &Finished) -> At {
         RunOutcome::Complete => At::Complete,
         RunOutcome::OutcomeUnknown => At::Unknown,
         RunOutcome::Failed | RunOutcome::RollbackPartial | RunOutcome::RollbackBlocked => {
-            let stopped = finished.run.steps.iter().any(
-                |phase| matches!(phase, StepPhase::Blocked { reason } if reason.kind == STOPPED),
-            );
+            let blocked = finished.run.steps.iter().find_map(|phase| {
+                if let StepPhase::Blocked { reason } = phase { Some(reason) } else { None }
+            });
             match finished.outcome {
-                _ if stopped => At::NotStarted,
+                _ if blocked.is_some_and(|reason| reason.kind == STOPPED) => At::NotStarted,
+                RunOutcome::RollbackBlocked if blocked.is_some_and(Reason::is_moved) => At::Moved,
                 RunOutcome::RollbackBlocked => At::Blocked,
                 RunOutcome::Complete
                 | RunOutcome::Failed
@@ -318,7 +338,7 @@ fn ended(finished: &Finished) -> At {
 const fn count(tally: &mut Tally, at: At) {
     match at {
         At::Complete => tally.complete += 1,
-        At::Failed | At::Blocked => tally.failed += 1,
+        At::Failed | At::Blocked | At::Moved => tally.failed += 1,
         At::Unknown => tally.unknown += 1,
         At::NotStarted => tally.not_started += 1,
         At::Open | At::Begun => {}
