@@ -18,7 +18,7 @@ use nexplane_core::calendar::{CALENDAR, Calendar, CalendarRejection, CalendarSta
 use nexplane_core::change::{
     Change, ChangeCommand, ChangeState, Execution, MAX_STEPS, Overrides, Subject,
 };
-use nexplane_core::connection::{Connection, ConnectionState};
+use nexplane_core::connection::ConnectionState;
 use nexplane_core::freeze::{Closed, InTheWay, Reach};
 use nexplane_core::id::{AssetId, ConnectionId, FreezeId, StreamId};
 use nexplane_core::risk::Environment;
@@ -28,7 +28,7 @@ use sqlx::PgPool;
 
 use crate::meeting;
 use crate::project::waits_for;
-use crate::stream::{self, LoadError, Loaded, Prepare, Prepared};
+use crate::stream::{self, LoadError, Loaded, Prepare, Prepared, recent};
 
 /// What freezes ask of a change.
 #[derive(Clone, Copy, Debug)]
@@ -189,10 +189,7 @@ pub async fn reach_of(log: &Log, about: &About<'_>) -> Result<(Reach, Vec<Guard>
         reach.environments.extend(annotations.environment);
         reach.tags.extend(annotations.tags);
     }
-    let streams: Vec<_> = connections.into_iter().map(StreamId::from).collect();
-    let mut labels = stream::load_each::<Connection>(log, &streams).await?;
-    for connection in streams {
-        let Some(Loaded { state, .. }) = labels.remove(&connection) else { continue };
+    for Loaded { state, .. } in recent::load_each(log, connections).await?.into_values() {
         match state {
             ConnectionState::Active(active) => reach.environments.push(active.environment),
             ConnectionState::Absent | ConnectionState::Removed(_) => {}

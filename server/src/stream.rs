@@ -1,5 +1,7 @@
 //! From a command to events in the log: load, decide, append, and again when somebody was quicker.
 
+pub mod recent;
+
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -99,6 +101,13 @@ pub struct Loaded<D: Decider> {
     pub state: D::State,
     /// 0 when the stream does not exist.
     pub version: u64,
+}
+
+impl<D: Decider> Loaded<D> {
+    /// A stream before its first event.
+    fn nothing() -> Self {
+        Self { state: D::State::default(), version: 0 }
+    }
 }
 
 /// What a command led to.
@@ -208,8 +217,7 @@ pub async fn history(
 
 /// Folds a stream.
 pub async fn load<D: Decider>(log: &Log, stream: StreamId) -> Result<Loaded<D>, LoadError> {
-    let events = log.read_stream(stream, 1, None).await?;
-    fold(Loaded { state: D::State::default(), version: 0 }, &events)
+    catch_up(log, stream, Loaded::nothing()).await
 }
 
 /// What these streams are now, in few questions; those that do not exist are left out.
@@ -217,9 +225,9 @@ pub async fn load_each<D: Decider>(
     log: &Log,
     streams: &[StreamId],
 ) -> Result<HashMap<StreamId, Loaded<D>>, LoadError> {
-    let nothing = || Loaded { state: D::State::default(), version: 0 };
     let read = log.read_streams(streams).await?;
-    read.into_iter().map(|(stream, events)| Ok((stream, fold(nothing(), &events)?))).collect()
+    let folded = |events: Vec<Stored>| fold(Loaded::nothing(), &events);
+    read.into_iter().map(|(stream, events)| Ok((stream, folded(events)?))).collect()
 }
 
 /// Carries a folded stream forward to what it is now.
@@ -265,9 +273,20 @@ pub async fn execute_prepared<D: Decider>(
     request: &Request,
     prepare: &impl Prepare<D>,
 ) -> Outcome<D> {
+    carry_out(log, stream, request, prepare, Loaded::nothing()).await
+}
+
+/// `known` is what the stream was, at the latest of its versions that need not be read again.
+async fn carry_out<D: Decider>(
+    log: &Log,
+    stream: StreamId,
+    request: &Request,
+    prepare: &impl Prepare<D>,
+    known: Loaded<D>,
+) -> Outcome<D> {
     let _turn = turn(stream).await;
     let unreadable = |source| StreamError::Read { stream, source };
-    let mut loaded = load::<D>(log, stream).await.map_err(unreadable)?;
+    let mut loaded = catch_up::<D>(log, stream, known).await.map_err(unreadable)?;
     let mut asker = Asker::of(request);
     let mut attempt = 0;
     loop {

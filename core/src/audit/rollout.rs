@@ -42,6 +42,14 @@ enum Hold {
     Stopped,
 }
 
+/// Why nothing was sent to a part's target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsent {
+    Stopped,
+    /// Somebody moved it, or took it away.
+    Moved,
+}
+
 #[derive(Debug)]
 pub(super) struct Open {
     change: ChangeId,
@@ -57,6 +65,10 @@ pub(super) struct Open {
     was_looked_at: bool,
     done: u32,
     tally: Tally,
+    /// Of those that failed, what was moved, or taken away, before it could be undone.
+    moved: u32,
+    /// More did not end well than was agreed.
+    is_bad: bool,
     batch: Option<Batch>,
 }
 
@@ -67,6 +79,8 @@ struct Batch {
     count: u32,
     /// What the runs of its parts said.
     counted: Tally,
+    /// Of those that failed: what they say was moved, or taken away, since.
+    moved: u32,
     /// Parts that say that the rollout was stopped, when nothing had stopped it.
     unstopped: u32,
 }
@@ -205,6 +219,8 @@ impl Auditor {
             was_looked_at: false,
             done: 0,
             tally: Tally::default(),
+            moved: 0,
+            is_bad: false,
             batch: None,
         }))
     }
@@ -222,7 +238,7 @@ impl Auditor {
                 }
                 self.waited(seen, &open, *no);
                 let Strategy { canary, batch, .. } = open.strategy;
-                let most = if open.ended == 0 { canary } else { batch };
+                let most = if open.is_canary() { canary } else { batch };
                 let is_next = open.batch.is_none() && *no == open.ended && *first == open.done;
                 let end = first.saturating_add(*count);
                 if !is_next || *count == 0 || *count > most || end > open.size {
@@ -231,16 +247,17 @@ impl Auditor {
                 }
                 let counted = Tally::default();
                 let (no, first, count) = (*no, *first, *count);
-                open.batch = Some(Batch { no, first, count, counted, unstopped: 0 });
+                open.batch = Some(Batch { no, first, count, counted, moved: 0, unstopped: 0 });
             }
-            E::BatchEnded { no, tally, undo_until: _ } => {
+            E::BatchEnded { no, tally, moved, undo_until: _ } => {
                 let batch = open.batch.take().filter(|batch| batch.no == *no);
-                if !batch.is_some_and(|batch| batch.bears_out(*tally)) {
+                if !batch.is_some_and(|batch| batch.bears_out(*tally, *moved)) {
                     let sentence = format!("The tally of batch {no} is not what its runs say.");
                     self.accuse(seen, Rule::RolloutTally, sentence);
                 }
                 let unstopped = batch.map_or(0, |batch| batch.unstopped);
-                if unstopped > 0 && open.hold != Hold::Stopped && !open.is_too_bad(*tally) {
+                open.is_bad = open.is_too_bad(*tally, *moved);
+                if unstopped > 0 && open.hold != Hold::Stopped && !open.is_bad {
                     let sentence = format!(
                         "{unstopped} of batch {no} were left out as stopped, and nothing stopped the rollout."
                     );
@@ -249,6 +266,7 @@ impl Auditor {
                 (open.ended, open.ended_at) = (no.saturating_add(1), Some(seen.at));
                 open.done = open.done.saturating_add(tally.sum());
                 open.tally = open.tally.plus(*tally);
+                open.moved = open.moved.saturating_add(*moved);
             }
             E::Paused { .. } if open.hold == Hold::Stopped => {}
             E::Paused { .. } => open.hold = Hold::Paused,
@@ -259,7 +277,7 @@ impl Auditor {
                 if open.hold == Hold::Paused {
                     open.hold = Hold::Free;
                 }
-                open.was_looked_at |= open.ended > 0;
+                open.was_looked_at |= !open.is_canary();
             }
             E::Stopped { .. } => open.hold = Hold::Stopped,
             E::Finished { outcome, reason: _, tally } => {
@@ -296,7 +314,7 @@ impl Auditor {
             let sentence = format!("Batch {no} began at {}, not before {due} was agreed.", seen.at);
             self.accuse(seen, Rule::RolloutHeld, sentence);
         }
-        if hold_after_canary && open.ended > 0 && !open.was_looked_at && !open.is_held() {
+        if hold_after_canary && !open.is_canary() && !open.was_looked_at && !open.is_held() {
             let sentence = format!("Batch {no} began, and nobody let it after the first.");
             self.accuse(seen, Rule::RolloutHeld, sentence);
         }
@@ -361,16 +379,21 @@ impl Auditor {
         }
     }
 
-    /// How the run of a part ended. One that a stop kept from being sent does not count.
-    pub(super) fn part_ended(&mut self, part: Part, outcome: RunOutcome, was_stopped: bool) {
+    /// How the run of a part ended, and why it was not begun when it was not. One that a stop kept from being
+    /// sent does not count.
+    pub(super) fn part_ended(&mut self, part: Part, outcome: RunOutcome, why: Option<Unsent>) {
         let Some(Track::Open(open)) = self.rollouts.get_mut(&part.rollout.0) else { return };
         let Some(batch) = open.batch.as_mut().filter(|batch| batch.has(part.no)) else { return };
         let count = match outcome {
             RunOutcome::Complete => &mut batch.counted.complete,
             RunOutcome::OutcomeUnknown => &mut batch.counted.unknown,
             RunOutcome::Failed | RunOutcome::RollbackPartial | RunOutcome::RollbackBlocked => {
-                if was_stopped {
-                    return;
+                match why {
+                    Some(Unsent::Stopped) => return,
+                    Some(Unsent::Moved) if outcome == RunOutcome::RollbackBlocked => {
+                        batch.moved = batch.moved.saturating_add(1);
+                    }
+                    Some(Unsent::Moved) | None => {}
                 }
                 &mut batch.counted.failed
             }
@@ -384,24 +407,31 @@ impl Batch {
         no >= self.first && no < self.first.saturating_add(self.count)
     }
 
-    /// Whether the tally is what the runs say; those that have none were not started.
-    fn bears_out(&self, tally: Tally) -> bool {
+    /// Whether the tally is what the runs say; those that have none were not started. It may leave out what
+    /// was moved: it is judged by all of its failures then.
+    fn bears_out(&self, tally: Tally, moved: u32) -> bool {
         let begun = Tally { not_started: 0, ..tally };
-        begun == self.counted && tally.sum() == self.count
+        begun == self.counted && tally.sum() == self.count && (moved == 0 || moved == self.moved)
     }
 }
 
 impl Open {
+    /// Nothing was sent yet to any target that could be undone.
+    const fn is_canary(&self) -> bool {
+        self.tally.tried(self.moved) == 0
+    }
+
     /// Whether so many in all, with these of the batch that is under way, are more than was agreed.
-    const fn is_too_bad(&self, batch: Tally) -> bool {
-        let agreed = if self.ended == 0 { 0 } else { self.strategy.max_failed };
-        self.tally.bad().saturating_add(batch.bad()) > agreed
+    const fn is_too_bad(&self, batch: Tally, moved: u32) -> bool {
+        if self.is_canary() {
+            return batch.bad() > moved;
+        }
+        self.tally.bad().saturating_add(batch.bad()) > self.strategy.max_failed
     }
 
     /// Nothing further is to begin.
     fn is_held(&self) -> bool {
-        let agreed = if self.ended == 1 { 0 } else { self.strategy.max_failed };
-        self.hold != Hold::Free || (self.ended > 0 && self.tally.bad() > agreed)
+        self.hold != Hold::Free || self.is_bad
     }
 
     const fn outcome(&self, tally: Tally) -> RunOutcome {

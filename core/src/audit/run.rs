@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::change::{Executing, Phase, Track as Change};
+use super::rollout::Unsent;
 use super::{Auditor, Rule, Seen};
 use crate::actor::ActorKind;
 use crate::catalog::EffectClass;
@@ -39,7 +40,7 @@ pub(super) struct Open {
     /// When its time in total is over.
     ends_by: Option<Timestamp>,
     /// A stop kept it from being sent.
-    was_stopped: bool,
+    unsent: Option<Unsent>,
     is_cancelled: bool,
     due: Due,
 }
@@ -121,7 +122,7 @@ impl Auditor {
             steps: steps.collect(),
             part: *part,
             ends_by: plan.header.limit_s.map(|limit| seen.at.plus_seconds(i64::from(limit))),
-            was_stopped: false,
+            unsent: None,
             is_cancelled: false,
             due: Due::new(),
         }))
@@ -237,8 +238,10 @@ impl Auditor {
             }
             E::StepBlocked { step, reason, .. } => {
                 if let Some(part) = open.part.filter(|_| reason.kind == STOPPED) {
-                    open.was_stopped = true;
+                    open.unsent = Some(Unsent::Stopped);
                     self.part_stopped(part);
+                } else if reason.is_moved() {
+                    open.unsent = Some(Unsent::Moved);
                 }
                 let from = [Now::Planned, Now::NotApplied];
                 self.follow(seen, &mut open, *step, &from, Now::Blocked);
@@ -268,7 +271,7 @@ impl Auditor {
                     self.accuse(seen, Rule::RunOutcome, sentence);
                 }
                 if let Some(part) = open.part {
-                    self.part_ended(part, *outcome, open.was_stopped);
+                    self.part_ended(part, *outcome, open.unsent);
                 }
                 return Track::Finished(*outcome);
             }

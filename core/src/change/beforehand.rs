@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use crate::actor::Actor;
 use crate::aggregate::Principal;
-use crate::change::decide::{approved, ready, system, wrong_state};
+use crate::change::decide::{approved, checked_size, ready, system, wrong_state};
 use crate::change::event::{Beforehand, ChangeEvent, Quorum};
 use crate::change::freeze::unfrozen;
 use crate::change::rejection::ChangeRejection as No;
@@ -105,6 +105,7 @@ pub(super) fn go_back(
         return Err(wrong_state(&undone, "its rollback was planned as something else"));
     }
     ready(&plan)?;
+    checked_size(&plan)?;
     let (planned, current) = (plan.header.policy_version, policy.version);
     if planned != current {
         return Err(No::PlanOfOtherPolicy { planned, current });
@@ -166,7 +167,7 @@ pub(super) fn start_back(
             unfrozen(in_the_way.frozen)?;
             match opens(approval, at, in_the_way.closed)? {
                 Some(_) => Ok(Vec::new()),
-                None => Ok(vec![started(approval, run)]),
+                None => Ok(vec![started(approval, run)?]),
             }
         }
         ChangeState::Absent

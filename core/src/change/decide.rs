@@ -306,7 +306,7 @@ fn record_plan(
 }
 
 /// A run begins with its plan, and a record of the log has an end.
-pub(super) fn checked_size(plan: &Plan) -> Result<(), No> {
+pub fn checked_size(plan: &Plan) -> Result<(), No> {
     let bytes = serde_json::to_vec(plan).map_or(usize::MAX, |json| json.len());
     if bytes <= MAX_PLAN {
         return Ok(());

@@ -68,8 +68,8 @@ pub use self::{
     command::ChangeCommand,
     conflict::comes_first,
     decide::{
-        Change, MAX_PLAN, MAX_PLAN_AGE_S, MAX_STEPS, MAX_TARGETS, may_edit, may_execute, may_plan,
-        may_submit,
+        Change, MAX_PLAN, MAX_PLAN_AGE_S, MAX_STEPS, MAX_TARGETS, checked_size, may_edit,
+        may_execute, may_plan, may_submit,
     },
     freeze::may_override,
     rejection::ChangeRejection,

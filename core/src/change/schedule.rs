@@ -3,7 +3,7 @@
 
 use crate::aggregate::Principal;
 use crate::change::conflict::first_of_all;
-use crate::change::decide::{checked_text, may_execute, system, wrong_state};
+use crate::change::decide::{checked_size, checked_text, may_execute, system, wrong_state};
 use crate::change::event::ChangeEvent;
 use crate::change::freeze::{independent, unfrozen};
 use crate::change::rejection::ChangeRejection as No;
@@ -28,7 +28,7 @@ pub(super) fn start(
     first_of_all(approval, in_the_way.meets)?;
     match opens(approval, at, in_the_way.closed)? {
         Some(opens) => Ok(schedule(approval, opens)),
-        None => Ok(vec![started(approval, run)]),
+        None => Ok(vec![started(approval, run)?]),
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn start_scheduled(
         let opens = opens(approval, at, in_the_way.closed)?.max(thaw);
         match opens {
             Some(opens) => Ok(schedule(approval, opens)),
-            None => Ok(vec![started(approval, run)]),
+            None => Ok(vec![started(approval, run)?]),
         }
     });
     Ok(decided.unwrap_or_else(|no| vec![ChangeEvent::Unscheduled { reason: no.to_string() }]))
@@ -114,6 +114,9 @@ fn schedule(approval: &Approval, opens: Timestamp) -> Vec<ChangeEvent> {
     vec![ChangeEvent::Scheduled { opens, asked_by: None }]
 }
 
-pub(super) fn started(approval: &Approval, run: RunId) -> ChangeEvent {
-    ChangeEvent::ExecutionStarted { run, digest: approval.submission.plan.digest.clone() }
+/// A plan that no run could begin with would execute for ever.
+pub(super) fn started(approval: &Approval, run: RunId) -> Result<ChangeEvent, No> {
+    let plan = &approval.submission.plan;
+    checked_size(plan)?;
+    Ok(ChangeEvent::ExecutionStarted { run, digest: plan.digest.clone() })
 }

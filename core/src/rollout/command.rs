@@ -23,6 +23,8 @@ pub enum RolloutCommand {
     EndBatch {
         no: u32,
         tally: Tally,
+        /// On a rollback, of those that failed: what was moved, or taken away, since the change.
+        moved: u32,
         /// As [`crate::rollout::event::RolloutEvent::BatchEnded`] says it.
         undo_until: Option<Timestamp>,
     },

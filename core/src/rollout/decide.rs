@@ -12,6 +12,8 @@ use crate::rollout::state::{Batch, Hold, Rolling, RolloutState};
 use crate::time::Timestamp;
 
 const MAX_REASON: usize = 2000;
+/// Canaries of a rollback that had nothing left to be undone, before somebody has to look.
+const MAX_LOOKS: u32 = 20;
 
 const THE_SYSTEM: &str = "Nexplane itself";
 const OPERATOR: &str = "the operator role, as a person who is signed in";
@@ -100,7 +102,7 @@ fn rolls(
     match command {
         C::Start { .. } => Err(No::Exists),
         C::BeginBatch => begin(rolling, at),
-        C::EndBatch { no, tally, undo_until } => end(rolling, no, tally, undo_until),
+        C::EndBatch { no, tally, moved, undo_until } => end(rolling, no, tally, moved, undo_until),
         C::Pause { reason } => match &rolling.hold {
             Hold::Free => Ok(vec![RolloutEvent::Paused { reason: checked(reason)? }]),
             Hold::Paused { .. } => Ok(Vec::new()),
@@ -147,20 +149,44 @@ fn end(
     rolling: &Rolling,
     no: u32,
     tally: Tally,
+    moved: u32,
     undo_until: Option<Timestamp>,
 ) -> Result<Vec<RolloutEvent>, No> {
     let batch = rolling.open.filter(|batch| batch.no == no).ok_or(No::NotUnderWay { no })?;
     if tally.sum() != batch.count {
         return Err(No::Miscounted { tallied: tally.sum(), count: batch.count });
     }
-    let mut events = vec![RolloutEvent::BatchEnded { no, tally, undo_until }];
+    // Where nothing is undone, what moved has failed like everything else.
+    let may_have_moved = if rolling.undoes.is_some() { tally.failed } else { 0 };
+    if moved > may_have_moved {
+        return Err(No::Miscounted { tallied: moved, count: may_have_moved });
+    }
+    let says_something = tally.tried(moved) > 0;
+    let mut events = vec![RolloutEvent::BatchEnded { no, tally, moved, undo_until }];
     let is_last = batch.first.saturating_add(batch.count) >= rolling.size;
     match &rolling.hold {
         Hold::Stopped { .. } => {}
-        Hold::Free | Hold::Paused { .. } if rolling.is_too_bad(tally) => {
-            events.push(RolloutEvent::Stopped { reason: too_bad(rolling, tally) });
+        Hold::Free | Hold::Paused { .. } if rolling.is_too_bad(tally, moved) => {
+            events.push(RolloutEvent::Stopped { reason: too_bad(rolling, tally, moved) });
         }
-        Hold::Free if no == 0 && rolling.strategy.hold_after_canary && !is_last => {
+        Hold::Free | Hold::Paused { .. }
+            if rolling.is_canary()
+                && !says_something
+                && no.saturating_add(1) >= MAX_LOOKS
+                && !is_last =>
+        {
+            let reason = format!(
+                "None of the first {} can be undone any more: they were moved, or taken away, since. Nothing was sent to any of them.",
+                batch.first.saturating_add(batch.count)
+            );
+            events.push(RolloutEvent::Stopped { reason });
+        }
+        Hold::Free
+            if rolling.is_canary()
+                && says_something
+                && rolling.strategy.hold_after_canary
+                && !is_last =>
+        {
             let reason =
                 "The first batch went well. Somebody has to look at it and let the rest go on.";
             events.push(RolloutEvent::Paused { reason: reason.to_owned() });
@@ -170,11 +196,12 @@ fn end(
     Ok(events)
 }
 
-fn too_bad(rolling: &Rolling, tally: Tally) -> String {
-    let bad = rolling.tally.bad().saturating_add(tally.bad());
-    if rolling.ended == 0 {
+fn too_bad(rolling: &Rolling, tally: Tally, moved: u32) -> String {
+    if rolling.is_canary() {
+        let bad = tally.bad().saturating_sub(moved);
         return format!("{bad} of the first batch did not end well.");
     }
+    let bad = rolling.tally.bad().saturating_add(tally.bad());
     format!("{bad} did not end well; {} were agreed to.", rolling.strategy.max_failed)
 }
 

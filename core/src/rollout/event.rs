@@ -79,6 +79,10 @@ pub enum RolloutEvent {
     BatchEnded {
         no: u32,
         tally: Tally,
+        /// On a rollback, of those that failed: what somebody had moved, or taken away, since the change.
+        /// Nothing was sent there.
+        #[serde(default, skip_serializing_if = "none")]
+        moved: u32,
         /// The earliest moment from which something that was done so far cannot be undone any more.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         undo_until: Option<Timestamp>,
@@ -95,6 +99,11 @@ pub enum RolloutEvent {
     Finished { outcome: RunOutcome, reason: Option<String>, tally: Tally },
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it like this")]
+const fn none(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Tally {
     /// All of them.
     pub const fn sum(&self) -> u32 {
@@ -102,6 +111,11 @@ impl Tally {
             .saturating_add(self.failed)
             .saturating_add(self.unknown)
             .saturating_add(self.not_started)
+    }
+
+    /// Those that something was sent to, when so many of the failed were moved before.
+    pub const fn tried(&self, moved: u32) -> u32 {
+        self.complete.saturating_add(self.bad().saturating_sub(moved))
     }
 
     /// Those that did not end well.

@@ -21,6 +21,7 @@ pub fn evolve(state: RolloutState, event: &E, at: Timestamp) -> RolloutState {
             hold: Hold::Free,
             ended: 0,
             tally: Tally::default(),
+            moved: 0,
             undo_until: None,
             ended_at: None,
             open: None,
@@ -42,11 +43,12 @@ fn apply(rolling: &mut Rolling, event: &E, at: Timestamp) {
         E::BatchBegun { no, first, count } => {
             rolling.open = Some(Batch { no: *no, first: *first, count: *count });
         }
-        E::BatchEnded { no, tally, undo_until } => {
+        E::BatchEnded { no, tally, moved, undo_until } => {
             rolling.open = None;
             rolling.undo_until = rolling.undo_until.into_iter().chain(*undo_until).min();
             rolling.ended = no.saturating_add(1);
             rolling.tally = rolling.tally.plus(*tally);
+            rolling.moved = rolling.moved.saturating_add(*moved);
             rolling.ended_at = Some(at);
         }
         E::Paused { reason } => rolling.hold = Hold::Paused { reason: reason.clone() },

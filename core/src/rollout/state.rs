@@ -28,6 +28,8 @@ pub struct Rolling {
     pub ended: u32,
     /// Over those.
     pub tally: Tally,
+    /// On a rollback, of those that failed: what was moved, or taken away, since the change.
+    pub moved: u32,
     /// Until when all that they have done can be undone, as far as targets say.
     pub undo_until: Option<Timestamp>,
     /// When the last of those ended.
@@ -96,15 +98,23 @@ impl Rolling {
     /// The next batch, when no other is under way.
     pub(super) fn next_batch(&self) -> Option<Batch> {
         let first = self.first_left()?;
-        let most = if self.ended == 0 { self.strategy.canary } else { self.strategy.batch };
+        let most = if self.is_canary() { self.strategy.canary } else { self.strategy.batch };
         Some(Batch { no: self.ended, first, count: most.min(self.size - first) })
     }
 
-    /// Whether so many in all, with these of a batch, are more than was agreed.
-    pub fn is_too_bad(&self, batch: Tally) -> bool {
-        let is_canary = self.ended == 0;
-        let bad = self.tally.bad().saturating_add(batch.bad());
-        bad > if is_canary { 0 } else { self.strategy.max_failed }
+    /// Whether nothing says yet how targets go. On a rollback what was moved since the change says nothing of
+    /// the others: the targets after it are the canary then.
+    pub fn is_canary(&self) -> bool {
+        self.tally.tried(self.moved) == 0
+    }
+
+    /// Whether so many in all, with these of a batch, are more than was agreed. Of a canary what was `moved`
+    /// does not count; after it, it is one of the failures that were agreed to.
+    pub fn is_too_bad(&self, batch: Tally, moved: u32) -> bool {
+        if self.is_canary() {
+            return batch.bad() > moved;
+        }
+        self.tally.bad().saturating_add(batch.bad()) > self.strategy.max_failed
     }
 
     /// How it has ended, once it has, with the reason when that is not well.

@@ -53,7 +53,7 @@ fn good(complete: u32) -> Tally {
 }
 
 fn ended(no: u32, tally: Tally) -> E {
-    E::BatchEnded { no, tally, undo_until: None }
+    E::BatchEnded { no, tally, moved: 0, undo_until: None }
 }
 
 fn stopped() -> E {
@@ -84,7 +84,7 @@ fn person(roles: &[Role]) -> Principal {
 }
 
 fn end(no: u32, tally: Tally) -> C {
-    C::EndBatch { no, tally, undo_until: None }
+    C::EndBatch { no, tally, moved: 0, undo_until: None }
 }
 
 fn stop() -> C {
@@ -134,10 +134,10 @@ fn the_canary_is_first_and_batches_follow_without_a_gap() {
 fn the_earliest_limit_to_undoing_over_all_batches_stays() {
     let ended = |no, count, until: Option<i64>| {
         let undo_until = until.map(second);
-        E::BatchEnded { no, tally: good(count), undo_until }
+        E::BatchEnded { no, tally: good(count), moved: 0, undo_until }
     };
     let log = [started(), begun(0, 0, 2)];
-    let end = C::EndBatch { no: 0, tally: good(2), undo_until: Some(second(500)) };
+    let end = C::EndBatch { no: 0, tally: good(2), moved: 0, undo_until: Some(second(500)) };
     assert_eq!(when(&log, end), Ok(vec![ended(0, 2, Some(500))]));
     for (limits, earliest) in [
         ([None, None], None),
@@ -366,6 +366,61 @@ fn the_way_back_is_not_stopped_by_what_cannot_be_undone() {
     let log = [log, vec![begun(1, 2, 10)]].concat();
     let tally = Tally { complete: 4, failed: 6, ..Tally::default() };
     assert_eq!(when(&log, end(1, tally)), Ok(vec![ended(1, tally)]));
+}
+
+fn ended_with(no: u32, tally: Tally, moved: u32) -> E {
+    E::BatchEnded { no, tally, moved, undo_until: None }
+}
+
+fn end_with(no: u32, tally: Tally, moved: u32) -> C {
+    C::EndBatch { no, tally, moved, undo_until: None }
+}
+
+/// What was moved since says nothing of how the others go: the next ones are the canary then.
+#[test]
+fn the_canary_of_a_way_back_is_what_can_be_undone() {
+    let undoes = Some(RunId(Uuid::from_u128(9)));
+    let back = Strategy { hold_after_canary: true, ..strategy().back(25) };
+    let mut log = vec![started_with(back, undoes), begun(0, 0, 2)];
+    let gone = Tally { failed: 2, ..Tally::default() };
+    assert_eq!(when(&log, end_with(0, gone, 2)), Ok(vec![ended_with(0, gone, 2)]));
+    // No more than have failed, and none where nothing is undone.
+    let miscounted = |tallied, count| Err(No::Miscounted { tallied, count });
+    assert_eq!(when(&log, end_with(0, gone, 3)), miscounted(3, 2));
+    assert_eq!(when(&[started(), begun(0, 0, 2)], end_with(0, gone, 1)), miscounted(1, 0));
+
+    log.push(ended_with(0, gone, 2));
+    assert_eq!(when(&log, C::BeginBatch), Ok(vec![begun(1, 2, 2)]), "as few as were agreed");
+    log.push(begun(1, 2, 2));
+    let one = Tally { complete: 1, failed: 1, ..Tally::default() };
+    let decided = when(&log, end_with(1, one, 0)).unwrap();
+    let [E::BatchEnded { .. }, E::Stopped { reason }] = decided.as_slice() else {
+        panic!("{decided:?}")
+    };
+    assert_eq!(reason, "1 of the first batch did not end well.");
+    let decided = when(&log, end_with(1, one, 1)).unwrap();
+    assert!(matches!(decided.as_slice(), [E::BatchEnded { .. }, E::Paused { .. }]), "{decided:?}");
+
+    log.push(ended_with(1, one, 1));
+    assert_eq!(when(&log, C::BeginBatch), Ok(vec![begun(2, 4, 10)]));
+}
+
+#[test]
+fn a_canary_is_not_looked_for_without_end() {
+    let undoes = Some(RunId(Uuid::from_u128(9)));
+    let mut log = vec![started_with(Strategy { canary: 1, ..strategy().back(25) }, undoes)];
+    let gone = Tally { failed: 1, ..Tally::default() };
+    for no in 0..19 {
+        log.push(begun(no, no, 1));
+        assert_eq!(when(&log, end_with(no, gone, 1)), Ok(vec![ended_with(no, gone, 1)]));
+        log.push(ended_with(no, gone, 1));
+    }
+    log.push(begun(19, 19, 1));
+    let decided = when(&log, end_with(19, gone, 1)).unwrap();
+    let [E::BatchEnded { .. }, E::Stopped { reason }] = decided.as_slice() else {
+        panic!("{decided:?}")
+    };
+    assert!(reason.starts_with("None of the first 20 can be undone any more"), "{reason}");
 }
 
 #[test]

@@ -3,8 +3,10 @@
 //! A run that could not be told would be left and taken up for ever. The words are ours then; that nothing was
 //! sent, that it is not known, or that it is not as intended is said all the same.
 
+use serde_json::Value;
+
 use crate::run::command::RunCommand;
-use crate::run::event::Reason;
+use crate::run::event::{LateReport, Reason};
 
 /// Of such a reason.
 pub const UNSTORABLE: &str = "unstorable";
@@ -52,11 +54,17 @@ impl RunCommand {
                 observed: nothing(),
                 reason: reason(),
             }),
-            C::Start { .. }
-            | C::Claim { .. }
-            | C::AskCancel { .. }
-            | C::ReportLate { .. }
-            | C::Finish { .. } => None,
+            C::ReportLate { step, epoch, report } => {
+                let report = match report {
+                    LateReport::Succeeded { outcome: _, produced } => {
+                        LateReport::Succeeded { outcome: Value::Null, produced: produced.clone() }
+                    }
+                    LateReport::Failed { reason: _ } => LateReport::Failed { reason: reason() },
+                    LateReport::Unknown { reason: _ } => LateReport::Unknown { reason: reason() },
+                };
+                Some(C::ReportLate { step: *step, epoch: *epoch, report })
+            }
+            C::Start { .. } | C::Claim { .. } | C::AskCancel { .. } | C::Finish { .. } => None,
         }
     }
 }

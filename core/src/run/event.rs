@@ -33,6 +33,14 @@ pub struct Reason {
     pub message: String,
 }
 
+impl Reason {
+    /// On the way back: somebody moved the target, or took it away, since. Nothing was sent to it, and how it
+    /// would have gone says nothing of others.
+    pub fn is_moved(&self) -> bool {
+        matches!(self.kind.as_str(), "moved" | "not_found")
+    }
+}
+
 /// What reading the target said about an unknown outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

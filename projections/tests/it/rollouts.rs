@@ -180,11 +180,8 @@ pub fn story() -> Vec<Command> {
         }
         if no == 0 {
             let tally = Tally { complete: count, ..Tally::default() };
-            story.then(
-                ROLLOUT,
-                Actor::SYSTEM,
-                RolloutEvent::BatchEnded { no, tally, undo_until: None },
-            );
+            let ended = RolloutEvent::BatchEnded { no, tally, moved: 0, undo_until: None };
+            story.then(ROLLOUT, Actor::SYSTEM, ended);
         }
     }
     let paused = RolloutEvent::Paused { reason: "look".to_owned() };

@@ -282,7 +282,7 @@ fn steps_back(done: &[(RunId, Step, Verified)], found: Vec<Found<Snapshot>>) -> 
             Some(now) if is_settled(verified, &now) => {
                 first.push(step_back(0, *run, step, verified, now));
             }
-            Some(now) => last.push(step_back(0, *run, step, verified, now)),
+            Some(now) => last.push(step_back_moved(*run, step, verified, now)),
             None => last.push(step_back_unread(*run, step, verified)),
         }
     }
@@ -294,6 +294,15 @@ fn steps_back(done: &[(RunId, Step, Verified)], found: Vec<Found<Snapshot>>) -> 
 fn is_settled(verified: &Verified, now: &Snapshot) -> bool {
     let before = &verified.effect.intent.before;
     now.fingerprint == verified.fingerprint || now.fingerprint == before.fingerprint
+}
+
+/// Of one that somebody moved since: it keeps no other from being undone.
+fn step_back_moved(run: RunId, step: &Step, verified: &Verified, now: Snapshot) -> Step {
+    let name = &step.target.name;
+    let summary = format!(
+        "{name} was moved since the change; unless that is put right before its turn, nothing is undone there"
+    );
+    Step { summary, ..step_back(0, run, step, verified, now) }
 }
 
 /// The same of a target that cannot be read: nothing is sent to it unless it is then as this step left it.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use nexplane_core::change::event::Produced;
-use nexplane_core::change::{BEFOREHAND_VALID_S, Change, ChangeCommand, ChangeState};
+use nexplane_core::change::{BEFOREHAND_VALID_S, Change, ChangeCommand, ChangeState, checked_size};
 use nexplane_core::connection::{Connection, ConnectionCommand};
 use nexplane_core::event::Recorded;
 use nexplane_core::host::Host;
@@ -225,6 +225,10 @@ impl Reactor {
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let state = stream::load::<Change>(&self.log, change.into()).await?.state;
         let ChangeState::Executing(execution) = state else { return Ok(()) };
+        // It was started before that was asked. Tried again and again it would keep all others waiting.
+        if let Err(no) = checked_size(&execution.plan) {
+            return self.refuse(change, run, no.to_string(), request).await;
+        }
         let mut undoes = None;
         if let Some(original) = execution.subject.rollback_of {
             let Some(later) =
@@ -232,7 +236,7 @@ impl Reactor {
             else {
                 let why = "What was applied to the target since is not known: the read model of \
                            changes is late. Nothing was undone.";
-                return self.refuse_rollback(change, run, why.to_owned(), request).await;
+                return self.refuse(change, run, why.to_owned(), request).await;
             };
             let command = ChangeCommand::StartRollback { rollback: change, run, later };
             let asked = request.also("start rollback");
@@ -244,7 +248,7 @@ impl Reactor {
                 }
                 Err(StreamError::Rejected(rejection)) => {
                     let why = rejection.to_string();
-                    return self.refuse_rollback(change, run, why, request).await;
+                    return self.refuse(change, run, why, request).await;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -299,15 +303,16 @@ impl Reactor {
         Ok(Some(later.into_iter().map(|later| later.id).collect()))
     }
 
-    async fn refuse_rollback(
+    /// It ends without a run.
+    async fn refuse(
         &self,
-        rollback: ChangeId,
+        change: ChangeId,
         run: RunId,
         reason: String,
         request: &Request,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let command = ChangeCommand::RecordOutcome {
-            this: rollback,
+            this: change,
             run,
             outcome: RunOutcome::Failed,
             reason,
@@ -315,7 +320,7 @@ impl Reactor {
             undo_until: None,
         };
         let asked = request.also("refuse rollback");
-        stream::execute::<Change>(&self.log, rollback.into(), &asked, command).await?;
+        stream::execute::<Change>(&self.log, change.into(), &asked, command).await?;
         Ok(())
     }
 

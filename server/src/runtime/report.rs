@@ -10,13 +10,15 @@ use nexplane_core::id::{ChangeId, CommandId, RunId, SecretId};
 use nexplane_core::run::event::{LateReport, Reason};
 use nexplane_core::run::{Run, RunCommand, RunRejection, RunState};
 use nexplane_core::time::Timestamp;
+use nexplane_store::log::Log;
 use nexplane_store::secret::SealedSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::engine::Left;
 use super::targets::{Targets, change_owner};
-use crate::stream::{self, Request, StreamError};
+use crate::problem::chain;
+use crate::stream::{self, Outcome, Request, StreamError};
 use crate::vault::{Kind, Vault, VaultError};
 
 /// What a worker has to say of one effect. Secrets in it are sealed.
@@ -107,6 +109,10 @@ impl Report {
     /// Tells the log, once; asked again, it is told already.
     pub(super) async fn tell(&self, targets: &Targets) -> Result<Told, Left> {
         let produced = self.store(&targets.vault).await?;
+        self.tell_log(&targets.log, produced).await
+    }
+
+    async fn tell_log(&self, log: &Log, produced: Vec<Produced>) -> Result<Told, Left> {
         let (step, epoch) = (self.step, self.epoch);
         let command = match self.what.clone() {
             What::Succeeded { outcome, undo_until, secrets: _ } => {
@@ -116,9 +122,8 @@ impl Report {
             What::Failed { reason } => RunCommand::Fail { step, epoch, reason },
             What::Unknown { reason } => RunCommand::LoseSight { step, epoch, reason },
         };
-        let (log, stream) = (&targets.log, self.run.into());
         let request = self.request();
-        let no = match stream::execute::<Run>(log, stream, &request, command).await {
+        let no = match self.give(log, &request, command).await {
             Ok(done) => return Ok(Told::InTime(Box::new(done.state))),
             Err(StreamError::Rejected(
                 no @ (RunRejection::Fenced { .. }
@@ -133,13 +138,26 @@ impl Report {
             What::Unknown { reason } => LateReport::Unknown { reason },
         };
         let command = RunCommand::ReportLate { step, epoch, report };
-        match stream::execute::<Run>(log, stream, &request.also("late"), command).await {
+        match self.give(log, &request.also("late"), command).await {
             // It has been told, or there is nothing that it could be evidence of.
             Ok(_)
             | Err(StreamError::Rejected(
                 RunRejection::NotLate { .. } | RunRejection::NothingDue { .. },
             )) => Ok(Told::Late(no)),
             Err(error) => Err(Left::Write(error)),
+        }
+    }
+
+    /// What cannot be stored is told without what the target said: it would not be stored later, either.
+    async fn give(&self, log: &Log, request: &Request, command: RunCommand) -> Outcome<Run> {
+        let bare = command.bare();
+        match (stream::execute::<Run>(log, self.run.into(), request, command).await, bare) {
+            (Err(error), Some(bare)) if error.is_unstorable() => {
+                tracing::warn!(run.id = %self.run, cause = %chain(&error), "what came of an effect cannot be stored");
+                let request = request.also("bare");
+                stream::execute::<Run>(log, self.run.into(), &request, bare).await
+            }
+            (told, _) => told,
         }
     }
 
@@ -164,3 +182,6 @@ fn request(change: ChangeId, run: RunId, (step, epoch, attempt): (u32, u32, u32)
     let purpose = format!("report of attempt {attempt} of step {step} by epoch {epoch}");
     Request::following(run.0, change.0, &purpose, stream::now())
 }
+
+#[cfg(test)]
+mod tests;

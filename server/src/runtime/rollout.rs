@@ -16,7 +16,7 @@ use nexplane_core::rollout::event::{Part, Tally};
 use nexplane_core::rollout::{
     Batch, Hold as Brake, Next, Rolling, Rollout, RolloutCommand, RolloutRejection, RolloutState,
 };
-use nexplane_core::run::event::RunOutcome;
+use nexplane_core::run::event::{Reason, RunOutcome};
 use nexplane_core::run::{Finished, Run, RunCommand, RunState, StepPhase};
 use nexplane_core::time::Timestamp;
 
@@ -59,6 +59,8 @@ enum At {
     /// On the way back: nothing could be undone, and nothing was sent. It counts as failed, but is no
     /// reason to leave others of its batch as they are.
     Blocked,
+    /// The same, because somebody moved it, or took it away, since: how it went says nothing of others.
+    Moved,
     /// To be carried out.
     Open,
     /// To be gone on with.
@@ -68,6 +70,8 @@ enum At {
 /// What one round over a batch led to.
 struct Driven {
     tally: Tally,
+    /// Of those that failed.
+    moved: u32,
     /// Parts that are still to be begun.
     open: u32,
 }
@@ -117,7 +121,7 @@ impl<'a> Driver<'a> {
                 Next::Begin => self.tell(RolloutCommand::BeginBatch).await?,
                 Next::Drive(_) if rests => self.wait(moved, LOOK).await,
                 Next::Drive(batch) => {
-                    let Driven { tally, open } = match self.round(&rolling, batch).await {
+                    let Driven { tally, moved, open } = match self.round(&rolling, batch).await {
                         Ok(driven) => driven,
                         // Nothing was sent to any target, and nothing will be.
                         Err(Left::NotBegun(reason)) => {
@@ -128,7 +132,8 @@ impl<'a> Driver<'a> {
                     };
                     if open == 0 {
                         let (no, undo_until) = (batch.no, *self.limit());
-                        self.tell(RolloutCommand::EndBatch { no, tally, undo_until }).await?;
+                        let end = RolloutCommand::EndBatch { no, tally, moved, undo_until };
+                        self.tell(end).await?;
                     } else {
                         rests = true;
                     }
@@ -180,18 +185,23 @@ impl<'a> Driver<'a> {
         let mut known = futures_util::stream::iter(parts)
             .map(|no| async move { Ok::<_, Left>((no, self.standing(no).await?)) })
             .buffered(SURVEY);
-        let (mut tally, mut begun, mut open, mut bad) =
-            (Tally::default(), Vec::new(), Vec::new(), 0);
-        let mut has_begun = false;
+        let (mut tally, mut moved, mut bad) = (Tally::default(), 0, 0);
+        let (mut begun, mut open, mut has_begun) = (Vec::new(), Vec::new(), false);
         while let Some(part) = known.next().await {
             let (no, (at, was_intended)) = part?;
             has_begun |= was_intended;
             match at {
                 At::Begun => begun.push(no),
                 At::Open => open.push(no),
-                At::Complete | At::Failed | At::Unknown | At::NotStarted | At::Blocked => {}
+                At::Complete
+                | At::Failed
+                | At::Unknown
+                | At::NotStarted
+                | At::Blocked
+                | At::Moved => {}
             }
             bad += u32::from(at.is_bad());
+            moved += u32::from(at == At::Moved);
             count(&mut tally, at);
         }
         // Those that have begun may have a turn that the others would wait for.
@@ -217,7 +227,10 @@ impl<'a> Driver<'a> {
         while let Some(end) = ends.next().await {
             match end {
                 Ok(At::Open) => waiting += 1,
-                Ok(at) => count(&mut tally, at),
+                Ok(at) => {
+                    moved += u32::from(at == At::Moved);
+                    count(&mut tally, at);
+                }
                 Err(error) => {
                     let cause = chain(&error);
                     tracing::debug!(rollout.id = %self.rollout, %cause, "left a part for later");
@@ -230,9 +243,11 @@ impl<'a> Driver<'a> {
         }
         match left {
             // Another part was faster, and in time: the others are gone on with.
-            Some(Left::NotBegun(_)) if round.has_begun() => Ok(Driven { tally, open: waiting + 1 }),
+            Some(Left::NotBegun(_)) if round.has_begun() => {
+                Ok(Driven { tally, moved, open: waiting + 1 })
+            }
             Some(error) => Err(error),
-            None => Ok(Driven { tally, open: waiting }),
+            None => Ok(Driven { tally, moved, open: waiting }),
         }
     }
 
@@ -340,7 +355,12 @@ impl At {
     const fn is_bad(self) -> bool {
         match self {
             Self::Failed | Self::Unknown => true,
-            Self::Complete | Self::NotStarted | Self::Blocked | Self::Open | Self::Begun => false,
+            Self::Complete
+            | Self::NotStarted
+            | Self::Blocked
+            | Self::Moved
+            | Self::Open
+            | Self::Begun => false,
         }
     }
 }
@@ -351,11 +371,12 @@ fn ended(finished: &Finished) -> At {
         RunOutcome::Complete => At::Complete,
         RunOutcome::OutcomeUnknown => At::Unknown,
         RunOutcome::Failed | RunOutcome::RollbackPartial | RunOutcome::RollbackBlocked => {
-            let stopped = finished.run.steps.iter().any(
-                |phase| matches!(phase, StepPhase::Blocked { reason } if reason.kind == STOPPED),
-            );
+            let blocked = finished.run.steps.iter().find_map(|phase| {
+                if let StepPhase::Blocked { reason } = phase { Some(reason) } else { None }
+            });
             match finished.outcome {
-                _ if stopped => At::NotStarted,
+                _ if blocked.is_some_and(|reason| reason.kind == STOPPED) => At::NotStarted,
+                RunOutcome::RollbackBlocked if blocked.is_some_and(Reason::is_moved) => At::Moved,
                 RunOutcome::RollbackBlocked => At::Blocked,
                 RunOutcome::Complete
                 | RunOutcome::Failed
@@ -369,7 +390,7 @@ fn ended(finished: &Finished) -> At {
 const fn count(tally: &mut Tally, at: At) {
     match at {
         At::Complete => tally.complete += 1,
-        At::Failed | At::Blocked => tally.failed += 1,
+        At::Failed | At::Blocked | At::Moved => tally.failed += 1,
         At::Unknown => tally.unknown += 1,
         At::NotStarted => tally.not_started += 1,
         At::Open | At::Begun => {}

@@ -65,7 +65,7 @@ impl<'a> Round<'a> {
         let failed = self.bad.load(Ordering::Relaxed);
         let so_far = Tally { failed, ..Tally::default() };
         let reason = || TOO_BAD.to_owned();
-        self.rolling.is_too_bad(so_far).then(|| Held::Stopped { reason: reason() })
+        self.rolling.is_too_bad(so_far, 0).then(|| Held::Stopped { reason: reason() })
     }
 }
 

@@ -13,7 +13,7 @@ use nexplane_core::asset::{Asset, AssetState, Present};
 use nexplane_core::catalog::ActionSpec;
 use nexplane_core::change::event::Draft;
 use nexplane_core::connection::{
-    Active, Connection, ConnectionCommand, ConnectionRejection, ConnectionState, Purpose,
+    Active, ConnectionCommand, ConnectionRejection, ConnectionState, Purpose,
 };
 use nexplane_core::host::Host;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId};
@@ -22,7 +22,7 @@ use nexplane_core::risk::Environment;
 use nexplane_store::log::Log;
 
 use super::limiter::{Limiter, Turn};
-use crate::stream::{self, LoadError, Request, StreamError};
+use crate::stream::{self, LoadError, Request, StreamError, recent};
 use crate::vault::{Vault, VaultError};
 
 /// The way to targets.
@@ -95,7 +95,7 @@ impl Targets {
 
     /// The connection as its stream says.
     pub async fn connection(&self, id: ConnectionId) -> Result<Active, OpenError> {
-        match stream::load::<Connection>(&self.log, id.into()).await?.state {
+        match recent::load(&self.log, id).await?.state {
             ConnectionState::Active(active) => Ok(active),
             ConnectionState::Absent | ConnectionState::Removed(_) => Err(OpenError::NoConnection),
         }
@@ -115,11 +115,10 @@ impl Targets {
             .collect();
         let homes: BTreeSet<_> =
             present.iter().flatten().map(|present| present.identity.connection).collect();
-        let streams: Vec<_> = homes.iter().map(|home| (*home).into()).collect();
-        let mut found = stream::load_each::<Connection>(&self.log, &streams).await?;
-        let homes: BTreeMap<ConnectionId, Arc<Active>> = homes
+        let homes: BTreeMap<ConnectionId, Arc<Active>> = recent::load_each(&self.log, homes)
+            .await?
             .into_iter()
-            .filter_map(|home| match found.remove(&home.into())?.state {
+            .filter_map(|(home, loaded)| match loaded.state {
                 ConnectionState::Active(active) => Some((home, Arc::new(active))),
                 ConnectionState::Absent | ConnectionState::Removed(_) => None,
             })
@@ -158,7 +157,7 @@ impl Targets {
             if_match: None,
             ..request.clone()
         };
-        let done = stream::execute::<Connection>(&self.log, id.into(), &once, command).await?;
+        let done = recent::execute(&self.log, id, &once, command).await?;
         let ConnectionState::Active(connection) = done.state else {
             return Err(OpenError::NoConnection);
         };

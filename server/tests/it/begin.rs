@@ -172,7 +172,7 @@ impl Stage {
     }
 
     /// The one that was at the target ends well, and nothing is left in its way or behind it.
-    async fn goes_on(&self, held: Arc<Trap>, before: &str, role: &String) {
+    async fn goes_on(&self, held: Arc<Trap>, before: &str, role: &str) {
         held.release();
         let view = self.operator.settled(before).await;
         assert_eq!(view["state"], "complete", "{view:#}");

@@ -117,6 +117,8 @@ struct Shared {
     mute: watch::Sender<bool>,
     /// While true, nothing that clients are told passes.
     deaf: watch::Sender<bool>,
+    /// A text, and how often clients were told it.
+    told: Mutex<(String, usize)>,
 }
 
 impl Drop for Proxy {
@@ -138,6 +140,7 @@ impl Proxy {
             cuts: watch::channel(0).0,
             mute: watch::channel(false).0,
             deaf: watch::channel(false).0,
+            told: Mutex::default(),
         });
         let accepting = tokio::spawn({
             let shared = Arc::clone(&shared);
@@ -204,9 +207,34 @@ impl Proxy {
         self.shared.mute.send_replace(true);
     }
 
+    /// Counts from now on how often clients are told this.
+    pub fn listen(&self, text: &str) {
+        *self.shared.told.lock().unwrap() = (text.to_owned(), 0);
+    }
+
+    pub fn told(&self) -> usize {
+        self.shared.told.lock().unwrap().1
+    }
+
     /// From now on nothing that clients are told passes; it waits.
     pub fn deafen(&self) {
         self.shared.deaf.send_replace(true);
+    }
+}
+
+impl Shared {
+    /// `end` is what may be the beginning of the text, at the end of what came before.
+    fn count(&self, end: &mut Vec<u8>, piece: &[u8]) {
+        let mut told = self.told.lock().unwrap();
+        let (text, count) = &mut *told;
+        if text.is_empty() {
+            return;
+        }
+        end.extend_from_slice(piece);
+        let found = |window: &[u8]| window == text.as_bytes();
+        *count += end.windows(text.len()).filter(|window| found(window)).count();
+        let rest = end.len().min(text.len() - 1);
+        end.drain(..end.len() - rest);
     }
 }
 
@@ -281,7 +309,9 @@ async fn postgres(
     };
     let answers = async {
         let mut chunk = vec![0; CHUNK];
+        let mut end = Vec::new();
         while let Ok(length @ 1..) = from_server.read(&mut chunk).await {
+            shared.count(&mut end, &chunk[..length]);
             let trap = answered.lock().unwrap().take();
             if let Some(trap) = trap
                 && !trap.held().await

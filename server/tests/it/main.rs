@@ -55,6 +55,7 @@ mod replay;
 mod reversible;
 mod roles_race;
 mod rollout;
+mod rollout_cost;
 mod rollout_fleet;
 mod rollout_turns;
 mod schedule;

@@ -180,6 +180,31 @@ async fn what_cannot_be_undone_any_more_keeps_no_other_from_it() {
     stage.is_sound().await;
 }
 
+/// Somebody took the first of them away after the plan was made: the next ones are the canary.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_moved_since_the_plan_is_not_the_canary_of_the_way_back() {
+    let stage = Stage::new(8).await;
+    let operator = &stage.operator;
+    let change = stage.approved(strategy(1, 4)).await;
+    let view = operator.executed(&change).await;
+    assert_eq!((&view["state"], tally(&view)), (&json!("complete"), [8, 0, 0, 0]), "{view:#}");
+    let rollback = operator.act(&change, "rollback").await.is(201);
+    stage.approve(&rollback).await;
+    // The newest comes first on the way back.
+    for role in &stage.roles[6..] {
+        stage.shop.sql(&format!("DROP ROLE {role}")).await;
+    }
+    let rollback = operator.executed(&id(&rollback)).await;
+    assert_eq!(tally(&rollback), [6, 2, 0, 0], "{rollback:#}");
+    // One each, of which the third was undone, then four and the last.
+    assert_eq!(rollback["rollout"]["progress"]["batches"], 5, "{rollback:#}");
+    assert_eq!(operator.undone(&change).await["state"], "rollback_partial");
+    assert_eq!(stage.open().await, 6);
+    let moved = stage.targets(&id(&rollback), "failed").await;
+    assert!(text(&moved[0]["reason"]).contains("was moved since the change"), "{moved:#?}");
+    stage.is_sound().await;
+}
+
 /// The whole went back by itself, but for what could not be read: that is told as such.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_back_by_itself_is_not_undone_before_all_of_it_is() {

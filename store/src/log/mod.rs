@@ -128,6 +128,7 @@ pub struct Log(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    opening: Uuid,
     pool: PgPool,
     options: LogOptions,
     queue: mpsc::UnboundedSender<Request>,
@@ -187,6 +188,7 @@ impl Log {
             options.clone(),
         ));
         Ok(Self(Arc::new(Inner {
+            opening: Uuid::now_v7(),
             pool,
             free_commands: Arc::new(Semaphore::new(options.queue.max(1))),
             free_kib: Arc::new(Semaphore::new(QUEUE_KIB)),
@@ -198,6 +200,11 @@ impl Log {
             appending,
             poller,
         })))
+    }
+
+    /// Another one each time that a log is opened: by it two logs of one process are told apart.
+    pub fn opening(&self) -> Uuid {
+        self.0.opening
     }
 
     /// Writes the events of one command, all of them or none, and waits until they are durable.

@@ -1,5 +1,6 @@
 //! Rollouts.
 
+mod back;
 mod brakes;
 
 use std::collections::BTreeSet;
@@ -169,7 +170,7 @@ impl Log {
 
     fn batch_ended(self, no: u32, complete: u32, failed: u32) -> Self {
         let tally = Tally { complete, failed, ..Tally::default() };
-        self.brake(B::EndBatch { no, tally, undo_until: None })
+        self.brake(B::EndBatch { no, tally, moved: 0, undo_until: None })
     }
 
     fn after_canary() -> Self {
@@ -286,16 +287,11 @@ fn batches_are_no_larger_than_agreed_and_have_no_gap() {
 fn a_tally_is_what_the_runs_say() {
     let log = || Log::rolling().brake(B::BeginBatch).part_failed(0);
     let tally = Tally { complete: 1, ..Tally::default() };
-    assert_eq!(
-        planted(log(), E::BatchEnded { no: 0, tally, undo_until: None }),
-        ["audit.rollout_tally"]
-    );
+    let ended = |tally| E::BatchEnded { no: 0, tally, moved: 0, undo_until: None };
+    assert_eq!(planted(log(), ended(tally)), ["audit.rollout_tally"]);
     // A target that was never begun is not complete.
     let log = || Log::rolling().brake(B::BeginBatch);
-    assert_eq!(
-        planted(log(), E::BatchEnded { no: 0, tally, undo_until: None }),
-        ["audit.rollout_tally"]
-    );
+    assert_eq!(planted(log(), ended(tally)), ["audit.rollout_tally"]);
     let finished = |outcome, tally| E::Finished { outcome, reason: None, tally };
     let found = planted(Log::after_canary(), finished(RunOutcome::Complete, tally));
     assert!(found.contains(&"audit.rollout_tally"), "{found:?}");

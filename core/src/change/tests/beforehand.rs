@@ -177,3 +177,28 @@ fn it_is_made_once_and_by_nobody_else() {
     let refused = when(&approved(), Principal::SYSTEM, start(InTheWay::default()));
     assert_eq!(code(&refused), "change.not_in_state");
 }
+
+/// Its run would begin with the plan, which has to fit into one record.
+#[test]
+fn what_no_run_could_begin_with_neither_starts_nor_goes_back() {
+    use crate::change::MAX_PLAN;
+
+    let is_too_large =
+        |no: Result<Vec<E>, No>| matches!(no, Err(No::Invalid { field: "plan", .. }));
+    let with = |size: usize| {
+        let mut steps = vec![step("can log in", Reversibility::Reversible)];
+        steps[0].summary = "x".repeat(size);
+        steps
+    };
+    let large = with(MAX_PLAN);
+    let plan = Plan::new(plan().header, large.clone(), vec![check(true)], second(PLANNED));
+    let execute = C::StartExecution { run: RUN, in_the_way: InTheWay::default() };
+    let approved = |plan: &Plan| approved_with(&draft(), plan);
+    assert!(is_too_large(when(&approved(&plan), eve(), execute.clone())));
+    assert!(when(&approved(&super::plan()), eve(), execute).is_ok());
+
+    let fine = back(&failed(true));
+    let Plan { header, checks, .. } = fine.plan.clone();
+    let plan = Plan::new(header, large, checks, second(PLANNED));
+    assert!(is_too_large(go(Back { plan, ..fine })));
+}

@@ -1,6 +1,7 @@
 //! Whatever a target answers, a run can be told something, and comes to an end.
 
 use super::*;
+use crate::run::event::LateReport;
 
 /// What no record can have.
 const NUL: &str = "a\0b";
@@ -72,6 +73,22 @@ fn what_cannot_be_stored_is_told_without_it() {
         assert!(!text.contains("u0000"), "{text}");
         let now = running(&[past, events].concat()).unwrap();
         assert_eq!(now.steps[0].name(), then, "{command:?}");
+    }
+    // Of an epoch that was fenced off: it is evidence, and says what it says all the same.
+    let past = run(&[intended(0), E::Claimed { epoch: 2, worker: WORKER }]);
+    let outcome = json!({ "said": NUL });
+    for report in [
+        LateReport::Succeeded { outcome, produced: Vec::new() },
+        LateReport::Failed { reason: bad() },
+        LateReport::Unknown { reason: bad() },
+    ] {
+        let said = report.as_str();
+        let bare = C::ReportLate { step: 0, epoch: 1, report }.bare().unwrap();
+        let events = when(&past, bare).unwrap();
+        let text = serde_json::to_string(&events).unwrap();
+        assert!(!text.contains("u0000"), "{text}");
+        let [E::LateReported { report, .. }] = events.as_slice() else { panic!("{text}") };
+        assert_eq!(report.as_str(), said);
     }
     assert!(C::Finish { epoch: 1 }.bare().is_none());
     assert!(C::Claim { worker: WORKER, after: 0 }.bare().is_none());

@@ -234,7 +234,12 @@ corpus! {
             undoes: Some(RunId(uuid(31))),
         }
         BatchBegun { no: 0, first: 0, count: 4 }
-        BatchEnded { no: 0, tally: Tally { complete: 4, ..Tally::default() }, undo_until: None }
+        BatchEnded {
+            no: 0,
+            tally: Tally { complete: 4, ..Tally::default() },
+            moved: 0,
+            undo_until: None,
+        }
         Paused { reason: "Let us look at the first ones".to_owned() }
         Resumed {}
         Stopped { reason: "The disks of some are full".to_owned() }

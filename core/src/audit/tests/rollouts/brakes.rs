@@ -13,7 +13,7 @@ impl Log {
     }
 
     fn batch_ended_as(self, no: u32, tally: Tally) -> Self {
-        self.brake(B::EndBatch { no, tally, undo_until: None })
+        self.brake(B::EndBatch { no, tally, moved: 0, undo_until: None })
     }
 }
 
