@@ -59,9 +59,9 @@ fn the_moment_itself_is_too_late() {
     let effects: Vec<_> = state
         .steps
         .iter()
-        .map(|phase| match phase {
-            StepPhase::Verified(verified) => verified.effect.clone(),
-            _ => panic!("{}", phase.name()),
+        .map(|phase| {
+            let StepPhase::Verified(verified) = phase else { panic!("{}", phase.name()) };
+            verified.effect.clone()
         })
         .collect();
     let [limited, unlimited] = effects.try_into().unwrap();
