@@ -9,9 +9,11 @@
     reason = "a helper of tests may fail like a test"
 )]
 
+mod accounts;
 mod cli;
 mod conformance;
 mod crash;
 mod linux;
 mod order;
 mod rig;
+mod sysctl;
