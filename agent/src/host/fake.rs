@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::deny::Deny;
 use super::{
-    Access, FileMeta, FileView, Host, HostError, HostPath, Ids, Mode, SystemFacts, Version,
+    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SysctlKey, SysctlValue,
+    SystemFacts, Version,
 };
 
 /// What a name stands for.
@@ -192,6 +193,23 @@ impl Host for FakeHost {
         state.resolve(path)?;
         let names = state.nodes.keys().filter(|other| other.parent().as_ref() == Some(path));
         Ok(names.map(|other| other.name().to_owned()).collect())
+    }
+
+    fn kernel_setting(&self, key: &SysctlKey) -> Result<Option<String>, HostError> {
+        let view = self.lock().view(&key.path())?;
+        Ok(view.map(|view| SysctlValue::of_kernel(&String::from_utf8_lossy(&view.content))))
+    }
+
+    fn set_kernel_setting(&self, key: &SysctlKey, value: &str) -> Result<(), HostError> {
+        let path = key.path();
+        let view =
+            self.lock().view(&path)?.ok_or_else(|| HostError::Missing { path: path.clone() })?;
+        self.put_file(&path, format!("{value}\n").as_bytes(), view.meta.mode);
+        Ok(())
+    }
+
+    fn lock_accounts(&self) -> Result<Held, HostError> {
+        Ok(Held::default())
     }
 
     fn own_ids(&self) -> Ids {

@@ -9,23 +9,28 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    self as sys, AtFlags, CWD, Dir, FileType, Gid, OFlags, RenameFlags, ResolveFlags, Stat, Uid,
-    XattrFlags,
+    self as sys, AtFlags, CWD, Dir, FileType, FlockOperation, Gid, OFlags, RenameFlags,
+    ResolveFlags, Stat, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::deny::Deny;
+use super::kernel::{self, SysctlKey, SysctlValue};
 use super::{
-    Access, FileMeta, FileView, Host, HostError, HostPath, Ids, Mode, SystemFacts, Version,
+    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SystemFacts, Version,
 };
 
 const CAPABILITIES: &str = "security.capability";
 /// Most bytes of one extended attribute (`XATTR_SIZE_MAX` of the kernel).
 const XATTR_LIMIT: usize = 64 * 1024;
 const LIST_LIMIT: usize = 10_000;
+/// The lock of all programs that change accounts, and how long they wait for it (`lckpwdf(3)`).
+const LOCK_FILE: &str = "/etc/.pwd.lock";
+const LOCK_PATIENCE: Duration = Duration::from_secs(15);
 /// How often a read is repeated that somebody else's write overtook.
 const READ_ATTEMPTS: u32 = 3;
 
@@ -348,6 +353,57 @@ impl Host for LinuxHost {
         }
         names.sort();
         Ok(names)
+    }
+
+    fn kernel_setting(&self, key: &SysctlKey) -> Result<Option<String>, HostError> {
+        let path = key.path();
+        let Some(file) = self.resolve(&path, OFlags::RDONLY)? else { return Ok(None) };
+        let limit = kernel::VALUE_LIMIT as u64;
+        let mut shown = String::new();
+        let length = File::from(file)
+            .take(limit + 1)
+            .read_to_string(&mut shown)
+            .map_err(|error| io_failed("read", &path, error))?;
+        if length as u64 > limit {
+            return Err(HostError::TooLarge { path, limit });
+        }
+        Ok(Some(SysctlValue::of_kernel(&shown)))
+    }
+
+    fn set_kernel_setting(&self, key: &SysctlKey, value: &str) -> Result<(), HostError> {
+        let path = key.path();
+        let Some(file) = self.resolve(&path, OFlags::WRONLY | OFlags::TRUNC)? else {
+            return Err(HostError::Missing { path });
+        };
+        // The kernel takes what comes in one write as the whole value.
+        let line = format!("{value}\n");
+        let written = rustix::io::write(&file, line.as_bytes())
+            .map_err(|error| failed("set", &path, error))?;
+        if written == line.len() {
+            Ok(())
+        } else {
+            Err(io_failed("set", &path, io::ErrorKind::WriteZero.into()))
+        }
+    }
+
+    fn lock_accounts(&self) -> Result<Held, HostError> {
+        let path: HostPath = LOCK_FILE.parse().expect("the path is normal and absolute");
+        let directory = self.directory_of(&path)?;
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let private = sys::Mode::from_raw_mode(0o600);
+        let file = sys::openat(&directory, path.name(), flags, private)
+            .map_err(|error| failed("open", &path, error))?;
+        let until = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match sys::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Held { _lock: Some(file) }),
+                // fcntl(2) has no wait with an end.
+                Err(Errno::ACCESS | Errno::AGAIN) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => return Err(failed("lock", &path, error)),
+            }
+        }
     }
 
     fn own_ids(&self) -> Ids {

@@ -7,14 +7,17 @@
 pub mod account;
 mod deny;
 pub mod fake;
+mod kernel;
 pub mod linux;
 mod path;
+pub mod shadow;
 
 use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
 pub use fake::FakeHost;
+pub use kernel::{BadKey, BadValue, SysctlKey, SysctlValue};
 pub use linux::LinuxHost;
 pub use path::{BadMode, BadPath, HostPath, Mode};
 
@@ -138,10 +141,30 @@ pub trait Host: Send + Sync + Debug {
     /// Names in a directory, sorted, at most 10,000; empty when there is no such directory.
     fn list(&self, path: &HostPath) -> Result<Vec<String>, HostError>;
 
+    /// A setting of the running kernel, with one space where the kernel shows white space; `None` when
+    /// there is no such setting.
+    fn kernel_setting(&self, key: &SysctlKey) -> Result<Option<String>, HostError>;
+
+    /// Sets it.
+    ///
+    /// # Errors
+    /// When the kernel refuses the value; then nothing was changed.
+    fn set_kernel_setting(&self, key: &SysctlKey, value: &str) -> Result<(), HostError>;
+
+    /// Keeps other programs from changing accounts until it is dropped, as `lckpwdf(3)` does. Waits 15
+    /// seconds, the limit of that function.
+    fn lock_accounts(&self) -> Result<Held, HostError>;
+
     /// Owner that a new file gets when nobody asks for one: the agent itself.
     fn own_ids(&self) -> Ids;
 
     fn system(&self) -> SystemFacts;
+}
+
+/// A lock of a host, released when dropped.
+#[derive(Debug, Default)]
+pub struct Held {
+    _lock: Option<std::os::fd::OwnedFd>,
 }
 
 /// Why a host could not do what it was asked.

@@ -9,8 +9,10 @@
 //! (diff, fingerprint, what to do after a crash) follows from comparing them.
 
 pub mod collect_facts;
+pub mod local_account;
 pub mod set_file_content;
 pub mod set_file_permission;
+pub mod set_sysctl;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -55,7 +57,7 @@ pub trait Operation:
     /// Everything that the operation reads and writes, enough to restore it.
     type State: Serialize + DeserializeOwned + PartialEq;
 
-    /// Parameters that are valid on a host that has `/etc/motd`.
+    /// Parameters that are valid on a host like the conformance suite's.
     fn example() -> Self;
 
     /// The files it reads or writes, for the host owner's policy.
@@ -100,8 +102,11 @@ pub trait Operation:
 
 /// Every operation, in the order of their ids.
 pub const OPERATIONS: &[Entry] = &[
+    entry::<local_account::LockLocalAccount>(),
     entry::<set_file_content::SetFileContent>(),
     entry::<set_file_permission::SetFilePermission>(),
+    entry::<set_sysctl::SetSysctl>(),
+    entry::<local_account::UnlockLocalAccount>(),
 ];
 
 /// The operations as actions of the `host` connector.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nexplane_agent::host::{
-    Access, FakeHost, FileMeta, FileView, Host, HostError, HostPath, Ids, Mode, SystemFacts,
+    Access, FakeHost, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SysctlKey,
+    SystemFacts,
 };
+use nexplane_agent::operation::OPERATIONS;
 use nexplane_core::id::JobId;
 use nexplane_core::job::{Envelope, JobResult};
 use serde_json::{Value, json};
@@ -16,12 +18,14 @@ use crate::rig::{Rig, linux, motd, path};
 const CONTENT: &str = "host.set_file_content";
 const PERMISSION: &str = "host.set_file_permission";
 
+/// The example of every operation, and what else differs on the way.
 fn orders() -> Vec<(&'static str, Value)> {
-    vec![
+    let examples = OPERATIONS.iter().map(|entry| (entry.meta.id, entry.spec().example));
+    let more = [
         (CONTENT, motd("new\n")),
         (CONTENT, json!({ "path": "/etc/fresh", "content": "new\n", "mode": "0600" })),
-        (PERMISSION, json!({ "path": "/etc/motd", "mode": "0640" })),
-    ]
+    ];
+    examples.chain(more).collect()
 }
 
 /// The journal's lines so far, as whole lines.
@@ -165,6 +169,15 @@ impl Host for Crashing {
     }
     fn list(&self, path: &HostPath) -> Result<Vec<String>, HostError> {
         self.inner.list(path)
+    }
+    fn kernel_setting(&self, key: &SysctlKey) -> Result<Option<String>, HostError> {
+        self.inner.kernel_setting(key)
+    }
+    fn set_kernel_setting(&self, key: &SysctlKey, value: &str) -> Result<(), HostError> {
+        self.around(|| self.inner.set_kernel_setting(key, value))
+    }
+    fn lock_accounts(&self) -> Result<Held, HostError> {
+        self.inner.lock_accounts()
     }
     fn own_ids(&self) -> Ids {
         self.inner.own_ids()

@@ -9,6 +9,7 @@
     reason = "a helper of tests may fail like a test"
 )]
 
+mod accounts;
 mod cli;
 mod conformance;
 mod crash;
@@ -16,3 +17,4 @@ mod linux;
 mod order;
 mod retention;
 mod rig;
+mod sysctl;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nexplane_agent::config::Retention;
+use nexplane_agent::host::fake::Node;
 use nexplane_agent::host::{FakeHost, Host, HostPath, LinuxHost, Mode};
 use nexplane_agent::journal::Journal;
 use nexplane_agent::key::{AgentKey, receipt_is_authentic};
@@ -62,9 +63,10 @@ impl Rig {
 
     pub fn fake() -> (Self, Arc<FakeHost>) {
         let host = Arc::new(FakeHost::new());
-        host.put_file(&path("/etc/motd"), b"hello\n", Mode::from_bits(0o644));
-        host.put_file(&path("/etc/passwd"), PASSWD.as_bytes(), Mode::from_bits(0o644));
-        host.put_file(&path("/etc/group"), GROUP.as_bytes(), Mode::from_bits(0o644));
+        for (file, content) in FILES {
+            host.put_file(&path(file), content.as_bytes(), Mode::from_bits(0o644));
+        }
+        host.put(&path("/etc/sysctl.d"), Node::Directory);
         (Self::new(Arc::clone(&host) as Arc<dyn Host>), host)
     }
 
@@ -168,7 +170,19 @@ impl Rig {
     }
 }
 
-pub const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33::/var/www:/bin/false\n";
+/// What a host of the suite has.
+pub const FILES: [(&str, &str); 5] = [
+    ("/etc/motd", "hello\n"),
+    ("/etc/passwd", PASSWD),
+    ("/etc/group", GROUP),
+    ("/etc/shadow", SHADOW),
+    ("/proc/sys/net/ipv4/conf/all/log_martians", "0\n"),
+];
+pub const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33::/var/www:/bin/false\n\
+    deploy:x:1000:1000::/home/deploy:/bin/bash\nformer:x:1001:1001::/home/former:/bin/bash\n";
+/// The second has no password; the last was locked by this agent.
+pub const SHADOW: &str = "root:*:20000:0:99999:7:::\nwww-data:!:20000:0:99999:7:::\n\
+    deploy:$y$j9T$salt$hash:20001:1:99999:7:3::\nformer:!$6$salt$hash:20002:0:99999:7::1:\n";
 pub const GROUP: &str = "root:x:0:\nwww-data:x:33:\n";
 
 pub fn files(directory: &Path) -> Vec<PathBuf> {
@@ -243,9 +257,11 @@ pub fn refusal(result: &JobResult) -> RefusalCode {
 /// A Linux host on an empty directory with the same files as the fake one.
 pub fn linux() -> (TempDir, LinuxHost) {
     let root = tempfile::tempdir().unwrap();
-    std::fs::create_dir(root.path().join("etc")).unwrap();
-    for (file, content) in [("motd", "hello\n"), ("passwd", PASSWD), ("group", GROUP)] {
-        std::fs::write(root.path().join("etc").join(file), content).unwrap();
+    std::fs::create_dir_all(root.path().join("etc/sysctl.d")).unwrap();
+    for (file, content) in FILES {
+        let file = root.path().join(path(file).relative());
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, content).unwrap();
     }
     let host = LinuxHost::open(root.path(), &[]).unwrap();
     (root, host)

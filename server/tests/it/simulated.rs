@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, stream};
 use nexplane_agent::host::fake::Node;
 use nexplane_agent::host::{
-    Access, FakeHost, FileMeta, FileView, Host, HostError, HostPath, Ids, Mode, SystemFacts,
+    Access, FakeHost, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SysctlKey,
+    SystemFacts,
 };
 use nexplane_agent::journal::Journal;
 use nexplane_agent::keep::Keep;
@@ -437,6 +438,18 @@ impl Host for Machine {
 
     fn list(&self, path: &HostPath) -> Result<Vec<String>, HostError> {
         self.files.list(path)
+    }
+
+    fn kernel_setting(&self, key: &SysctlKey) -> Result<Option<String>, HostError> {
+        self.files.kernel_setting(key)
+    }
+
+    fn set_kernel_setting(&self, key: &SysctlKey, value: &str) -> Result<(), HostError> {
+        self.effect(&key.path(), || self.files.set_kernel_setting(key, value))
+    }
+
+    fn lock_accounts(&self) -> Result<Held, HostError> {
+        self.files.lock_accounts()
     }
 
     fn own_ids(&self) -> Ids {
