@@ -9,6 +9,21 @@ use super::{
     SystemFacts, Version,
 };
 
+/// What a furnished host has: enough for the example of every operation.
+pub const FILES: [(&str, &str); 5] = [
+    ("/etc/motd", "hello\n"),
+    ("/etc/passwd", PASSWD),
+    ("/etc/group", GROUP),
+    ("/etc/shadow", SHADOW),
+    ("/proc/sys/net/ipv4/conf/all/log_martians", "0\n"),
+];
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33::/var/www:/bin/false\n\
+    deploy:x:1000:1000::/home/deploy:/bin/bash\nformer:x:1001:1001::/home/former:/bin/bash\n";
+/// The second has no password; the last was locked by this agent.
+pub const SHADOW: &str = "root:*:20000:0:99999:7:::\nwww-data:!:20000:0:99999:7:::\n\
+    deploy:$y$j9T$salt$hash:20001:1:99999:7:3::\nformer:!$6$salt$hash:20002:0:99999:7::1:\n";
+const GROUP: &str = "root:x:0:\nwww-data:x:33:\n";
+
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
@@ -33,6 +48,20 @@ struct State {
 impl FakeHost {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A machine with [`FILES`].
+    ///
+    /// # Panics
+    /// Never: their paths are normal and absolute.
+    pub fn furnished() -> Self {
+        let host = Self::new();
+        let path = |text: &str| text.parse::<HostPath>().expect("the path is normal and absolute");
+        for (file, content) in FILES {
+            host.put_file(&path(file), content.as_bytes(), Mode::from_bits(0o644));
+        }
+        host.put(&path("/etc/sysctl.d"), Node::Directory);
+        host
     }
 
     /// Puts something there, with every directory above it.

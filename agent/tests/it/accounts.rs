@@ -3,12 +3,13 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use nexplane_agent::host::fake::SHADOW;
 use nexplane_agent::host::{Host, HostError};
 use nexplane_agent::operation::{self, Bound};
 use rustix::fs::FlockOperation;
 use serde_json::json;
 
-use crate::rig::{SHADOW, linux};
+use crate::rig::linux;
 
 fn operation(verb: &str, user: &str) -> Box<dyn Bound> {
     let id = format!("host.{verb}_local_account");

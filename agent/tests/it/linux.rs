@@ -112,7 +112,7 @@ fn a_write_replaces_the_file_and_leaves_nothing_beside_it() {
     write(&host, "/etc/motd", Some(&before)).unwrap();
     assert_eq!(fs::read(root.path().join("etc/motd")).unwrap(), b"new");
     let names = host.list(&path("/etc")).unwrap();
-    assert_eq!(names, ["group", "motd", "passwd"]);
+    assert_eq!(names, ["group", "motd", "passwd", "shadow", "sysctl.d"]);
     assert!(matches!(write(&host, "/etc/motd", Some(&before)), Err(HostError::Moved { .. })));
     assert!(matches!(write(&host, "/etc/motd", None), Err(HostError::Moved { .. })));
     write(&host, "/etc/fresh", None).unwrap();
@@ -278,7 +278,7 @@ fn facts_come_from_the_files_beneath_the_root() {
     put("etc/systemd/system/multi-user.target.wants/ssh.service", "");
     let facts = collect_facts::collect(&host).unwrap();
     assert_eq!((facts.os.as_str(), facts.os_version.as_str()), ("debian", "12"));
-    assert_eq!(facts.accounts.len(), 2);
+    assert_eq!(facts.accounts.len(), 4);
     assert_eq!(facts.accounts[1].shell, "/bin/false");
     assert_eq!(facts.packages.len(), 1);
     let services: Vec<_> = facts.services.iter().map(|s| (s.unit.as_str(), s.enabled)).collect();

@@ -100,7 +100,7 @@ fn reading_needs_a_signature_but_no_approval() {
     assert!(matches!(verified, JobResult::Verified { satisfied: false, .. }));
     let facts = rig.run(&mut runner, &rig.job(3, Order::CollectFacts));
     let JobResult::Facts { facts } = facts else { panic!("no facts") };
-    assert_eq!(facts.accounts.len(), 2);
+    assert_eq!(facts.accounts.len(), 4);
     let mut unsigned = rig.sign(&rig.job(4, Order::CollectFacts));
     unsigned.signature = String::new();
     let answer = rig.deliver(&mut runner, &unsigned).unwrap();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nexplane_agent::config::Retention;
-use nexplane_agent::host::fake::Node;
-use nexplane_agent::host::{FakeHost, Host, HostPath, LinuxHost, Mode};
+use nexplane_agent::host::fake::FILES;
+use nexplane_agent::host::{FakeHost, Host, HostPath, LinuxHost};
 use nexplane_agent::journal::Journal;
 use nexplane_agent::key::{AgentKey, receipt_is_authentic};
 use nexplane_agent::operation;
@@ -62,11 +62,7 @@ impl Rig {
     }
 
     pub fn fake() -> (Self, Arc<FakeHost>) {
-        let host = Arc::new(FakeHost::new());
-        for (file, content) in FILES {
-            host.put_file(&path(file), content.as_bytes(), Mode::from_bits(0o644));
-        }
-        host.put(&path("/etc/sysctl.d"), Node::Directory);
+        let host = Arc::new(FakeHost::furnished());
         (Self::new(Arc::clone(&host) as Arc<dyn Host>), host)
     }
 
@@ -169,21 +165,6 @@ impl Rig {
         files(&self.config.path().join("snapshots"))
     }
 }
-
-/// What a host of the suite has.
-pub const FILES: [(&str, &str); 5] = [
-    ("/etc/motd", "hello\n"),
-    ("/etc/passwd", PASSWD),
-    ("/etc/group", GROUP),
-    ("/etc/shadow", SHADOW),
-    ("/proc/sys/net/ipv4/conf/all/log_martians", "0\n"),
-];
-pub const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33::/var/www:/bin/false\n\
-    deploy:x:1000:1000::/home/deploy:/bin/bash\nformer:x:1001:1001::/home/former:/bin/bash\n";
-/// The second has no password; the last was locked by this agent.
-pub const SHADOW: &str = "root:*:20000:0:99999:7:::\nwww-data:!:20000:0:99999:7:::\n\
-    deploy:$y$j9T$salt$hash:20001:1:99999:7:3::\nformer:!$6$salt$hash:20002:0:99999:7::1:\n";
-pub const GROUP: &str = "root:x:0:\nwww-data:x:33:\n";
 
 pub fn files(directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = std::fs::read_dir(directory)

@@ -13,7 +13,7 @@ fn actions(registry: &Registry) -> Vec<&dyn AnyAction> {
 }
 
 #[test]
-fn the_catalog_is_the_one_in_the_schema_folder() {
+fn the_golden_catalog_is_the_one_in_the_schema_folder() {
     let mut text = serde_json::to_string_pretty(&Registry::standard().catalog()).unwrap();
     text.push('\n');
     if std::env::var_os("NEXPLANE_BLESS").is_some() {

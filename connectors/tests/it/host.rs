@@ -22,7 +22,6 @@ use uuid::Uuid;
 use crate::fixture::{context, open, step, target};
 
 /// An agent without network, journal and signatures.
-#[derive(Default)]
 struct Standin {
     machine: FakeHost,
     /// Results by idempotency key.
@@ -39,6 +38,11 @@ fn bind(id: &str, parameters: &Value) -> Box<dyn Bound> {
 }
 
 impl Standin {
+    fn new() -> Self {
+        let (done, kept, canned, orders) = Default::default();
+        Self { machine: FakeHost::furnished(), done, kept, canned, orders }
+    }
+
     fn carry_out(&self, job: JobId, order: &Order) -> JobResult {
         if let Some(canned) = self.canned.lock().unwrap().clone() {
             return canned;
@@ -140,7 +144,7 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let (registry, agent) = (Registry::standard(), Arc::new(Standin::default()));
+        let (registry, agent) = (Registry::standard(), Arc::new(Standin::new()));
         agent.machine.put_file(&path("/etc/motd"), b"welcome\n", mode("0644"));
         let id = HostId(Uuid::now_v7());
         let port = HostPort { id, name: "web-1".to_owned(), jobs: Arc::clone(&agent) as _ };
