@@ -117,9 +117,10 @@ async fn turns_come_in_the_order_of_asking_and_outlive_a_crash() {
     let roles = stage.shop.roles(&stage.server, &names).await;
     let roles: Vec<_> = roles.iter().map(String::as_str).collect();
     let (many, b, c) = (&roles[..MANY], roles[MANY], roles[MANY + 1]);
-    // Each has a target in common with the one before.
+    // Each has a target in common with the one before. The first comes to it last, so that it is unmoved
+    // when the second asks.
     let first = stage.approved("postgres.lock_user", many).await;
-    let second = stage.approved("postgres.lock_user", &[b, many[0]]).await;
+    let second = stage.approved("postgres.lock_user", &[b, many[MANY - 1]]).await;
     let third = stage.approved("postgres.lock_user", &[c, b]).await;
     stage.operator.act(&first, "execute").await.is(200);
     for change in [&second, &third] {

@@ -224,7 +224,11 @@ impl Server {
         let signed_in = self.nobody().post("/auth/login", body.clone()).await.is(200);
         let token = signed_in["access_token"].as_str().unwrap().to_owned();
         let mut client = Client::new(self.base.clone(), Some(token.clone()));
-        client.session = Some(Arc::new(Session { login: body, token: Mutex::new(token) }));
+        client.session = Some(Arc::new(Session {
+            login: body,
+            begun: Instant::now(),
+            token: Mutex::new(token),
+        }));
         client.id = text(&client.get("/auth/me").await.is(200)["id"]);
         client
     }
@@ -289,9 +293,13 @@ pub struct Client {
     session: Option<Arc<Session>>,
 }
 
+/// How long a session lasts. What ends before was ended by somebody.
+const A_SESSION: Duration = Duration::from_mins(15);
+
 /// A session that is begun again when it has run out, for tests that outlast one.
 struct Session {
     login: Value,
+    begun: Instant,
     token: Mutex<String>,
 }
 
@@ -342,7 +350,9 @@ impl Client {
         let again = request.try_clone();
         let answer = self.try_once(request).await?;
         match (&self.session, again) {
-            (Some(session), Some(mut again)) if answer.json["code"] == "auth.expired" => {
+            (Some(session), Some(mut again))
+                if answer.json["code"] == "auth.expired" && session.begun.elapsed() > A_SESSION =>
+            {
                 let nobody = Self { token: None, session: None, ..self.clone() };
                 let login = nobody.request(Method::POST, "/auth/login");
                 let login = self.try_once(login.json(&session.login).build()?).await?;
