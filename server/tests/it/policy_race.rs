@@ -3,7 +3,7 @@
 //!
 //! `NEXPLANE_RACE_ROUNDS` says how often (12 when absent).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexplane_core::audit::Auditor;
 use nexplane_core::change::event::ChangeEvent;
@@ -35,31 +35,37 @@ async fn of_a_policy_and_a_submission_one_comes_first() {
         changes.push(id(&operator.post("/change-requests", request).await.is(201)));
     }
     let (mut submitted, mut outdated) = (0, 0);
+    let mut usual = Duration::from_millis(50);
     for round in 1..=rounds() {
         for change in &changes {
             operator.act(change, "plan").await.is(200);
         }
         let publish = async {
-            // From before all submissions to after most of them.
-            tokio::time::sleep(Duration::from_millis(u64::from(round % 6) * 8)).await;
+            // From before all submissions to after most of them, however busy the machine.
+            tokio::time::sleep(usual.mul_f64((f64::from(round) * 0.37).fract())).await;
             let rules = json!([{ "then": { "ask": { "approvals": round % 2 + 1 } } }]);
             let body = json!({ "document": { "rules": rules }, "note": "x", "based_on": round });
             server.admin.post("/policies", body).await.is(201);
         };
+        let begun = Instant::now();
         let submit = futures_util::future::join_all(changes.iter().map(async |change| {
             let answer = operator.act(change, "submit").await;
+            let took = begun.elapsed();
             if answer.status == 200 {
                 operator.act(change, "withdraw").await.is(200);
-                return true;
+                return Some(took);
             }
             // Never a conflict: that the policy moved is said in its own words.
             answer.refused(409, "change.plan_outdated");
-            false
+            None
         }));
         let ((), answers) = tokio::join!(publish, submit);
-        let passed = answers.iter().filter(|passed| **passed).count();
-        submitted += passed;
-        outdated += answers.len() - passed;
+        let passed = answers.iter().flatten();
+        submitted += passed.clone().count();
+        outdated += answers.len() - passed.clone().count();
+        if let Some(longest) = passed.max() {
+            usual = (usual * 3 + *longest) / 4;
+        }
     }
     eprintln!("{submitted} submitted, {outdated} of an outdated plan");
     assert!(submitted > 0 && outdated > 0, "both have to happen for it to be a race");
