@@ -130,8 +130,8 @@ pub async fn apply(
     Ok(batch.broken.clone())
 }
 
-/// One transaction. The checkpoint goes first: its row is locked until the commit, so the lease can
-/// neither end nor change hands in between.
+/// One transaction. The checkpoint goes first: its row is locked until the commit, so the lease does
+/// not change hands in between, unless this process stands still for longer than that.
 async fn commit(
     pool: &PgPool,
     projection: &dyn Projection,
@@ -143,11 +143,15 @@ async fn commit(
     let end = claim.cursor.position + u64::try_from(hashes.len()).unwrap_or(u64::MAX);
     let mut tx = pool.begin().await?;
     // A commit lost in a crash of the database takes its checkpoint along, so it need not be waited
-    // for. Plans made while the tables were small would scan them when they have become large.
+    // for. Plans made while the tables were small would scan them when they have become large. A
+    // process that is stopped in here would hold the row for as long as it is: PostgreSQL ends its
+    // session with the lease.
     sqlx::query(
         "SELECT set_config('synchronous_commit', 'off', true), \
-         set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)",
+         set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true), \
+         set_config('idle_in_transaction_session_timeout', $1, true)",
     )
+    .bind(format!("{}ms", claim.ttl.as_millis().max(1)))
     .execute(&mut *tx)
     .await?;
     match checkpoint::advance(&mut tx, claim, end, last).await? {

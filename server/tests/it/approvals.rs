@@ -261,26 +261,34 @@ async fn of_an_approval_for_somebody_and_the_end_of_their_role_one_comes_first()
     let role = shop.role(server, "app").await;
     let change = stage.planned(&[&role]).await;
     let (mut given, mut refused) = (0, 0);
-    // How long it takes to revoke: the approval comes from the beginning of that to after its end.
-    let mut takes = Duration::from_millis(50);
+    // How long each takes: in turns, the other one comes from the beginning of that to after its end.
+    let (mut approving_takes, mut revoking_takes) = [Duration::from_millis(50); 2].into();
     for round in 0..16 {
+        let late = |takes: Duration| takes * (round / 2) / 5;
+        let (approving_waits, revoking_waits) = if round % 2 == 0 {
+            (late(revoking_takes), Duration::ZERO)
+        } else {
+            (Duration::ZERO, late(approving_takes))
+        };
         let dora = server.person(&format!("dora{round}"), &["approver"]).await;
         delegate(&dora, &dora, &cat).await.is(201);
         operator.act(&change, "plan").await.is(200);
         let submitted = operator.act(&change, "submit").await.is(200);
         let (path, body) = approve(&submitted, &dora.id);
         let approving = async {
-            tokio::time::sleep(takes * (round % 8) / 5).await;
-            cat.post(&path, body).await
+            tokio::time::sleep(approving_waits).await;
+            let begun = Instant::now();
+            (cat.post(&path, body).await, begun.elapsed())
         };
         let user = format!("/users/{}", dora.id);
         let revoking = async {
+            tokio::time::sleep(revoking_waits).await;
             let begun = Instant::now();
             server.admin.patch(&user, json!({ "roles": ["viewer"] })).await.is(200);
             begun.elapsed()
         };
-        let (answer, took) = tokio::join!(approving, revoking);
-        takes = took;
+        let ((answer, approved_in), revoked_in) = tokio::join!(approving, revoking);
+        (approving_takes, revoking_takes) = (approved_in, revoked_in);
         if answer.status == 200 {
             given += 1;
         } else {
