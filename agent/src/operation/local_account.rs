@@ -62,19 +62,14 @@ macro_rules! direction {
             fields(state)
         }
 
-        fn apply(&self, host: &dyn Host, before: &Access) -> Result<(), HostError> {
+        fn bring(
+            &self,
+            host: &dyn Host,
+            from: Option<&Access>,
+            to: &Access,
+        ) -> Result<(), HostError> {
             may_touch(host, &self.user)?;
-            shadow::bring(host, &self.user, Some(before), &$goal(before))
-        }
-
-        fn verify(&self, host: &dyn Host) -> Result<(bool, Access), HostError> {
-            let now = shadow::read(host, &self.user)?;
-            Ok(($goal(&now) == now, now))
-        }
-
-        fn revert(&self, host: &dyn Host, before: &Access) -> Result<(), HostError> {
-            may_touch(host, &self.user)?;
-            shadow::bring(host, &self.user, None, before)
+            shadow::bring(host, &self.user, from, to)
         }
     };
 }

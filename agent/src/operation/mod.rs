@@ -86,18 +86,35 @@ pub trait Operation:
         field_diff(target, &Self::fields(before), &Self::fields(after))
     }
 
-    /// Does it.
+    /// Makes the state as `to` says; without `from` whatever it is now.
     ///
     /// # Errors
-    /// [`HostError::Moved`] when the state is no longer `before`; then nothing was changed. Any
-    /// other error may leave a part of the effect behind.
-    fn apply(&self, host: &dyn Host, before: &Self::State) -> Result<(), HostError>;
+    /// [`HostError::Moved`] when the state is not `from`; then nothing was changed. Any other error
+    /// may leave a part of the effect behind.
+    fn bring(
+        &self,
+        host: &dyn Host,
+        from: Option<&Self::State>,
+        to: &Self::State,
+    ) -> Result<(), HostError>;
+
+    /// Does it, from the state that was captured. Errors: as [`Operation::bring`].
+    fn apply(&self, host: &dyn Host, before: &Self::State) -> Result<(), HostError> {
+        let intended = self.intended(host, before)?;
+        self.bring(host, Some(before), &intended)
+    }
 
     /// Reads the target and answers from it alone whether the result is there.
-    fn verify(&self, host: &dyn Host) -> Result<(bool, Self::State), HostError>;
+    fn verify(&self, host: &dyn Host) -> Result<(bool, Self::State), HostError> {
+        let now = self.snapshot(host)?;
+        let satisfied = self.intended(host, &now)? == now;
+        Ok((satisfied, now))
+    }
 
-    /// Restores `before`, from whatever the state is now.
-    fn revert(&self, host: &dyn Host, before: &Self::State) -> Result<(), HostError>;
+    /// Restores `before`, from whatever the state is now. Errors: as [`Operation::bring`].
+    fn revert(&self, host: &dyn Host, before: &Self::State) -> Result<(), HostError> {
+        self.bring(host, None, before)
+    }
 }
 
 /// Every operation, in the order of their ids.

@@ -145,50 +145,31 @@ impl Operation for SetFileContent {
         lines
     }
 
-    fn apply(&self, host: &dyn Host, before: &State) -> Result<(), HostError> {
-        let intended = self.intended(host, before)?;
-        bring(host, &self.path, Some(before), &intended)
-    }
-
-    fn verify(&self, host: &dyn Host) -> Result<(bool, State), HostError> {
-        let now = self.snapshot(host)?;
-        let satisfied = now.0.is_some() && self.intended(host, &now)? == now;
-        Ok((satisfied, now))
-    }
-
-    fn revert(&self, host: &dyn Host, before: &State) -> Result<(), HostError> {
-        bring(host, &self.path, None, before)
-    }
-}
-
-/// Makes the file as `to` says; refuses when it is not as `from` says.
-fn bring(
-    host: &dyn Host,
-    path: &HostPath,
-    from: Option<&State>,
-    to: &State,
-) -> Result<(), HostError> {
-    host.may_touch(path, Access::Content)?;
-    host.discard_leftovers(path)?;
-    let now = host.read(path, CONTENT_LIMIT)?;
-    let same = |state: &State| match (&state.0, &now) {
-        (None, None) => true,
-        (Some(file), Some(view)) => {
-            file.content == view.content && file.mode == view.meta.mode && file.ids == view.meta.ids
+    fn bring(&self, host: &dyn Host, from: Option<&State>, to: &State) -> Result<(), HostError> {
+        host.may_touch(&self.path, Access::Content)?;
+        host.discard_leftovers(&self.path)?;
+        let now = host.read(&self.path, CONTENT_LIMIT)?;
+        let same = |state: &State| match (&state.0, &now) {
+            (None, None) => true,
+            (Some(file), Some(view)) => {
+                file.content == view.content
+                    && file.mode == view.meta.mode
+                    && file.ids == view.meta.ids
+            }
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if !from.is_none_or(same) {
+            return Err(HostError::Moved { path: self.path.clone() });
         }
-        (None, Some(_)) | (Some(_), None) => false,
-    };
-    if !from.is_none_or(same) {
-        return Err(HostError::Moved { path: path.clone() });
-    }
-    if same(to) {
-        return Ok(());
-    }
-    let expected = now.as_ref().map(|view| &view.meta);
-    match (&to.0, expected) {
-        (Some(file), _) => host.write(path, expected, &file.content, file.mode, file.ids),
-        (None, Some(meta)) => host.remove(path, meta),
-        (None, None) => Ok(()),
+        if same(to) {
+            return Ok(());
+        }
+        let expected = now.as_ref().map(|view| &view.meta);
+        match (&to.0, expected) {
+            (Some(file), _) => host.write(&self.path, expected, &file.content, file.mode, file.ids),
+            (None, Some(meta)) => host.remove(&self.path, meta),
+            (None, None) => Ok(()),
+        }
     }
 }
 

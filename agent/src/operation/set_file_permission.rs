@@ -112,31 +112,6 @@ impl Operation for SetFilePermission {
         ]
     }
 
-    fn apply(&self, host: &dyn Host, before: &State) -> Result<(), HostError> {
-        let intended = self.intended(host, before)?;
-        self.bring(host, Some(before), &intended)
-    }
-
-    fn verify(&self, host: &dyn Host) -> Result<(bool, State), HostError> {
-        let now = self.snapshot(host)?;
-        let satisfied = self.intended(host, &now)? == now;
-        Ok((satisfied, now))
-    }
-
-    fn revert(&self, host: &dyn Host, before: &State) -> Result<(), HostError> {
-        self.bring(host, None, before)
-    }
-}
-
-impl SetFilePermission {
-    fn wanted(&self, host: &dyn Host, now: Ids) -> Result<Ids, HostError> {
-        Ok(Ids {
-            uid: self.owner.as_deref().map_or(Ok(now.uid), |name| account::uid(host, name))?,
-            gid: self.group.as_deref().map_or(Ok(now.gid), |name| account::gid(host, name))?,
-        })
-    }
-
-    /// Makes mode and owner as `to` says; refuses when they are not as `from` says.
     fn bring(&self, host: &dyn Host, from: Option<&State>, to: &State) -> Result<(), HostError> {
         host.may_touch(&self.path, Access::Permission)?;
         let meta =
@@ -149,6 +124,15 @@ impl SetFilePermission {
             return Ok(());
         }
         host.set_permission(&self.path, &meta, to.mode, to.ids)
+    }
+}
+
+impl SetFilePermission {
+    fn wanted(&self, host: &dyn Host, now: Ids) -> Result<Ids, HostError> {
+        Ok(Ids {
+            uid: self.owner.as_deref().map_or(Ok(now.uid), |name| account::uid(host, name))?,
+            gid: self.group.as_deref().map_or(Ok(now.gid), |name| account::gid(host, name))?,
+        })
     }
 
     fn path_allowed(&self, host: &dyn Host) -> Result<String, String> {

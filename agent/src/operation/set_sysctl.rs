@@ -113,27 +113,10 @@ impl Operation for SetSysctl {
         vec![Field::new("value", state.running.clone()), Field::new("kept_for_next_start", kept)]
     }
 
-    fn apply(&self, host: &dyn Host, before: &State) -> Result<(), HostError> {
+    fn bring(&self, host: &dyn Host, from: Option<&State>, to: &State) -> Result<(), HostError> {
         if let Some(why) = self.key.denied(&self.value) {
             return Err(HostError::Denied { path: self.key.path(), why });
         }
-        let intended = self.intended(host, before)?;
-        self.bring(host, Some(before), &intended)
-    }
-
-    fn verify(&self, host: &dyn Host) -> Result<(bool, State), HostError> {
-        let now = self.snapshot(host)?;
-        let satisfied = self.intended(host, &now)? == now;
-        Ok((satisfied, now))
-    }
-
-    fn revert(&self, host: &dyn Host, before: &State) -> Result<(), HostError> {
-        self.bring(host, None, before)
-    }
-}
-
-impl SetSysctl {
-    fn bring(&self, host: &dyn Host, from: Option<&State>, to: &State) -> Result<(), HostError> {
         let now = self.snapshot(host)?;
         if from.is_some_and(|from| *from != now) {
             return Err(HostError::Moved { path: self.key.path() });
@@ -148,7 +131,9 @@ impl SetSysctl {
         }
         Ok(())
     }
+}
 
+impl SetSysctl {
     fn setting_allowed(&self) -> Result<String, String> {
         match self.key.denied(&self.value) {
             None => Ok(format!("{} may be set to {}", self.key, self.value)),

@@ -102,6 +102,11 @@ impl Effect {
 }
 
 impl StepPhase {
+    /// What was done and found at the target.
+    pub fn verified(&self) -> Option<&Verified> {
+        if let Self::Verified(verified) = self { Some(verified) } else { None }
+    }
+
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Planned => "planned",
@@ -134,19 +139,9 @@ impl Running {
 
     /// Until when all that it has done can be undone, as far as targets say.
     pub fn undo_until(&self) -> Option<Timestamp> {
-        let limits = self.steps.iter().filter_map(|phase| match phase {
-            // Only what was verified is undone.
-            StepPhase::Verified(Verified { effect, .. }) => effect.undo_until,
-            StepPhase::Planned
-            | StepPhase::Intended(_)
-            | StepPhase::Succeeded(_)
-            | StepPhase::Unverified { .. }
-            | StepPhase::Failed { .. }
-            | StepPhase::Unknown { .. }
-            | StepPhase::Reconciled { .. }
-            | StepPhase::Blocked { .. } => None,
-        });
-        limits.min()
+        // Only what was verified is undone.
+        let verified = self.steps.iter().filter_map(StepPhase::verified);
+        verified.filter_map(|verified| verified.effect.undo_until).min()
     }
 
     /// Whether a step may begin still that could be held back.

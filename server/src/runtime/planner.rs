@@ -13,7 +13,7 @@ use nexplane_core::connection::Purpose;
 use nexplane_core::id::{ChangeId, RolloutId, RunId};
 use nexplane_core::manifest::ManifestRejection;
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef, Undoes};
-use nexplane_core::run::{Run, RunState, StepPhase, Verified};
+use nexplane_core::run::{Run, RunState, Verified};
 use serde_json::Value;
 
 use super::parts::{self, Found, Reads};
@@ -354,17 +354,8 @@ async fn verified_of(
     let state = stream::load::<Run>(&targets.log, id.into()).await?.state;
     let RunState::Finished(finished) = state else { return Ok(None) };
     let run = finished.run;
-    let steps = run.plan.steps.into_iter().zip(run.steps).filter_map(|(step, phase)| match phase {
-        StepPhase::Verified(verified) => Some((id, step, verified)),
-        StepPhase::Planned
-        | StepPhase::Intended(_)
-        | StepPhase::Succeeded(_)
-        | StepPhase::Unverified { .. }
-        | StepPhase::Failed { .. }
-        | StepPhase::Unknown { .. }
-        | StepPhase::Reconciled { .. }
-        | StepPhase::Blocked { .. } => None,
-    });
+    let steps = run.plan.steps.into_iter().zip(&run.steps);
+    let steps = steps.filter_map(|(step, phase)| Some((id, step, phase.verified()?.clone())));
     Ok(Some(steps.collect()))
 }
 
