@@ -8,14 +8,11 @@ use nexplane_core::calendar::CALENDAR;
 use nexplane_core::calendar::event::{CalendarEvent, Scope};
 use nexplane_core::change::event::ChangeEvent;
 use nexplane_core::event::Event;
-use nexplane_core::id::{ChangeId, CommandId, FreezeId, PersonId, RunId, StreamId};
+use nexplane_core::id::{ChangeId, FreezeId, PersonId, RunId, StreamId};
 use nexplane_core::plan::Plan;
 use nexplane_core::record;
-use nexplane_core::time::Timestamp;
 use nexplane_server::seal::Sealer;
-use nexplane_store::database::Role;
 use nexplane_store::log::seal::Seals;
-use nexplane_store::log::{Append, Log, LogOptions, NewEvent};
 use nexplane_store::testing::event_records;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -24,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::harness::{Server, Shop, eventually, id};
+use crate::planted::{log_of, now, plant};
 
 /// Runs `nexplane`; its exit code and what it says on stdout.
 async fn nexplane(arguments: &[&str]) -> (i32, String) {
@@ -265,35 +263,6 @@ async fn a_witness_cosigns(stage: &mut Stage) {
     drop(child);
 }
 
-/// Appends what nobody decided.
-async fn plant(log: &Log, stream: StreamId, expected: u64, by: Actor, event: Event) {
-    let encoded = event.encode();
-    let command = Uuid::now_v7();
-    log.append(Append {
-        command: CommandId(command),
-        request_hash: [1; 32],
-        stream,
-        expected_version: expected,
-        guards: Vec::new(),
-        events: vec![NewEvent {
-            id: Uuid::now_v7(),
-            kind: encoded.kind,
-            schema: encoded.schema,
-            data: encoded.data,
-        }],
-        actor: by,
-        at: now(),
-        correlation: command,
-        causation: command,
-    })
-    .await
-    .unwrap();
-}
-
-fn now() -> Timestamp {
-    Timestamp::new(jiff::Timestamp::now())
-}
-
 /// The events of a change up to its execution, as those of another change of now.
 fn as_another(records: &[String], of: ChangeId, change: ChangeId) -> Vec<(Actor, ChangeEvent)> {
     use ChangeEvent as E;
@@ -339,8 +308,7 @@ async fn what_must_not_have_happened_is_named() {
     // The server would act on what is planted.
     stage.server.stop().await;
     let pool = stage.server.database().pool().clone();
-    let connect = Role::Append.at(stage.server.database().options());
-    let log = Log::open(pool.clone(), connect, LogOptions::default()).await.unwrap();
+    let log = log_of(&stage.server).await;
     let records = nexplane_store::testing::event_records(&pool).await.unwrap();
     let (author, approver) = (Actor::user(stage.author), Actor::user(stage.approver));
 
@@ -351,7 +319,7 @@ async fn what_must_not_have_happened_is_named() {
             let reason = "The books are closed.".to_owned();
             let (freeze, scope) = (FreezeId(Uuid::now_v7()), Scope::All);
             let declared = CalendarEvent::FreezeDeclared { freeze, scope, start, end, reason };
-            plant(&log, CALENDAR.into(), 0, author, declared.into()).await;
+            plant(&log, CALENDAR.into(), 0, author, vec![declared.into()]).await;
         }
         let change = ChangeId(Uuid::now_v7());
         for ((by, mut event), version) in
@@ -373,7 +341,7 @@ async fn what_must_not_have_happened_is_named() {
                 }
                 _ => {}
             }
-            plant(&log, change.into(), version, by, event.into()).await;
+            plant(&log, change.into(), version, by, vec![event.into()]).await;
         }
         planted.push((case, change));
     }

@@ -6,22 +6,18 @@
 
 use std::sync::Arc;
 
-use nexplane_core::actor::Actor;
 use nexplane_core::change::event::ChangeEvent;
 use nexplane_core::event::Event;
-use nexplane_core::id::{ChangeId, CommandId, PersonId, StreamId};
 use nexplane_core::plan::{Plan, PlanHeader};
 use nexplane_core::record;
-use nexplane_core::time::Timestamp;
-use nexplane_store::database::Role;
-use nexplane_store::log::{Append, Log, LogOptions, NewEvent};
+use nexplane_store::log::Log;
 use nexplane_store::testing::{TargetServer, event_records};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::crash_stage::{Count, approve, socket};
 use crate::fault_proxy::{Hold, Proxy, Spot, Trap, Upstream};
 use crate::harness::{Client, Server, Shop, eventually, id, text};
+use crate::planted::{self, now};
 
 /// How long what was started has to wait until it may not begin any more.
 const SOON_S: i64 = 8;
@@ -55,9 +51,7 @@ impl Stage {
         let admin = server.person("petra", &["approver", "admin"]).await;
         let approvers = [admin, server.approver().await];
         let count = Count::of(&shop).await;
-        let connect = Role::Append.at(server.database().options());
-        let pool = server.database().pool().clone();
-        let log = Log::open(pool, connect, LogOptions::default()).await.unwrap();
+        let log = planted::log_of(&server).await;
         Self { server, shop, line, operator, approvers, count, log }
     }
 
@@ -79,46 +73,9 @@ impl Stage {
     /// Approved, but not for long.
     async fn approved_for(&self, request: Value, seconds: i64) -> String {
         let submitted = self.operator.submitted(request).await;
-        assert_eq!(submitted["state"], "submitted", "{submitted:#}");
-        let digest = text(&submitted["plan"]["digest"]);
-        let events = vec![
-            ChangeEvent::ApprovalGiven {
-                digest: digest.clone(),
-                comment: None,
-                as_admin: false,
-                delegator: None,
-            },
-            ChangeEvent::Approved { digest, not_before: now(), until: now().plus_seconds(seconds) },
-        ];
-        self.plant(&submitted, &self.approvers[0], events).await;
+        let until = now().plus_seconds(seconds);
+        planted::approval(&self.log, &submitted, &self.approvers[0], until).await;
         id(&submitted)
-    }
-
-    /// Appends what would be decided otherwise.
-    async fn plant(&self, change: &Value, by: &Client, events: Vec<ChangeEvent>) {
-        let encoded = events.into_iter().map(|event| Event::from(event).encode());
-        let events = encoded.map(|encoded| NewEvent {
-            id: Uuid::now_v7(),
-            kind: encoded.kind,
-            schema: encoded.schema,
-            data: encoded.data,
-        });
-        let change = ChangeId(id(change).parse().unwrap());
-        let stream = StreamId::from(change);
-        let command = Uuid::now_v7();
-        let append = Append {
-            command: CommandId(command),
-            request_hash: [1; 32],
-            stream,
-            expected_version: self.log.version(stream).await.unwrap(),
-            guards: Vec::new(),
-            events: events.collect(),
-            actor: Actor::user(PersonId(by.id.parse().unwrap())),
-            at: now(),
-            correlation: command,
-            causation: command,
-        };
-        self.log.append(append).await.unwrap();
     }
 
     /// The effect on this role does not arrive while this is held.
@@ -185,10 +142,6 @@ impl Stage {
         let left: i64 = sqlx::query_scalar(waiting).fetch_one(pool).await.unwrap();
         assert_eq!(left, 0);
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp::new(jiff::Timestamp::now())
 }
 
 fn states(view: &Value) -> Vec<String> {
@@ -314,7 +267,8 @@ async fn a_run_ends_its_step_and_starts_no_other_when_its_time_in_total_is_over(
     let limit = u32::try_from(SOON_S).unwrap();
     let header = PlanHeader { limit_s: Some(limit), ..header };
     let plan = Box::new(Plan::new(header, steps, checks, computed_at));
-    stage.plant(&drafted, &stage.operator, vec![ChangeEvent::Planned { plan }]).await;
+    let planned = vec![ChangeEvent::Planned { plan }];
+    planted::of_change(&stage.log, &drafted, &stage.operator, planned).await;
     let submitted = stage.operator.act(&change, "submit").await.is(200);
     assert_eq!(submitted["plan"]["limit_s"], limit, "{submitted:#}");
     approve(&stage.approvers, &submitted).await;

@@ -4,196 +4,30 @@
 //! A new way to execute is a variant of [`Way`], with an arm in [`Stage::attempt`], and a test at the
 //! end; a new gate is one of [`Gate`], with an arm in [`Stage::set_up`]. The compiler asks for the rest.
 //!
-//! Not here: what only time closes. The server has no clock but the real one, so that approvals run
-//! out, and critical changes wait, is shown of the decisions (`core/src/change/tests/gates.rs`), which
-//! every way here asks. The WebSocket takes no commands (`server: authorisation`).
+//! That approvals have run out is written into the log, since nobody waits an hour for it here. Not here: that
+//! critical changes wait, which is shown of the decisions (`core/src/change/tests/gates.rs`) that every way here
+//! asks; and what closes while a run waits for its turn (`server: begin`). The WebSocket takes no commands (`server: authorisation`).
 
 mod conflict;
 mod delegated;
 mod emergency;
 mod retreat;
 mod scheduled;
+mod table;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use nexplane_core::change::event::ChangeEvent;
+use nexplane_core::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::harness::{Answer, Client, Server, Shop, id, text};
+use crate::planted;
 
-/// How somebody comes to an execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// Signed in.
-    Session,
-    /// `nexplane change …`
-    CommandLine,
-    /// An API token that acts as its owner.
-    PersonToken,
-    /// An API token that proposes.
-    MachineToken,
-    /// The change is one that undoes another.
-    Rollback,
-    /// A responder let it pass a freeze.
-    Override,
-    /// A responder breaks glass for it, and nobody approves it.
-    Emergency,
-    /// The timer starts it, for whoever had asked while the maintenance window was closed.
-    Scheduled,
-    /// A schedule made the change.
-    Schedule,
-    /// A project starts it as soon as it may, once somebody has had the project executed.
-    Project,
-}
-
-/// What holds a change up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
-    QuorumMissing,
-    OwnApprovalOfAuthor,
-    OwnApprovalOfEditor,
-    /// The approver approves for the author.
-    OwnApprovalThroughDelegate,
-    /// The approver approves for an editor.
-    EditorsApprovalThroughDelegate,
-    /// The approval names a plan that was superseded.
-    StaleDigest,
-    /// The approvals were of a plan that was superseded.
-    Superseded,
-    TargetMoved,
-    Withdrawn,
-    Rejected,
-    Cancelled,
-    FrozenApproval,
-    FrozenExecution,
-    /// It opens only after the approvals have run out; one that opens earlier is waited for.
-    WindowNotOpen,
-    WindowOver,
-    /// Whoever executes is no operator any more.
-    OperatorRevoked,
-    /// Whoever approves is no approver any more.
-    ApproverRevoked,
-    /// Nor is whoever had delegated approving.
-    DelegatorRevoked,
-    Suspended,
-    /// A later change of the same target stands.
-    OutOfOrder,
-    /// The idempotency key was used for something else.
-    KeyReused,
-    /// It comes after a change that is not complete.
-    DependencyMissing,
-    /// A change of the same target was approved before, and the policy has the second one refused.
-    Conflict,
-}
-
-const GATES: [Gate; 23] = [
-    Gate::QuorumMissing,
-    Gate::OwnApprovalOfAuthor,
-    Gate::OwnApprovalOfEditor,
-    Gate::OwnApprovalThroughDelegate,
-    Gate::EditorsApprovalThroughDelegate,
-    Gate::StaleDigest,
-    Gate::Superseded,
-    Gate::TargetMoved,
-    Gate::Withdrawn,
-    Gate::Rejected,
-    Gate::Cancelled,
-    Gate::FrozenApproval,
-    Gate::FrozenExecution,
-    Gate::WindowNotOpen,
-    Gate::WindowOver,
-    Gate::OperatorRevoked,
-    Gate::ApproverRevoked,
-    Gate::DelegatorRevoked,
-    Gate::Suspended,
-    Gate::OutOfOrder,
-    Gate::KeyReused,
-    Gate::DependencyMissing,
-    Gate::Conflict,
-];
-
-impl Gate {
-    /// Why this gate is not on this way.
-    fn absent(self, way: Way) -> Option<&'static str> {
-        use Gate as G;
-        match (way, self) {
-            (
-                Way::Rollback,
-                G::OwnApprovalOfEditor | G::EditorsApprovalThroughDelegate | G::Superseded,
-            ) => Some("a rollback is not edited, and its plan comes from the captured state"),
-            (Way::Rollback, G::WindowNotOpen | G::WindowOver) => Some("a rollback has no window"),
-            (Way::Schedule, G::WindowNotOpen | G::WindowOver) => {
-                Some("what a schedule makes has no window")
-            }
-            (Way::CommandLine, G::KeyReused) => Some("it makes a key of its own for each command"),
-            (Way::Scheduled, G::KeyReused) => Some("the timer has no key"),
-            (
-                Way::Session
-                | Way::CommandLine
-                | Way::PersonToken
-                | Way::MachineToken
-                | Way::Rollback
-                | Way::Override
-                | Way::Emergency
-                | Way::Schedule
-                | Way::Project
-                | Way::Scheduled,
-                _,
-            ) => None,
-        }
-    }
-
-    /// What the refusal says.
-    fn code(self, way: Way) -> (u16, &'static str) {
-        use Gate as G;
-        match self {
-            // The session ends with the account; a token stays, and nobody is behind it.
-            G::Suspended if matches!(way, Way::PersonToken | Way::MachineToken) => {
-                (401, "auth.invalid")
-            }
-            G::Suspended => (401, "auth.expired"),
-            // A project says no to nobody: it waits, or stops and says why.
-            G::QuorumMissing | G::Superseded | G::Withdrawn | G::DependencyMissing
-                if way == Way::Project =>
-            {
-                (0, "waits")
-            }
-            G::TargetMoved
-            | G::FrozenExecution
-            | G::WindowNotOpen
-            | G::WindowOver
-            | G::Conflict
-                if way == Way::Project =>
-            {
-                (0, "blocked")
-            }
-            G::KeyReused => (409, "idempotency.key_reused"),
-            // Machines may propose to undo; whatever else they ask for is not theirs to ask.
-            G::OutOfOrder => (409, "change.out_of_order_rollback"),
-            _ if way == Way::MachineToken => (403, "access.denied"),
-            G::OwnApprovalOfAuthor | G::OwnApprovalOfEditor if way == Way::Emergency => {
-                (403, "change.own_override")
-            }
-            G::OwnApprovalOfAuthor
-            | G::OwnApprovalOfEditor
-            | G::OwnApprovalThroughDelegate
-            | G::EditorsApprovalThroughDelegate => (403, "change.own_approval"),
-            G::DelegatorRevoked => (403, "change.not_delegated"),
-            G::OperatorRevoked | G::ApproverRevoked => (403, "access.denied"),
-            G::QuorumMissing | G::Superseded => (409, "change.quorum_missing"),
-            G::StaleDigest => (409, "change.stale_digest"),
-            G::TargetMoved => (409, "change.plan_moved"),
-            G::Withdrawn | G::Rejected | G::Cancelled => (409, "change.not_in_state"),
-            G::FrozenApproval | G::FrozenExecution => (423, "change.frozen"),
-            G::WindowNotOpen => (409, "change.opens_too_late"),
-            G::WindowOver => (409, "change.window_over"),
-            G::DependencyMissing => (409, "change.dependency_missing"),
-            G::Conflict => (409, "change.conflict"),
-        }
-    }
-}
+use self::table::{GATES, Gate, Way};
 
 /// Somebody, signed in, and as they come on the way that is tried.
 struct Person {
@@ -312,6 +146,21 @@ impl Stage {
             _ => approver.approve(&id(submitted), digest).await.is(200),
         };
         assert_eq!(approved["state"], "approved", "{approved:#}");
+    }
+
+    /// Makes it possible to execute the change, as the log has it, until then.
+    async fn approve_until(&self, submitted: &Value, until: Timestamp) {
+        let log = planted::log_of(&self.server).await;
+        let by = &self.approver.session;
+        match self.way {
+            Way::Emergency => {
+                let justification = "The key has leaked.".to_owned();
+                let digest = text(&submitted["plan"]["digest"]);
+                let broken = ChangeEvent::GlassBroken { digest, justification };
+                planted::quorum(&log, submitted, by, broken, until).await;
+            }
+            _ => planted::approval(&log, submitted, by, until).await,
+        }
     }
 
     /// A change of the role by the author, submitted.
@@ -441,6 +290,11 @@ impl Stage {
                     ask = Ask::Approve(submitted["plan"]["digest"].clone());
                     self.edited(&id(&submitted)).await
                 }
+            }
+            Gate::Expired => {
+                let submitted = self.submitted(role).await;
+                self.approve_until(&submitted, planted::now().plus_seconds(-1)).await;
+                submitted
             }
             Gate::Superseded => {
                 let approved = self.approved(role).await;

@@ -46,6 +46,7 @@ mod harness_target;
 mod journey_host;
 mod journey_postgres;
 mod meeting;
+mod planted;
 mod policies;
 mod policy_race;
 mod project;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{GATES, Gate, Person, Stage, Way, person};
 use crate::harness::{eventually, id, text};
+use crate::planted;
 
 impl Gate {
     /// Why this gate is not on this way, where it is not.
@@ -26,6 +27,7 @@ impl Gate {
             G::QuorumMissing
             | G::OwnApprovalOfAuthor
             | G::StaleDigest
+            | G::Expired
             | G::TargetMoved
             | G::Withdrawn
             | G::Rejected
@@ -47,6 +49,7 @@ impl Gate {
             G::Cancelled => ("back_blocked", "cancelled"),
             G::TargetMoved => ("back_blocked", "blocked"),
             G::OperatorRevoked | G::Suspended => ("back_blocked", "operator role"),
+            G::Expired => ("back_blocked", "ran out"),
             G::OutOfOrder => ("back_blocked", "Later changes"),
             G::Conflict => ("back_blocked", "comes first"),
             G::QuorumMissing
@@ -134,6 +137,9 @@ impl Stage {
             Gate::StaleDigest => {
                 let stale = self.approver.session.approve(&rollback, &json!("0".repeat(64))).await;
                 stale.refused(409, "change.stale_digest");
+            }
+            Gate::Expired => {
+                self.approve_until(&made, planted::now().plus_seconds(-1)).await;
             }
             Gate::Withdrawn => {
                 asker.session.act(&rollback, "withdraw").await.is(200);

@@ -27,6 +27,7 @@ impl Gate {
             | G::EditorsApprovalThroughDelegate
             | G::DelegatorRevoked
             | G::StaleDigest
+            | G::Expired
             | G::FrozenApproval
             | G::WindowNotOpen
             | G::WindowOver
@@ -56,6 +57,7 @@ impl Gate {
             | G::EditorsApprovalThroughDelegate
             | G::DelegatorRevoked
             | G::StaleDigest
+            | G::Expired
             | G::FrozenApproval
             | G::WindowNotOpen
             | G::WindowOver
