@@ -293,8 +293,9 @@ pub struct Client {
     session: Option<Arc<Session>>,
 }
 
-/// How long a session lasts. What ends before was ended by somebody.
-const A_SESSION: Duration = Duration::from_mins(15);
+/// How long a session lasts at least: a minute less than its token, which the server dates before it answers.
+/// What ends before was ended by somebody.
+const A_SESSION: Duration = Duration::from_mins(14);
 
 /// A session that is begun again when it has run out, for tests that outlast one.
 struct Session {

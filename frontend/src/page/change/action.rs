@@ -524,8 +524,16 @@ fn explanation(act: Act, change: &ChangeView, digest: &str) -> Html {
                           the plan, nothing is done.") }</p>
         },
         Act::Rollback => html! {
-            <p>{ "This makes a new change that restores the state captured before. It is planned and \
-                  submitted at once, and approved like any other." }</p>
+            <>
+                <p>{ "This makes a new change that restores the state captured before. It is planned and \
+                      submitted at once, and approved like any other." }</p>
+                if let Some(rollback) = change.rollback {
+                    <p data-testid="undo-by">
+                        { "It has to be approved and executed before " }<Time at={rollback.possible_until} />
+                        { ": what it was before is kept until then." }
+                    </p>
+                }
+            </>
         },
         Act::Reject => html! { <p>{ format!("{what} will not be executed.") }</p> },
         Act::Withdraw => html! {
