@@ -10,6 +10,7 @@
 
 pub mod collect_facts;
 pub mod local_account;
+pub mod service;
 pub mod set_file_content;
 pub mod set_file_permission;
 pub mod set_sysctl;
@@ -119,6 +120,8 @@ pub trait Operation:
 
 /// Every operation, in the order of their ids.
 pub const OPERATIONS: &[Entry] = &[
+    entry::<service::DisableService>(),
+    entry::<service::EnableService>(),
     entry::<local_account::LockLocalAccount>(),
     entry::<set_file_content::SetFileContent>(),
     entry::<set_file_permission::SetFilePermission>(),

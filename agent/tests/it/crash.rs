@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nexplane_agent::host::{
     Access, FakeHost, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SysctlKey,
-    SystemFacts,
+    SystemFacts, Unit, UnitName,
 };
 use nexplane_agent::operation::OPERATIONS;
 use nexplane_core::id::JobId;
@@ -179,6 +179,18 @@ impl Host for Crashing {
     fn lock_accounts(&self) -> Result<Held, HostError> {
         self.inner.lock_accounts()
     }
+    fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError> {
+        self.inner.unit(name)
+    }
+
+    fn set_enabled(&self, name: &UnitName, enabled: bool) -> Result<(), HostError> {
+        self.around(|| self.inner.set_enabled(name, enabled))
+    }
+
+    fn set_active(&self, name: &UnitName, active: bool) -> Result<(), HostError> {
+        self.around(|| self.inner.set_active(name, active))
+    }
+
     fn own_ids(&self) -> Ids {
         self.inner.own_ids()
     }
