@@ -5,7 +5,7 @@ use nexplane_core::plan::{Check, Field};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Meta, Operation, check};
+use super::{Meta, Operation, check, line};
 use crate::host::{Host, HostError, HostPath, Unit, UnitName};
 
 /// Starts a service, now and with every start of the host.
@@ -43,6 +43,10 @@ macro_rules! direction {
 
         fn paths(&self) -> Vec<&HostPath> {
             Vec::new()
+        }
+
+        fn may_cut_line(&self) -> bool {
+            line::hangs_on_unit(&self.unit)
         }
 
         fn rollback(&self) -> String {
