@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`operation`] | what can be done: validate, snapshot, apply, verify, revert |
 //! | [`host`] | how a machine is read and written: Linux by descriptor, and a fake in memory |
+//! | [`deadman`], [`line`] | what becomes of an effect that may cut the line, and how the line is tried |
 //! | [`journal`], [`snapshot`] | what was promised and done, and what it can be undone from |
 //! | [`keep`] | the agent's own small files |
 //! | [`policy`] | the host owner's say |
@@ -17,11 +18,13 @@
 
 pub mod client;
 pub mod config;
+pub mod deadman;
 pub mod host;
 pub mod identity;
 pub mod journal;
 pub mod keep;
 pub mod key;
+pub mod line;
 pub mod operation;
 pub mod policy;
 pub mod poll;

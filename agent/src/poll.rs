@@ -22,12 +22,14 @@ use uuid::Uuid;
 
 use crate::client::{Client, ClientError};
 use crate::config::{Config, ConfigError, Retention};
+use crate::deadman::{DeadMan, Limit};
 use crate::host::LinuxHost;
 use crate::host::linux::OpenRootError;
 use crate::identity::{Identity, IdentityError, hash_token};
 use crate::journal::{Journal, JournalError};
 use crate::keep::Keep;
 use crate::key::{AgentKey, KeyError};
+use crate::line::FreshLine;
 use crate::policy;
 use crate::runner::{Clock, Runner, RunnerError, Who};
 use crate::snapshot::{self, SnapshotError, Snapshots};
@@ -53,6 +55,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// How long what it changes can be undone.
     pub retention: Retention,
+    /// How long an effect that may cut the line may stand unconfirmed.
+    pub dead_man: Limit,
     /// Needed the first time.
     pub enrolment: Option<Enrolment>,
 }
@@ -124,7 +128,7 @@ pub async fn run(
     let mut shutdown = pin!(shutdown);
     let keep = settings.config.keep();
     let mut started = match Identity::load(&keep)? {
-        Some(identity) => Some(open(&settings, identity)?),
+        Some(identity) => Some(settle(&settings, identity).await?),
         None => None,
     };
     if let Some(enrolment) = settings.enrolment.as_ref().filter(|enrolment| {
@@ -139,13 +143,15 @@ pub async fn run(
             enrolled = enroll(&keep, &policy, enrolment) => enrolled?,
             () = &mut shutdown => return Ok(()),
         };
-        started = Some(open(&settings, enrolled)?);
+        started = Some(settle(&settings, enrolled).await?);
     }
     let mut agent = started.ok_or(RunError::NotEnrolled)?;
     if let Some(enrolment) = &settings.enrolment {
         agent.identity.control_plane.clone_from(&enrolment.control_plane);
         agent.identity.ca_pem.clone_from(&enrolment.ca_pem);
         agent.client = connect(&agent.identity)?;
+        let line = FreshLine::new(&agent.identity);
+        agent.runner()?.set_line(Arc::new(line));
     }
     agent.live(shutdown, ready).await
 }
@@ -201,7 +207,15 @@ pub async fn enroll(
     }
 }
 
-/// Opens what is on disk and settles what an earlier process left open. No network.
+/// Opens what is on disk and settles what an earlier process left open, on a thread of its own.
+async fn settle(settings: &Settings, identity: Identity) -> Result<Agent, RunError> {
+    let settings = settings.clone();
+    tokio::task::spawn_blocking(move || open(&settings, identity))
+        .await
+        .map_err(RunError::Broken)?
+}
+
+/// No network, but for the line of an effect whose time to be confirmed is not over.
 fn open(settings: &Settings, identity: Identity) -> Result<Agent, RunError> {
     let config = &settings.config;
     let journal = match Journal::open(&config.journal(), identity.host) {
@@ -224,7 +238,9 @@ fn open(settings: &Settings, identity: Identity) -> Result<Agent, RunError> {
     let key = AgentKey::from_pem(&identity.key_pem)?;
     let clock: Clock = Arc::new(now);
     let mut runner =
-        Runner::new(who, key, Arc::new(host), journal, snapshots, config.policy(), clock);
+        Runner::new(who, key, Arc::new(host), journal, snapshots, config.policy(), clock)
+            .with_dead_man(DeadMan { limit: settings.dead_man, ..DeadMan::default() });
+    runner.set_line(Arc::new(FreshLine::new(&identity)));
     runner.recover()?;
     Ok(Agent::new(config.keep(), identity, runner)?)
 }
@@ -248,7 +264,8 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(keep: Keep, identity: Identity, runner: Runner) -> Result<Self, ClientError> {
+    fn new(keep: Keep, identity: Identity, mut runner: Runner) -> Result<Self, ClientError> {
+        runner.set_line(Arc::new(FreshLine::new(&identity)));
         Ok(Self {
             keep,
             client: connect(&identity)?,
@@ -382,6 +399,10 @@ impl Agent {
     /// Carries an order out and sends its result. False when it cannot be answered at all.
     async fn work(&mut self, envelope: Envelope) -> Result<bool, RunError> {
         let Some((job, receipt)) = self.carry_out(envelope).await? else { return Ok(false) };
+        if self.runner()?.journal().job(&job).is_some_and(|entry| entry.armed.is_some()) {
+            // Connections from before the effect may have gone where nobody hears of it.
+            self.client = connect(&self.identity)?;
+        }
         let sent = if self.runner()?.journal().unreported()?.is_empty() {
             // An order that was answered before: the same answer again.
             self.send_result(job, None, receipt).await?
@@ -447,6 +468,7 @@ impl Agent {
                     self.client = client;
                     if let Some(runner) = &mut self.runner {
                         runner.renew(key, renewed.dispatchers.clone());
+                        runner.set_line(Arc::new(FreshLine::new(&renewed)));
                     }
                     self.identity = renewed;
                     self.next_renewal = None;

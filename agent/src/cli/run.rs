@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use nexplane_agent::config::Retention;
+use nexplane_agent::deadman::Limit;
 use nexplane_agent::poll::{self, Enrolment, Ready, Settings};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,6 +54,16 @@ pub struct Run {
         value_parser = Retention::parse
     )]
     keep_snapshots: Retention,
+    /// Seconds within which the control plane must be reached after a change that may cut the line to it;
+    /// otherwise the change is taken back. From 10 to 600.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "NEXPLANE_DEAD_MAN_S",
+        default_value = "60",
+        value_parser = Limit::parse
+    )]
+    dead_man_s: Limit,
     /// Name to enrol under. [default: the machine's host name]
     #[arg(long)]
     name: Option<String>,
@@ -67,6 +78,7 @@ impl Run {
             config: self.directory.config(),
             root: self.root.clone(),
             retention: self.keep_snapshots,
+            dead_man: self.dead_man_s,
             enrolment: self.enrolment()?,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()

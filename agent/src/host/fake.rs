@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::deny::Deny;
 use super::{
     Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SysctlKey, SysctlValue,
-    SystemFacts, Version,
+    SystemFacts, Unit, UnitName, Version,
 };
 
 /// What a furnished host has: enough for the example of every operation.
@@ -42,6 +42,7 @@ pub struct FakeHost {
 #[derive(Debug, Default)]
 struct State {
     nodes: BTreeMap<HostPath, (Node, Version)>,
+    units: BTreeMap<UnitName, Unit>,
     clock: i128,
 }
 
@@ -61,7 +62,23 @@ impl FakeHost {
             host.put_file(&path(file), content.as_bytes(), Mode::from_bits(0o644));
         }
         host.put(&path("/etc/sysctl.d"), Node::Directory);
+        for (name, is_up) in [("cron.service", true), ("rsync.service", false)] {
+            host.put_unit(&name.parse().expect("the name is well formed"), is_up);
+        }
         host
+    }
+
+    /// A unit that runs and starts with the host, or neither.
+    pub fn put_unit(&self, name: &UnitName, is_up: bool) {
+        let [file_state, sub_state] =
+            if is_up { ["enabled", "running"] } else { ["disabled", "dead"] }.map(str::to_owned);
+        let unit = Unit { id: name.to_string(), file_state, active: is_up, sub_state };
+        self.lock().units.insert(name.clone(), unit);
+    }
+
+    fn switch(&self, name: &UnitName, how: impl FnOnce(&mut Unit)) -> Result<(), HostError> {
+        let unknown = || HostError::UnknownName { kind: "unit", name: name.to_string() };
+        self.lock().units.get_mut(name).map(how).ok_or_else(unknown)
     }
 
     /// Puts something there, with every directory above it.
@@ -239,6 +256,23 @@ impl Host for FakeHost {
 
     fn lock_accounts(&self) -> Result<Held, HostError> {
         Ok(Held::default())
+    }
+
+    fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError> {
+        Ok(self.lock().units.get(name).cloned())
+    }
+
+    fn set_enabled(&self, name: &UnitName, enabled: bool) -> Result<(), HostError> {
+        let word = if enabled { "enabled" } else { "disabled" };
+        self.switch(name, |unit| word.clone_into(&mut unit.file_state))
+    }
+
+    fn set_active(&self, name: &UnitName, active: bool) -> Result<(), HostError> {
+        let word = if active { "running" } else { "dead" };
+        self.switch(name, |unit| {
+            unit.active = active;
+            word.clone_into(&mut unit.sub_state);
+        })
     }
 
     fn own_ids(&self) -> Ids {

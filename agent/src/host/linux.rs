@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,10 @@ use sha2::{Digest, Sha256};
 
 use super::deny::Deny;
 use super::kernel::{self, SysctlKey, SysctlValue};
+use super::systemd::Systemd;
 use super::{
-    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SystemFacts, Version,
+    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SystemFacts, Unit,
+    UnitName, Version,
 };
 
 const CAPABILITIES: &str = "security.capability";
@@ -98,6 +100,12 @@ impl LinuxHost {
             gid: rustix::process::getegid().as_raw(),
         };
         Ok(Self { root: descriptor, deny: Deny::new(denied), own_directories, own_ids })
+    }
+
+    /// The manager whose bus is beneath the root.
+    fn systemd(&self) -> Systemd {
+        let root = self.root.as_raw_fd();
+        Systemd::at(format!("unix:path=/proc/self/fd/{root}/run/dbus/system_bus_socket"))
     }
 
     /// Opens what the path names, or `None` when nothing does.
@@ -404,6 +412,18 @@ impl Host for LinuxHost {
                 Err(error) => return Err(failed("lock", &path, error)),
             }
         }
+    }
+
+    fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError> {
+        self.systemd().unit(name)
+    }
+
+    fn set_enabled(&self, name: &UnitName, enabled: bool) -> Result<(), HostError> {
+        self.systemd().set_enabled(name, enabled)
+    }
+
+    fn set_active(&self, name: &UnitName, active: bool) -> Result<(), HostError> {
+        self.systemd().set_active(name, active)
     }
 
     fn own_ids(&self) -> Ids {

@@ -10,7 +10,9 @@ pub mod fake;
 mod kernel;
 pub mod linux;
 mod path;
+mod service;
 pub mod shadow;
+mod systemd;
 
 use std::fmt::Debug;
 
@@ -20,6 +22,7 @@ pub use fake::FakeHost;
 pub use kernel::{BadKey, BadValue, SysctlKey, SysctlValue};
 pub use linux::LinuxHost;
 pub use path::{BadMode, BadPath, HostPath, Mode};
+pub use service::{BadUnit, Unit, UnitName};
 
 /// Largest file content that is written, or captured before a write: 1 MiB.
 pub const CONTENT_LIMIT: u64 = 1024 * 1024;
@@ -155,6 +158,15 @@ pub trait Host: Send + Sync + Debug {
     /// seconds, the limit of that function.
     fn lock_accounts(&self) -> Result<Held, HostError>;
 
+    /// A unit of the service manager; `None` when there is no such unit.
+    fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError>;
+
+    /// Makes the unit start with the host, or not.
+    fn set_enabled(&self, name: &UnitName, enabled: bool) -> Result<(), HostError>;
+
+    /// Starts or stops the unit, and waits until that is done.
+    fn set_active(&self, name: &UnitName, active: bool) -> Result<(), HostError>;
+
     /// Owner that a new file gets when nobody asks for one: the agent itself.
     fn own_ids(&self) -> Ids;
 
@@ -189,6 +201,8 @@ pub enum HostError {
         #[source]
         source: std::io::Error,
     },
+    #[error("{unit} was not switched: {why}")]
+    Service { unit: String, why: String },
     #[error("{0} is not readable as this operation's before-state")]
     BadState(&'static str, #[source] serde_json::Error),
 }

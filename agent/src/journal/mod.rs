@@ -21,6 +21,7 @@ use nexplane_core::job::{Envelope, SignedReceipt};
 use nexplane_core::plan::Fingerprint;
 use sha2::{Digest, Sha256};
 
+use crate::deadman::Armed;
 use medium::Medium;
 pub use record::Record;
 
@@ -54,6 +55,10 @@ pub struct Entry {
     pub envelope: Option<Envelope>,
     /// Fingerprint right before the effect, once the intent is recorded.
     pub intent: Option<Fingerprint>,
+    /// The timer of an effect that may cut the line.
+    pub armed: Option<Armed>,
+    /// The line was there after the effect.
+    pub confirmed: bool,
     pub after: Option<Fingerprint>,
     pub finished: bool,
     pub reported: bool,
@@ -202,6 +207,11 @@ impl Journal {
             Record::Intent { job, before, .. } => {
                 self.jobs.entry(job).or_default().intent = Some(before);
             }
+            Record::Armed { job, armed } => {
+                let entry = self.jobs.entry(job).or_default();
+                (entry.armed, entry.confirmed) = (Some(armed), false);
+            }
+            Record::Confirmed { job, .. } => self.jobs.entry(job).or_default().confirmed = true,
             Record::Result { job, seq, trusted, payload_hash, after, receipt } => {
                 self.receipts += 1;
                 self.receipt_head = hex::encode(Sha256::digest(&receipt.payload));

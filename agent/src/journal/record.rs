@@ -10,6 +10,8 @@ use nexplane_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::deadman::Armed;
+
 /// One fact, durable before what follows from it is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
@@ -20,6 +22,11 @@ pub enum Record {
     Received { job: JobId, seq: u64, at: Timestamp, envelope: Envelope },
     /// The before-state is saved; the effect may begin.
     Intent { job: JobId, at: Timestamp, before: Fingerprint },
+    /// The before-state is saved, and what follows may cut the line to the control plane: unless it is
+    /// confirmed in time, it is taken back.
+    Armed { job: JobId, armed: Armed },
+    /// The control plane was reached after the effect, over a connection made after it.
+    Confirmed { job: JobId, at: Timestamp },
     /// What came of it. `trusted` is false when the order was not even authentic: then its id and
     /// sequence number mean nothing.
     Result {

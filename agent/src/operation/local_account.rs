@@ -42,6 +42,10 @@ macro_rules! direction {
     ($goal:ident) => {
         type State = Access;
 
+        fn may_cut_line(&self) -> bool {
+            false
+        }
+
         fn paths(&self) -> Vec<&HostPath> {
             vec![&SHADOW]
         }

@@ -9,7 +9,9 @@
 //! (diff, fingerprint, what to do after a crash) follows from comparing them.
 
 pub mod collect_facts;
+mod line;
 pub mod local_account;
+pub mod service;
 pub mod set_file_content;
 pub mod set_file_permission;
 pub mod set_sysctl;
@@ -62,6 +64,12 @@ pub trait Operation:
 
     /// The files it reads or writes, for the host owner's policy.
     fn paths(&self) -> Vec<&HostPath>;
+
+    /// Whether it may cut the agent's own line to the control plane. Then it stands only when the control
+    /// plane was reached after it. An operation that does not say is taken to be one that may.
+    fn may_cut_line(&self) -> bool {
+        true
+    }
 
     /// One sentence: what will happen on the target of that name.
     fn summary(&self, target: &str) -> String;
@@ -119,6 +127,8 @@ pub trait Operation:
 
 /// Every operation, in the order of their ids.
 pub const OPERATIONS: &[Entry] = &[
+    entry::<service::DisableService>(),
+    entry::<service::EnableService>(),
     entry::<local_account::LockLocalAccount>(),
     entry::<set_file_content::SetFileContent>(),
     entry::<set_file_permission::SetFilePermission>(),
@@ -235,6 +245,7 @@ impl Debug for Observation {
 /// An operation with its parameters, of any type. See [`Operation`] for what each method promises.
 pub trait Bound: Debug + Send + Sync {
     fn paths(&self) -> Vec<&HostPath>;
+    fn may_cut_line(&self) -> bool;
     fn summary(&self, target: &str) -> String;
     fn rollback(&self) -> String;
     fn validate(&self, host: &dyn Host) -> Vec<Check>;
@@ -254,6 +265,10 @@ pub trait Bound: Debug + Send + Sync {
 impl<T: Operation> Bound for T {
     fn paths(&self) -> Vec<&HostPath> {
         Operation::paths(self)
+    }
+
+    fn may_cut_line(&self) -> bool {
+        Operation::may_cut_line(self)
     }
 
     fn summary(&self, target: &str) -> String {

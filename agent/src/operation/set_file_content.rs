@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Meta, Operation, check, field_diff};
+use super::{Meta, Operation, check, field_diff, line};
 use crate::host::{Access, CONTENT_LIMIT, FileView, Host, HostError, HostPath, Ids, Mode, account};
 
 /// Longest content that a diff shows; a longer one appears as size and hash.
@@ -72,6 +72,10 @@ impl Operation for SetFileContent {
 
     fn paths(&self) -> Vec<&HostPath> {
         vec![&self.path]
+    }
+
+    fn may_cut_line(&self) -> bool {
+        line::hangs_on_file(&self.path)
     }
 
     fn summary(&self, target: &str) -> String {

@@ -5,7 +5,7 @@ use nexplane_core::plan::{Check, Field};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Meta, Operation, check};
+use super::{Meta, Operation, check, line};
 use crate::host::{Access, Host, HostError, HostPath, Ids, Mode, account};
 
 /// Sets mode and, if asked, owner and group of a file.
@@ -67,6 +67,10 @@ impl Operation for SetFilePermission {
 
     fn paths(&self) -> Vec<&HostPath> {
         vec![&self.path]
+    }
+
+    fn may_cut_line(&self) -> bool {
+        line::hangs_on_file(&self.path)
     }
 
     fn summary(&self, target: &str) -> String {

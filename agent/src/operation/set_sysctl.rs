@@ -8,7 +8,7 @@ use nexplane_core::plan::{Check, Field};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Meta, Operation, check};
+use super::{Meta, Operation, check, line};
 use crate::host::{Host, HostError, HostPath, Mode, SysctlKey, SysctlValue};
 
 /// Read at start after every file that begins with a digit; the last one wins (`sysctl.d(5)`).
@@ -74,6 +74,10 @@ impl Operation for SetSysctl {
 
     fn paths(&self) -> Vec<&HostPath> {
         if self.persist { vec![&FILE] } else { Vec::new() }
+    }
+
+    fn may_cut_line(&self) -> bool {
+        line::hangs_on_setting(&self.key)
     }
 
     fn summary(&self, target: &str) -> String {

@@ -266,6 +266,7 @@ pub(super) fn unreadable(error: HostError) -> Refusal {
         | HostError::Moved { .. }
         | HostError::UnknownName { .. }
         | HostError::Io { .. }
+        | HostError::Service { .. }
         | HostError::BadState(..) => Refusal::new(RefusalCode::NoSnapshot, error.sentence()),
     }
 }

@@ -40,11 +40,12 @@ impl Runner {
             Ok(before) => before,
             Err(refusal) => return Ok(refusal.into()),
         };
+        self.arm(job, bound.as_ref())?;
         let at = (self.clock)();
         let fingerprint = before.fingerprint.clone();
         self.journal.append(&Record::Intent { job, at, before: fingerprint })?;
         progress(job, JobEvent::Intent { at });
-        Ok(self.perform(bound.as_ref(), &before, &goal))
+        self.carry_through(job, bound.as_ref(), &before, &goal)
     }
 
     /// Asks the host, then captures and saves the before-state. Changes nothing.
@@ -57,6 +58,7 @@ impl Runner {
         goal: &Goal,
     ) -> Result<Observation, Refusal> {
         let host = self.host.as_ref();
+        self.check_line(bound)?;
         // The way back was possible when the way there was; only reading has to work.
         if matches!(goal, Goal::Apply)
             && let Some(refusal) = failed_checks(&bound.validate(host))

@@ -1,14 +1,20 @@
 //! Carries out orders.
 //!
 //! ```text
-//! check -> received -> validate -> snapshot (saved) -> intent -> apply -> verify -> result
+//! check -> received -> validate -> snapshot (saved) -> [armed] -> intent -> apply -> verify
+//!       -> [the line is tried -> confirmed] -> result
 //! ```
+//!
+//! What stands in brackets is for what may cut the agent's own line to the control plane: without a
+//! confirmation in time it is taken back, see [`crate::deadman`].
 //!
 //! Every arrow is durable in the journal before the next begins. A failure puts back what was begun;
 //! what cannot be known is reported as unknown, never as failed. Orders run one at a time. Nothing
-//! here touches the network: that is the long-poll's part.
+//! here touches the network but for the question whether the line is there: all else is the long-poll's
+//! part.
 
 mod check;
+mod confirm;
 mod effect;
 mod recover;
 
@@ -24,6 +30,7 @@ use nexplane_core::plan::{Check, Fingerprint, fingerprint};
 use nexplane_core::time::Timestamp;
 use serde_json::json;
 
+use crate::deadman::{DeadMan, Line};
 use crate::host::{Host, HostError};
 use crate::journal::{self, Journal, JournalError, Record, payload_hash};
 use crate::key::{AgentKey, KeyError};
@@ -67,6 +74,7 @@ pub struct Runner {
     /// The host owner's say.
     pub(crate) policy: policy::Source,
     pub(crate) clock: Clock,
+    pub(crate) dead_man: DeadMan,
 }
 
 impl Debug for Runner {
@@ -87,7 +95,20 @@ impl Runner {
         clock: Clock,
     ) -> Self {
         let policy = policy.into();
-        Self { who, key, host, journal, snapshots, policy, clock }
+        let dead_man = DeadMan::default();
+        Self { who, key, host, journal, snapshots, policy, clock, dead_man }
+    }
+
+    /// The same, with a line over which an effect that may cut it is confirmed.
+    #[must_use]
+    pub fn with_dead_man(mut self, dead_man: DeadMan) -> Self {
+        self.dead_man = dead_man;
+        self
+    }
+
+    /// From now on effects are confirmed over this line.
+    pub fn set_line(&mut self, line: Arc<dyn Line>) {
+        self.dead_man.line = Some(line);
     }
 
     pub const fn journal(&self) -> &Journal {
@@ -211,7 +232,7 @@ impl Runner {
 
     fn inspect(&self, bound: &dyn Bound, target: &str, held: Option<String>) -> JobResult {
         let host = self.host.as_ref();
-        let mut checks = bound.validate(host);
+        let mut checks = self.checks(bound);
         if let Some(detail) = held {
             checks.push(Check { name: "local_policy".to_owned(), ok: false, detail });
         }

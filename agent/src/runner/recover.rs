@@ -6,15 +6,24 @@ use nexplane_core::job::{Envelope, Job, JobResult, Order, RefusalCode};
 use super::check::Refusal;
 use super::effect::{Goal, success};
 use super::{Runner, RunnerError};
-use crate::journal::payload_hash;
+use crate::deadman::{self, Next};
+use crate::journal::{Record, payload_hash};
 use crate::operation::{self, Bound};
 use crate::snapshot::Saved;
+
+/// An effect that was begun and has no result.
+struct Begun {
+    bound: Box<dyn Bound>,
+    saved: Saved,
+    goal: Goal,
+}
 
 impl Runner {
     /// Gives every open order a result. An order that did not come to its intent is checked again
     /// and carried out, or refused; one that did is read from the target: finished if the effect is
     /// there, put back and done again if there is time, put back and failed otherwise, unknown if
-    /// somebody else was at it. Then deletes before-states whose time is over.
+    /// somebody else was at it. One that was armed and not confirmed is taken back if its time is over,
+    /// before any network; otherwise the line is tried for what is left of it. Then deletes before-states whose time is over.
     ///
     /// # Errors
     /// As [`Runner::handle`].
@@ -38,7 +47,7 @@ impl Runner {
         };
         let begun = self.journal.job(&id).is_some_and(|entry| entry.intent.is_some());
         if begun {
-            return Ok((seq, self.settle_begun(&job)));
+            return Ok((seq, self.settle_begun(&job)?));
         }
         let result = match self.examine(&job, (self.clock)()) {
             Ok(work) => self.effect(id, work, &mut |_, _| {})?,
@@ -47,43 +56,75 @@ impl Runner {
         Ok((seq, result))
     }
 
-    fn settle_begun(&self, job: &Job) -> JobResult {
-        let unknown = |detail: String| JobResult::Unknown { detail };
-        let saved = match self.snapshots.load(&job.id) {
-            Ok(saved) => saved,
-            Err(error) => return unknown(error.to_string()),
+    fn settle_begun(&mut self, job: &Job) -> Result<JobResult, RunnerError> {
+        let Begun { bound, saved, goal } = match self.begun(job) {
+            Ok(begun) => begun,
+            Err(detail) => return Ok(JobResult::Unknown { detail }),
         };
-        let bound = match operation::find(&saved.operation).map(|e| e.bind(&saved.parameters)) {
-            Some(Ok(bound)) => bound,
-            Some(Err(error)) => return unknown(error.to_string()),
-            None => return unknown(format!("there is no operation '{}'", saved.operation)),
-        };
-        let goal = match self.goal(job) {
-            Ok(goal) => goal,
-            Err(detail) => return unknown(detail),
-        };
-        for path in bound.paths() {
-            if let Err(error) = self.host.discard_leftovers(path) {
-                return unknown(error.sentence());
+        let bound = bound.as_ref();
+        let next = self.next(job.id)?;
+        if next == Next::TakeBack {
+            let why = "in time: the agent was stopped before";
+            return Ok(self.take_back(bound, &saved.before, &goal, why));
+        }
+        match (self.reached(bound, &goal), next) {
+            (Ok((true, now)), Next::Confirm(left)) => {
+                let done = success(&saved.before, now, &goal);
+                return self.confirm(job.id, bound, &saved.before, &goal, left, done);
             }
+            (Ok((true, now)), Next::Settled | Next::TakeBack) => {
+                return Ok(success(&saved.before, now, &goal));
+            }
+            (Ok((false, _)), _) => {}
+            (Err(error), _) => return Ok(JobResult::Unknown { detail: error.sentence() }),
         }
-        match self.reached(bound.as_ref(), &goal) {
-            Ok((true, now)) => return success(&saved.before, now, &goal),
-            Ok((false, _)) => {}
-            Err(error) => return unknown(error.sentence()),
+        if let Err(why) = self.put_back(bound, &saved.before, &goal) {
+            let detail = format!("the agent stopped in the middle; {why}");
+            return Ok(JobResult::Unknown { detail });
         }
-        if let Err(why) = self.put_back(bound.as_ref(), &saved.before, &goal) {
-            return unknown(format!("the agent stopped in the middle; {why}"));
-        }
-        match self.may_still(job, bound.as_ref(), &saved) {
-            Ok(()) => self.perform(bound.as_ref(), &saved.before, &goal),
-            Err(refusal) => JobResult::Failed {
+        let may = self.may_still(job, bound, &saved).and_then(|()| self.check_line(bound));
+        match may {
+            Ok(()) => {
+                self.arm(job.id, bound)?;
+                self.carry_through(job.id, bound, &saved.before, &goal)
+            }
+            Err(refusal) => Ok(JobResult::Failed {
                 detail: format!(
                     "the agent stopped in the middle and put the target back; {}",
                     refusal.detail
                 ),
-            },
+            }),
         }
+    }
+
+    /// What the dead-man says of it. A timer of an earlier start of the machine goes on in this one.
+    fn next(&mut self, job: JobId) -> Result<Next, RunnerError> {
+        let now = self.dead_man.watch.moment();
+        let entry = self.journal.job(&job);
+        let (armed, confirmed) =
+            entry.map_or((None, false), |entry| (entry.armed.as_ref(), entry.confirmed));
+        let next = deadman::next(armed, confirmed, &now);
+        if matches!(next, Next::Confirm(_))
+            && let Some(armed) = armed.and_then(|armed| armed.for_this_start(&now))
+        {
+            self.journal.append(&Record::Armed { job, armed })?;
+        }
+        Ok(next)
+    }
+
+    /// # Errors
+    /// A sentence that says why it cannot be known.
+    fn begun(&self, job: &Job) -> Result<Begun, String> {
+        let saved = self.snapshots.load(&job.id).map_err(|error| error.to_string())?;
+        let bound = operation::find(&saved.operation)
+            .ok_or_else(|| format!("there is no operation '{}'", saved.operation))?
+            .bind(&saved.parameters)
+            .map_err(|error| error.to_string())?;
+        let goal = self.goal(job)?;
+        for path in bound.paths() {
+            self.host.discard_leftovers(path).map_err(|error| error.sentence())?;
+        }
+        Ok(Begun { bound, saved, goal })
     }
 
     fn goal(&self, job: &Job) -> Result<Goal, String> {

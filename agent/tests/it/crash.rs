@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nexplane_agent::host::{
     Access, FakeHost, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SysctlKey,
-    SystemFacts,
+    SystemFacts, Unit, UnitName,
 };
 use nexplane_agent::operation::OPERATIONS;
 use nexplane_core::id::JobId;
@@ -54,7 +54,14 @@ fn at_every_write_of_the_journal_the_end_is_the_same() {
         let whole = rig.run(&mut rig.start(), &job);
         let after = fake.nodes();
         let lines = lines(&rig);
-        assert_eq!(lines.len(), 4, "opened, received, intent, result");
+        let armed = rig.may_cut_line(operation, &parameters);
+        let intent = if armed {
+            assert_eq!(lines.len(), 6, "opened, received, armed, intent, confirmed, result");
+            4
+        } else {
+            assert_eq!(lines.len(), 4, "opened, received, intent, result");
+            3
+        };
         let snapshot = rig.snapshot_files().remove(0);
         let saved = std::fs::read(&snapshot).unwrap();
 
@@ -68,7 +75,8 @@ fn at_every_write_of_the_journal_the_end_is_the_same() {
                 let moments: &[(bool, bool)] = match kept {
                     1 => &[(false, false)],
                     2 => &[(false, false), (false, true)],
-                    3 => &[(false, true), (true, true)],
+                    _ if kept < intent => &[(false, true)],
+                    _ if kept == intent => &[(false, true), (true, true)],
                     _ => &[(true, true)],
                 };
                 for (applied, captured) in moments {
@@ -179,6 +187,18 @@ impl Host for Crashing {
     fn lock_accounts(&self) -> Result<Held, HostError> {
         self.inner.lock_accounts()
     }
+    fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError> {
+        self.inner.unit(name)
+    }
+
+    fn set_enabled(&self, name: &UnitName, enabled: bool) -> Result<(), HostError> {
+        self.around(|| self.inner.set_enabled(name, enabled))
+    }
+
+    fn set_active(&self, name: &UnitName, active: bool) -> Result<(), HostError> {
+        self.around(|| self.inner.set_active(name, active))
+    }
+
     fn own_ids(&self) -> Ids {
         self.inner.own_ids()
     }

@@ -1,11 +1,13 @@
 //! A control plane's signature, an agent's key, a clock that stands still.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nexplane_agent::config::Retention;
+use nexplane_agent::deadman::{DeadMan, Limit, Line, Moment, Watch};
 use nexplane_agent::host::fake::FILES;
 use nexplane_agent::host::{FakeHost, Host, HostPath, LinuxHost};
 use nexplane_agent::journal::Journal;
@@ -38,12 +40,54 @@ pub fn path(text: &str) -> HostPath {
     text.parse().unwrap()
 }
 
+/// A line that is always there.
+#[derive(Debug)]
+struct Sound;
+
+impl Line for Sound {
+    fn reach(&self, _patience: Duration) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A watch whose time passes only while somebody sleeps, or when a test says so.
+#[derive(Debug)]
+pub struct Hand {
+    pub moment: Mutex<Moment>,
+}
+
+impl Default for Hand {
+    fn default() -> Self {
+        let boot = Some("first".to_owned());
+        Self { moment: Mutex::new(Moment { at: now(), boot, uptime_ms: 1_000_000 }) }
+    }
+}
+
+impl Watch for Hand {
+    fn moment(&self) -> Moment {
+        self.moment.lock().unwrap().clone()
+    }
+
+    fn running(&self) -> Duration {
+        Duration::from_millis(self.moment.lock().unwrap().uptime_ms)
+    }
+
+    fn sleep(&self, pause: Duration) {
+        let mut moment = self.moment.lock().unwrap();
+        moment.uptime_ms += u64::try_from(pause.as_millis()).unwrap();
+        moment.at = moment.at.plus_seconds(pause.as_secs().cast_signed());
+    }
+}
+
 /// What survives a crash: the host, the configuration directory, the keys.
 pub struct Rig {
     pub config: TempDir,
     pub host: Arc<dyn Host>,
     pub now: Timestamp,
     pub retention: Retention,
+    pub line: Arc<dyn Line>,
+    pub watch: Arc<dyn Watch>,
+    pub limit: Limit,
     dispatcher: Ed25519KeyPair,
     agent_key: rcgen::KeyPair,
 }
@@ -56,6 +100,9 @@ impl Rig {
             host,
             now: now(),
             retention: Retention::default(),
+            line: Arc::new(Sound),
+            watch: Arc::new(Hand::default()),
+            limit: Limit::default(),
             dispatcher: Ed25519KeyPair::from_seed_unchecked(&seed).unwrap(),
             agent_key: rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap(),
         }
@@ -77,6 +124,11 @@ impl Rig {
 
     /// An agent process: opens what is on disk. Does not recover yet.
     pub fn start(&self) -> Runner {
+        self.start_in(self.config.path())
+    }
+
+    /// The same, with another directory for what is on disk.
+    pub fn start_in(&self, directory: &Path) -> Runner {
         let now = self.now;
         let clock: Clock = Arc::new(move || now);
         let who = Who { host: HOST, name: NAME.into(), dispatchers: self.dispatchers() };
@@ -84,13 +136,18 @@ impl Rig {
             who,
             AgentKey::from_pem(&self.agent_key.serialize_pem()).unwrap(),
             Arc::clone(&self.host),
-            Journal::open(&self.journal_path(), HOST).unwrap(),
-            Snapshots::open(&self.config.path().join("snapshots"), 1 << 30)
+            Journal::open(&directory.join("journal"), HOST).unwrap(),
+            Snapshots::open(&directory.join("snapshots"), 1 << 30)
                 .unwrap()
                 .kept_for(self.retention),
-            self.config.path().join("policy.toml"),
+            directory.join("policy.toml"),
             clock,
         )
+        .with_dead_man(DeadMan {
+            line: Some(Arc::clone(&self.line)),
+            watch: Arc::clone(&self.watch),
+            limit: self.limit,
+        })
     }
 
     pub fn sign(&self, job: &Job) -> Envelope {
@@ -155,6 +212,10 @@ impl Rig {
         let step = step(operation, parameters, &current, Some(Undoes { run: RUN, step: 0 }));
         let authority = authority(&step, &current);
         Order::Revert { step: Box::new(step), undoes, authority: Box::new(authority) }
+    }
+
+    pub fn may_cut_line(&self, operation: &str, parameters: &Value) -> bool {
+        operation::find(operation).unwrap().bind(parameters).unwrap().may_cut_line()
     }
 
     pub fn write_policy(&self, text: &str) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use nexplane_agent::client::Client;
 use nexplane_agent::config::{Config, Retention};
+use nexplane_agent::deadman::Limit;
 use nexplane_agent::host::LinuxHost;
 use nexplane_agent::identity::Identity;
 use nexplane_agent::keep::Keep;
@@ -247,6 +248,7 @@ impl Agent {
             config: Config::new(config.path()),
             root: root.path().to_owned(),
             retention: Retention::default(),
+            dead_man: Limit::default(),
             enrolment: Some(enrolment.clone()),
         };
         let stopping = stop.clone();

@@ -23,7 +23,7 @@ use futures_util::{StreamExt as _, stream};
 use nexplane_agent::host::fake::Node;
 use nexplane_agent::host::{
     Access, FakeHost, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SysctlKey,
-    SystemFacts,
+    SystemFacts, Unit, UnitName,
 };
 use nexplane_agent::journal::Journal;
 use nexplane_agent::keep::Keep;
@@ -450,6 +450,18 @@ impl Host for Machine {
 
     fn lock_accounts(&self) -> Result<Held, HostError> {
         self.files.lock_accounts()
+    }
+
+    fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError> {
+        self.files.unit(name)
+    }
+
+    fn set_enabled(&self, name: &UnitName, enabled: bool) -> Result<(), HostError> {
+        self.files.set_enabled(name, enabled)
+    }
+
+    fn set_active(&self, name: &UnitName, active: bool) -> Result<(), HostError> {
+        self.files.set_active(name, active)
     }
 
     fn own_ids(&self) -> Ids {
