@@ -13,7 +13,7 @@ use nexplane_core::id::JobId;
 use nexplane_core::job::{Envelope, JobResult};
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, linux, motd, path};
+use crate::rig::{Rig, hosts, motd, path};
 
 const CONTENT: &str = "host.set_file_content";
 const PERMISSION: &str = "host.set_file_permission";
@@ -48,11 +48,11 @@ fn restart(rig: &Rig, envelope: &Envelope) -> JobResult {
 fn at_every_write_of_the_journal_the_end_is_the_same() {
     for (operation, parameters) in orders() {
         let (rig, fake) = Rig::fake();
-        let before = fake.nodes();
+        let before = (fake.nodes(), fake.units());
         let job = rig.job(1, rig.apply_order(operation, &parameters));
         let envelope = rig.sign(&job);
         let whole = rig.run(&mut rig.start(), &job);
-        let after = fake.nodes();
+        let after = (fake.nodes(), fake.units());
         let lines = lines(&rig);
         assert_eq!(lines.len(), 4, "opened, received, intent, result");
         let snapshot = rig.snapshot_files().remove(0);
@@ -73,15 +73,17 @@ fn at_every_write_of_the_journal_the_end_is_the_same() {
                 };
                 for (applied, captured) in moments {
                     std::fs::write(rig.journal_path(), &journal).unwrap();
-                    let nodes = if *applied { &after } else { &before };
+                    let (nodes, units) = if *applied { &after } else { &before };
                     restore(&fake, nodes);
+                    fake.set_units(units.clone());
                     let _ = std::fs::remove_file(&snapshot);
                     if *captured {
                         std::fs::write(&snapshot, &saved).unwrap();
                     }
                     let result = restart(&rig, &envelope);
                     assert_eq!(result, whole, "{operation} {kept} lines + {torn}, {applied}");
-                    assert_eq!(fake.nodes(), after, "{operation} {kept} lines + {torn}");
+                    let found = (fake.nodes(), fake.units());
+                    assert_eq!(found, after, "{operation} {kept} lines + {torn}");
                     assert_eq!(std::fs::read(&snapshot).unwrap(), saved);
                 }
             }
@@ -223,8 +225,8 @@ fn at_every_change_of_the_host_the_end_is_the_same_there_and_back() {
     }
     for (operation, parameters) in orders {
         for nth in 1.. {
-            let (_root, host) = linux();
-            let mut rig = Rig::new(Arc::new(host));
+            let (_root, host) = hosts(operation).pop().unwrap();
+            let mut rig = Rig::new(host);
             let bound =
                 nexplane_agent::operation::find(operation).unwrap().bind(&parameters).unwrap();
             let before = bound.snapshot(rig.host.as_ref()).unwrap();

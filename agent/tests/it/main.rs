@@ -15,6 +15,7 @@ mod conformance;
 mod crash;
 mod linux;
 mod order;
+mod real;
 mod retention;
 mod rig;
 mod sysctl;

@@ -235,6 +235,25 @@ pub fn refusal(result: &JobResult) -> RefusalCode {
     }
 }
 
+/// Operations for which a directory is no host, and what it lacks; `real_` tests run them.
+const NEEDS_MORE_THAN_FILES: &[(&str, &str)] =
+    &[("host.disable_service", "systemd"), ("host.enable_service", "systemd")];
+
+/// The hosts on which an operation is tried here, furnished.
+pub fn hosts(operation: &str) -> Vec<(Option<TempDir>, Arc<dyn Host>)> {
+    let fake: (_, Arc<dyn Host>) = (None, Arc::new(FakeHost::furnished()));
+    match NEEDS_MORE_THAN_FILES.iter().find(|(id, _)| *id == operation) {
+        Some((id, what)) => {
+            println!("{id}: not in a directory, which has no {what}");
+            vec![fake]
+        }
+        None => {
+            let (root, host) = linux();
+            vec![fake, (Some(root), Arc::new(host))]
+        }
+    }
+}
+
 /// A Linux host on an empty directory with the same files as the fake one.
 pub fn linux() -> (TempDir, LinuxHost) {
     let root = tempfile::tempdir().unwrap();
