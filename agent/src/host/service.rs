@@ -133,6 +133,8 @@ pub struct Unit {
     pub active: bool,
     /// In systemd's words: `running`, `dead`, `failed` …
     pub sub_state: String,
+    /// Ended, and will be started again by the service manager.
+    pub waiting: bool,
     /// Was told to stop, and has not yet.
     pub stopping: bool,
     /// The agent runs in it.

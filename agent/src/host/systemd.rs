@@ -164,11 +164,11 @@ impl Manager {
         }
         let state = text("ActiveState").await?;
         let sub_state = text("SubState").await?;
-        let waits = sub_state.starts_with("auto-restart");
         Ok(Some(Unit {
             id: text("Id").await?,
             file_state: self.file_state(name, &path).await?,
-            active: !waits && ["active", "activating", "reloading"].contains(&state.as_str()),
+            active: ["active", "activating", "reloading"].contains(&state.as_str()),
+            waiting: sub_state.starts_with("auto-restart"),
             stopping: state == "deactivating",
             sub_state,
             is_own: self.is_own(&path).await,
@@ -280,8 +280,8 @@ impl Manager {
         let Some(unit) = self.unit(name).await? else {
             return Ok(Err(format!("it is not there any more after the job to {verb} it")));
         };
-        let restarts = if active { self.restarts(&path).await } else { 0 };
-        if result == "done" && unit.active == active && !unit.stopping && restarts == 0 {
+        let again = active && (unit.waiting || self.restarts(&path).await > 0);
+        if result == "done" && unit.active == active && !unit.stopping && !again {
             return Ok(Ok(()));
         }
         let mut why = if result == "done" {
@@ -289,8 +289,8 @@ impl Manager {
         } else {
             format!("it did not {verb}: systemd's job ended as '{result}'")
         };
-        if restarts > 0 {
-            why.push_str(", and was started again by systemd since");
+        if again {
+            why.push_str(", and is started again by systemd");
         }
         if active {
             why.push_str(&self.reason(&path).await);

@@ -61,6 +61,13 @@ macro_rules! direction {
             Ok($goal)
         }
 
+        /// What systemd starts again and again does not run.
+        fn verify(&self, host: &dyn Host) -> Result<(bool, State), HostError> {
+            let unit = found(host, &self.unit)?;
+            let now = state(&unit)?;
+            Ok((now == $goal && !unit.waiting, now))
+        }
+
         fn fields(state: &State) -> Vec<Field> {
             vec![Field::new("enabled", state.enabled), Field::new("active", state.active)]
         }

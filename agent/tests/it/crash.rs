@@ -35,7 +35,7 @@ fn lines(rig: &Rig) -> Vec<Vec<u8>> {
 }
 
 /// Starts again on what is on disk, settles what is open, delivers the order once more.
-fn restart(rig: &Rig, envelope: &Envelope) -> JobResult {
+pub fn restart(rig: &Rig, envelope: &Envelope) -> JobResult {
     let mut runner = rig.start();
     runner.recover().unwrap();
     assert!(runner.journal().unfinished().is_empty());
@@ -108,9 +108,11 @@ fn restore(
 
 /// A host on which the process ends right before or right after the n-th change.
 #[derive(Debug)]
-struct Crashing {
-    inner: Arc<dyn Host>,
-    countdown: AtomicU32,
+pub struct Crashing {
+    pub inner: Arc<dyn Host>,
+    pub countdown: AtomicU32,
+    /// How the process ends; does not come back.
+    pub end: fn(),
 }
 
 impl Crashing {
@@ -121,9 +123,11 @@ impl Crashing {
         result
     }
 
-    fn tick(&self) {
+    pub fn tick(&self) {
         let left = self.countdown.load(Ordering::SeqCst);
-        assert!(left != 1, "crash");
+        if left == 1 {
+            (self.end)();
+        }
         self.countdown.store(left.saturating_sub(1), Ordering::SeqCst);
     }
 }
@@ -203,7 +207,8 @@ impl Host for Crashing {
 
 fn crash_at(rig: &mut Rig, nth: u32) -> Arc<dyn Host> {
     let sound = Arc::clone(&rig.host);
-    rig.host = Arc::new(Crashing { inner: Arc::clone(&sound), countdown: AtomicU32::new(nth) });
+    let (inner, countdown) = (Arc::clone(&sound), AtomicU32::new(nth));
+    rig.host = Arc::new(Crashing { inner, countdown, end: || panic!("crash") });
     sound
 }
 

@@ -40,7 +40,7 @@ pub fn path(text: &str) -> HostPath {
 
 /// What survives a crash: the host, the configuration directory, the keys.
 pub struct Rig {
-    pub config: TempDir,
+    pub config: Config,
     pub host: Arc<dyn Host>,
     pub now: Timestamp,
     pub retention: Retention,
@@ -48,11 +48,43 @@ pub struct Rig {
     agent_key: rcgen::KeyPair,
 }
 
+/// The configuration directory: for one test, or one that outlives the process.
+pub enum Config {
+    Temporary(TempDir),
+    Kept(PathBuf),
+}
+
+impl Config {
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(directory) => directory.path(),
+            Self::Kept(directory) => directory,
+        }
+    }
+}
+
 impl Rig {
     pub fn new(host: Arc<dyn Host>) -> Self {
+        Self::with(host, Config::Temporary(tempfile::tempdir().unwrap()))
+    }
+
+    /// One that every process has that names the same directory.
+    pub fn kept(host: Arc<dyn Host>, directory: &Path) -> Self {
+        std::fs::create_dir_all(directory).unwrap();
+        let mut rig = Self::with(host, Config::Kept(directory.to_owned()));
+        let key = directory.join("agent.pem");
+        if !key.exists() {
+            std::fs::write(&key, rig.agent_key.serialize_pem()).unwrap();
+        }
+        let pem = std::fs::read_to_string(&key).unwrap();
+        rig.agent_key = rcgen::KeyPair::from_pem(&pem).unwrap();
+        rig
+    }
+
+    fn with(host: Arc<dyn Host>, config: Config) -> Self {
         let seed = [7; 32];
         Self {
-            config: tempfile::tempdir().unwrap(),
+            config,
             host,
             now: now(),
             retention: Retention::default(),

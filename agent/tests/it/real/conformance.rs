@@ -7,21 +7,28 @@ use serde_json::{Value, json};
 use super::{assert_same, configuration, put, sh, within};
 
 /// An operation on a host that is furnished for it.
-struct Row {
-    id: &'static str,
+pub struct Row {
+    pub id: &'static str,
     /// In place of the operation's own example.
     parameters: Option<fn() -> Value>,
-    prepare: fn(),
+    pub prepare: fn(),
     /// The state, by other means than the operation's.
-    read: fn() -> String,
+    pub read: fn() -> String,
     /// Stands in that reading after the operation, and not before.
-    brings: &'static str,
+    pub brings: &'static str,
+}
+
+impl Row {
+    pub fn parameters(&self) -> Value {
+        let example = || operation::find(self.id).unwrap().spec().example;
+        self.parameters.map_or_else(example, |make| make())
+    }
 }
 
 const HASH: &str = "$6$saltsalt$\
     qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc.eoxqOmSuNp2xS0ktL3nh/";
 
-const ROWS: &[Row] = &[
+pub const ROWS: &[Row] = &[
     Row {
         id: "host.disable_service",
         parameters: None,
@@ -116,22 +123,17 @@ fn real_every_operation_goes_there_and_back() {
         let rows = ROWS.iter().filter(|row| row.id == entry.meta.id).count();
         assert_eq!(rows, 1, "{} needs a row in this table", entry.meta.id);
     }
-    within(
-        "real::conformance::real_every_operation_goes_there_and_back",
-        |_| {},
-        || {
-            for row in ROWS {
-                there_and_back(row);
-            }
-        },
-    );
+    within("real::conformance::real_every_operation_goes_there_and_back", || {
+        for row in ROWS {
+            there_and_back(row);
+        }
+    });
 }
 
 fn there_and_back(row: &Row) {
     let id = row.id;
     let entry = operation::find(id).unwrap_or_else(|| panic!("{id} is no operation"));
-    let parameters = row.parameters.map_or_else(|| entry.spec().example, |make| make());
-    let bound = entry.bind(&parameters).unwrap();
+    let bound = entry.bind(&row.parameters()).unwrap();
     let host = LinuxHost::open("/".as_ref(), &[]).unwrap();
     (row.prepare)();
     let (was, kept) = ((row.read)(), configuration());

@@ -6,7 +6,7 @@
 //! removes them.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,17 +18,16 @@ use tempfile::TempDir;
 
 use super::{INSIDE, MARKER, base, printed};
 
-/// What a host has to do within this time: to start, to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What a host has to do within this time: to start, to end. Seconds, where nobody else is at work.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Seconds for a command, and for a test, in the host.
 const COMMAND: &str = "120";
 const TEST: &str = "400";
 /// Exit status of systemd-nspawn when the host wants to start again (`systemd-nspawn(1)`).
 const REBOOT: i32 = 133;
 const PREFIX: &str = "nexplane-host-";
-/// The test program and the agent, as the host sees them.
+/// The test program, as the host sees it.
 const PROGRAM: &str = "/opt/nexplane/it";
-pub const AGENT: &str = "/opt/nexplane/nexplane-agent";
 const OUTPUT: &str = "/var/log/nexplane-inside";
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -90,38 +89,23 @@ impl RealHost {
         printed(script, &self.command(&["sh", "-euc", script]).output().unwrap())
     }
 
-    /// Puts a file there, with everything above it.
-    pub fn put(&self, file: &str, mode: &str, content: &[u8]) {
-        let mut command = self.command(&["install", "-D", "-m", mode, "/dev/stdin", file]);
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = piped.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(content).unwrap();
-        printed(file, &child.wait_with_output().unwrap());
-    }
-
     /// Runs a test of this program in the host, as a service of its own, and fails when it fails.
-    pub fn run_test(&self, test: &str) {
-        self.run_test_with(test, &[]);
-    }
-
-    /// The same with variables set.
-    pub fn run_test_with(&self, test: &str, variables: &[(&str, &str)]) {
-        let output = self.try_test(test, variables, &[]);
-        let told = self.told();
+    pub fn run_test(&self, test: &str, variables: &[(&str, &str)]) {
+        let output = self.try_test(test, variables);
+        let told = self.sh(&format!("cat {OUTPUT} || true"));
         let passed = output.status.success() && told.contains("test result: ok. 1 passed");
         assert!(passed, "in the host: {output:?}\n{told}");
         println!("{told}");
     }
 
-    /// Runs it with further settings of the service, whatever comes of it.
-    pub fn try_test(&self, test: &str, variables: &[(&str, &str)], settings: &[&str]) -> Output {
+    /// The same, whatever comes of it.
+    pub fn try_test(&self, test: &str, variables: &[(&str, &str)]) -> Output {
         let mut command = self.bounded(TEST);
         command.args(["systemd-run", "--quiet", "--collect", "--service-type=oneshot"]);
         command.arg("--unit=nexplane-inside.service");
         for stream in ["StandardOutput", "StandardError"] {
             command.arg(format!("--property={stream}=append:{OUTPUT}"));
         }
-        command.args(settings.iter().map(|setting| format!("--property={setting}")));
         command.arg(format!("--setenv={INSIDE}={}", self.name));
         command.args(variables.iter().map(|(name, value)| format!("--setenv={name}={value}")));
         command.args([PROGRAM, "--exact", test, "--nocapture", "--test-threads=1"]);
@@ -129,55 +113,13 @@ impl RealHost {
         command.output().unwrap()
     }
 
-    /// What the last test in the host printed.
-    pub fn told(&self) -> String {
-        self.sh(&format!("cat {OUTPUT} || true"))
+    /// How often it was started.
+    pub fn starts(&self) -> u32 {
+        self.watch.lock().unwrap().starts
     }
 
-    /// Starts the host again and waits until it runs.
-    pub fn reboot(&self) {
-        let starts = self.watch.lock().unwrap().starts;
-        // Whoever asks is ended by the reboot as well.
-        let _ = self.command(&["systemctl", "reboot"]).output().unwrap();
-        self.ready(starts + 1);
-    }
-
-    /// The power is gone in the middle of everything, then it comes back.
-    pub fn power_cycle(&self) {
-        let starts = {
-            let mut watch = self.watch.lock().unwrap();
-            watch.container.as_mut().unwrap().kill().unwrap();
-            watch.starts
-        };
-        self.ready(starts + 1);
-    }
-
-    /// A command in the host, as root, with a limited time.
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.bounded(COMMAND);
-        command.args(arguments);
-        command
-    }
-
-    fn bounded(&self, seconds: &str) -> Command {
-        let leader = self.leader().unwrap_or_else(|| panic!("no process 1: {}", self.console()));
-        let mut command = Command::new("timeout");
-        command
-            .args([seconds, "nsenter", "--all", "--root", "--wd", "-t", &leader, "env", "-i"])
-            .args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"])
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// Process 1 of the host, by its number here.
-    fn leader(&self) -> Option<String> {
-        let watch = self.watch.lock().unwrap();
-        let id = watch.container.as_ref()?.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
-        children.split_whitespace().next().map(str::to_owned)
-    }
-
-    fn ready(&self, start: u32) {
+    /// Waits until it runs after its n-th start.
+    pub fn ready(&self, start: u32) {
         let begun = Instant::now();
         let mut told = String::new();
         while begun.elapsed() < PATIENCE {
@@ -200,6 +142,31 @@ impl RealHost {
             sleep(Duration::from_millis(50));
         }
         panic!("not running within {PATIENCE:?} but '{told}': {}", self.console());
+    }
+
+    /// A command in the host, as root, with a limited time.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.bounded(COMMAND);
+        command.args(arguments);
+        command
+    }
+
+    fn bounded(&self, seconds: &str) -> Command {
+        let leader = self.leader().unwrap_or_else(|| panic!("no process 1: {}", self.console()));
+        let mut command = Command::new("timeout");
+        command
+            .args([seconds, "nsenter", "--all", "--root", "--wd", "-t", &leader, "env", "-i"])
+            .args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"])
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Process 1 of the host, by its number here.
+    fn leader(&self) -> Option<String> {
+        let watch = self.watch.lock().unwrap();
+        let id = watch.container.as_ref()?.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+        children.split_whitespace().next().map(str::to_owned)
     }
 
     fn console(&self) -> String {
@@ -238,6 +205,7 @@ impl Holder {
             printf '%s' "$3" >"$1/root$4"
             printf '%s\n' "$3" >"$1/root/etc/hostname"
             printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$3" >"$1/root/etc/hosts"
+            chroot "$1/root" ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
             ln -sf /dev/null "$1/root/etc/systemd/system/systemd-networkd-wait-online.service"
             echo held
             exec cat"#;
@@ -267,7 +235,7 @@ impl Drop for Holder {
     }
 }
 
-/// Starts the container, and starts it again whenever it asks for that or its power is cut.
+/// Starts the container, and starts it again whenever it asks for that.
 fn watch_over(watch: &Mutex<Watch>, launch: impl Fn() -> Child) {
     loop {
         {
@@ -284,7 +252,7 @@ fn watch_over(watch: &Mutex<Watch>, launch: impl Fn() -> Child) {
             let status = watch.container.as_mut().unwrap().try_wait().unwrap();
             let Some(status) = status else { continue };
             watch.container = None;
-            if watch.closing || !(status.code() == Some(REBOOT) || status.code().is_none()) {
+            if watch.closing || status.code() != Some(REBOOT) {
                 watch.ended = Some(status.to_string());
                 return;
             }
@@ -297,7 +265,6 @@ fn watch_over(watch: &Mutex<Watch>, launch: impl Fn() -> Child) {
 fn launch(name: &str, root: &Path, holder: u32, groups: &[PathBuf], console: &Path) -> Child {
     let console = File::options().create(true).append(true).open(console).unwrap();
     let program = std::env::current_exe().unwrap();
-    let agent = Path::new(env!("CARGO_BIN_EXE_nexplane-agent"));
     let join = r#"n=$1; shift
         while [ "$n" -gt 0 ]; do echo $$ >"$1/cgroup.procs"; shift; n=$((n - 1)); done
         exec "$@""#;
@@ -313,7 +280,6 @@ fn launch(name: &str, root: &Path, holder: u32, groups: &[PathBuf], console: &Pa
         .arg(format!("--network-namespace-path=/proc/{holder}/ns/net"))
         .arg(format!("--directory={}", root.display()))
         .arg(format!("--bind-ro={}:{PROGRAM}", program.display()))
-        .arg(format!("--bind-ro={}:{AGENT}", agent.display()))
         // Settings of the host's own network can be written.
         .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
         .stdin(Stdio::null())

@@ -8,6 +8,7 @@
 mod base;
 mod conformance;
 mod host;
+mod runner;
 mod service;
 
 use std::path::Path;
@@ -20,17 +21,20 @@ const INSIDE: &str = "NEXPLANE_INSIDE";
 /// The host's name again, in the host: so that nothing but a host that is thrown away is ever changed.
 const MARKER: &str = "/etc/nexplane-disposable";
 
-/// Runs a test in a host of its own. `test` is its name with its module's; `prepare` may furnish the
-/// host from the outside before the test runs in it.
-pub fn within(test: &str, prepare: impl FnOnce(&RealHost), inside: impl FnOnce()) {
+/// Runs a test in a host of its own. `test` is its name with its module's.
+pub fn within(test: &str, inside: impl FnOnce()) {
+    driven(|host| host.run_test(test, &[]), inside);
+}
+
+/// A test of which the outside decides when and how often it runs inside.
+pub fn driven(drive: impl FnOnce(&RealHost), inside: impl FnOnce()) {
     if let Ok(name) = std::env::var(INSIDE) {
         let found = std::fs::read_to_string(MARKER).unwrap_or_default();
         assert!(!name.is_empty() && found == name, "this is not the host '{name}'");
         return inside();
     }
     if let Some(host) = start_or_skip() {
-        prepare(&host);
-        host.run_test(test);
+        drive(&host);
     }
 }
 
