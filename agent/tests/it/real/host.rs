@@ -1,8 +1,8 @@
 //! One host: an overlay over the base, a network of its own, and systemd as process 1.
 //!
 //! Nothing outlives the test program, however that ends. Overlay and network belong to the namespaces
-//! of a process that ends with the pipe from here ([`Holder`]); the container is killed by the kernel
-//! together with the thread that watches it. Only empty directories may be left, and the next host
+//! of a process that ends with the pipe from here ([`Holder`]); the container is told by the
+//! kernel to power off when the thread that watches it is gone. Only empty directories may be left, and the next host
 //! removes them.
 
 use std::fs::{self, File};
@@ -176,6 +176,11 @@ impl RealHost {
 
 impl Drop for RealHost {
     fn drop(&mut self) {
+        // Everything in the host ends with its process 1, and then the container does.
+        let leader = self.leader().and_then(|id| id.parse().ok());
+        if let Some(leader) = leader.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(leader, rustix::process::Signal::KILL);
+        }
         {
             let mut watch = self.watch.lock().unwrap_or_else(|e| e.into_inner());
             watch.closing = true;
@@ -273,7 +278,7 @@ fn launch(name: &str, root: &Path, holder: u32, groups: &[PathBuf], console: &Pa
         .args(groups)
         .arg("nsenter")
         .arg(format!("--mount=/proc/{holder}/ns/mnt"))
-        .args(["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet"])
+        .args(["setpriv", "--pdeathsig", "TERM", "systemd-nspawn", "--quiet"])
         .args(["--register=no", "--keep-unit", "--boot", "--console=pipe", "--link-journal=no"])
         .args(["--resolv-conf=off", "--timezone=off", "--capability=CAP_NET_ADMIN"])
         .args([format!("--machine={name}"), format!("--hostname={name}")])

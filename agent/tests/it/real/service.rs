@@ -87,7 +87,6 @@ fn real_what_cannot_be_switched_is_said_before_and_refused_at_the_effect() {
     let test =
         "real::service::real_what_cannot_be_switched_is_said_before_and_refused_at_the_effect";
     within(test, || {
-        service("masked.service", "", SLEEP);
         service("broken.service", "", "ExecStart=relative/path\n");
         service("once.service", "", "Type=oneshot\nExecStart=/bin/true\n");
         service("base.service", "", SLEEP);
@@ -97,7 +96,7 @@ fn real_what_cannot_be_switched_is_said_before_and_refused_at_the_effect() {
         put("/etc/systemd/system/fixed.service", &format!("[Service]\n{SLEEP}"));
         let also = format!("[Service]\n{SLEEP}{INSTALL}Also=base.service\nAlias=other.service\n");
         put("/etc/systemd/system/pair.service", &also);
-        sh("systemctl -q mask --runtime masked.service; ln -s real.service \
+        sh("ln -s /dev/null /etc/systemd/system/masked.service; ln -s real.service \
             /etc/systemd/system/second.service; systemctl daemon-reload; \
             systemctl -q enable --now base.service upper.service");
         let kept = configuration();
