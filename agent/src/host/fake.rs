@@ -72,8 +72,19 @@ impl FakeHost {
     pub fn put_unit(&self, name: &UnitName, is_up: bool) {
         let [file_state, sub_state] =
             if is_up { ["enabled", "running"] } else { ["disabled", "dead"] }.map(str::to_owned);
-        let unit = Unit { id: name.to_string(), file_state, active: is_up, sub_state };
+        let id = name.to_string();
+        let unit = Unit { id, file_state, active: is_up, sub_state, ..Unit::default() };
         self.lock().units.insert(name.clone(), unit);
+    }
+
+    /// Its units: for comparing two moments.
+    pub fn units(&self) -> BTreeMap<UnitName, Unit> {
+        self.lock().units.clone()
+    }
+
+    /// Its units from now on.
+    pub fn set_units(&self, units: BTreeMap<UnitName, Unit>) {
+        self.lock().units = units;
     }
 
     fn switch(&self, name: &UnitName, how: impl FnOnce(&mut Unit)) -> Result<(), HostError> {

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::deny::Deny;
 use super::kernel::{self, SysctlKey, SysctlValue};
-use super::systemd::Systemd;
+use super::systemd::{self, Systemd};
 use super::{
     Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SystemFacts, Unit,
     UnitName, Version,
@@ -59,6 +59,8 @@ pub struct LinuxHost {
     /// Device and inode of the agent's own directories, in case they have a second path.
     own_directories: Vec<(u64, u64)>,
     own_ids: Ids,
+    /// Longest wait for a unit to start or stop.
+    patience: Duration,
 }
 
 /// Why a root directory cannot be used.
@@ -99,13 +101,25 @@ impl LinuxHost {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
         };
-        Ok(Self { root: descriptor, deny: Deny::new(denied), own_directories, own_ids })
+        let (deny, patience) = (Deny::new(denied), systemd::PATIENCE);
+        Ok(Self { root: descriptor, deny, own_directories, own_ids, patience })
     }
 
-    /// The manager whose bus is beneath the root.
-    fn systemd(&self) -> Systemd {
-        let root = self.root.as_raw_fd();
-        Systemd::at(format!("unix:path=/proc/self/fd/{root}/run/dbus/system_bus_socket"))
+    /// Waits this long at most for a unit to start or stop, whatever its own limit.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The manager whose bus is beneath the root, and not where a link leads.
+    fn systemd(&self, unit: &UnitName) -> Result<Systemd, HostError> {
+        let path: HostPath = systemd::SOCKET.parse().expect("the path is normal and absolute");
+        let socket = self.resolve(&path, OFlags::PATH)?.ok_or_else(|| HostError::Service {
+            unit: unit.to_string(),
+            why: format!("there is no system bus at {path} to ask systemd"),
+        })?;
+        Ok(Systemd::at(socket, self.patience))
     }
 
     /// Opens what the path names, or `None` when nothing does.
@@ -415,15 +429,15 @@ impl Host for LinuxHost {
     }
 
     fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError> {
-        self.systemd().unit(name)
+        self.systemd(name)?.unit(name)
     }
 
     fn set_enabled(&self, name: &UnitName, enabled: bool) -> Result<(), HostError> {
-        self.systemd().set_enabled(name, enabled)
+        self.systemd(name)?.set_enabled(name, enabled)
     }
 
     fn set_active(&self, name: &UnitName, active: bool) -> Result<(), HostError> {
-        self.systemd().set_active(name, active)
+        self.systemd(name)?.set_active(name, active)
     }
 
     fn own_ids(&self) -> Ids {

@@ -201,7 +201,7 @@ pub enum HostError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{unit} was not switched: {why}")]
+    #[error("{unit}: {why}")]
     Service { unit: String, why: String },
     #[error("{0} is not readable as this operation's before-state")]
     BadState(&'static str, #[source] serde_json::Error),

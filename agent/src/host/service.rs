@@ -13,15 +13,26 @@ use serde::{Deserialize, Serialize};
 /// Kinds of units that are enabled and disabled.
 const KINDS: [&str; 4] = [".path", ".service", ".socket", ".timer"];
 
-/// Units that no order reaches.
+/// Units that no order reaches. `*` at the end stands for anything.
 const DENIED: &[(&str, &str)] = &[
-    ("dbus-broker.service", "the agent talks to the host through it"),
-    ("dbus.service", "the agent talks to the host through it"),
-    ("dbus.socket", "the agent talks to the host through it"),
-    ("nexplane-agent.service", "it is the agent"),
-    ("systemd-journald.service", "it writes down what happens"),
-    ("systemd-journald.socket", "it writes down what happens"),
+    ("NetworkManager.service", CUT_OFF),
+    ("connman.service", CUT_OFF),
+    ("dbus*", "the agent talks to the host through it"),
+    ("dhcpcd*", CUT_OFF),
+    ("ifup@*", CUT_OFF),
+    ("iwd.service", CUT_OFF),
+    ("netplan-*", CUT_OFF),
+    ("networking.service", CUT_OFF),
+    ("nexplane-agent*", "it is the agent"),
+    ("systemd-*", "it is a part of systemd itself"),
+    ("wickedd*", CUT_OFF),
+    ("wpa_supplicant*", CUT_OFF),
 ];
+const CUT_OFF: &str = "the host would be cut off";
+/// Parts of systemd that a host can do without.
+const SPARED: [&str; 2] = ["systemd-pstore.service", "systemd-timesyncd.service"];
+/// Units through which people sign in.
+const WAYS_IN: [&str; 4] = ["dropbear.service", "ssh.service", "ssh.socket", "sshd.service"];
 
 /// Name of a unit of systemd, such as `nginx.service` or `wg-quick@wg0.service`: at most 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -43,7 +54,17 @@ impl UnitName {
 
     /// Why the unit is not touched, whoever approved it.
     pub fn denied(&self) -> Option<&'static str> {
-        DENIED.iter().find(|(unit, _)| *unit == self.0).map(|(_, why)| *why)
+        let is = |pattern: &str| match pattern.strip_suffix('*') {
+            Some(beginning) => self.0.starts_with(beginning),
+            None => self.0 == pattern,
+        };
+        let spared = SPARED.contains(&self.as_str());
+        DENIED.iter().find(|(unit, _)| is(unit) && !spared).map(|(_, why)| *why)
+    }
+
+    /// Whether people sign in to the host through it.
+    pub fn is_way_in(&self) -> bool {
+        WAYS_IN.contains(&self.as_str())
     }
 }
 
@@ -102,7 +123,7 @@ impl JsonSchema for UnitName {
 }
 
 /// A unit as the host's service manager has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unit {
     /// Its own name; the one that it was asked for may be an alias.
     pub id: String,
@@ -112,6 +133,22 @@ pub struct Unit {
     pub active: bool,
     /// In systemd's words: `running`, `dead`, `failed` …
     pub sub_state: String,
+    /// Ended, and will be started again by the service manager.
+    pub waiting: bool,
+    /// Was told to stop, and has not yet.
+    pub stopping: bool,
+    /// The agent runs in it.
+    pub is_own: bool,
+    /// Ends once its work is done, so it cannot be kept running.
+    pub ends_by_itself: bool,
+    /// Others that run, and that stop when it stops.
+    pub stops: Vec<String>,
+    /// Others that run, and that stop when it starts.
+    pub displaces: Vec<String>,
+    /// Others that run, and that start it again when they are triggered.
+    pub triggers: Vec<String>,
+    /// Others that start with the host, and no longer do when it is disabled (`Also=`).
+    pub partners: Vec<String>,
 }
 
 impl Unit {
@@ -157,9 +194,20 @@ mod tests {
 
     #[test]
     fn what_puts_things_back_is_not_touched() {
-        for denied in ["nexplane-agent.service", "dbus.service", "systemd-journald.service"] {
-            assert!(denied.parse::<UnitName>().unwrap().denied().is_some());
+        for denied in [
+            "nexplane-agent.service",
+            "nexplane-agent@2.service",
+            "dbus.service",
+            "dbus.socket",
+            "systemd-journald-dev-log.socket",
+            "systemd-logind.service",
+            "networking.service",
+        ] {
+            assert!(denied.parse::<UnitName>().unwrap().denied().is_some(), "{denied}");
         }
-        assert!("nginx.service".parse::<UnitName>().unwrap().denied().is_none());
+        for free in ["nginx.service", "ssh.service", "systemd-timesyncd.service"] {
+            assert!(free.parse::<UnitName>().unwrap().denied().is_none(), "{free}");
+        }
+        assert!("ssh.service".parse::<UnitName>().unwrap().is_way_in());
     }
 }

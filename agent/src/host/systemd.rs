@@ -1,10 +1,12 @@
 //! Units, through the bus of systemd: `org.freedesktop.systemd1(5)`.
 //!
-//! Each question has a connection of its own and ten seconds; starting and stopping have ninety, the
-//! manager's own default. Deliberately absent: `systemctl`, and everything else that would start a
-//! program.
+//! Each question has a connection of its own and ten seconds. Starting and stopping have as long as the
+//! unit itself allows for, between [`JOB`] and the host's patience. Deliberately absent: `systemctl`,
+//! and everything else that would start a program.
 
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -14,24 +16,39 @@ use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath, Owned
 
 use super::{HostError, Unit, UnitName};
 
+/// Where the system bus listens (D-Bus specification, "Well-known Message Bus Instances").
+pub(super) const SOCKET: &str = "/run/dbus/system_bus_socket";
+/// Longest wait for a unit to start or stop.
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+
 const BUS: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "/org/freedesktop/systemd1";
 const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
+const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
 const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 const QUESTION: Duration = Duration::from_secs(10);
+/// Shortest wait for a unit to start or stop: systemd's own default (`DefaultTimeoutStartSec=`).
 const JOB: Duration = Duration::from_secs(90);
 /// A service that ends right after it was started did not start.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Answers of `GetUnitFileState` that mean that there is no file.
+const NO_FILE: [&str; 3] = [
+    "org.freedesktop.DBus.Error.FileNotFound",
+    "org.freedesktop.systemd1.NoSuchUnit",
+    "org.freedesktop.DBus.Error.InvalidArgs",
+];
 
-/// The service manager of a host, at an address of D-Bus.
+/// The service manager of a host, at its bus.
 #[derive(Debug)]
 pub(super) struct Systemd {
-    address: String,
+    socket: OwnedFd,
+    patience: Duration,
 }
 
 impl Systemd {
-    pub(super) const fn at(address: String) -> Self {
-        Self { address }
+    /// `socket` is that of the bus, opened as a path.
+    pub(super) const fn at(socket: OwnedFd, patience: Duration) -> Self {
+        Self { socket, patience }
     }
 
     /// `None` when there is no such unit.
@@ -53,21 +70,10 @@ impl Systemd {
     }
 
     pub(super) fn set_active(&self, name: &UnitName, active: bool) -> Result<(), HostError> {
-        let job = if active { "StartUnit" } else { "StopUnit" };
-        let (result, unit) = self.ask(name, JOB, async |manager| {
-            let result = manager.job(job, name).await?;
-            if active && result == "done" {
-                tokio::time::sleep(SETTLE).await;
-            }
-            Ok((result, manager.unit(name).await?))
+        let outcome = self.ask(name, self.patience + 3 * QUESTION, async |manager| {
+            manager.bring(name, active, self.patience).await
         })?;
-        match unit {
-            Some(unit) if result == "done" && unit.active == active => Ok(()),
-            Some(unit) if result == "done" => {
-                Err(trouble(name, format!("it is {} right after the job was done", unit.sub_state)))
-            }
-            _ => Err(trouble(name, format!("the job to bring it there ended as '{result}'"))),
-        }
+        outcome.map_err(|why| trouble(name, why))
     }
 
     /// On a thread of its own, because whoever asks may be on one that drives others.
@@ -77,6 +83,7 @@ impl Systemd {
         limit: Duration,
         work: impl AsyncFnOnce(Manager) -> zbus::Result<T> + Send,
     ) -> Result<T, HostError> {
+        let address = format!("unix:path=/proc/self/fd/{}", self.socket.as_raw_fd());
         let asked = std::thread::scope(|scope| {
             let asked = scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread()
@@ -84,14 +91,14 @@ impl Systemd {
                     .build()
                     .map_err(|error| error.to_string())?;
                 runtime.block_on(within(limit, async {
-                    let address = self.address.as_str();
+                    let address = address.as_str();
                     let connection = zbus::connection::Builder::address(address).build().await?;
                     work(Manager { connection }).await
                 }))
             });
             asked.join().unwrap_or_else(|_| Err("asking it went wrong".to_owned()))
         });
-        asked.map_err(|why| trouble(name, format!("the service manager did not do it: {why}")))
+        asked.map_err(|why| trouble(name, format!("systemd could not be asked: {why}")))
     }
 }
 
@@ -123,27 +130,198 @@ impl Manager {
         self.connection.call_method(Some(BUS), MANAGER, interface, method, body).await
     }
 
+    async fn property<T>(
+        &self,
+        unit: &OwnedObjectPath,
+        interface: &str,
+        name: &str,
+    ) -> zbus::Result<T>
+    where
+        T: TryFrom<OwnedVariant>,
+        T::Error: Into<zbus::Error>,
+    {
+        let properties = Some("org.freedesktop.DBus.Properties");
+        let asked = (interface, name);
+        let told = self.connection.call_method(Some(BUS), unit, properties, "Get", &asked).await?;
+        let value: OwnedVariant = told.body().deserialize()?;
+        T::try_from(value).map_err(Into::into)
+    }
+
+    async fn load(&self, name: &str) -> zbus::Result<OwnedObjectPath> {
+        self.call("LoadUnit", &(name,)).await?.body().deserialize()
+    }
+
     async fn unit(&self, name: &UnitName) -> zbus::Result<Option<Unit>> {
-        let loaded = self.call("LoadUnit", &(name.as_str(),)).await?;
-        let path: OwnedObjectPath = loaded.body().deserialize()?;
-        let get = async |property: &str| -> zbus::Result<String> {
-            let asked = (UNIT_INTERFACE, property);
-            let interface = Some("org.freedesktop.DBus.Properties");
-            let told =
-                self.connection.call_method(Some(BUS), &path, interface, "Get", &asked).await?;
-            let value: OwnedVariant = told.body().deserialize()?;
-            String::try_from(value)
-        };
-        if get("LoadState").await? == "not-found" {
+        let path = self.load(name.as_str()).await?;
+        let text = async |property| self.property::<String>(&path, UNIT_INTERFACE, property).await;
+        let load_state = text("LoadState").await?;
+        if load_state == "not-found" {
             return Ok(None);
         }
-        let active = get("ActiveState").await?;
+        if !["loaded", "masked"].contains(&load_state.as_str()) {
+            let error: (String, String) = self.property(&path, UNIT_INTERFACE, "LoadError").await?;
+            return Err(zbus::Error::Failure(format!("it is {load_state}: {}", error.1)));
+        }
+        let state = text("ActiveState").await?;
+        let sub_state = text("SubState").await?;
         Ok(Some(Unit {
-            id: get("Id").await?,
-            file_state: get("UnitFileState").await?,
-            active: ["active", "activating", "reloading"].contains(&active.as_str()),
-            sub_state: get("SubState").await?,
+            id: text("Id").await?,
+            file_state: self.file_state(name, &path).await?,
+            active: ["active", "activating", "reloading"].contains(&state.as_str()),
+            waiting: sub_state.starts_with("auto-restart"),
+            stopping: state == "deactivating",
+            sub_state,
+            is_own: self.is_own(&path).await,
+            ends_by_itself: self.ends_by_itself(name, &path).await?,
+            stops: self
+                .running(&path, &["RequiredBy", "BoundBy", "ConsistsOf", "PropagatesStopTo"])
+                .await?,
+            displaces: self.running(&path, &["Conflicts", "ConflictedBy"]).await?,
+            triggers: self.running(&path, &["TriggeredBy"]).await?,
+            partners: self.partners(name, &path).await?,
         }))
+    }
+
+    /// From the disk: what the manager remembers is as old as its last reload.
+    async fn file_state(&self, name: &UnitName, path: &OwnedObjectPath) -> zbus::Result<String> {
+        match self.call("GetUnitFileState", &(name.as_str(),)).await {
+            Ok(told) => told.body().deserialize(),
+            Err(error) if NO_FILE.iter().any(|kind| is(&error, kind)) => {
+                self.property(path, UNIT_INTERFACE, "UnitFileState").await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the process that asks runs in the unit.
+    async fn is_own(&self, path: &OwnedObjectPath) -> bool {
+        let own = match self.call("GetUnitByPID", &(0_u32,)).await {
+            Ok(told) => told.body().deserialize::<OwnedObjectPath>().ok(),
+            // It runs in none.
+            Err(_) => None,
+        };
+        own.as_ref() == Some(path)
+    }
+
+    async fn ends_by_itself(&self, name: &UnitName, path: &OwnedObjectPath) -> zbus::Result<bool> {
+        if !name.as_str().ends_with(".service") {
+            return Ok(false);
+        }
+        let kind: String = self.property(path, SERVICE_INTERFACE, "Type").await?;
+        let remains: bool = self.property(path, SERVICE_INTERFACE, "RemainAfterExit").await?;
+        Ok(kind == "oneshot" && !remains)
+    }
+
+    /// The units that stand in these properties and are not down.
+    async fn running(
+        &self,
+        path: &OwnedObjectPath,
+        properties: &[&str],
+    ) -> zbus::Result<Vec<String>> {
+        let mut names = BTreeSet::new();
+        for property in properties {
+            names.extend(self.property::<Vec<String>>(path, UNIT_INTERFACE, property).await?);
+        }
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<String> = names.into_iter().collect();
+        let listed = self.call("ListUnitsByNames", &(names,)).await?;
+        let listed: Vec<Listed> = listed.body().deserialize()?;
+        let is_down = |unit: &Listed| ["inactive", "failed"].contains(&unit.3.as_str());
+        Ok(listed.into_iter().filter(|unit| !is_down(unit)).map(|unit| unit.0).collect())
+    }
+
+    /// Others whose links would go with the unit's own.
+    async fn partners(&self, name: &UnitName, path: &OwnedObjectPath) -> zbus::Result<Vec<String>> {
+        let links: Vec<String> = match self.call("GetUnitFileLinks", &(name.as_str(), false)).await
+        {
+            Ok(told) => told.body().deserialize()?,
+            // Masked, or without a file: then there are none.
+            Err(_) => return Ok(Vec::new()),
+        };
+        let names: BTreeSet<&str> =
+            links.iter().filter_map(|link| link.rsplit('/').next()).collect();
+        let mut partners = Vec::new();
+        for link in names {
+            // An alias is the unit itself.
+            if link != name.as_str() && self.load(link).await? != *path {
+                partners.push(link.to_owned());
+            }
+        }
+        Ok(partners)
+    }
+
+    /// Starts or stops it; the inner error is systemd's reason.
+    async fn bring(
+        &self,
+        name: &UnitName,
+        active: bool,
+        patience: Duration,
+    ) -> zbus::Result<Result<(), String>> {
+        let (method, verb, limit) = if active {
+            ("StartUnit", "start", "TimeoutStartUSec")
+        } else {
+            ("StopUnit", "stop", "TimeoutStopUSec")
+        };
+        let path = self.load(name.as_str()).await?;
+        // Not every kind of unit has a limit. A stop has it twice: for asking, and for killing.
+        let own = self.property::<u64>(&path, SERVICE_INTERFACE, limit).await;
+        let own = own.map_or(JOB, |limit| Duration::from_micros(limit).saturating_mul(2));
+        let limit = own.max(JOB).min(patience);
+        let Ok(result) = tokio::time::timeout(limit, self.job(method, name)).await else {
+            let seconds = limit.as_secs();
+            return Ok(Err(format!("it did not {verb} within {seconds} seconds, and still tries")));
+        };
+        let result = result?;
+        if active && result == "done" {
+            tokio::time::sleep(SETTLE).await;
+        }
+        let Some(unit) = self.unit(name).await? else {
+            return Ok(Err(format!("it is not there any more after the job to {verb} it")));
+        };
+        let again = active && (unit.waiting || self.restarts(&path).await > 0);
+        if result == "done" && unit.active == active && !unit.stopping && !again {
+            return Ok(Ok(()));
+        }
+        let mut why = if result == "done" {
+            format!("it is {} right after it was told to {verb}", unit.sub_state)
+        } else {
+            format!("it did not {verb}: systemd's job ended as '{result}'")
+        };
+        if again {
+            why.push_str(", and is started again by systemd");
+        }
+        if active {
+            why.push_str(&self.reason(&path).await);
+        }
+        Ok(Err(why))
+    }
+
+    async fn restarts(&self, path: &OwnedObjectPath) -> u32 {
+        // Only services are started again.
+        self.property(path, SERVICE_INTERFACE, "NRestarts").await.unwrap_or(0)
+    }
+
+    /// What systemd knows of a unit that did not come up; nothing for what is not a service.
+    async fn reason(&self, path: &OwnedObjectPath) -> String {
+        let mut why = String::new();
+        if let Ok(false) = self.property(path, UNIT_INTERFACE, "ConditionResult").await {
+            why.push_str(", because one of its conditions is not met");
+        }
+        if let Ok(result) = self.property::<String>(path, SERVICE_INTERFACE, "Result").await
+            && result != "success"
+        {
+            why.push_str(&format!(", with result '{result}'"));
+        }
+        let code = self.property::<i32>(path, SERVICE_INTERFACE, "ExecMainCode").await;
+        let status = self.property::<i32>(path, SERVICE_INTERFACE, "ExecMainStatus").await;
+        // `si_code` of waitid(2): exited, killed, dumped core.
+        if let (Ok(code @ 1..=3), Ok(status)) = (code, status) {
+            let end = if code == 1 { "ended with status" } else { "was killed by signal" };
+            why.push_str(&format!("; its process {end} {status}"));
+        }
+        why
     }
 
     /// Begins a job and waits for its end, of which the manager tells who has subscribed.
@@ -169,5 +347,18 @@ impl Manager {
             }
         }
         Ok("lost".to_owned())
+    }
+}
+
+/// A line of `ListUnitsByNames`: name, description, load state, active state, sub-state, and more.
+type Listed =
+    (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
+/// Whether the bus answered with an error of this name.
+fn is(error: &zbus::Error, kind: &str) -> bool {
+    match error {
+        zbus::Error::MethodError(name, ..) => name.as_str() == kind,
+        zbus::Error::FDO(error) => zbus::DBusError::name(error.as_ref()).as_str() == kind,
+        _ => false,
     }
 }

@@ -54,20 +54,22 @@ macro_rules! direction {
         }
 
         fn validate(&self, host: &dyn Host) -> Vec<Check> {
-            vec![
-                check("unit_allowed", allowed(&self.unit)),
-                check("unit_switchable", switchable(host, &self.unit)),
-            ]
+            validate(host, &self.unit, &$goal)
         }
 
         fn snapshot(&self, host: &dyn Host) -> Result<State, HostError> {
-            let unit = found(host, &self.unit)?;
-            let enabled = unit.enabled().ok_or_else(|| fixed(&unit))?;
-            Ok(State { enabled, active: unit.active })
+            state(&found(host, &self.unit)?)
         }
 
         fn intended(&self, _host: &dyn Host, _before: &State) -> Result<State, HostError> {
             Ok($goal)
+        }
+
+        /// What systemd starts again and again does not run.
+        fn verify(&self, host: &dyn Host) -> Result<(bool, State), HostError> {
+            let unit = found(host, &self.unit)?;
+            let now = state(&unit)?;
+            Ok((now == $goal && !unit.waiting, now))
         }
 
         fn fields(state: &State) -> Vec<Field> {
@@ -80,24 +82,7 @@ macro_rules! direction {
             from: Option<&State>,
             to: &State,
         ) -> Result<(), HostError> {
-            if let Some(why) = self.unit.denied() {
-                return Err(HostError::Service {
-                    unit: self.unit.to_string(),
-                    why: why.to_owned(),
-                });
-            }
-            let now = self.snapshot(host)?;
-            if from.is_some_and(|from| *from != now) {
-                let why = "it was switched by somebody else in the meantime".to_owned();
-                return Err(HostError::Service { unit: self.unit.to_string(), why });
-            }
-            if now.enabled != to.enabled {
-                host.set_enabled(&self.unit, to.enabled)?;
-            }
-            if now.active != to.active {
-                host.set_active(&self.unit, to.active)?;
-            }
-            Ok(())
+            bring(host, &self.unit, from, to)
         }
     };
 }
@@ -150,25 +135,126 @@ fn found(host: &dyn Host, name: &UnitName) -> Result<Unit, HostError> {
     host.unit(name)?.ok_or_else(|| HostError::UnknownName { kind: "unit", name: name.to_string() })
 }
 
-fn fixed(unit: &Unit) -> HostError {
-    let why = format!("it is {}, so it can be neither enabled nor disabled", unit.file_state);
-    HostError::Service { unit: unit.id.clone(), why }
+fn refused(name: &UnitName, why: impl Into<String>) -> HostError {
+    HostError::Service { unit: name.to_string(), why: why.into() }
 }
 
-fn allowed(name: &UnitName) -> Result<String, String> {
-    match name.denied() {
-        None => Ok(format!("{name} may be switched by the agent")),
-        Some(why) => Err(format!("{name} is not switched: {why}")),
-    }
-}
-
-fn switchable(host: &dyn Host, name: &UnitName) -> Result<String, String> {
-    let unit = found(host, name).map_err(|error| error.sentence())?;
-    if unit.id != name.as_str() {
-        return Err(format!("{name} is another name of {}: use that one", unit.id));
+fn state(unit: &Unit) -> Result<State, HostError> {
+    let refused = |why| Err(HostError::Service { unit: unit.id.clone(), why });
+    if unit.stopping {
+        return refused("it is about to stop; ask again when it has".to_owned());
     }
     match unit.enabled() {
-        Some(_) => Ok(format!("{name} is {} and {}", unit.file_state, unit.sub_state)),
-        None => Err(fixed(&unit).sentence()),
+        Some(enabled) => Ok(State { enabled, active: unit.active }),
+        None => {
+            refused(format!("it is {}, so it can be neither enabled nor disabled", unit.file_state))
+        }
     }
+}
+
+/// Why the unit is not touched, whatever its state.
+fn untouchable(name: &UnitName, unit: &Unit) -> Option<String> {
+    if let Some(why) = name.denied() {
+        return Some(why.to_owned());
+    }
+    if unit.is_own {
+        return Some("the agent itself runs in it".to_owned());
+    }
+    (unit.id != name.as_str()).then(|| format!("it is another name of {}: use that one", unit.id))
+}
+
+/// What bringing it there would do besides, that undoing would not put back.
+fn side_effect(unit: &Unit, now: &State, to: &State) -> Option<String> {
+    let names = |units: &[String]| units.join(", ");
+    if to.active && !now.active {
+        if unit.ends_by_itself {
+            return Some("it does its work once and ends, so it cannot be kept running".to_owned());
+        }
+        if !unit.displaces.is_empty() {
+            return Some(format!("starting it would stop {}", names(&unit.displaces)));
+        }
+    }
+    if now.active && !to.active && !unit.stops.is_empty() {
+        return Some(format!("stopping it would stop {}, too", names(&unit.stops)));
+    }
+    if to.enabled && !now.enabled && !unit.partners.is_empty() {
+        let partners = names(&unit.partners);
+        return Some(format!("{partners} is enabled with it, and is already without it"));
+    }
+    None
+}
+
+fn bring(
+    host: &dyn Host,
+    name: &UnitName,
+    from: Option<&State>,
+    to: &State,
+) -> Result<(), HostError> {
+    // Before anything is asked: of these not even the state matters.
+    if let Some(why) = name.denied() {
+        return Err(refused(name, why));
+    }
+    let unit = found(host, name)?;
+    if let Some(why) = untouchable(name, &unit) {
+        return Err(refused(name, why));
+    }
+    let now = state(&unit)?;
+    if from.is_some_and(|from| *from != now) {
+        return Err(refused(name, "it was switched by somebody else in the meantime"));
+    }
+    if let Some(why) = side_effect(&unit, &now, to) {
+        return Err(refused(name, why));
+    }
+    if now.enabled != to.enabled {
+        host.set_enabled(name, to.enabled)?;
+    }
+    if now.active != to.active {
+        host.set_active(name, to.active)?;
+    }
+    Ok(())
+}
+
+fn validate(host: &dyn Host, name: &UnitName, goal: &State) -> Vec<Check> {
+    if let Some(why) = name.denied() {
+        return vec![check("unit_allowed", Err(format!("{name} is not switched: {why}")))];
+    }
+    let unit = match found(host, name) {
+        Ok(unit) => unit,
+        Err(error) => return vec![check("unit_switchable", Err(error.sentence()))],
+    };
+    let allowed = match untouchable(name, &unit) {
+        Some(why) => Err(format!("{name} is not switched: {why}")),
+        None if name.is_way_in() && !goal.active => Ok(format!(
+            "{name} may be switched by the agent, but people sign in through it: afterwards only the \
+             agent reaches the host"
+        )),
+        None => Ok(format!("{name} may be switched by the agent")),
+    };
+    let now = state(&unit);
+    let switchable = match &now {
+        Ok(_) => Ok(format!("{name} is {} and {}", unit.file_state, unit.sub_state)),
+        Err(error) => Err(error.sentence()),
+    };
+    let mut checks = vec![check("unit_allowed", allowed), check("unit_switchable", switchable)];
+    if let Ok(now) = now {
+        checks.push(check("nothing_else", nothing_else(name, &unit, &now, goal)));
+    }
+    checks
+}
+
+fn nothing_else(name: &UnitName, unit: &Unit, now: &State, goal: &State) -> Result<String, String> {
+    if let Some(why) = side_effect(unit, now, goal) {
+        return Err(format!("{name}: {why}"));
+    }
+    if !goal.active && !unit.triggers.is_empty() {
+        let triggers = unit.triggers.join(", ");
+        return Ok(format!("no other unit is switched, but {triggers} can start {name} again"));
+    }
+    if !goal.enabled && !unit.partners.is_empty() {
+        let partners = unit.partners.join(", ");
+        return Ok(format!(
+            "{partners} starts with the host as long as {name} does, and no longer"
+        ));
+    }
+    Ok("no other unit is switched".to_owned())
 }

@@ -5,15 +5,14 @@ use nexplane_agent::host::Host;
 use nexplane_agent::operation::{self, Bound, Entry, OPERATIONS};
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, linux};
+use crate::rig::hosts;
 
 fn on_every_host(test: impl Fn(&dyn Host, &'static Entry, &dyn Bound)) {
     for entry in OPERATIONS {
         let bound = entry.bind(&entry.spec().example).unwrap();
-        let (_, fake) = Rig::fake();
-        test(fake.as_ref(), entry, bound.as_ref());
-        let (_root, linux) = linux();
-        test(&linux, entry, bound.as_ref());
+        for (_root, host) in hosts(entry.meta.id) {
+            test(host.as_ref(), entry, bound.as_ref());
+        }
     }
 }
 
@@ -114,9 +113,10 @@ fn fingerprints_agree_between_hosts_with_the_same_files() {
     }
     for entry in OPERATIONS {
         let bound = entry.bind(&entry.spec().example).unwrap();
-        let (_, fake) = Rig::fake();
-        let (_root, linux) = linux();
-        let [a, b] = [fake.as_ref() as &dyn Host, &linux].map(|h| bound.snapshot(h).unwrap());
-        assert_eq!(a.fingerprint, b.fingerprint, "{}: {a:?} {b:?}", entry.meta.id);
+        let hosts = hosts(entry.meta.id);
+        let seen = hosts.iter().map(|(_, host)| bound.snapshot(host.as_ref()).unwrap());
+        let seen: Vec<_> = seen.collect();
+        let same = seen.iter().all(|one| one.fingerprint == seen[0].fingerprint);
+        assert!(same, "{}: {seen:?}", entry.meta.id);
     }
 }

@@ -13,7 +13,7 @@ use nexplane_core::id::JobId;
 use nexplane_core::job::{Envelope, JobResult};
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, linux, motd, path};
+use crate::rig::{Rig, hosts, motd, path};
 
 const CONTENT: &str = "host.set_file_content";
 const PERMISSION: &str = "host.set_file_permission";
@@ -35,7 +35,7 @@ fn lines(rig: &Rig) -> Vec<Vec<u8>> {
 }
 
 /// Starts again on what is on disk, settles what is open, delivers the order once more.
-fn restart(rig: &Rig, envelope: &Envelope) -> JobResult {
+pub fn restart(rig: &Rig, envelope: &Envelope) -> JobResult {
     let mut runner = rig.start();
     runner.recover().unwrap();
     assert!(runner.journal().unfinished().is_empty());
@@ -48,11 +48,11 @@ fn restart(rig: &Rig, envelope: &Envelope) -> JobResult {
 fn at_every_write_of_the_journal_the_end_is_the_same() {
     for (operation, parameters) in orders() {
         let (rig, fake) = Rig::fake();
-        let before = fake.nodes();
+        let before = (fake.nodes(), fake.units());
         let job = rig.job(1, rig.apply_order(operation, &parameters));
         let envelope = rig.sign(&job);
         let whole = rig.run(&mut rig.start(), &job);
-        let after = fake.nodes();
+        let after = (fake.nodes(), fake.units());
         let lines = lines(&rig);
         let armed = rig.may_cut_line(operation, &parameters);
         let intent = if armed {
@@ -81,15 +81,17 @@ fn at_every_write_of_the_journal_the_end_is_the_same() {
                 };
                 for (applied, captured) in moments {
                     std::fs::write(rig.journal_path(), &journal).unwrap();
-                    let nodes = if *applied { &after } else { &before };
+                    let (nodes, units) = if *applied { &after } else { &before };
                     restore(&fake, nodes);
+                    fake.set_units(units.clone());
                     let _ = std::fs::remove_file(&snapshot);
                     if *captured {
                         std::fs::write(&snapshot, &saved).unwrap();
                     }
                     let result = restart(&rig, &envelope);
                     assert_eq!(result, whole, "{operation} {kept} lines + {torn}, {applied}");
-                    assert_eq!(fake.nodes(), after, "{operation} {kept} lines + {torn}");
+                    let found = (fake.nodes(), fake.units());
+                    assert_eq!(found, after, "{operation} {kept} lines + {torn}");
                     assert_eq!(std::fs::read(&snapshot).unwrap(), saved);
                 }
             }
@@ -114,9 +116,11 @@ fn restore(
 
 /// A host on which the process ends right before or right after the n-th change.
 #[derive(Debug)]
-struct Crashing {
-    inner: Arc<dyn Host>,
-    countdown: AtomicU32,
+pub struct Crashing {
+    pub inner: Arc<dyn Host>,
+    pub countdown: AtomicU32,
+    /// How the process ends; does not come back.
+    pub end: fn(),
 }
 
 impl Crashing {
@@ -127,9 +131,11 @@ impl Crashing {
         result
     }
 
-    fn tick(&self) {
+    pub fn tick(&self) {
         let left = self.countdown.load(Ordering::SeqCst);
-        assert!(left != 1, "crash");
+        if left == 1 {
+            (self.end)();
+        }
         self.countdown.store(left.saturating_sub(1), Ordering::SeqCst);
     }
 }
@@ -209,7 +215,8 @@ impl Host for Crashing {
 
 fn crash_at(rig: &mut Rig, nth: u32) -> Arc<dyn Host> {
     let sound = Arc::clone(&rig.host);
-    rig.host = Arc::new(Crashing { inner: Arc::clone(&sound), countdown: AtomicU32::new(nth) });
+    let (inner, countdown) = (Arc::clone(&sound), AtomicU32::new(nth));
+    rig.host = Arc::new(Crashing { inner, countdown, end: || panic!("crash") });
     sound
 }
 
@@ -231,8 +238,8 @@ fn at_every_change_of_the_host_the_end_is_the_same_there_and_back() {
     }
     for (operation, parameters) in orders {
         for nth in 1.. {
-            let (_root, host) = linux();
-            let mut rig = Rig::new(Arc::new(host));
+            let (_root, host) = hosts(operation).pop().unwrap();
+            let mut rig = Rig::new(host);
             let bound =
                 nexplane_agent::operation::find(operation).unwrap().bind(&parameters).unwrap();
             let before = bound.snapshot(rig.host.as_ref()).unwrap();

@@ -18,6 +18,7 @@ mod gateway;
 mod inside_line;
 mod linux;
 mod order;
+mod real;
 mod retention;
 mod rig;
 mod sysctl;

@@ -81,7 +81,7 @@ impl Watch for Hand {
 
 /// What survives a crash: the host, the configuration directory, the keys.
 pub struct Rig {
-    pub config: TempDir,
+    pub config: Config,
     pub host: Arc<dyn Host>,
     pub now: Timestamp,
     pub retention: Retention,
@@ -92,11 +92,43 @@ pub struct Rig {
     agent_key: rcgen::KeyPair,
 }
 
+/// The configuration directory: for one test, or one that outlives the process.
+pub enum Config {
+    Temporary(TempDir),
+    Kept(PathBuf),
+}
+
+impl Config {
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(directory) => directory.path(),
+            Self::Kept(directory) => directory,
+        }
+    }
+}
+
 impl Rig {
     pub fn new(host: Arc<dyn Host>) -> Self {
+        Self::with(host, Config::Temporary(tempfile::tempdir().unwrap()))
+    }
+
+    /// One that every process has that names the same directory.
+    pub fn kept(host: Arc<dyn Host>, directory: &Path) -> Self {
+        std::fs::create_dir_all(directory).unwrap();
+        let mut rig = Self::with(host, Config::Kept(directory.to_owned()));
+        let key = directory.join("agent.pem");
+        if !key.exists() {
+            std::fs::write(&key, rig.agent_key.serialize_pem()).unwrap();
+        }
+        let pem = std::fs::read_to_string(&key).unwrap();
+        rig.agent_key = rcgen::KeyPair::from_pem(&pem).unwrap();
+        rig
+    }
+
+    fn with(host: Arc<dyn Host>, config: Config) -> Self {
         let seed = [7; 32];
         Self {
-            config: tempfile::tempdir().unwrap(),
+            config,
             host,
             now: now(),
             retention: Retention::default(),
@@ -293,6 +325,25 @@ pub fn refusal(result: &JobResult) -> RefusalCode {
     match result {
         JobResult::Refused { code, .. } => *code,
         other => panic!("refused was expected: {other:?}"),
+    }
+}
+
+/// Operations for which a directory is no host, and what it lacks; `real_` tests run them.
+const NEEDS_MORE_THAN_FILES: &[(&str, &str)] =
+    &[("host.disable_service", "systemd"), ("host.enable_service", "systemd")];
+
+/// The hosts on which an operation is tried here, furnished.
+pub fn hosts(operation: &str) -> Vec<(Option<TempDir>, Arc<dyn Host>)> {
+    let fake: (_, Arc<dyn Host>) = (None, Arc::new(FakeHost::furnished()));
+    match NEEDS_MORE_THAN_FILES.iter().find(|(id, _)| *id == operation) {
+        Some((id, what)) => {
+            println!("{id}: not in a directory, which has no {what}");
+            vec![fake]
+        }
+        None => {
+            let (root, host) = linux();
+            vec![fake, (Some(root), Arc::new(host))]
+        }
     }
 }
 

@@ -1,0 +1,168 @@
+//! What every registered operation promises, on a real host. A new operation needs a row here.
+
+use nexplane_agent::host::LinuxHost;
+use nexplane_agent::operation::{self, OPERATIONS};
+use serde_json::{Value, json};
+
+use super::{assert_same, configuration, put, sh, within};
+
+/// An operation on a host that is furnished for it.
+pub struct Row {
+    pub id: &'static str,
+    /// In place of the operation's own example.
+    parameters: Option<fn() -> Value>,
+    pub prepare: fn(),
+    /// The state, by other means than the operation's.
+    pub read: fn() -> String,
+    /// Stands in that reading after the operation, and not before.
+    pub brings: &'static str,
+}
+
+impl Row {
+    pub fn parameters(&self) -> Value {
+        let example = || operation::find(self.id).unwrap().spec().example;
+        self.parameters.map_or_else(example, |make| make())
+    }
+}
+
+const HASH: &str = "$6$saltsalt$\
+    qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc.eoxqOmSuNp2xS0ktL3nh/";
+
+pub const ROWS: &[Row] = &[
+    Row {
+        id: "host.disable_service",
+        parameters: None,
+        prepare: || drop(sh("systemctl is-enabled cron.service; systemctl is-active cron.service")),
+        read: || switches("cron.service"),
+        brings: "UnitFileState=disabled\nActiveState=inactive\n",
+    },
+    Row {
+        id: "host.enable_service",
+        parameters: None,
+        prepare: || {
+            let unit = "[Service]\nExecStart=/bin/sleep infinity\n\
+                        [Install]\nWantedBy=multi-user.target\n";
+            put("/etc/systemd/system/rsync.service", unit);
+            sh("systemctl daemon-reload");
+        },
+        read: || switches("rsync.service"),
+        brings: "UnitFileState=enabled\nActiveState=active\n",
+    },
+    Row {
+        id: "host.lock_local_account",
+        parameters: None,
+        prepare: || drop(sh(&format!("useradd --password '{HASH}' deploy"))),
+        read: || account("deploy"),
+        brings: "\ndeploy L ",
+    },
+    Row {
+        id: "host.set_file_content",
+        parameters: None,
+        prepare: motd,
+        read: || file("/etc/motd"),
+        brings: "Changes go through Nexplane",
+    },
+    Row {
+        id: "host.set_file_permission",
+        parameters: Some(
+            || json!({ "path": "/etc/motd", "mode": "2750", "owner": "daemon", "group": "mail" }),
+        ),
+        prepare: motd,
+        read: || file("/etc/motd"),
+        brings: "2750 daemon mail",
+    },
+    Row {
+        id: "host.set_sysctl",
+        parameters: None,
+        prepare: || {
+            put("/etc/sysctl.d/10-theirs.conf", "net.ipv4.conf.all.log_martians = 0\n");
+            sh("sysctl -q -w net.ipv4.conf.all.log_martians=0");
+        },
+        read: || {
+            sh("cat /proc/sys/net/ipv4/conf/all/log_martians; \
+                cat /etc/sysctl.d/zz-nexplane.conf || true")
+        },
+        brings: "1\n# Written by the Nexplane agent",
+    },
+    Row {
+        id: "host.unlock_local_account",
+        parameters: None,
+        prepare: || {
+            sh(&format!(
+                "useradd --password '{HASH}' former; usermod --lock --expiredate 1970-01-02 former"
+            ));
+        },
+        read: || account("former"),
+        brings: "\nformer P ",
+    },
+];
+
+fn motd() {
+    put("/etc/motd", "hello\n");
+    sh("chmod 0604 /etc/motd; chown www-data:daemon /etc/motd");
+}
+
+fn switches(unit: &str) -> String {
+    sh(&format!(
+        "systemctl show -p UnitFileState,ActiveState {unit} | sort -r; \
+                 ls -l --time-style=+ /etc/systemd/system/*.wants"
+    ))
+}
+
+fn account(user: &str) -> String {
+    sh(&format!("getent shadow {user}; passwd -S {user}; stat -c '%a %U %G' /etc/shadow"))
+}
+
+fn file(path: &str) -> String {
+    sh(&format!("stat -c '%F %a %U %G %s' {path}; cat {path}"))
+}
+
+#[test]
+fn real_every_operation_goes_there_and_back() {
+    for entry in OPERATIONS {
+        let rows = ROWS.iter().filter(|row| row.id == entry.meta.id).count();
+        assert_eq!(rows, 1, "{} needs a row in this table", entry.meta.id);
+    }
+    within("real::conformance::real_every_operation_goes_there_and_back", || {
+        for row in ROWS {
+            there_and_back(row);
+        }
+    });
+}
+
+fn there_and_back(row: &Row) {
+    let id = row.id;
+    let entry = operation::find(id).unwrap_or_else(|| panic!("{id} is no operation"));
+    let bound = entry.bind(&row.parameters()).unwrap();
+    let host = LinuxHost::open("/".as_ref(), &[]).unwrap();
+    (row.prepare)();
+    let (was, kept) = ((row.read)(), configuration());
+    assert!(!was.contains(row.brings), "{id}: {was}");
+
+    for check in bound.validate(&host) {
+        assert!(check.ok, "{id}: {}: {}", check.name, check.detail);
+    }
+    let (satisfied, before) = bound.verify(&host).unwrap();
+    assert!(!satisfied, "{id}");
+    assert_same(id, &kept, &configuration());
+
+    bound.apply(&host, &before).unwrap();
+    let is = (row.read)();
+    assert!(is.contains(row.brings), "{id}: {is}");
+    let (satisfied, after) = bound.verify(&host).unwrap();
+    assert!(satisfied, "{id}");
+    assert!(after == bound.intended(&host, &before).unwrap(), "{id}: {after:?}");
+
+    let between = configuration();
+    bound.apply(&host, &after).unwrap();
+    assert!(bound.apply(&host, &before).is_err(), "{id}: from a state that is gone");
+    assert_eq!((row.read)(), is, "{id}: twice is once");
+    assert_same(id, &between, &configuration());
+
+    for _ in 0..2 {
+        bound.revert(&host, &before).unwrap();
+        assert!(bound.snapshot(&host).unwrap() == before, "{id}");
+        assert_eq!((row.read)(), was, "{id}");
+        assert_same(id, &kept, &configuration());
+    }
+}
