@@ -1,6 +1,6 @@
 //! A machine in memory, for tests that must not touch a real one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::deny::Deny;
@@ -10,11 +10,14 @@ use super::{
 };
 
 /// What a furnished host has: enough for the example of every operation.
-pub const FILES: [(&str, &str); 5] = [
+pub const FILES: [(&str, &str); 8] = [
     ("/etc/motd", "hello\n"),
     ("/etc/passwd", PASSWD),
     ("/etc/group", GROUP),
     ("/etc/shadow", SHADOW),
+    ("/etc/login.defs", "# days\nPASS_MAX_DAYS\t99999\nPASS_MIN_DAYS\t0\n"),
+    ("/etc/modprobe.d/local.conf", "# ours\n"),
+    ("/usr/lib/os-release", "ID=debian\nVERSION_ID=\"12\"\n"),
     ("/proc/sys/net/ipv4/conf/all/log_martians", "0\n"),
 ];
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33::/var/www:/bin/false\n\
@@ -43,6 +46,7 @@ pub struct FakeHost {
 struct State {
     nodes: BTreeMap<HostPath, (Node, Version)>,
     units: BTreeMap<UnitName, Unit>,
+    refused: BTreeSet<HostPath>,
     clock: i128,
 }
 
@@ -108,6 +112,11 @@ impl FakeHost {
         let ids = Ids { uid: 0, gid: 0 };
         let content = content.to_vec();
         self.put(path, Node::File { content, mode, ids, names: 1, has_capabilities: false });
+    }
+
+    /// From now on the file is not written any more, as on a full disk.
+    pub fn refuse(&self, path: &HostPath) {
+        self.lock().refused.insert(path.clone());
     }
 
     /// Everything that is there, without versions: for comparing two moments.
@@ -202,6 +211,10 @@ impl Host for FakeHost {
     ) -> Result<(), HostError> {
         let mut state = self.lock();
         state.still(path, expected)?;
+        if state.refused.contains(path) {
+            let source = std::io::ErrorKind::StorageFull.into();
+            return Err(HostError::Io { attempt: "write", path: path.clone(), source });
+        }
         if let Some(parent) = path.parent()
             && !matches!(state.resolve(&parent)?, Some((Node::Directory, _)))
         {

@@ -13,17 +13,18 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{
     self as sys, AtFlags, CWD, Dir, FileType, FlockOperation, Gid, OFlags, RenameFlags,
-    ResolveFlags, Stat, Uid, XattrFlags,
+    ResolveFlags, Stat, StatVfsMountFlags, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::deny::Deny;
 use super::kernel::{self, SysctlKey, SysctlValue};
+use super::sshd;
 use super::systemd::{self, Systemd};
 use super::{
-    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SystemFacts, Unit,
-    UnitName, Version,
+    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, Mount, SystemFacts,
+    Unit, UnitName, Version,
 };
 
 const CAPABILITIES: &str = "security.capability";
@@ -406,6 +407,44 @@ impl Host for LinuxHost {
         } else {
             Err(io_failed("set", &path, io::ErrorKind::WriteZero.into()))
         }
+    }
+
+    fn can_set(&self, key: &SysctlKey) -> Result<bool, HostError> {
+        match self.resolve(&key.path(), OFlags::WRONLY) {
+            Ok(file) => Ok(file.is_some()),
+            Err(HostError::Io { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn mount(&self, path: &HostPath) -> Result<Option<Mount>, HostError> {
+        let looked = |path: &HostPath| self.resolve(path, OFlags::PATH | OFlags::DIRECTORY);
+        let Some(directory) = looked(path)? else { return Ok(None) };
+        let device = |directory: &OwnedFd| {
+            sys::fstat(directory).map(|stat| stat.st_dev).map_err(|e| failed("look at", path, e))
+        };
+        let above = match path.parent() {
+            Some(parent) => looked(&parent)?.as_ref().map(device).transpose()?,
+            None => Some(device(&self.root)?),
+        };
+        let system = sys::fstatvfs(&directory).map_err(|e| failed("look at", path, e))?;
+        let options = [
+            (StatVfsMountFlags::NODEV, "nodev"),
+            (StatVfsMountFlags::NOEXEC, "noexec"),
+            (StatVfsMountFlags::NOSUID, "nosuid"),
+        ];
+        let has = options.into_iter().filter(|(flag, _)| system.f_flag.contains(*flag));
+        Ok(Some(Mount {
+            is_own: above.is_some_and(|above| device(&directory).is_ok_and(|own| own != above)),
+            options: has.map(|(_, option)| option).collect(),
+        }))
+    }
+
+    fn sshd_accepts(&self, directives: &str) -> Result<(), String> {
+        let program: HostPath = sshd::PROGRAM.parse().expect("the path is normal and absolute");
+        let found = self.resolve(&program, OFlags::PATH).map_err(|error| error.sentence())?;
+        let found = found.ok_or_else(|| format!("there is no {program}"))?;
+        sshd::accepts(&self.root, &found, directives)
     }
 
     fn lock_accounts(&self) -> Result<Held, HostError> {

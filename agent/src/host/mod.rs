@@ -2,7 +2,8 @@
 //!
 //! Operations see [`Host`] and nothing else: no path of the real file system, no process, no clock.
 //! So one conformance suite covers every operation on every kind of host. Deliberately absent:
-//! anything that starts a program or follows a symbolic link.
+//! anything that starts a program, other than a check of its own files by sshd, or follows a
+//! symbolic link.
 
 pub mod account;
 mod deny;
@@ -12,6 +13,7 @@ pub mod linux;
 mod path;
 mod service;
 pub mod shadow;
+mod sshd;
 mod systemd;
 
 use std::fmt::Debug;
@@ -75,6 +77,15 @@ pub struct SystemFacts {
     pub cpus: u32,
     pub memory_bytes: u64,
     pub uptime_s: u64,
+}
+
+/// How a directory is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// It is where a file system begins.
+    pub is_own: bool,
+    /// Of `nodev`, `noexec` and `nosuid`, those that it has.
+    pub options: Vec<&'static str>,
 }
 
 /// What a file is wanted for; some files may be given another mode but never read or replaced.
@@ -154,6 +165,24 @@ pub trait Host: Send + Sync + Debug {
     /// When the kernel refuses the value; then nothing was changed.
     fn set_kernel_setting(&self, key: &SysctlKey, value: &str) -> Result<(), HostError>;
 
+    /// Whether the setting can be written at all; inside a container most cannot.
+    fn can_set(&self, _key: &SysctlKey) -> Result<bool, HostError> {
+        Ok(true)
+    }
+
+    /// `None` when there is no such directory, or the host does not tell.
+    fn mount(&self, _path: &HostPath) -> Result<Option<Mount>, HostError> {
+        Ok(None)
+    }
+
+    /// Whether the SSH server would start with these directives before all others. Changes nothing.
+    ///
+    /// # Errors
+    /// A sentence that says why not, or why nobody can tell.
+    fn sshd_accepts(&self, _directives: &str) -> Result<(), String> {
+        Err("there is no SSH server that could be asked".to_owned())
+    }
+
     /// Keeps other programs from changing accounts until it is dropped, as `lckpwdf(3)` does. Waits 15
     /// seconds, the limit of that function.
     fn lock_accounts(&self) -> Result<Held, HostError>;
@@ -203,6 +232,8 @@ pub enum HostError {
     },
     #[error("{unit}: {why}")]
     Service { unit: String, why: String },
+    #[error("{item}: {why}")]
+    Item { item: String, why: String },
     #[error("{0} is not readable as this operation's before-state")]
     BadState(&'static str, #[source] serde_json::Error),
 }

@@ -49,7 +49,7 @@ pub fn collect(host: &dyn Host) -> Result<HostFacts, HostError> {
 }
 
 /// `/etc/os-release` is usually a symbolic link to the other one, and links are not followed.
-fn os_release(host: &dyn Host) -> Result<String, HostError> {
+pub(super) fn os_release(host: &dyn Host) -> Result<String, HostError> {
     for path in ["/usr/lib/os-release", "/etc/os-release"] {
         match text(host, path, SMALL) {
             Ok(Some(text)) => return Ok(text),
@@ -60,7 +60,7 @@ fn os_release(host: &dyn Host) -> Result<String, HostError> {
     Ok(String::new())
 }
 
-fn packages(host: &dyn Host) -> Result<Vec<PackageFact>, HostError> {
+pub(super) fn packages(host: &dyn Host) -> Result<Vec<PackageFact>, HostError> {
     let Some(status) = text(host, "/var/lib/dpkg/status", LARGE)? else {
         return Ok(Vec::new());
     };

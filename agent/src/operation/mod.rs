@@ -9,6 +9,7 @@
 //! (diff, fingerprint, what to do after a crash) follows from comparing them.
 
 pub mod collect_facts;
+pub mod hardening;
 mod line;
 pub mod local_account;
 pub mod service;
@@ -130,6 +131,7 @@ pub const OPERATIONS: &[Entry] = &[
     entry::<service::DisableService>(),
     entry::<service::EnableService>(),
     entry::<local_account::LockLocalAccount>(),
+    entry::<hardening::RunHardeningProfile>(),
     entry::<set_file_content::SetFileContent>(),
     entry::<set_file_permission::SetFilePermission>(),
     entry::<set_sysctl::SetSysctl>(),

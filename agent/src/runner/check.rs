@@ -267,6 +267,7 @@ pub(super) fn unreadable(error: HostError) -> Refusal {
         | HostError::UnknownName { .. }
         | HostError::Io { .. }
         | HostError::Service { .. }
+        | HostError::Item { .. }
         | HostError::BadState(..) => Refusal::new(RefusalCode::NoSnapshot, error.sentence()),
     }
 }

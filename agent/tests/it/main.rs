@@ -16,6 +16,7 @@ mod crash;
 mod deadman;
 mod gateway;
 mod inside_line;
+mod hardening;
 mod linux;
 mod order;
 mod real;

@@ -9,9 +9,10 @@ use super::reader::{Snapshot, files};
 use super::{Row, Stage};
 use crate::harness::Agent;
 
-pub const ROWS: [Row; 6] = [
+pub const ROWS: [Row; 7] = [
     ("host.lock_local_account", "a password"),
     ("host.lock_local_account", "a key only, and an expiry of its own"),
+    ("host.run_hardening_profile", "two kernel settings"),
     ("host.set_sysctl", "nothing kept"),
     ("host.set_sysctl", "another value kept"),
     ("host.unlock_local_account", "a locked password"),
@@ -37,6 +38,11 @@ fn case(row: Row) -> (Value, &'static str, &'static str) {
         }
         "a locked password" => (user("c"), "/etc/shadow", "c:$6$salt$hash:20000:0:99999:7:::\n"),
         "expired, and no password" => (user("d"), "/etc/shadow", "d:!:20000:0:99999:7:::\n"),
+        "two kernel settings" => {
+            let only = ["kernel-kptr-restrict", "net-syncookies"];
+            let asked = json!({ "profile": "cis-debian12-level1", "only": only });
+            (asked, "/etc/sysctl.d/zz-nexplane.conf", "net.ipv4.tcp_syncookies = 1\n")
+        }
         "nothing kept" => {
             let asked = json!({ "key": SETTINGS[0], "value": "1" });
             (asked, "/etc/sysctl.d/zz-nexplane.conf", "net.ipv4.ip_forward = 1\n")
@@ -54,15 +60,19 @@ async fn accounts_and_the_kernel_are_as_before_after_every_way_back() {
     let stage = Stage::new().await;
     let agent = Agent::start(&stage.server).await;
     let root = agent.path("/");
-    for folder in ["etc/sysctl.d", "proc/sys/net/ipv4", "proc/sys/vm"] {
+    for folder in ["etc/sysctl.d", "proc/sys/kernel", "proc/sys/net/ipv4", "proc/sys/vm", "usr/lib"]
+    {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
     for (file, content) in [
         ("etc/.pwd.lock", ""),
         ("etc/passwd", PASSWD),
         ("etc/shadow", SHADOW),
+        ("proc/sys/kernel/kptr_restrict", "0\n"),
         ("proc/sys/net/ipv4/ip_forward", "0\n"),
+        ("proc/sys/net/ipv4/tcp_syncookies", "0\n"),
         ("proc/sys/vm/swappiness", "60\n"),
+        ("usr/lib/os-release", "ID=debian\nVERSION_ID=\"12\"\n"),
     ] {
         fs::write(root.join(file), content).unwrap();
     }
