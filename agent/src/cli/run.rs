@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use nexplane_agent::config::Retention;
 use nexplane_agent::poll::{self, Enrolment, Ready, Settings};
+use nexplane_agent::vital::{Vital, Watchdog};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -44,15 +45,14 @@ pub struct Run {
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
     /// How long the state before a change is kept: until then it can be undone. Such as 30d, 12h, 45m or 90s,
-    /// at most 3650d.
+    /// at most 3650d. [default: as in config.toml, or 30d]
     #[arg(
         long,
         value_name = "TIME",
         env = "NEXPLANE_KEEP_SNAPSHOTS",
-        default_value = "30d",
         value_parser = Retention::parse
     )]
-    keep_snapshots: Retention,
+    keep_snapshots: Option<Retention>,
     /// Name to enrol under. [default: the machine's host name]
     #[arg(long)]
     name: Option<String>,
@@ -63,10 +63,11 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.directory.config()?;
         let settings = Settings {
-            config: self.directory.config(),
             root: self.root.clone(),
-            retention: self.keep_snapshots,
+            retention: self.keep_snapshots.or(config.retention()).unwrap_or_default(),
+            config,
             enrolment: self.enrolment()?,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -74,10 +75,26 @@ impl Run {
             .enable_all()
             .build()
             .context("could not start the runtime")?;
-        let mut terminate = {
+        let vital =
+            Vital::of_environment().context("could not reach who started this as a service")?;
+        let (mut terminate, mut rotate) = {
             let _entered = runtime.enter();
-            signal(SignalKind::terminate()).context("could not listen for SIGTERM")?
+            let terminate = signal(SignalKind::terminate());
+            let rotate = signal(SignalKind::user_defined1());
+            (
+                terminate.context("could not listen for SIGTERM")?,
+                rotate.context("could not listen for SIGUSR1")?,
+            )
         };
+        let renewal = vital.clone();
+        runtime.spawn(async move {
+            while rotate.recv().await.is_some() {
+                renewal.ask_renewal();
+            }
+        });
+        if let Some(watchdog) = Watchdog::of_environment() {
+            runtime.spawn(vital.clone().ping(watchdog));
+        }
         let shutdown = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -94,7 +111,7 @@ impl Run {
                 }
             }
         };
-        runtime.block_on(poll::run(settings, shutdown, ready))?;
+        runtime.block_on(poll::run_as_service(settings, &vital, shutdown, ready))?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::deny::Deny;
 use super::kernel::{self, SysctlKey, SysctlValue};
-use super::systemd::Systemd;
+use super::systemd::{ServiceState, Systemd};
 use super::{
     Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SystemFacts, Unit,
     UnitName, Version,
@@ -106,6 +106,16 @@ impl LinuxHost {
     fn systemd(&self) -> Systemd {
         let root = self.root.as_raw_fd();
         Systemd::at(format!("unix:path=/proc/self/fd/{root}/run/dbus/system_bus_socket"))
+    }
+
+    /// What the service manager knows of a service.
+    pub fn service(&self, name: &UnitName) -> Result<ServiceState, HostError> {
+        self.systemd().service(name)
+    }
+
+    /// Makes the service manager read the unit's files again, or notice that they are gone.
+    pub fn reload_unit(&self, name: &UnitName) -> Result<(), HostError> {
+        self.systemd().reload(name)
     }
 
     /// Opens what the path names, or `None` when nothing does.

@@ -18,6 +18,7 @@ const BUS: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "/org/freedesktop/systemd1";
 const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
+const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
 const QUESTION: Duration = Duration::from_secs(10);
 const JOB: Duration = Duration::from_secs(90);
 /// A service that ends right after it was started did not start.
@@ -70,6 +71,20 @@ impl Systemd {
         }
     }
 
+    pub(super) fn service(&self, name: &UnitName) -> Result<ServiceState, HostError> {
+        self.ask(name, QUESTION, async |manager| manager.service(name).await)
+    }
+
+    /// Makes the manager read the unit's files again, or notice that they are gone.
+    pub(super) fn reload(&self, name: &UnitName) -> Result<(), HostError> {
+        self.ask(name, JOB, async |manager| {
+            manager.call("Reload", &()).await?;
+            // Not loaded is what it should be.
+            let _ = manager.call("ResetFailedUnit", &(name.as_str(),)).await;
+            Ok(())
+        })
+    }
+
     /// On a thread of its own, because whoever asks may be on one that drives others.
     fn ask<T: Send>(
         &self,
@@ -109,6 +124,17 @@ fn trouble(name: &UnitName, why: String) -> HostError {
     HostError::Service { unit: name.to_string(), why }
 }
 
+/// What the manager knows of a service besides its [`Unit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceState {
+    /// What the service last said of itself.
+    pub status: String,
+    /// 0 when it does not run.
+    pub main_pid: u32,
+    /// How often it was started again after it ended.
+    pub restarts: u32,
+}
+
 /// The manager, over one connection.
 struct Manager {
     connection: Connection,
@@ -144,6 +170,23 @@ impl Manager {
             active: ["active", "activating", "reloading"].contains(&active.as_str()),
             sub_state: get("SubState").await?,
         }))
+    }
+
+    async fn service(&self, name: &UnitName) -> zbus::Result<ServiceState> {
+        let loaded = self.call("LoadUnit", &(name.as_str(),)).await?;
+        let path: OwnedObjectPath = loaded.body().deserialize()?;
+        let get = async |property: &str| -> zbus::Result<OwnedVariant> {
+            let asked = (SERVICE_INTERFACE, property);
+            let interface = Some("org.freedesktop.DBus.Properties");
+            let told =
+                self.connection.call_method(Some(BUS), &path, interface, "Get", &asked).await?;
+            told.body().deserialize()
+        };
+        Ok(ServiceState {
+            status: String::try_from(get("StatusText").await?)?,
+            main_pid: u32::try_from(get("MainPID").await?)?,
+            restarts: u32::try_from(get("NRestarts").await?)?,
+        })
     }
 
     /// Begins a job and waits for its end, of which the manager tells who has subscribed.

@@ -13,6 +13,7 @@ mod accounts;
 mod cli;
 mod conformance;
 mod crash;
+mod install;
 mod linux;
 mod order;
 mod retention;
