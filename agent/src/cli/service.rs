@@ -157,8 +157,7 @@ impl Told {
                     (Mode::Tell, true) => "WOULD",
                     (Mode::Tell | Mode::Do, _) => "OK   ",
                 };
-                let end = if changed { "" } else { " (as it was)" };
-                writeln!(out, "{mark} {what}: {found}{end}")?;
+                writeln!(out, "{mark} {what}: {found}")?;
                 Ok(true)
             }
             Err(Problem { why, fix }) => {
