@@ -143,7 +143,7 @@ fn removing_leaves_what_was_there_before() {
         Layout::remove(&part, Mode::Do).unwrap();
     }
     assert_eq!(tree(root.path()), before);
-    assert_eq!(layout.parts(false), [PathBuf::new(); 0]);
+    assert!(layout.parts(false).is_empty());
 }
 
 #[test]
