@@ -1,19 +1,60 @@
-//! Where an agent keeps what it knows: one directory, for one agent at a time.
+//! Where an agent keeps what it knows, for one agent at a time: a directory that the host's owner
+//! writes, and one that the agent writes. They are the same unless `config.toml` says otherwise.
+//!
+//! ```toml
+//! control_plane = "https://nexplane.example:8443"  # absent: as enrolled; with ca.pem beside this file
+//! state_dir = "/var/lib/nexplane-agent"            # absent: this directory
+//! keep_snapshots = "30d"                           # absent: 30 days
+//! ```
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nexplane_core::time::Timestamp;
 use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
 
 use crate::keep::Keep;
 
-/// The configuration directory.
+/// The agent's directories.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     directory: PathBuf,
+    state: PathBuf,
+    retention: Option<Retention>,
+    /// Address of the control plane, and its authority's certificate.
+    gateway: Option<(String, String)>,
+}
+
+/// What `config.toml` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_snapshots: Option<String>,
+}
+
+impl ConfigFile {
+    /// `None` when there is no such file.
+    pub fn load(path: &Path) -> Result<Option<Self>, ConfigError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                return Err(ConfigError::Io { attempt: "read", path: path.to_owned(), source });
+            }
+        };
+        toml::from_str(&text).map(Some).map_err(|error| {
+            let reason = error.message().to_owned();
+            ConfigError::Malformed { path: path.to_owned(), reason }
+        })
+    }
 }
 
 /// How long before-states are kept, and with them the possibility to undo. 30 days unless the host's owner
@@ -79,57 +120,123 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
-    #[error("another agent runs with the configuration directory {path}: stop it first")]
+    #[error("{path} is not understood: {reason}")]
+    Malformed { path: PathBuf, reason: String },
+    #[error("another agent runs with the directory {path}: stop it first")]
     InUse { path: PathBuf },
 }
 
 impl Config {
+    /// One directory for everything.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
+        let directory = directory.into();
+        Self { state: directory.clone(), directory, retention: None, gateway: None }
     }
 
+    /// As the directory's `config.toml` says; as [`Config::new`] when there is none.
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Self, ConfigError> {
+        let mut config = Self::new(directory);
+        let path = config.file();
+        let Some(file) = ConfigFile::load(&path)? else { return Ok(config) };
+        if let Some(state) = file.state_dir {
+            config.state = state;
+        }
+        config.retention = match file.keep_snapshots.as_deref().map(Retention::parse).transpose() {
+            Ok(retention) => retention,
+            Err(error) => {
+                return Err(ConfigError::Malformed { path, reason: error.to_string() });
+            }
+        };
+        if let Some(control_plane) = file.control_plane {
+            let path = config.ca();
+            let ca_pem = std::fs::read_to_string(&path).map_err(|source| ConfigError::Io {
+                attempt: "read",
+                path,
+                source,
+            })?;
+            config.gateway = Some((control_plane, ca_pem));
+        }
+        Ok(config)
+    }
+
+    /// What the host's owner writes.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
+    /// What the agent writes.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.directory.join("config.toml")
+    }
+
+    /// The certificate of the control plane's authority.
+    pub fn ca(&self) -> PathBuf {
+        self.directory.join("ca.pem")
+    }
+
+    /// How long before-states are kept, where `config.toml` says it.
+    pub fn retention(&self) -> Option<Retention> {
+        self.retention
+    }
+
+    /// The control plane's address and its authority's certificate, where `config.toml` says them.
+    pub fn gateway(&self) -> Option<(&String, &String)> {
+        self.gateway.as_ref().map(|(control_plane, ca_pem)| (control_plane, ca_pem))
+    }
+
     /// Where the identity is kept.
     pub fn keep(&self) -> Keep {
-        Keep::directory(&self.directory)
+        Keep::directory(&self.state)
     }
 
     /// Makes the directory (mode 0700) if need be, and keeps other agents out of it for as long as
-    /// the answer lives.
+    /// the answer lives. The file holds the number of the process.
     pub fn lock(&self) -> Result<File, ConfigError> {
-        let io = |attempt| {
-            move |source| ConfigError::Io { attempt, path: self.directory.clone(), source }
-        };
+        let io =
+            |attempt| move |source| ConfigError::Io { attempt, path: self.state.clone(), source };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&self.directory)
-            .map_err(io("make the configuration directory"))?;
-        let file = OpenOptions::new()
+            .create(&self.state)
+            .map_err(io("make the state directory"))?;
+        let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(self.directory.join("lock"))
-            .map_err(io("lock the configuration directory"))?;
+            .open(self.state.join("lock"))
+            .map_err(io("lock the state directory"))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(ConfigError::InUse { path: self.directory.clone() })
+            Ok(()) => {
+                let name = std::process::id().to_string();
+                file.set_len(0)
+                    .and_then(|()| file.write_all(name.as_bytes()))
+                    .map_err(io("lock the state directory"))?;
+                Ok(file)
             }
-            Err(error) => Err(io("lock the configuration directory")(error.into())),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(ConfigError::InUse { path: self.state.clone() })
+            }
+            Err(error) => Err(io("lock the state directory")(error.into())),
         }
     }
 
+    /// The process that holds the lock, as long as one does.
+    pub fn holder(&self) -> Option<rustix::process::Pid> {
+        let text = std::fs::read_to_string(self.state.join("lock")).ok()?;
+        rustix::process::Pid::from_raw(text.trim().parse().ok()?)
+    }
+
     pub fn journal(&self) -> PathBuf {
-        self.directory.join("journal")
+        self.state.join("journal")
     }
 
     pub fn snapshots(&self) -> PathBuf {
-        self.directory.join("snapshots")
+        self.state.join("snapshots")
     }
 
     pub fn policy(&self) -> PathBuf {
@@ -138,7 +245,7 @@ impl Config {
 
     /// What of the agent's own must stay out of reach of orders.
     pub fn own_paths(&self) -> Vec<PathBuf> {
-        let mut own = vec![self.directory.clone(), self.snapshots()];
+        let mut own = vec![self.directory.clone(), self.state.clone(), self.snapshots()];
         own.extend(std::env::current_exe());
         own
     }
@@ -163,11 +270,34 @@ mod tests {
     }
 
     #[test]
+    fn the_owner_says_where_the_state_is_and_for_how_long() {
+        let directory = tempfile::tempdir().unwrap();
+        let plain = Config::open(directory.path()).unwrap();
+        assert_eq!(plain, Config::new(directory.path()));
+        let say = |text: &str| {
+            std::fs::write(plain.file(), text).unwrap();
+            Config::open(directory.path())
+        };
+        let said = say("state_dir = \"/var/lib/x\"\nkeep_snapshots = \"2d\"").unwrap();
+        assert_eq!(said.journal(), Path::new("/var/lib/x/journal"));
+        assert_eq!(said.policy(), directory.path().join("policy.toml"));
+        assert_eq!(said.retention(), Some(Retention { seconds: 2 * DAY_S }));
+        assert!(matches!(say("state_dri = \"/x\""), Err(ConfigError::Malformed { .. })));
+        assert!(matches!(say("keep_snapshots = \"2\""), Err(ConfigError::Malformed { .. })));
+        let away = "control_plane = \"https://x:1\"";
+        assert!(matches!(say(away), Err(ConfigError::Io { .. })), "there is no ca.pem");
+        std::fs::write(plain.ca(), "PEM").unwrap();
+        let (control_plane, ca_pem) = ("https://x:1".to_owned(), "PEM".to_owned());
+        assert_eq!(say(away).unwrap().gateway(), Some((&control_plane, &ca_pem)));
+    }
+
+    #[test]
     fn one_agent_at_a_time() {
         let directory = tempfile::tempdir().unwrap();
         let config = Config::new(directory.path().join("agent"));
         let lock = config.lock().unwrap();
         assert!(matches!(config.lock(), Err(ConfigError::InUse { .. })));
+        assert_eq!(config.holder(), Some(rustix::process::getpid()));
         drop(lock);
         config.lock().unwrap();
     }

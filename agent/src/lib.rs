@@ -15,12 +15,16 @@
 //! | [`runner`] | checks an order and carries it out |
 //! | [`config`], [`identity`] | the agent's directory, key and certificate |
 //! | [`client`], [`poll`] | the way to the control plane, and the agent's life |
+//! | [`vital`] | what the service manager is told of it |
+//! | [`install`] | the agent as a service of its host |
 
+mod backoff;
 pub mod client;
 pub mod config;
 pub mod deadman;
 pub mod host;
 pub mod identity;
+pub mod install;
 pub mod journal;
 pub mod keep;
 pub mod key;
@@ -30,3 +34,4 @@ pub mod policy;
 pub mod poll;
 pub mod runner;
 pub mod snapshot;
+pub mod vital;

@@ -15,11 +15,10 @@ use std::time::Duration;
 use nexplane_core::id::{HostId, JobId};
 use nexplane_core::job::{Envelope, JobEvent, PollRequest, PollResponse, SignedReceipt};
 use nexplane_core::time::Timestamp;
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::backoff::{Backoff, millis, random_below};
 use crate::client::{Client, ClientError};
 use crate::config::{Config, ConfigError, Retention};
 use crate::deadman::{DeadMan, Limit};
@@ -33,17 +32,22 @@ use crate::line::FreshLine;
 use crate::policy;
 use crate::runner::{Clock, Runner, RunnerError, Who};
 use crate::snapshot::{self, SnapshotError, Snapshots};
+use crate::vital::Vital;
 
 /// Longest time that a poll is held.
 const WAIT_S: u32 = 50;
-/// Longest pause after the first attempt that did not reach the control plane.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest time that the first poll of a process is held.
+const FIRST_WAIT_S: u32 = 1;
 /// Longest pause between attempts to reach the control plane.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Longest pause after the control plane said no to this agent: a person has to act.
 const REFUSED_PAUSE: Duration = Duration::from_mins(5);
 /// A clock that is further off makes orders look expired.
 const CLOCK_SKEW_S: i64 = 30;
+/// Longest that an order may take before the service manager takes the agent for hung.
+const ORDER: Duration = Duration::from_hours(1);
+/// Longest that a call to the control plane takes, with all that is between two calls.
+const CALL: Duration = Duration::from_mins(1);
 /// How long the result of the last order may take to be sent when the agent stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -124,6 +128,19 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(Ready),
 ) -> Result<(), RunError> {
+    run_as_service(settings, &Vital::default(), shutdown, ready).await
+}
+
+/// As [`run`], with whoever starts and stops services told how it goes.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_as_service(
+    settings: Settings,
+    vital: &Vital,
+    shutdown: impl Future<Output = ()>,
+    ready: impl FnOnce(Ready),
+) -> Result<(), RunError> {
     let _lock = settings.config.lock()?;
     let mut shutdown = pin!(shutdown);
     let keep = settings.config.keep();
@@ -146,13 +163,19 @@ pub async fn run(
         started = Some(settle(&settings, enrolled).await?);
     }
     let mut agent = started.ok_or(RunError::NotEnrolled)?;
-    if let Some(enrolment) = &settings.enrolment {
-        agent.identity.control_plane.clone_from(&enrolment.control_plane);
-        agent.identity.ca_pem.clone_from(&enrolment.ca_pem);
+    let gateway = match &settings.enrolment {
+        Some(Enrolment { control_plane, ca_pem, .. }) => Some((control_plane, ca_pem)),
+        None => settings.config.gateway(),
+    };
+    if let Some((control_plane, ca_pem)) = gateway {
+        agent.identity.control_plane.clone_from(control_plane);
+        agent.identity.ca_pem.clone_from(ca_pem);
         agent.client = connect(&agent.identity)?;
         let line = FreshLine::new(&agent.identity);
         agent.runner()?.set_line(Arc::new(line));
     }
+    agent.vital = vital.clone();
+    vital.settled();
     agent.live(shutdown, ready).await
 }
 
@@ -221,7 +244,7 @@ fn open(settings: &Settings, identity: Identity) -> Result<Agent, RunError> {
     let journal = match Journal::open(&config.journal(), identity.host) {
         Err(JournalError::OfAnotherHost { found, .. }) => {
             tracing::warn!(earlier.host.id = %found, "The journal of an earlier identity is set aside");
-            let aside = config.directory().join(format!("journal.{found}"));
+            let aside = config.state().join(format!("journal.{found}"));
             std::fs::rename(config.journal(), aside).map_err(RunError::SetAside)?;
             Journal::open(&config.journal(), identity.host)?
         }
@@ -261,6 +284,7 @@ struct Agent {
     backoff: Backoff,
     /// When to renew the certificate, in this machine's time.
     next_renewal: Option<Timestamp>,
+    vital: Vital,
 }
 
 impl Agent {
@@ -275,6 +299,7 @@ impl Agent {
             polls: 0,
             backoff: Backoff::default(),
             next_renewal: None,
+            vital: Vital::default(),
         })
     }
 
@@ -294,6 +319,7 @@ impl Agent {
     /// Reaches the control plane for the first time, and compares clocks.
     async fn greet(&mut self) {
         loop {
+            self.vital.within(CALL);
             // A certificate that ended while the machine was off opens nothing but its renewal.
             self.renew_when_due().await;
             match self.client.time().await {
@@ -308,7 +334,11 @@ impl Agent {
                     self.backoff = Backoff::default();
                     return;
                 }
-                Err(error) => tokio::time::sleep(self.pause_after(&error)).await,
+                Err(error) => {
+                    let pause = self.pause_after(&error);
+                    self.vital.within(pause + CALL);
+                    tokio::time::sleep(pause).await;
+                }
             }
         }
     }
@@ -317,15 +347,21 @@ impl Agent {
         &mut self,
         mut shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), RunError> {
+        let vital = self.vital.clone();
         'life: loop {
             let answer = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
+                () = vital.renewal_asked() => {
+                    self.next_renewal = Some(now());
+                    continue;
+                }
                 answer = self.report_then_poll() => answer?,
             };
             let pause = match answer {
                 Ok(PollResponse { jobs, next_delay_ms }) => {
                     self.backoff = Backoff::default();
+                    vital.served();
                     let told = Duration::from_millis(next_delay_ms).min(REFUSED_PAUSE);
                     if jobs.is_empty() {
                         self.compact()?;
@@ -341,12 +377,15 @@ impl Agent {
                 }
                 Err(error) => self.pause_after(&error),
             };
+            vital.within(pause + CALL);
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
+                () = vital.renewal_asked() => self.next_renewal = Some(now()),
                 () = tokio::time::sleep(pause) => {}
             }
         }
+        vital.stopping();
         tracing::info!("Stopping");
         let farewell = tokio::time::timeout(FAREWELL, self.report());
         if !matches!(farewell.await, Ok(Ok(Ok(())))) {
@@ -356,13 +395,17 @@ impl Agent {
     }
 
     async fn report_then_poll(&mut self) -> Result<Result<PollResponse, ClientError>, RunError> {
+        self.vital.within(CALL);
         self.renew_when_due().await;
         if let Err(error) = self.report().await? {
             return Ok(Err(error));
         }
         self.polls += 1;
+        // The first one is to show that it works; only later ones are to wait.
+        let wait_s = if self.polls == 1 { FIRST_WAIT_S } else { WAIT_S };
+        self.vital.within(Duration::from_secs(u64::from(wait_s)) + CALL);
         let request = PollRequest {
-            wait_s: WAIT_S,
+            wait_s,
             have: self.runner()?.journal().high_water(),
             instance: self.instance,
             number: self.polls,
@@ -387,6 +430,7 @@ impl Agent {
         number: Option<u64>,
         receipt: SignedReceipt,
     ) -> Result<Result<(), ClientError>, RunError> {
+        self.vital.within(CALL);
         if let Err(error) = self.client.report(job, &JobEvent::Result { receipt }).await {
             return Ok(Err(error));
         }
@@ -424,6 +468,7 @@ impl Agent {
         &mut self,
         envelope: Envelope,
     ) -> Result<Option<(JobId, SignedReceipt)>, RunError> {
+        self.vital.within(ORDER);
         let mut runner = self.runner.take().ok_or(RunError::NotEnrolled)?;
         let (sender, mut receiver) = mpsc::channel::<(JobId, JobEvent)>(8);
         let client = self.client.clone();
@@ -445,6 +490,7 @@ impl Agent {
         .map_err(RunError::Broken)?;
         self.runner = Some(runner);
         let answer = answer?;
+        self.vital.within(CALL);
         // So that the control plane hears things in their order.
         let _ = tokio::time::timeout(FAREWELL, posts).await;
         Ok(answer)
@@ -510,6 +556,7 @@ impl Agent {
         } else {
             LONGEST_PAUSE
         };
+        self.vital.troubled(error);
         let pause = self.backoff.next(longest).max(told.unwrap_or_default().min(REFUSED_PAUSE));
         tracing::warn!(
             error = error as &dyn StdError,
@@ -533,26 +580,6 @@ async fn is_done(future: &mut Pin<&mut impl Future<Output = ()>>) -> bool {
     }
 }
 
-/// Back-off with full jitter: a pause of at most twice as long as it has not worked for. A count of
-/// failures would not do: who draws short pauses counts fast, and stays away long after all the
-/// others are back.
-#[derive(Clone, Copy, Debug, Default)]
-struct Backoff {
-    since: Option<Instant>,
-}
-
-impl Backoff {
-    fn next(&mut self, longest: Duration) -> Duration {
-        self.after_failure(Instant::now(), longest)
-    }
-
-    fn after_failure(&mut self, now: Instant, longest: Duration) -> Duration {
-        let since = *self.since.get_or_insert(now);
-        let ceiling = (now.duration_since(since) * 2).clamp(FIRST_PAUSE, longest);
-        Duration::from_millis(random_below(millis(ceiling)))
-    }
-}
-
 /// The moment to renew: what the control plane said, up to a tenth of the rest of the
 /// certificate's life later.
 fn jittered(identity: &Identity) -> Timestamp {
@@ -562,43 +589,6 @@ fn jittered(identity: &Identity) -> Timestamp {
     identity.renew_after.plus_seconds(later)
 }
 
-/// A number below `limit`; 0 when that is 0 or the machine has no randomness.
-fn random_below(limit: u64) -> u64 {
-    let mut bytes = [0; 8];
-    match SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => u64::from_le_bytes(bytes).checked_rem(limit).unwrap_or(0),
-        Err(_) => 0,
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 fn now() -> Timestamp {
     Timestamp::new(jiff::Timestamp::now())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_with_the_time_away_and_vary() {
-        let longest = Duration::from_mins(1);
-        let start = Instant::now();
-        let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..500 {
-            let mut backoff = Backoff::default();
-            for (away_ms, most_ms) in
-                [(0, 1_000), (10, 1_000), (600, 1_200), (4_000, 8_000), (40_000, 60_000)]
-            {
-                let now = start + Duration::from_millis(away_ms);
-                let pause = backoff.after_failure(now, longest);
-                assert!(pause < Duration::from_millis(most_ms), "{pause:?} after {away_ms} ms");
-                seen.insert(pause);
-            }
-        }
-        assert!(seen.len() > 500 && seen.last().is_some_and(|p| *p > Duration::from_secs(50)));
-    }
 }

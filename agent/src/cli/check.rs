@@ -1,5 +1,6 @@
 //! `nexplane-agent check`
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use nexplane_agent::client::Client;
+use nexplane_agent::config::Config;
 use nexplane_agent::host::LinuxHost;
 use nexplane_agent::identity::Identity;
 use nexplane_agent::journal::Journal;
@@ -14,7 +16,7 @@ use nexplane_agent::key::AgentKey;
 use nexplane_agent::policy::Policy;
 use nexplane_core::time::Timestamp;
 
-use super::Directory;
+use super::{Directory, chain, check_unit};
 
 /// Try everything the agent needs, and say what to do about what does not work.
 #[derive(Debug, clap::Args)]
@@ -32,28 +34,38 @@ pub struct Check {
 }
 
 /// What was found, or what is wrong and what to do about it.
-type Finding = Result<String, (String, &'static str)>;
+pub(super) type Finding = Result<String, (String, Cow<'static, str>)>;
 
 const ENROL: &str =
-    "enrol with: nexplane-agent run --control-plane URL --token-file FILE --ca FILE";
+    "enrol with: nexplane-agent install --control-plane URL --token-file FILE --ca FILE";
 
 impl Check {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let config = self.directory.config();
+        let config = match self.directory.config() {
+            Ok(config) => config,
+            Err(error) => {
+                let fix = "mend the file: without it the agent does not start";
+                return report([("configuration", Err((chain(&error), fix.into())))]);
+            }
+        };
         let mut findings = vec![
             ("configuration directory", self.private()),
-            ("root directory", self.root()),
-            ("host owner's policy", self.policy()),
+            ("root directory", self.root(&config)),
+            ("host owner's policy", policy(&config)),
         ];
+        findings.extend(check_unit::findings(&config));
         match Identity::load(&config.keep()) {
-            Err(error) => findings.push(("identity", Err((error.to_string(), ENROL)))),
+            Err(error) => findings.push(("identity", Err((error.to_string(), ENROL.into())))),
             Ok(None) => {
-                findings.push(("identity", Err(("this agent is not enrolled".to_owned(), ENROL))));
+                findings.push((
+                    "identity",
+                    Err(("this agent is not enrolled".to_owned(), ENROL.into())),
+                ));
             }
             Ok(Some(identity)) => {
                 findings.push(("identity", Ok(format!("{} ({})", identity.name, identity.host))));
                 findings.push(("certificate", certificate(&identity)));
-                findings.push(("journal", self.journal(&identity)));
+                findings.push(("journal", journal(&config, &identity)));
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
@@ -63,72 +75,77 @@ impl Check {
                 findings.extend(clock.map(|clock| ("clock", clock)));
             }
         }
-        let mut out = std::io::stdout();
-        let mut code = ExitCode::SUCCESS;
-        for (what, finding) in findings {
-            match finding {
-                Ok(found) => writeln!(out, "OK    {what}: {found}")?,
-                Err((problem, fix)) => {
-                    code = ExitCode::FAILURE;
-                    writeln!(out, "FAIL  {what}: {problem}\n      {fix}")?;
-                }
-            }
-        }
-        Ok(code)
+        report(findings)
     }
 
     fn private(&self) -> Finding {
         let directory = &self.directory.config_dir;
         match std::fs::metadata(directory) {
-            Err(error) => Err((format!("{}: {error}", directory.display()), ENROL)),
+            Err(error) => Err((format!("{}: {error}", directory.display()), ENROL.into())),
             Ok(meta) if meta.mode() & 0o022 != 0 => Err((
                 format!("{} can be written by other users", directory.display()),
-                "take that away with: chmod go-w on the directory",
+                "take that away with: chmod go-w on the directory".into(),
             )),
             Ok(_) => Ok(directory.display().to_string()),
         }
     }
 
-    fn root(&self) -> Finding {
-        LinuxHost::open(&self.root, &self.directory.config().own_paths())
+    fn root(&self, config: &Config) -> Finding {
+        LinuxHost::open(&self.root, &config.own_paths())
             .map(|_| self.root.display().to_string())
             .map_err(|error| {
-                (chain(&error), "the directory must exist, and Linux must be 5.6 or newer")
+                (chain(&error), "the directory must exist, and Linux must be 5.6 or newer".into())
             })
     }
+}
 
-    fn policy(&self) -> Finding {
-        match Policy::load(&self.directory.config().policy()) {
-            Err(error) => Err((chain(&error), "until this is mended, every order is refused")),
-            Ok(loaded) if loaded.policy.hold => Ok("holds all changes".to_owned()),
-            Ok(loaded) => Ok(loaded.hash.map_or_else(
-                || "none: everything within the root is allowed".to_owned(),
-                |hash| format!("SHA-256 {hash}"),
-            )),
+fn report(findings: impl IntoIterator<Item = (&'static str, Finding)>) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout();
+    let mut code = ExitCode::SUCCESS;
+    for (what, finding) in findings {
+        match finding {
+            Ok(found) => writeln!(out, "OK    {what}: {found}")?,
+            Err((problem, fix)) => {
+                code = ExitCode::FAILURE;
+                writeln!(out, "FAIL  {what}: {problem}\n      {fix}")?;
+            }
         }
     }
+    Ok(code)
+}
 
-    fn journal(&self, identity: &Identity) -> Finding {
-        match Journal::read(&self.directory.config().journal(), identity.host) {
-            Err(error) => Err((
-                chain(&error),
-                "keep a copy, compare it with the control plane's receipts, then enrol again",
-            )),
-            Ok(None) => Ok("none yet".to_owned()),
-            Ok(Some(journal)) => Ok(format!("{} receipts", journal.receipt_head().0)),
-        }
+fn policy(config: &Config) -> Finding {
+    match Policy::load(&config.policy()) {
+        Err(error) => Err((chain(&error), "until this is mended, every order is refused".into())),
+        Ok(loaded) if loaded.policy.hold => Ok("holds all changes".to_owned()),
+        Ok(loaded) => Ok(loaded.hash.map_or_else(
+            || "none: everything within the root is allowed".to_owned(),
+            |hash| format!("SHA-256 {hash}"),
+        )),
+    }
+}
+
+fn journal(config: &Config, identity: &Identity) -> Finding {
+    match Journal::read(&config.journal(), identity.host) {
+        Err(error) => Err((
+            chain(&error),
+            "keep a copy, compare it with the control plane's receipts, then enrol again".into(),
+        )),
+        Ok(None) => Ok("none yet".to_owned()),
+        Ok(Some(journal)) => Ok(format!("{} receipts", journal.receipt_head().0)),
     }
 }
 
 fn certificate(identity: &Identity) -> Finding {
     if let Err(error) = AgentKey::from_pem(&identity.key_pem) {
-        return Err((error.to_string(), ENROL));
+        return Err((error.to_string(), ENROL.into()));
     }
     match identity.not_after() {
-        None => Err(("the certificate is not readable".to_owned(), ENROL)),
-        Some(end) if end <= now() => {
-            Err((format!("it ended at {end}"), "start the agent: it renews it, or says why not"))
-        }
+        None => Err(("the certificate is not readable".to_owned(), ENROL.into())),
+        Some(end) if end <= now() => Err((
+            format!("it ended at {end}"),
+            "start the agent: it renews it, or says why not".into(),
+        )),
         Some(end) => Ok(format!("until {end}")),
     }
 }
@@ -147,7 +164,7 @@ async fn control_plane(identity: &Identity) -> (Finding, Option<Finding>) {
             } else {
                 Err((
                     format!("{skew_s} s from the control plane's: orders will be refused"),
-                    "set the clock, for example with: timedatectl set-ntp true",
+                    "set the clock, for example with: timedatectl set-ntp true".into(),
                 ))
             };
             (Ok(control_plane.clone()), Some(clock))
@@ -162,21 +179,9 @@ async fn control_plane(identity: &Identity) -> (Finding, Option<Finding>) {
                     "check address, firewall, and that the authority's certificate is the right one"
                 }
             };
-            (Err((chain(&error), fix)), None)
+            (Err((chain(&error), fix.into())), None)
         }
     }
-}
-
-/// The message with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn now() -> Timestamp {

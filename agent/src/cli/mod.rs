@@ -1,15 +1,20 @@
 //! The command line: one command per file.
 
 mod check;
+mod check_unit;
+mod install;
+mod rotate_cert;
 mod run;
+mod service;
 mod status;
+mod uninstall;
 mod version;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use nexplane_agent::config::Config;
+use nexplane_agent::config::{Config, ConfigError};
 
 /// The Nexplane host agent: carries out approved, typed changes on this machine.
 #[derive(Debug, Parser)]
@@ -17,7 +22,7 @@ use nexplane_agent::config::Config;
     name = "nexplane-agent",
     version,
     after_help = "Examples:\n  \
-        nexplane-agent run --control-plane https://nexplane.example:8443 --token-file token --ca ca.pem\n  \
+        nexplane-agent install --control-plane https://nexplane.example:8443 --token-file token --ca ca.pem\n  \
         nexplane-agent check\n  \
         nexplane-agent status --config-dir /etc/nexplane-agent"
 )]
@@ -28,12 +33,18 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make the agent a service of this machine, enrolled and started.
+    Install(install::Install),
     /// Enrol if need be, then serve in the foreground until SIGTERM.
     Run(run::Run),
     /// Show who this agent is and what its journal says.
     Status(status::Status),
     /// Try everything the agent needs, and say what to do about what does not work.
     Check(check::Check),
+    /// Make a fresh key and get a certificate for it now.
+    RotateCert(rotate_cert::RotateCert),
+    /// Stop the agent and remove everything that `install` made.
+    Uninstall(uninstall::Uninstall),
     /// Print the version.
     Version(version::Version),
 }
@@ -41,14 +52,15 @@ enum Command {
 /// Where the agent keeps what it knows.
 #[derive(Debug, Args)]
 struct Directory {
-    /// Directory of identity, journal, snapshots and the host owner's policy.
+    /// Directory of config.toml and the host owner's policy; of identity, journal and snapshots too,
+    /// unless config.toml says otherwise.
     #[arg(long = "config-dir", env = "NEXPLANE_CONFIG_DIR", default_value = "/etc/nexplane-agent")]
     config_dir: PathBuf,
 }
 
 impl Directory {
-    fn config(&self) -> Config {
-        Config::new(&self.config_dir)
+    fn config(&self) -> Result<Config, ConfigError> {
+        Config::open(&self.config_dir)
     }
 }
 
@@ -58,7 +70,22 @@ impl Arguments {
             Command::Run(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Check(command) => command.run(),
+            Command::Install(command) => command.run(),
+            Command::RotateCert(command) => command.run(),
+            Command::Uninstall(command) => command.run(),
             Command::Version(command) => command.run(),
         }
     }
+}
+
+/// The message with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use nexplane_agent::config::Retention;
 use nexplane_agent::deadman::Limit;
 use nexplane_agent::poll::{self, Enrolment, Ready, Settings};
+use nexplane_agent::vital::{Vital, Watchdog};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -45,15 +46,14 @@ pub struct Run {
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
     /// How long the state before a change is kept: until then it can be undone. Such as 30d, 12h, 45m or 90s,
-    /// at most 3650d.
+    /// at most 3650d. [default: as in config.toml, or 30d]
     #[arg(
         long,
         value_name = "TIME",
         env = "NEXPLANE_KEEP_SNAPSHOTS",
-        default_value = "30d",
         value_parser = Retention::parse
     )]
-    keep_snapshots: Retention,
+    keep_snapshots: Option<Retention>,
     /// Seconds within which the control plane must be reached after a change that may cut the line to it;
     /// otherwise the change is taken back. From 10 to 600.
     #[arg(
@@ -74,11 +74,12 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.directory.config()?;
         let settings = Settings {
-            config: self.directory.config(),
             root: self.root.clone(),
-            retention: self.keep_snapshots,
+            retention: self.keep_snapshots.or(config.retention()).unwrap_or_default(),
             dead_man: self.dead_man_s,
+            config,
             enrolment: self.enrolment()?,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -86,10 +87,26 @@ impl Run {
             .enable_all()
             .build()
             .context("could not start the runtime")?;
-        let mut terminate = {
+        let vital =
+            Vital::of_environment().context("could not reach who started this as a service")?;
+        let (mut terminate, mut rotate) = {
             let _entered = runtime.enter();
-            signal(SignalKind::terminate()).context("could not listen for SIGTERM")?
+            let terminate = signal(SignalKind::terminate());
+            let rotate = signal(SignalKind::user_defined1());
+            (
+                terminate.context("could not listen for SIGTERM")?,
+                rotate.context("could not listen for SIGUSR1")?,
+            )
         };
+        let renewal = vital.clone();
+        runtime.spawn(async move {
+            while rotate.recv().await.is_some() {
+                renewal.ask_renewal();
+            }
+        });
+        if let Some(watchdog) = Watchdog::of_environment() {
+            runtime.spawn(vital.clone().ping(watchdog));
+        }
         let shutdown = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -106,7 +123,7 @@ impl Run {
                 }
             }
         };
-        runtime.block_on(poll::run(settings, shutdown, ready))?;
+        runtime.block_on(poll::run_as_service(settings, &vital, shutdown, ready))?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -24,14 +24,10 @@ pub struct Status {
 
 impl Status {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let config = self.directory.config();
+        let config = self.directory.config()?;
         let mut out = std::io::stdout();
         let Some(identity) = Identity::load(&config.keep())? else {
-            writeln!(
-                out,
-                "not enrolled: there is no identity in {}",
-                config.directory().display()
-            )?;
+            writeln!(out, "not enrolled: there is no identity in {}", config.state().display())?;
             return Ok(ExitCode::FAILURE);
         };
         let ends = identity.not_after().map_or_else(|| "unknown".to_owned(), |at| at.to_string());

@@ -6,10 +6,13 @@ use super::{Access, HostError, HostPath};
 const DENIED: &[(&str, &str)] = &[
     ("/dev", "devices are not files"),
     ("/etc/nexplane-agent", "it belongs to the agent and the host's owner"),
+    ("/etc/systemd/system/nexplane-agent.service.d", "it belongs to the agent"),
     ("/etc/sudoers", "it decides who becomes root"),
     ("/etc/sudoers.d", "it decides who becomes root"),
     ("/proc", "it is the kernel's"),
     ("/sys", "it is the kernel's"),
+    ("/usr/local/bin/nexplane-agent", "it is the agent"),
+    ("/var/lib/nexplane-agent", "it belongs to the agent"),
 ];
 
 /// Files whose name alone is denied, in any directory.
@@ -75,6 +78,9 @@ mod tests {
             "/home/a/.ssh/authorized_keys2",
             "/etc/nexplane-agent/policy.toml",
             "/etc/systemd/system/nexplane-agent.service",
+            "/etc/systemd/system/nexplane-agent.service.d/override.conf",
+            "/usr/local/bin/nexplane-agent",
+            "/var/lib/nexplane-agent/identity.json",
             "/var/lib/agent",
             "/var/lib/agent/journal",
             "/etc/shadow",

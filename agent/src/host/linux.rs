@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use super::deny::Deny;
 use super::kernel::{self, SysctlKey, SysctlValue};
 use super::sshd;
-use super::systemd::{self, Systemd};
+use super::systemd::{self, ServiceState, Systemd};
 use super::{
     Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, Mount, SystemFacts,
     Unit, UnitName, Version,
@@ -121,6 +121,16 @@ impl LinuxHost {
             why: format!("there is no system bus at {path} to ask systemd"),
         })?;
         Ok(Systemd::at(socket, self.patience))
+    }
+
+    /// What the service manager knows of a service.
+    pub fn service(&self, name: &UnitName) -> Result<ServiceState, HostError> {
+        self.systemd(name)?.service(name)
+    }
+
+    /// Makes the service manager read the unit's files again, or notice that they are gone.
+    pub fn reload_unit(&self, name: &UnitName) -> Result<(), HostError> {
+        self.systemd(name)?.reload(name)
     }
 
     /// Opens what the path names, or `None` when nothing does.

@@ -25,6 +25,7 @@ pub use kernel::{BadKey, BadValue, SysctlKey, SysctlValue};
 pub use linux::LinuxHost;
 pub use path::{BadMode, BadPath, HostPath, Mode};
 pub use service::{BadUnit, Unit, UnitName};
+pub use systemd::ServiceState;
 
 /// Largest file content that is written, or captured before a write: 1 MiB.
 pub const CONTENT_LIMIT: u64 = 1024 * 1024;

@@ -76,6 +76,20 @@ impl Systemd {
         outcome.map_err(|why| trouble(name, why))
     }
 
+    pub(super) fn service(&self, name: &UnitName) -> Result<ServiceState, HostError> {
+        self.ask(name, QUESTION, async |manager| manager.service(name).await)
+    }
+
+    /// Makes the manager read the unit's files again, or notice that they are gone.
+    pub(super) fn reload(&self, name: &UnitName) -> Result<(), HostError> {
+        self.ask(name, JOB, async |manager| {
+            manager.call("Reload", &()).await?;
+            // Not loaded is what it should be.
+            let _ = manager.call("ResetFailedUnit", &(name.as_str(),)).await;
+            Ok(())
+        })
+    }
+
     /// On a thread of its own, because whoever asks may be on one that drives others.
     fn ask<T: Send>(
         &self,
@@ -114,6 +128,17 @@ async fn within<T>(
 
 fn trouble(name: &UnitName, why: String) -> HostError {
     HostError::Service { unit: name.to_string(), why }
+}
+
+/// What the manager knows of a service besides its [`Unit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceState {
+    /// What the service last said of itself.
+    pub status: String,
+    /// 0 when it does not run.
+    pub main_pid: u32,
+    /// How often it was started again after it ended.
+    pub restarts: u32,
 }
 
 /// The manager, over one connection.
@@ -180,6 +205,15 @@ impl Manager {
             triggers: self.running(&path, &["TriggeredBy"]).await?,
             partners: self.partners(name, &path).await?,
         }))
+    }
+
+    async fn service(&self, name: &UnitName) -> zbus::Result<ServiceState> {
+        let path = self.load(name.as_str()).await?;
+        Ok(ServiceState {
+            status: self.property(&path, SERVICE_INTERFACE, "StatusText").await?,
+            main_pid: self.property(&path, SERVICE_INTERFACE, "MainPID").await?,
+            restarts: self.property(&path, SERVICE_INTERFACE, "NRestarts").await?,
+        })
     }
 
     /// From the disk: what the manager remembers is as old as its last reload.

@@ -22,7 +22,7 @@ fn text(output: &Output) -> String {
 fn every_command_explains_itself_with_an_example() {
     let config = tempfile::tempdir().unwrap();
     let help = text(&agent(&["--help"], &config).output().unwrap());
-    for command in ["run", "status", "check", "version"] {
+    for command in ["install", "run", "status", "check", "rotate-cert", "uninstall", "version"] {
         assert!(help.contains(command), "{help}");
         let output = agent(&[command, "--help"], &config).output().unwrap();
         assert!(output.status.success());
@@ -41,6 +41,9 @@ fn without_an_identity_each_command_says_what_to_do() {
     let status = agent(&["status"], &config).output().unwrap();
     assert!(!status.status.success());
     assert!(text(&status).contains("not enrolled"));
+    let rotate = agent(&["rotate-cert"], &config).output().unwrap();
+    assert!(!rotate.status.success());
+    assert!(text(&rotate).contains("not enrolled"));
     let check = agent(&["check"], &config).output().unwrap();
     let found = text(&check);
     assert!(!check.status.success());

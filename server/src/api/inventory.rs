@@ -196,9 +196,8 @@ pub async fn invite_host(
     secret_is_new(&done)?;
     let token = gateway.invite(body.hostname.as_deref(), ttl_s, caller.person).await?;
     let url = gateway.url();
-    let command = format!(
-        "nexplane-agent run --control-plane {url} --token {token} --ca ca.pem --config-dir /etc/nexplane-agent"
-    );
+    let command =
+        format!("NEXPLANE_TOKEN={token} nexplane-agent install --control-plane {url} --ca ca.pem");
     let body = EnrollmentToken {
         token,
         ca_pem: gateway.ca_pem().to_owned(),

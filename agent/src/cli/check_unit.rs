@@ -1,0 +1,128 @@
+//! What `check` looks at when the agent is a service: program, directories, unit, and the process's sandbox.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nexplane_agent::config::Config;
+use nexplane_agent::host::{ServiceState, Unit};
+use nexplane_agent::install::{Layout, Problem, UNIT};
+
+use super::check::Finding;
+use super::service::Service;
+
+const AGAIN: &str = "put it right with: nexplane-agent install";
+
+pub fn findings(config: &Config) -> Vec<(&'static str, Finding)> {
+    let layout = Layout::default();
+    let mut findings = vec![("state directory", private(config.state()))];
+    if config.directory() != layout.config() {
+        return findings;
+    }
+    if !layout.unit().exists() {
+        let found = format!("no {UNIT}: it runs as long as somebody lets it");
+        findings.push(("unit", Ok(found)));
+        return findings;
+    }
+    findings.push(("program", program(&layout.binary())));
+    findings.push(("unit", unit_text(&layout)));
+    match running() {
+        Err(Problem { why, fix }) => findings.push(("service", Err((why, fix.into())))),
+        Ok((unit, state)) => {
+            findings.push(("service", service(&unit, &state)));
+            if state.main_pid != 0 {
+                findings.push(("sandbox", sandbox(state.main_pid)));
+            }
+        }
+    }
+    findings
+}
+
+fn running() -> Result<(Unit, ServiceState), Problem> {
+    let service = Service::open()?;
+    let unit = service.unit()?.ok_or_else(|| Problem {
+        why: format!("systemd does not know {UNIT}"),
+        fix: AGAIN.to_owned(),
+    })?;
+    Ok((unit, service.state()?))
+}
+
+fn private(directory: &Path) -> Finding {
+    match fs::metadata(directory) {
+        Err(error) => Err((format!("{}: {error}", directory.display()), AGAIN.into())),
+        Ok(meta) if meta.mode() & 0o077 != 0 => Err((
+            format!(
+                "{} is open to other users ({:04o})",
+                directory.display(),
+                meta.mode() & 0o7777
+            ),
+            "take that away with: chmod 0700 on the directory".into(),
+        )),
+        Ok(_) => Ok(directory.display().to_string()),
+    }
+}
+
+fn program(path: &Path) -> Finding {
+    match fs::symlink_metadata(path) {
+        Err(error) => Err((format!("{}: {error}", path.display()), AGAIN.into())),
+        Ok(meta) if !meta.is_file() || meta.uid() != 0 || meta.mode() & 0o7022 != 0 => Err((
+            format!("{} is not a file of root that only root can write", path.display()),
+            AGAIN.into(),
+        )),
+        Ok(_) => Ok(path.display().to_string()),
+    }
+}
+
+fn unit_text(layout: &Layout) -> Finding {
+    let path = layout.unit();
+    match fs::read_to_string(&path) {
+        Err(error) => Err((format!("{}: {error}", path.display()), AGAIN.into())),
+        Ok(text) if text != Layout::unit_text() => Err((
+            format!("{} is not what this version writes", path.display()),
+            "keep your own settings in a drop-in (systemctl edit nexplane-agent), then run: \
+             nexplane-agent install"
+                .into(),
+        )),
+        Ok(_) => Ok(path.display().to_string()),
+    }
+}
+
+fn service(unit: &Unit, state: &ServiceState) -> Finding {
+    let ServiceState { status, restarts, .. } = state;
+    if !unit.active {
+        let why = format!("it is {}", unit.sub_state);
+        return Err((
+            why,
+            "see: journalctl -u nexplane-agent; start it with: nexplane-agent install".into(),
+        ));
+    }
+    if unit.file_state != "enabled" {
+        return Err((
+            format!("it is {}: it does not start with the host", unit.file_state),
+            AGAIN.into(),
+        ));
+    }
+    Ok(format!("{}, {}, started again {restarts} times: {status}", unit.sub_state, unit.file_state))
+}
+
+/// What the kernel says of the process, whatever the unit says.
+fn sandbox(pid: u32) -> Finding {
+    let path = format!("/proc/{pid}/status");
+    let text =
+        fs::read_to_string(&path).map_err(|error| (format!("{path}: {error}"), AGAIN.into()))?;
+    let field =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map_or("", str::trim);
+    let missing: Vec<_> = [("NoNewPrivs:", "1"), ("Seccomp:", "2")]
+        .into_iter()
+        .filter(|(name, wanted)| field(name) != *wanted)
+        .map(|(name, _)| name.trim_end_matches(':'))
+        .collect();
+    if missing.is_empty() {
+        let capabilities = field("CapBnd:");
+        return Ok(format!(
+            "no new privileges, system calls filtered, capabilities {capabilities}"
+        ));
+    }
+    let why = format!("the process runs without {}", missing.join(" and "));
+    Err((why, "look for what takes it away: systemctl cat nexplane-agent".into()))
+}
