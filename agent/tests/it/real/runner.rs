@@ -180,7 +180,7 @@ fn real_on_full_disks_nothing_is_lost_and_nothing_half_done() {
             assert_eq!((row.read)(), was, "with {room_kb} KiB");
             assert_same("full", &kept, &configuration());
         }
-        sh(&format!("rm {KEPT}/*"));
+        sh(&format!("rm -r {KEPT}/*"));
         order(row);
         settle(row, &was);
         sh(&format!("umount {KEPT}; rm -rf {KEPT}"));
