@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use nexplane_agent::host::LinuxHost;
-use nexplane_core::job::{Envelope, Job, JobResult};
+use nexplane_core::job::{Envelope, Job, JobResult, RefusalCode};
 use serde_json::json;
 
 use super::conformance::{ROWS, Row};
 use super::{assert_same, configuration, driven, put, sh, within};
 use crate::crash::{Crashing, restart};
-use crate::rig::Rig;
+use crate::rig::{Rig, refusal};
 
 const KEPT: &str = "/var/lib/nexplane-test";
 /// At which step the process ends, and for which operation.
@@ -168,18 +168,20 @@ fn real_on_full_disks_nothing_is_lost_and_nothing_half_done() {
             ));
             let rig = rig();
             let mut runner = rig.start();
-            match runner
-                .recover()
-                .map(|_| ())
-                .and_then(|()| runner.handle(&written_order(), &mut |_, _| {}).map(drop))
-            {
+            runner.recover().unwrap();
+            // Not even written down, or refused for good because nothing could be put back.
+            match runner.handle(&written_order(), &mut |_, _| {}) {
                 Err(error) => println!("with {room_kb} KiB: {error}"),
-                Ok(()) => panic!("with {room_kb} KiB it was answered"),
+                Ok(answer) => {
+                    let result = rig.open(&answer.unwrap().1).result;
+                    assert_eq!(refusal(&result), RefusalCode::NoSnapshot, "{room_kb} KiB");
+                }
             }
             assert_eq!((row.read)(), was, "with {room_kb} KiB");
             assert_same("full", &kept, &configuration());
         }
-        sh(&format!("rm {KEPT}/filler"));
+        sh(&format!("rm -r {KEPT}/*"));
+        order(row);
         settle(row, &was);
         sh(&format!("umount {KEPT}; rm -rf {KEPT}"));
 

@@ -201,7 +201,12 @@ fn real_a_service_that_does_not_come_up_is_put_back_with_the_reason() {
                 "ended with status 5",
             ),
             ("unmet.service", "ConditionPathExists=/no/such\n", SLEEP, "conditions is not met"),
-            ("needy.service", "Requires=exits.service\nAfter=exits.service\n", SLEEP, "dependency"),
+            (
+                "needy.service",
+                "Requires=silent.service\nAfter=silent.service\n",
+                SLEEP,
+                "dependency",
+            ),
         ] {
             service(unit, section, lines);
             let kept = configuration();
