@@ -18,12 +18,13 @@ use rustix::fs::{
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use super::apt::Apt;
 use super::deny::Deny;
 use super::kernel::{self, SysctlKey, SysctlValue};
 use super::systemd::Systemd;
 use super::{
-    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SystemFacts, Unit,
-    UnitName, Version,
+    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, PackageManager,
+    SystemFacts, Unit, UnitName, Version,
 };
 
 const CAPABILITIES: &str = "security.capability";
@@ -106,6 +107,13 @@ impl LinuxHost {
     fn systemd(&self) -> Systemd {
         let root = self.root.as_raw_fd();
         Systemd::at(format!("unix:path=/proc/self/fd/{root}/run/dbus/system_bus_socket"))
+    }
+
+    /// Whether this is the machine itself and not a part of it.
+    fn is_whole(&self) -> bool {
+        let here = sys::fstat(&self.root).map(|stat| (stat.st_dev, stat.st_ino));
+        let whole = sys::stat("/").map(|stat| (stat.st_dev, stat.st_ino));
+        here.is_ok() && here == whole
     }
 
     /// Opens what the path names, or `None` when nothing does.
@@ -424,6 +432,14 @@ impl Host for LinuxHost {
 
     fn set_active(&self, name: &UnitName, active: bool) -> Result<(), HostError> {
         self.systemd().set_active(name, active)
+    }
+
+    /// Programs know nothing of a root directory of the agent's own.
+    fn package_manager(&self) -> Result<Box<dyn PackageManager + '_>, HostError> {
+        if self.is_whole() && Apt::is_here() {
+            return Ok(Box::new(Apt));
+        }
+        Err(HostError::Unsupported { what: "packages" })
     }
 
     fn own_ids(&self) -> Ids {

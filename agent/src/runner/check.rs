@@ -266,7 +266,9 @@ pub(super) fn unreadable(error: HostError) -> Refusal {
         | HostError::Moved { .. }
         | HostError::UnknownName { .. }
         | HostError::Io { .. }
+        | HostError::Package { .. }
         | HostError::Service { .. }
+        | HostError::Unsupported { .. }
         | HostError::BadState(..) => Refusal::new(RefusalCode::NoSnapshot, error.sentence()),
     }
 }

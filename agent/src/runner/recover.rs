@@ -62,10 +62,8 @@ impl Runner {
             Ok(goal) => goal,
             Err(detail) => return unknown(detail),
         };
-        for path in bound.paths() {
-            if let Err(error) = self.host.discard_leftovers(path) {
-                return unknown(error.sentence());
-            }
+        if let Err(error) = bound.settle(self.host.as_ref()) {
+            return unknown(error.sentence());
         }
         match self.reached(bound.as_ref(), &goal) {
             Ok((true, now)) => return success(&saved.before, now, &goal),

@@ -15,6 +15,7 @@ mod conformance;
 mod crash;
 mod linux;
 mod order;
+mod packages_real;
 mod retention;
 mod rig;
 mod sysctl;

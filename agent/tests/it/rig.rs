@@ -235,6 +235,11 @@ pub fn refusal(result: &JobResult) -> RefusalCode {
     }
 }
 
+/// Operations that work on a whole machine only, not beneath a directory: on a real one they are tested
+/// by modules of their own.
+pub const WHOLE_HOST: [&str; 4] =
+    ["host.disable_service", "host.enable_service", "host.install_package", "host.remove_package"];
+
 /// A Linux host on an empty directory with the same files as the fake one.
 pub fn linux() -> (TempDir, LinuxHost) {
     let root = tempfile::tempdir().unwrap();
