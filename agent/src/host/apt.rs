@@ -181,7 +181,20 @@ impl PackageManager for Apt {
         Self::wait_for_others()?;
         let [default, old] = KEEP_CONFIGURATION;
         // 1: a package's own program failed. What came of it is read afterwards.
-        ask(DPKG, &[default, old, "--configure", "-a"], TRANSACTION, &[0, 1]).map(drop)
+        ask(DPKG, &[default, old, "--configure", "-a"], TRANSACTION, &[0, 1])?;
+        // Half unpacked: dpkg does not even remove it before it was unpacked again.
+        let said = ask(DPKG_QUERY, &["-W", "-f", STATES], QUESTION, &[0])?.said;
+        let torn = said.lines().filter(|line| line.ends_with("\treinstreq"));
+        let names = torn.filter_map(|line| line.split('\t').next()?.parse().ok());
+        let install = names.map(|name: PackageName| (name, None)).collect();
+        let wish = Wish { install, ..Wish::default() };
+        if !wish.is_empty()
+            && let Some(words) = arguments(&wish, &["--reinstall", "--no-remove"])?
+        {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            ask(APT_GET, &words, TRANSACTION, &[0, 100])?;
+        }
+        Ok(())
     }
 }
 

@@ -253,7 +253,8 @@ pub trait PackageManager: Debug + Send + Sync {
     /// Says whether an installed package is there only because another one needs it.
     fn set_auto(&self, name: &PackageName, is_auto: bool) -> Result<(), HostError>;
 
-    /// Brings to an end what was interrupted, as far as that is possible without anything new.
+    /// Brings to an end what was interrupted, as far as that is possible; what was only half unpacked is
+    /// fetched again.
     fn settle(&self) -> Result<(), HostError>;
 }
 

@@ -125,6 +125,7 @@ macro_rules! package {
             if let Some(why) = self.refusal(manager.as_ref(), from)? {
                 return Err(trouble(why));
             }
+            complete(manager.as_ref())?.map_err(trouble)?;
             if now == *to {
                 return Ok(());
             }

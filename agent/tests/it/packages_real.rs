@@ -40,7 +40,8 @@ impl Stage {
         let inside = std::env::var("NEXPLANE_INSIDE_HOST");
         assert_eq!(inside.as_deref(), Ok("1"), "only on a machine that is thrown away afterwards");
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        sh("apt-mark -q unhold 'nx-*' || true; dpkg --configure -a || true; \
+        sh("dpkg --purge --force-remove-reinstreq nx-large || true; \
+            apt-mark -q unhold 'nx-*' || true; dpkg --configure -a || true; \
             apt-get -q -y purge 'nx-*' || true; rm -f /etc/nx-*");
         publish(&["nx-app_1.0", "nx-app_2.0"]);
         let host = LinuxHost::open(Path::new("/"), &[]).unwrap();
