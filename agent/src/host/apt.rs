@@ -153,7 +153,7 @@ impl PackageManager for Apt {
         if wish.may_downgrade {
             more.push("--allow-downgrades");
         }
-        if wish.remove.is_empty() && wish.purge.is_empty() {
+        if !wish.may_remove && wish.remove.is_empty() && wish.purge.is_empty() {
             more.push("--no-remove");
         }
         if let Some(arguments) = arguments(wish, &more)? {
@@ -474,6 +474,7 @@ mod tests {
             remove: [name("nx-rival")].into(),
             purge: [name("nx-old")].into(),
             may_downgrade: false,
+            may_remove: false,
         };
         let words = arguments(&wish, &["-s"]).unwrap().unwrap();
         let dashes = words.iter().position(|word| word == "--").unwrap();

@@ -210,6 +210,8 @@ pub struct Wish {
     pub purge: BTreeSet<PackageName>,
     /// Whether an installed version may be replaced by an earlier one.
     pub may_downgrade: bool,
+    /// Whether packages that are in the way may be removed without being named.
+    pub may_remove: bool,
 }
 
 impl Wish {

@@ -233,6 +233,7 @@ impl InstallPackage {
         Wish {
             install: BTreeMap::from([(self.name.clone(), self.version.clone())]),
             may_downgrade: self.allow_downgrade,
+            may_remove: self.allow_removals,
             ..Wish::default()
         }
     }
