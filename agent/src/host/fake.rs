@@ -5,12 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::deny::Deny;
 use super::{
-    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SysctlKey, SysctlValue,
-    SystemFacts, Unit, UnitName, Version,
+    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, PackageManager,
+    SysctlKey, SysctlValue, SystemFacts, Unit, UnitName, Version, fake_package,
 };
 
 /// What a furnished host has: enough for the example of every operation.
-pub const FILES: [(&str, &str); 8] = [
+pub const FILES: [(&str, &str); 9] = [
     ("/etc/motd", "hello\n"),
     ("/etc/passwd", PASSWD),
     ("/etc/group", GROUP),
@@ -19,6 +19,7 @@ pub const FILES: [(&str, &str); 8] = [
     ("/etc/modprobe.d/local.conf", "# ours\n"),
     ("/usr/lib/os-release", "ID=debian\nVERSION_ID=\"12\"\n"),
     ("/proc/sys/net/ipv4/conf/all/log_martians", "0\n"),
+    (fake_package::FILE, fake_package::INSTALLED),
 ];
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33::/var/www:/bin/false\n\
     deploy:x:1000:1000::/home/deploy:/bin/bash\nformer:x:1001:1001::/home/former:/bin/bash\n";
@@ -297,6 +298,10 @@ impl Host for FakeHost {
             unit.active = active;
             word.clone_into(&mut unit.sub_state);
         })
+    }
+
+    fn package_manager(&self) -> Result<Box<dyn PackageManager + '_>, HostError> {
+        fake_package::FakePackages::on(self)
     }
 
     fn own_ids(&self) -> Ids {

@@ -18,13 +18,14 @@ use rustix::fs::{
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use super::apt::Apt;
 use super::deny::Deny;
 use super::kernel::{self, SysctlKey, SysctlValue};
 use super::sshd;
 use super::systemd::{self, ServiceState, Systemd};
 use super::{
-    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, Mount, SystemFacts,
-    Unit, UnitName, Version,
+    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, Mount, PackageManager,
+    SystemFacts, Unit, UnitName, Version,
 };
 
 const CAPABILITIES: &str = "security.capability";
@@ -131,6 +132,13 @@ impl LinuxHost {
     /// Makes the service manager read the unit's files again, or notice that they are gone.
     pub fn reload_unit(&self, name: &UnitName) -> Result<(), HostError> {
         self.systemd(name)?.reload(name)
+    }
+
+    /// Whether this is the machine itself and not a part of it.
+    fn is_whole(&self) -> bool {
+        let here = sys::fstat(&self.root).map(|stat| (stat.st_dev, stat.st_ino));
+        let whole = sys::stat("/").map(|stat| (stat.st_dev, stat.st_ino));
+        here.is_ok() && here == whole
     }
 
     /// Opens what the path names, or `None` when nothing does.
@@ -487,6 +495,14 @@ impl Host for LinuxHost {
 
     fn set_active(&self, name: &UnitName, active: bool) -> Result<(), HostError> {
         self.systemd(name)?.set_active(name, active)
+    }
+
+    /// Programs know nothing of a root directory of the agent's own.
+    fn package_manager(&self) -> Result<Box<dyn PackageManager + '_>, HostError> {
+        if self.is_whole() && Apt::is_here() {
+            return Ok(Box::new(Apt));
+        }
+        Err(HostError::Unsupported { what: "packages" })
     }
 
     fn own_ids(&self) -> Ids {

@@ -1,16 +1,20 @@
 //! How operations read and write a machine.
 //!
 //! Operations see [`Host`] and nothing else: no path of the real file system, no process, no clock.
-//! So one conformance suite covers every operation on every kind of host. Deliberately absent:
-//! anything that starts a program, other than a check of its own files by sshd, or follows a
-//! symbolic link.
+//! So one conformance suite covers every operation on every kind of host. Programs are started for
+//! packages, and for a check of its own files by sshd, from a fixed list. Deliberately absent: a shell,
+//! and anything that follows a symbolic link.
 
 pub mod account;
+mod apt;
 mod deny;
 pub mod fake;
+mod fake_package;
 mod kernel;
 pub mod linux;
+pub mod package;
 mod path;
+mod program;
 mod service;
 pub mod shadow;
 mod sshd;
@@ -23,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use fake::FakeHost;
 pub use kernel::{BadKey, BadValue, SysctlKey, SysctlValue};
 pub use linux::LinuxHost;
+pub use package::{PackageManager, PackageName, PackageVersion};
 pub use path::{BadMode, BadPath, HostPath, Mode};
 pub use service::{BadUnit, Unit, UnitName};
 pub use systemd::ServiceState;
@@ -197,6 +202,14 @@ pub trait Host: Send + Sync + Debug {
     /// Starts or stops the unit, and waits until that is done.
     fn set_active(&self, name: &UnitName, active: bool) -> Result<(), HostError>;
 
+    /// What installs and removes packages.
+    ///
+    /// # Errors
+    /// When there is none that the agent knows.
+    fn package_manager(&self) -> Result<Box<dyn PackageManager + '_>, HostError> {
+        Err(HostError::Unsupported { what: "packages" })
+    }
+
     /// Owner that a new file gets when nobody asks for one: the agent itself.
     fn own_ids(&self) -> Ids;
 
@@ -231,6 +244,10 @@ pub enum HostError {
         #[source]
         source: std::io::Error,
     },
+    #[error("{package} was not brought there: {why}")]
+    Package { package: String, why: String },
+    #[error("this host has no {what} that the agent could manage")]
+    Unsupported { what: &'static str },
     #[error("{unit}: {why}")]
     Service { unit: String, why: String },
     #[error("{item}: {why}")]

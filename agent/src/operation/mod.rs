@@ -12,6 +12,8 @@ pub mod collect_facts;
 pub mod hardening;
 mod line;
 pub mod local_account;
+pub mod package;
+mod package_state;
 pub mod service;
 pub mod set_file_content;
 pub mod set_file_permission;
@@ -120,6 +122,23 @@ pub trait Operation:
         Ok((satisfied, now))
     }
 
+    /// The state now of everything that `like` covers, which may be more than a snapshot of now would
+    /// cover. Changes nothing.
+    fn reread(&self, host: &dyn Host, _like: &Self::State) -> Result<Self::State, HostError> {
+        self.snapshot(host)
+    }
+
+    /// Whether `now` is somewhere on the way between two states, so that nobody else was at it.
+    fn is_between(now: &Self::State, from: &Self::State, to: &Self::State) -> bool {
+        let [now, from, to] = [now, from, to].map(|state| observation::<Self>(state));
+        now.is_between(&from, &to)
+    }
+
+    /// Brings to an end, or clears away, what an interruption left in the middle.
+    fn settle(&self, host: &dyn Host) -> Result<(), HostError> {
+        self.paths().into_iter().try_for_each(|path| host.discard_leftovers(path))
+    }
+
     /// Restores `before`, from whatever the state is now. Errors: as [`Operation::bring`].
     fn revert(&self, host: &dyn Host, before: &Self::State) -> Result<(), HostError> {
         self.bring(host, None, before)
@@ -130,7 +149,9 @@ pub trait Operation:
 pub const OPERATIONS: &[Entry] = &[
     entry::<service::DisableService>(),
     entry::<service::EnableService>(),
+    entry::<package::InstallPackage>(),
     entry::<local_account::LockLocalAccount>(),
+    entry::<package::RemovePackage>(),
     entry::<hardening::RunHardeningProfile>(),
     entry::<set_file_content::SetFileContent>(),
     entry::<set_file_permission::SetFilePermission>(),
@@ -262,6 +283,9 @@ pub trait Bound: Debug + Send + Sync {
     fn verify(&self, host: &dyn Host) -> Result<(bool, Observation), HostError>;
     fn revert(&self, host: &dyn Host, before: &Observation) -> Result<(), HostError>;
     fn intended(&self, host: &dyn Host, before: &Observation) -> Result<Observation, HostError>;
+    fn reread(&self, host: &dyn Host, like: &Observation) -> Result<Observation, HostError>;
+    fn is_between(&self, now: &Observation, from: &Observation, to: &Observation) -> bool;
+    fn settle(&self, host: &dyn Host) -> Result<(), HostError>;
 }
 
 impl<T: Operation> Bound for T {
@@ -316,6 +340,21 @@ impl<T: Operation> Bound for T {
     fn intended(&self, host: &dyn Host, before: &Observation) -> Result<Observation, HostError> {
         let after = Operation::intended(self, host, &state::<T>(before)?)?;
         Ok(observation::<T>(&after))
+    }
+
+    fn reread(&self, host: &dyn Host, like: &Observation) -> Result<Observation, HostError> {
+        Operation::reread(self, host, &state::<T>(like)?).map(|state| observation::<T>(&state))
+    }
+
+    fn is_between(&self, now: &Observation, from: &Observation, to: &Observation) -> bool {
+        match [now, from, to].map(state::<T>) {
+            [Ok(now), Ok(from), Ok(to)] => <T as Operation>::is_between(&now, &from, &to),
+            _ => false,
+        }
+    }
+
+    fn settle(&self, host: &dyn Host) -> Result<(), HostError> {
+        Operation::settle(self, host)
     }
 }
 

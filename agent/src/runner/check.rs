@@ -266,8 +266,10 @@ pub(super) fn unreadable(error: HostError) -> Refusal {
         | HostError::Moved { .. }
         | HostError::UnknownName { .. }
         | HostError::Io { .. }
+        | HostError::Package { .. }
         | HostError::Service { .. }
         | HostError::Item { .. }
+        | HostError::Unsupported { .. }
         | HostError::BadState(..) => Refusal::new(RefusalCode::NoSnapshot, error.sentence()),
     }
 }

@@ -70,6 +70,11 @@ impl Runner {
             let detail = "the target moved right before the effect";
             return Err(Refusal::drift(detail, before.fields));
         }
+        let before = match goal {
+            Goal::Apply => before,
+            // What is gone back to may cover more, and that may have to come back, too.
+            Goal::Restore(state) => bound.reread(host, state).map_err(unreadable)?,
+        };
         let saved = Saved {
             job,
             run: authority.run,
@@ -127,7 +132,7 @@ impl Runner {
         match goal {
             Goal::Apply => bound.verify(host),
             Goal::Restore(state) => {
-                let now = bound.snapshot(host)?;
+                let now = bound.reread(host, state)?;
                 Ok((now.fingerprint == state.fingerprint, now))
             }
         }
@@ -145,19 +150,22 @@ impl Runner {
     ) -> Result<(), String> {
         let host = self.host.as_ref();
         let sentence = |error: HostError| error.sentence();
-        let now = bound.snapshot(host).map_err(sentence)?;
+        let now = bound.reread(host, before).map_err(sentence)?;
         if now.fingerprint == before.fingerprint {
             return Ok(());
         }
         let ours = match goal {
-            Goal::Apply => now.is_between(before, &bound.intended(host, before).map_err(sentence)?),
-            Goal::Restore(state) => now.is_between(before, state),
+            Goal::Apply => {
+                let intended = bound.intended(host, before).map_err(sentence)?;
+                bound.is_between(&now, before, &intended)
+            }
+            Goal::Restore(state) => bound.is_between(&now, before, state),
         };
         if !ours {
             return Err("somebody else changed the target meanwhile; it is left as it is".into());
         }
         bound.revert(host, before).map_err(sentence)?;
-        let now = bound.snapshot(host).map_err(sentence)?;
+        let now = bound.reread(host, before).map_err(sentence)?;
         if now.fingerprint == before.fingerprint {
             Ok(())
         } else {

@@ -62,6 +62,9 @@ impl Runner {
             Err(detail) => return Ok(JobResult::Unknown { detail }),
         };
         let bound = bound.as_ref();
+        if let Err(error) = bound.settle(self.host.as_ref()) {
+            return Ok(JobResult::Unknown { detail: error.sentence() });
+        }
         let next = self.next(job.id)?;
         if next == Next::TakeBack {
             let why = "in time: the agent was stopped before";

@@ -1,12 +1,14 @@
 //! The agent stops at any moment and is started again: the same end as without the stop.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nexplane_agent::host::package::{Effect, Package, Wish};
 use nexplane_agent::host::{
-    Access, FakeHost, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, SysctlKey,
-    SystemFacts, Unit, UnitName,
+    Access, FakeHost, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode,
+    PackageManager, PackageName, PackageVersion, SysctlKey, SystemFacts, Unit, UnitName,
 };
 use nexplane_agent::operation::OPERATIONS;
 use nexplane_core::id::JobId;
@@ -205,11 +207,52 @@ impl Host for Crashing {
         self.around(|| self.inner.set_active(name, active))
     }
 
+    fn package_manager(&self) -> Result<Box<dyn PackageManager + '_>, HostError> {
+        let inner = self.inner.package_manager()?;
+        Ok(Box::new(CrashingPackages { host: self, inner }))
+    }
+
     fn own_ids(&self) -> Ids {
         self.inner.own_ids()
     }
     fn system(&self) -> SystemFacts {
         self.inner.system()
+    }
+}
+
+#[derive(Debug)]
+struct CrashingPackages<'a> {
+    host: &'a Crashing,
+    inner: Box<dyn PackageManager + 'a>,
+}
+
+impl PackageManager for CrashingPackages<'_> {
+    fn packages(
+        &self,
+        names: &BTreeSet<PackageName>,
+    ) -> Result<BTreeMap<PackageName, Package>, HostError> {
+        self.inner.packages(names)
+    }
+    fn unsettled(&self) -> Result<Vec<String>, HostError> {
+        self.inner.unsettled()
+    }
+    fn available(&self, name: &PackageName) -> Result<Vec<PackageVersion>, HostError> {
+        self.inner.available(name)
+    }
+    fn is_before(&self, one: &PackageVersion, other: &PackageVersion) -> Result<bool, HostError> {
+        self.inner.is_before(one, other)
+    }
+    fn simulate(&self, wish: &Wish) -> Result<Vec<Effect>, HostError> {
+        self.inner.simulate(wish)
+    }
+    fn carry_out(&self, wish: &Wish) -> Result<(), HostError> {
+        self.host.around(|| self.inner.carry_out(wish))
+    }
+    fn set_auto(&self, name: &PackageName, is_auto: bool) -> Result<(), HostError> {
+        self.host.around(|| self.inner.set_auto(name, is_auto))
+    }
+    fn settle(&self) -> Result<(), HostError> {
+        self.inner.settle()
     }
 }
 

@@ -20,6 +20,7 @@ mod inside_line;
 mod install;
 mod linux;
 mod order;
+mod packages_real;
 mod real;
 mod retention;
 mod rig;

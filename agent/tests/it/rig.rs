@@ -329,8 +329,12 @@ pub fn refusal(result: &JobResult) -> RefusalCode {
 }
 
 /// Operations for which a directory is no host, and what it lacks; `real_` tests run them.
-const NEEDS_MORE_THAN_FILES: &[(&str, &str)] =
-    &[("host.disable_service", "systemd"), ("host.enable_service", "systemd")];
+const NEEDS_MORE_THAN_FILES: &[(&str, &str)] = &[
+    ("host.disable_service", "systemd"),
+    ("host.enable_service", "systemd"),
+    ("host.install_package", "package manager"),
+    ("host.remove_package", "package manager"),
+];
 
 /// The hosts on which an operation is tried here, furnished.
 pub fn hosts(operation: &str) -> Vec<(Option<TempDir>, Arc<dyn Host>)> {

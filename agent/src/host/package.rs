@@ -1,0 +1,310 @@
+//! Packages, as they stand in parameters and before-states, and how a host's package manager is asked.
+//!
+//! A [`PackageManager`] is told exactly which packages shall have which version, says beforehand what
+//! else that would touch, and is believed only when its database is read afterwards. Deliberately
+//! absent: refreshing the lists of what can be had, sources, keys, and upgrades of a whole host.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Debug};
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::{HostError, HostPath};
+
+/// Packages that are not removed, whoever approved it, besides those that the distribution protects.
+const KEPT: &[(&str, &str)] = &[
+    ("apt", "packages are installed with it"),
+    ("base-files", "the host does not start without it"),
+    ("dbus", "the agent talks to the host through it"),
+    ("dnf", "packages are installed with it"),
+    ("dpkg", "packages are installed with it"),
+    ("glibc", "every program needs it"),
+    ("init", "the host does not start without it"),
+    ("libc6", "every program needs it"),
+    ("rpm", "packages are installed with it"),
+    ("systemd", "the host does not start without it"),
+    ("systemd-sysv", "the host does not start without it"),
+    ("zypper", "packages are installed with it"),
+];
+/// The package that the agent itself may have come with: changing it would end the agent in the middle.
+const OWN: &str = "nexplane-agent";
+/// Packages through which people reach the host.
+const WAYS_IN: [&str; 3] = ["openssh-server", "sudo", "network-manager"];
+
+/// Name of a package: of two to 128 letters, digits, `+`, `-`, `.` and `_`, beginning with a letter or
+/// digit. Debian allows fewer of them (policy 5.6.1), which its package manager checks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PackageName(String);
+
+/// Version of a package, `[epoch:]upstream[-revision]`, of at most 128 letters, digits and `.+-~:_^`.
+/// Debian allows fewer of them (policy 5.6.12), which its package manager checks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PackageVersion(String);
+
+/// A text that is not a [`PackageName`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a package is two or more letters, digits, '+', '-', '.' and '_', a letter or digit first")]
+pub struct BadName;
+
+/// A text that is not a [`PackageVersion`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a version is letters, digits and '.+-~:_^', a letter or digit first, after a numeric epoch if any"
+)]
+pub struct BadVersion;
+
+impl PackageName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// As Debian has them: lower case, no underscore (policy 5.6.1).
+    pub fn is_of_debian(&self) -> bool {
+        !self.0.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'_')
+    }
+
+    /// Why it is not removed.
+    pub fn kept(&self) -> Option<&'static str> {
+        let kept = KEPT.iter().find(|(name, _)| *name == self.0).map(|(_, why)| *why);
+        kept.or_else(|| self.own())
+    }
+
+    /// Why it is not touched at all.
+    pub fn own(&self) -> Option<&'static str> {
+        (self.0 == OWN).then_some("it is the agent")
+    }
+
+    /// Whether people may reach the host through it.
+    pub fn is_way_in(&self) -> bool {
+        WAYS_IN.contains(&self.0.as_str())
+    }
+}
+
+impl FromStr for PackageName {
+    type Err = BadName;
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
+        let begins_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if (2..=128).contains(&text.len()) && begins_well && text.bytes().all(good) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadName)
+        }
+    }
+}
+
+impl PackageVersion {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// As Debian has them: no `_`, no `^`, the upstream part begins with a digit (policy 5.6.12).
+    pub fn is_of_debian(&self) -> bool {
+        let upstream = self.0.split_once(':').map_or(self.0.as_str(), |(_, rest)| rest);
+        upstream.starts_with(|c: char| c.is_ascii_digit()) && !self.0.contains(['_', '^'])
+    }
+}
+
+impl FromStr for PackageVersion {
+    type Err = BadVersion;
+    fn from_str(text: &str) -> Result<Self, BadVersion> {
+        let (epoch, rest) = match text.split_once(':') {
+            Some((epoch, rest)) => (Some(epoch), rest),
+            None => (None, text),
+        };
+        let good_epoch = epoch.is_none_or(|epoch| {
+            !epoch.is_empty() && epoch.len() <= 9 && epoch.bytes().all(|b| b.is_ascii_digit())
+        });
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b".+-~:_^".contains(&byte);
+        let begins_well = rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if text.len() <= 128 && good_epoch && begins_well && rest.bytes().all(good) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadVersion)
+        }
+    }
+}
+
+/// What a checked text has in common.
+macro_rules! text {
+    ($type:ident, $bad:ident, $pattern:literal) => {
+        impl TryFrom<String> for $type {
+            type Error = $bad;
+            fn try_from(text: String) -> Result<Self, $bad> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(text: $type) -> Self {
+                text.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "maxLength": 128 })
+            }
+        }
+    };
+}
+
+text!(PackageName, BadName, "^[A-Za-z0-9][A-Za-z0-9+._-]+$");
+text!(PackageVersion, BadVersion, "^([0-9]{1,9}:)?[A-Za-z0-9][A-Za-z0-9.+~:_^-]*$");
+
+/// A package as the database of the host has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Package {
+    /// The version whose files are there, at least in part; none when only configuration is left.
+    pub version: Option<PackageVersion>,
+    /// False when its installation or removal was begun and not brought to an end.
+    pub is_settled: bool,
+    /// Not installed, but its configuration files are still there.
+    pub is_residue: bool,
+    /// Installed only because another one needs it.
+    pub is_auto: bool,
+    /// Its version may not be changed.
+    pub is_held: bool,
+    /// Why the distribution says that the host needs it.
+    pub needed: Option<&'static str>,
+    /// Removing it without its configuration would leave something behind.
+    pub leaves_residue: bool,
+    /// A program of its own runs when its configuration is removed, which nothing takes back.
+    pub cleans_up: bool,
+    /// Its configuration files.
+    pub conffiles: Vec<HostPath>,
+}
+
+/// A package that a transaction would change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Effect {
+    pub name: PackageName,
+    pub before: Option<PackageVersion>,
+    pub after: Option<PackageVersion>,
+}
+
+/// What shall be there, and what shall not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Without a version: whichever one the host prefers.
+    pub install: BTreeMap<PackageName, Option<PackageVersion>>,
+    pub remove: BTreeSet<PackageName>,
+    /// Those whose configuration goes, too.
+    pub purge: BTreeSet<PackageName>,
+    /// Whether an installed version may be replaced by an earlier one.
+    pub may_downgrade: bool,
+    /// Whether packages that are in the way may be removed without being named.
+    pub may_remove: bool,
+}
+
+impl Wish {
+    pub fn is_empty(&self) -> bool {
+        self.install.is_empty() && self.remove.is_empty() && self.purge.is_empty()
+    }
+}
+
+/// A host's package manager.
+///
+/// Every name is that of a package of the host's own architecture or of none.
+pub trait PackageManager: Debug + Send + Sync {
+    /// What its database says of these packages, each of them.
+    fn packages(
+        &self,
+        names: &BTreeSet<PackageName>,
+    ) -> Result<BTreeMap<PackageName, Package>, HostError>;
+
+    /// Packages, of all, whose installation or removal was begun and not brought to an end.
+    fn unsettled(&self) -> Result<Vec<String>, HostError>;
+
+    /// Versions that can be had from the host's sources, as far as it knows them. Empty when there is no
+    /// such package.
+    fn available(&self, name: &PackageName) -> Result<Vec<PackageVersion>, HostError>;
+
+    /// Whether the first version comes before the second one.
+    fn is_before(&self, one: &PackageVersion, other: &PackageVersion) -> Result<bool, HostError>;
+
+    /// Every package that would be changed, in the order of their names. Changes nothing.
+    ///
+    /// # Errors
+    /// When it cannot be done, in the words of the package manager.
+    fn simulate(&self, wish: &Wish) -> Result<Vec<Effect>, HostError>;
+
+    /// Does it. Files of configuration that somebody changed stay as they are.
+    ///
+    /// # Errors
+    /// A part of it may have happened; the caller reads the packages again.
+    fn carry_out(&self, wish: &Wish) -> Result<(), HostError>;
+
+    /// Says whether an installed package is there only because another one needs it.
+    fn set_auto(&self, name: &PackageName, is_auto: bool) -> Result<(), HostError>;
+
+    /// Brings to an end what was interrupted, as far as that is possible; what was only half unpacked is
+    /// fetched again.
+    fn settle(&self) -> Result<(), HostError>;
+}
+
+/// A package that was not brought where it should be.
+pub(super) fn trouble(package: impl fmt::Display, why: impl Into<String>) -> HostError {
+    HostError::Package { package: package.to_string(), why: why.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_versions_cannot_be_anything_else() {
+        for good in ["rsync", "g++", "libstdc++6", "python3.11", "0ad", "NetworkManager", "x_y"] {
+            assert_eq!(good.parse::<PackageName>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "", "a", "-y", "+x", ".x", "a b", "a=1", "a/b", "a:i386", "a*", "a?x", "~n", "ä1",
+            "a\n",
+        ] {
+            assert_eq!(bad.parse::<PackageName>(), Err(BadName), "{bad:?}");
+        }
+        assert_eq!("x".repeat(129).parse::<PackageName>(), Err(BadName));
+        for good in ["1.0", "2:1.0-1", "1.0~rc1+dfsg-2+deb12u1", "0", "1:2:3", "3.9.1^git1", "v1"] {
+            assert_eq!(good.parse::<PackageVersion>().unwrap().as_str(), good);
+        }
+        for bad in ["", "-1", ":1", "a:1", "1:", "1 0", "1/2", "1*", "1=2", "~1", "1\n", "1:-o"] {
+            assert_eq!(bad.parse::<PackageVersion>(), Err(BadVersion), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn debian_is_stricter() {
+        let of_debian = |name: &str| name.parse::<PackageName>().unwrap().is_of_debian();
+        assert!(of_debian("g++") && !of_debian("NetworkManager") && !of_debian("x_y"));
+        let of_debian = |text: &str| text.parse::<PackageVersion>().unwrap().is_of_debian();
+        assert!(of_debian("1:1.0~rc1-2") && !of_debian("v1") && !of_debian("1:v1"));
+        assert!(!of_debian("1_0") && !of_debian("1^git"));
+    }
+
+    #[test]
+    fn what_keeps_the_host_going_is_kept() {
+        for kept in ["dpkg", "libc6", "nexplane-agent", "systemd"] {
+            assert!(kept.parse::<PackageName>().unwrap().kept().is_some(), "{kept}");
+        }
+        let rsync: PackageName = "rsync".parse().unwrap();
+        assert!(rsync.kept().is_none() && rsync.own().is_none() && !rsync.is_way_in());
+        assert!("openssh-server".parse::<PackageName>().unwrap().is_way_in());
+    }
+}

@@ -1,0 +1,166 @@
+//! Programs of the host, where it offers no other way: package managers.
+//!
+//! Each is started by its absolute path with a list of arguments, an environment of three fixed
+//! variables and nothing to read, in a process group of its own, for a limited time. Deliberately
+//! absent: a shell, and any word of a parameter that its type has not checked.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Most bytes that are read of what a program says.
+const OUTPUT_LIMIT: u64 = 1024 * 1024;
+/// Most characters of a program's complaint that go into an error.
+const COMPLAINT_LIMIT: usize = 700;
+/// How long a program that was asked to end may take for it.
+const GRACE: Duration = Duration::from_secs(30);
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("DEBIAN_FRONTEND", "noninteractive"),
+    ("LC_ALL", "C"),
+    ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+];
+
+/// What a program said, and how it ended.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub status: ExitStatus,
+    pub said: String,
+    complained: String,
+}
+
+impl Output {
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// Its own account of what went wrong: bounded, and without what opens a source of packages.
+    pub fn complaint(&self) -> String {
+        let lines = || self.complained.lines().chain(self.said.lines());
+        let is_error = |line: &&str| {
+            ["E: ", "Error: ", "dpkg: error", "Problem: ", "trying to overwrite"]
+                .iter()
+                .any(|mark| line.trim_start().starts_with(mark))
+        };
+        let mut picked: Vec<&str> = lines().filter(is_error).collect();
+        if picked.is_empty() {
+            picked = lines().filter(|line| !line.trim().is_empty()).collect();
+            picked.drain(..picked.len().saturating_sub(3));
+        }
+        let text: Vec<String> = picked.into_iter().map(|line| redacted(line.trim())).collect();
+        let mut text = text.join("; ");
+        if let Some((cut, _)) = text.char_indices().nth(COMPLAINT_LIMIT) {
+            text.truncate(cut);
+            text.push('…');
+        }
+        let ended = self.status.to_string();
+        if text.is_empty() { ended } else { format!("{text} ({ended})") }
+    }
+}
+
+/// Runs the program to its end, or ends it when its time is over.
+///
+/// # Errors
+/// It could not be started, or did not end in time. Then it may have done anything.
+pub(super) fn run(program: &str, arguments: &[&str], limit: Duration) -> io::Result<Output> {
+    // Files, not pipes: a program may leave one behind that never closes its output.
+    let (mut said, mut complained) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(ENVIRONMENT)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(said.try_clone()?)
+        .stderr(complained.try_clone()?)
+        .process_group(0)
+        .spawn()?;
+    let group = Pid::from_child(&child);
+    let (end, ended) = mpsc::sync_channel(1);
+    std::thread::spawn(move || end.send(child.wait()));
+    let lost = |_| io::Error::other("nobody waited for it");
+    let Ok(status) = ended.recv_timeout(limit) else {
+        // The package manager may be in the middle of something: it is asked first.
+        let _ = kill_process_group(group, Signal::TERM);
+        if ended.recv_timeout(GRACE).is_err() {
+            let _ = kill_process_group(group, Signal::KILL);
+            ended.recv().map_err(lost)??;
+        }
+        let why = format!("it did not end within {} seconds", limit.as_secs());
+        return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+    };
+    Ok(Output { status: status?, said: text(&mut said)?, complained: text(&mut complained)? })
+}
+
+fn text(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(OUTPUT_LIMIT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Without the user and password of an address such as `https://user:password@host/`.
+fn redacted(line: &str) -> String {
+    let mut clean = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("://") {
+        clean.push_str(before);
+        clean.push_str("://");
+        let end = after.find(['/', ' ', '\'', '"']).unwrap_or(after.len());
+        let (authority, tail) = after.split_at(end);
+        match authority.rsplit_once('@') {
+            Some((_, host)) => {
+                clean.push_str("…@");
+                clean.push_str(host);
+            }
+            None => clean.push_str(authority),
+        }
+        rest = tail;
+    }
+    clean.push_str(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn the_environment_is_fixed_and_there_is_nothing_to_read() {
+        let output = run("/usr/bin/env", &[], PATIENCE).unwrap();
+        let mut lines: Vec<&str> = output.said.lines().collect();
+        lines.sort_unstable();
+        let path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+        assert_eq!(lines, ["DEBIAN_FRONTEND=noninteractive", "LC_ALL=C", path]);
+        assert_eq!(run("/usr/bin/cat", &[], PATIENCE).unwrap().said, "");
+    }
+
+    #[test]
+    fn what_does_not_end_is_ended_and_what_stays_behind_is_not_waited_for() {
+        let begin = Instant::now();
+        let error = run("/usr/bin/sleep", &["60"], Duration::from_millis(100)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let output = run("/bin/sh", &["-c", "sleep 5 & echo done"], PATIENCE).unwrap();
+        assert_eq!(output.said, "done\n");
+        assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    }
+
+    #[test]
+    fn a_complaint_is_short_to_the_point_and_without_passwords() {
+        let script = "echo Reading lists; echo 'W: x' >&2; \
+                      echo 'E: Failed to fetch https://me:se@cret@repo.example/x.deb  401' >&2; exit 100";
+        let complaint = run("/bin/sh", &["-c", script], PATIENCE).unwrap().complaint();
+        let fetch = "E: Failed to fetch https://…@repo.example/x.deb  401 (exit status: 100)";
+        assert_eq!(complaint, fetch);
+        let script = "i=0; while [ $i -lt 300 ]; do echo E: something is wrong >&2; i=$((i+1)); done; exit 1";
+        let complaint = run("/bin/sh", &["-c", script], PATIENCE).unwrap().complaint();
+        assert!(complaint.chars().count() < 750 && complaint.ends_with("(exit status: 1)"));
+    }
+}

@@ -1,0 +1,517 @@
+//! Packages on a real Debian: apt, dpkg and a repository of this test's own.
+//!
+//! Changes the machine that it runs on, so it runs only as root on one that is thrown away afterwards, and
+//! says so with `NEXPLANE_INSIDE_HOST=1`:
+//! `NEXPLANE_INSIDE_HOST=1 it packages_real --ignored --test-threads=1`. Needs dpkg-dev and python3 there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nexplane_agent::host::LinuxHost;
+use nexplane_agent::operation;
+use nexplane_core::id::JobId;
+use nexplane_core::job::{Job, JobResult, Order, RefusalCode};
+use nexplane_core::plan::{Check, DiffLine};
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, refusal};
+
+const INSTALL: &str = "host.install_package";
+const REMOVE: &str = "host.remove_package";
+const REPOSITORY: &str = "/var/tmp/nexplane-repository";
+const SOURCES: &str = "/etc/apt/sources.list";
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A machine without any package of the repository, and the right to change it.
+struct Stage {
+    rig: Rig,
+    jobs: u64,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let inside = std::env::var("NEXPLANE_INSIDE_HOST");
+        assert_eq!(inside.as_deref(), Ok("1"), "only on a machine that is thrown away afterwards");
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        sh("dpkg --purge --force-remove-reinstreq nx-large || true; \
+            apt-mark -q unhold 'nx-*' || true; dpkg --configure -a || true; \
+            apt-get -q -y purge 'nx-*' || true; rm -f /etc/nx-*");
+        publish(&["nx-app_1.0", "nx-app_2.0"]);
+        let host = LinuxHost::open(Path::new("/"), &[]).unwrap();
+        Self { rig: Rig::new(Arc::new(host)), jobs: 0, _turn: turn }
+    }
+
+    fn job(&mut self, order: Order) -> Job {
+        self.jobs += 1;
+        self.rig.job(self.jobs, order)
+    }
+
+    /// Plans and does it.
+    fn apply(&mut self, operation: &str, parameters: &Value) -> (JobId, JobResult) {
+        let order = self.rig.apply_order(operation, parameters);
+        let job = self.job(order);
+        (job.id, self.rig.run(&mut self.rig.start(), &job))
+    }
+
+    fn done(&mut self, operation: &str, parameters: &Value) -> JobId {
+        let (id, result) = self.apply(operation, parameters);
+        assert!(matches!(result, JobResult::Applied { changed: true, .. }), "{result:?}");
+        id
+    }
+
+    fn undo(&mut self, operation: &str, parameters: &Value, undoes: JobId) -> JobResult {
+        let order = self.rig.revert_order(operation, parameters, undoes);
+        let job = self.job(order);
+        self.rig.run(&mut self.rig.start(), &job)
+    }
+
+    /// Does it and undoes it; between the two it is as `then` says.
+    fn there_and_back(&mut self, operation: &str, parameters: &Value, then: impl Fn()) {
+        let before = world();
+        let id = self.done(operation, parameters);
+        then();
+        assert_ne!(world(), before);
+        let result = self.undo(operation, parameters, id);
+        assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
+        assert_eq!(world(), before, "{operation} {parameters}");
+    }
+
+    /// What a person would see before it is approved.
+    fn plan(&mut self, operation: &str, parameters: &Value) -> (Vec<Check>, Vec<DiffLine>) {
+        let target = "web-1".to_owned();
+        let (operation, parameters) = (operation.to_owned(), parameters.clone());
+        let job = self.job(Order::Inspect { operation, target, parameters });
+        match self.rig.run(&mut self.rig.start(), &job) {
+            JobResult::Inspected { checks, diff, .. } => (checks, diff),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The plan says why not in this check, the order is refused, and nothing is changed.
+    fn refused(&mut self, operation: &str, parameters: &Value, check: &str, why: &str) {
+        let before = world();
+        let (checks, _) = self.plan(operation, parameters);
+        let failed = checks.iter().find(|found| !found.ok).expect("a check fails");
+        assert_eq!(failed.name, check, "{failed:?}");
+        assert!(failed.detail.contains(why), "{failed:?}");
+        let bound = operation::find(operation).unwrap().bind(parameters).unwrap();
+        if let Ok(state) = bound.snapshot(self.rig.host.as_ref()) {
+            let (_, result) = self.apply(operation, parameters);
+            assert_eq!(refusal(&result), RefusalCode::CheckFailed, "{result:?}");
+            // Not even without the checks.
+            if !["way_back", "package_known"].contains(&check) {
+                bound.apply(self.rig.host.as_ref(), &state).unwrap_err();
+            }
+        }
+        assert_eq!(world(), before);
+    }
+}
+
+/// Runs a script of this test's own.
+fn sh(script: &str) -> String {
+    let output = Command::new("/bin/sh")
+        .args(["-e", "-c", script])
+        .env("LC_ALL", "C")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{script}: {text} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+/// Every package of the machine with its state and marks, as dpkg and apt have them, and the
+/// configuration files of this test's packages.
+fn world() -> BTreeMap<String, String> {
+    let automatic = sh("apt-mark showauto");
+    let listed = sh("dpkg-query -W -f '${Package} ${db:Status-Abbrev} ${Version}\\n'");
+    let mut world: BTreeMap<String, String> = listed
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        // What is only known, because another package mentions it, is not there.
+        .filter(|(_, state)| !state.starts_with("un") && !state.starts_with("pn"))
+        .map(|(name, state)| {
+            let mark = if automatic.lines().any(|line| line == name) { "auto" } else { "manual" };
+            (name.to_owned(), format!("{} {mark}", state.trim()))
+        })
+        .collect();
+    for entry in fs::read_dir("/etc").unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if name.starts_with("nx-") {
+            let meta = entry.metadata().unwrap();
+            let content = fs::read_to_string(entry.path()).unwrap();
+            let mode = meta.permissions().mode();
+            world.insert(name, format!("{content} {mode:o} {} {}", meta.uid(), meta.gid()));
+        }
+    }
+    world
+}
+
+fn state(name: &str) -> Option<String> {
+    world().remove(name)
+}
+
+/// A package of the repository: name, version, what stands in its control file besides, and what makes
+/// its files in the current directory.
+const PACKAGES: [(&str, &str, &str, &str); 10] = [
+    ("nx-lib", "1.0", "", ""),
+    ("nx-app", "1.0", "Depends: nx-lib\n", "conffile nx-app one"),
+    ("nx-app", "2.0", "Depends: nx-lib\n", "conffile nx-app two"),
+    ("nx-rival", "1.0", "Conflicts: nx-app\n", ""),
+    ("nx-friend", "1.0", "Depends: nx-lib\n", ""),
+    ("nx-broken", "1.0", "", "script postinst 'exit 1'; conffile nx-broken x"),
+    ("nx-slow", "1.0", "", "script postinst 'sleep 4'"),
+    ("nx-large", "1.0", "", "head -c 600000000 /dev/zero > usr/share/nx-large/zeros"),
+    ("nx-cleans", "1.0", "", "script postrm 'rm -f /var/tmp/nx-data'; conffile nx-cleans x"),
+    ("nx-stubborn", "1.0", "", "script prerm 'exit 1'"),
+];
+
+/// Makes the repository with all packages but those versions of `nx-app` that are not named.
+fn publish(apps: &[&str]) {
+    let pool = format!("{REPOSITORY}/pool");
+    fs::create_dir_all(&pool).unwrap();
+    for (name, version, control, files) in PACKAGES {
+        let deb = format!("{pool}/{name}_{version}.deb");
+        if name == "nx-app" && !apps.contains(&format!("{name}_{version}").as_str()) {
+            let _ = fs::remove_file(&deb);
+            continue;
+        }
+        if Path::new(&deb).exists() {
+            continue;
+        }
+        let build = tempfile::tempdir().unwrap();
+        fs::create_dir(build.path().join("DEBIAN")).unwrap();
+        let control = format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: all\n\
+             Maintainer: Test <test@example.org>\nDescription: of a test\n{control}"
+        );
+        fs::write(build.path().join("DEBIAN/control"), control).unwrap();
+        let at = build.path().display();
+        sh(&format!(
+            "conffile() {{ mkdir -p etc; echo $2 >etc/$1.conf; echo /etc/$1.conf >DEBIAN/conffiles; }}
+             script() {{ printf '#!/bin/sh\\n%s\\n' \"$2\" >DEBIAN/$1; chmod 755 DEBIAN/$1; }}
+             chmod 755 {at}; cd {at}; mkdir -p usr/share/{name}; echo {version} >usr/share/{name}/version
+             {files}
+             dpkg-deb --root-owner-group -Zgzip -z1 -b . {deb}"
+        ));
+    }
+    fs::write(SOURCES, format!("deb [trusted=yes] file:{REPOSITORY} ./\n")).unwrap();
+    sh(&format!(
+        "rm -f /etc/apt/sources.list.d/*; cd {REPOSITORY}; dpkg-scanpackages -m pool >Packages; \
+         apt-get -q update"
+    ));
+}
+
+fn app(version: &str) -> Value {
+    json!({ "name": "nx-app", "version": version })
+}
+
+fn by_hand(words: &str) {
+    sh(&format!("apt-get -q -y -o Dpkg::Options::=--force-confold {words}"));
+}
+
+#[test]
+#[ignore = "runs inside a disposable host"]
+fn real_what_came_along_is_in_the_plan_and_goes_again() {
+    let mut stage = Stage::new();
+    let parameters = json!({ "name": "nx-app" });
+    let (checks, diff) = stage.plan(INSTALL, &parameters);
+    assert!(checks.iter().all(|check| check.ok), "{checks:?}");
+    let line = |field: &str| diff.iter().find(|line| line.field == field).unwrap();
+    assert_eq!(line("version").after, json!("2.0"));
+    assert_eq!(line("other_nx-lib").after, json!("1.0"));
+    stage.there_and_back(INSTALL, &parameters, || {
+        assert_eq!(state("nx-app").unwrap(), "ii  2.0 manual");
+        assert_eq!(state("nx-lib").unwrap(), "ii  1.0 auto");
+    });
+    let alone = json!({ "name": "nx-app", "allow_dependencies": false });
+    stage.refused(INSTALL, &alone, "other_packages", "install nx-lib 1.0");
+
+    // Nothing to do, and to be marked as wanted.
+    by_hand("install nx-lib");
+    let (_, result) = stage.apply(INSTALL, &json!({ "name": "nx-lib" }));
+    assert!(matches!(result, JobResult::Applied { changed: false, .. }), "{result:?}");
+    sh("apt-mark auto nx-lib");
+    stage.there_and_back(INSTALL, &json!({ "name": "nx-lib" }), || {
+        assert_eq!(state("nx-lib").unwrap(), "ii  1.0 manual");
+    });
+}
+
+#[test]
+#[ignore = "runs inside a disposable host"]
+fn real_versions_go_up_and_back_and_what_somebody_configured_stays() {
+    let mut stage = Stage::new();
+    by_hand("install nx-app=1.0");
+    stage.there_and_back(INSTALL, &app("2.0"), || {
+        assert_eq!(state("nx-app").unwrap(), "ii  2.0 manual");
+        assert!(state("nx-app.conf").unwrap().starts_with("two\n"));
+    });
+    fs::write("/etc/nx-app.conf", "mine\n").unwrap();
+    sh("apt-mark auto nx-app");
+    let before = world();
+    let id = stage.done(INSTALL, &app("2.0"));
+    assert!(state("nx-app.conf").unwrap().starts_with("mine\n"));
+    let result = stage.undo(INSTALL, &app("2.0"), id);
+    assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
+    let mut after = world();
+    // dpkg lays the new one beside it, for its owner to compare.
+    after.remove("nx-app.conf.dpkg-dist");
+    assert_eq!(after, before);
+
+    by_hand("install nx-app=2.0");
+    stage.refused(INSTALL, &app("1.0"), "downgrades", "replace nx-app 2.0 by 1.0");
+    let down = json!({ "name": "nx-app", "version": "1.0", "allow_downgrade": true });
+    stage.done(INSTALL, &down);
+    assert!(state("nx-app").unwrap().starts_with("ii  1.0"));
+    stage.refused(INSTALL, &app("3.0"), "package_known", "2.0, 1.0");
+
+    sh("apt-mark hold nx-app");
+    stage.refused(INSTALL, &app("2.0"), "not_held", "nx-app");
+    stage.refused(REMOVE, &json!({ "name": "nx-app" }), "not_held", "nx-app");
+}
+
+#[test]
+#[ignore = "runs inside a disposable host"]
+fn real_what_is_in_the_way_goes_only_when_allowed_and_comes_back() {
+    let mut stage = Stage::new();
+    by_hand("install nx-app=1.0");
+    fs::write("/etc/nx-app.conf", "mine\n").unwrap();
+    stage.refused(INSTALL, &json!({ "name": "nx-rival" }), "removals", "remove nx-app 1.0");
+    let forced = json!({ "name": "nx-rival", "allow_removals": true });
+    stage.there_and_back(INSTALL, &forced, || {
+        assert_eq!(state("nx-rival").unwrap(), "ii  1.0 manual");
+        assert!(state("nx-app").unwrap().starts_with("rc"), "its configuration stays");
+    });
+}
+
+#[test]
+#[ignore = "runs inside a disposable host"]
+fn real_what_others_need_stays_and_what_is_removed_comes_back() {
+    let mut stage = Stage::new();
+    by_hand("install nx-app=1.0 nx-cleans");
+    sh(
+        "chown daemon:mail /etc/nx-app.conf; chmod 640 /etc/nx-app.conf; echo mine >/etc/nx-app.conf",
+    );
+    stage.refused(REMOVE, &json!({ "name": "nx-lib" }), "other_packages", "remove nx-app 1.0");
+    stage.there_and_back(REMOVE, &json!({ "name": "nx-app" }), || {
+        assert!(state("nx-app").unwrap().starts_with("rc"));
+        assert_eq!(state("nx-lib").unwrap(), "ii  1.0 auto", "it is not ours to tidy up");
+    });
+    let purge = |name: &str| json!({ "name": name, "purge": true });
+    stage.there_and_back(REMOVE, &purge("nx-app"), || {
+        assert_eq!((state("nx-app"), state("nx-app.conf")), (None, None));
+    });
+    fs::remove_file("/etc/nx-app.conf").unwrap();
+    stage.there_and_back(REMOVE, &purge("nx-app"), || assert_eq!(state("nx-app"), None));
+    let (checks, _) = stage.plan(REMOVE, &purge("nx-cleans"));
+    let told = checks.iter().find(|check| check.name == "configuration").unwrap();
+    assert!(told.ok && told.detail.contains("program of its own"), "{told:?}");
+    stage.there_and_back(REMOVE, &purge("nx-cleans"), || assert_eq!(state("nx-cleans"), None));
+
+    // Only its configuration is left, and that goes: nothing can put this back but a person.
+    by_hand("remove nx-app");
+    let (_, result) = stage.apply(REMOVE, &json!({ "name": "nx-app" }));
+    assert!(matches!(result, JobResult::Applied { changed: false, .. }), "{result:?}");
+
+    for (name, why) in [
+        ("bash", "essential"),
+        ("apt", "installed with it"),
+        ("libc6", "every program"),
+        ("systemd", "start"),
+        ("nexplane-agent", "it is the agent"),
+        ("init-system-helpers", "essential"),
+    ] {
+        let parameters = json!({ "name": name });
+        let (checks, _) = stage.plan(REMOVE, &parameters);
+        let failed: Vec<&Check> = checks.iter().filter(|check| !check.ok).collect();
+        assert!(failed.iter().any(|check| check.detail.contains(why)), "{name}: {failed:?}");
+    }
+    stage.refused(REMOVE, &json!({ "name": "nx-nothing" }), "package_known", "no package");
+    stage.refused(INSTALL, &json!({ "name": "nx-nothing" }), "package_known", "no package");
+    let (checks, _) = stage.plan(REMOVE, &json!({ "name": "openssh-server" }));
+    let told = checks.iter().find(|check| check.name == "package_allowed").unwrap();
+    assert!(told.detail.contains("people may reach the host"), "{told:?}");
+}
+
+#[test]
+#[ignore = "runs inside a disposable host"]
+fn real_a_package_that_fails_leaves_nothing_behind() {
+    let mut stage = Stage::new();
+    let before = world();
+    let (_, result) = stage.apply(INSTALL, &json!({ "name": "nx-broken" }));
+    let JobResult::Failed { detail } = &result else { panic!("{result:?}") };
+    assert!(detail.contains("dpkg"), "{detail}");
+    assert_eq!(world(), before);
+
+    by_hand("install nx-stubborn");
+    let before = world();
+    let (_, result) = stage.apply(REMOVE, &json!({ "name": "nx-stubborn" }));
+    assert!(matches!(result, JobResult::Failed { .. }), "{result:?}");
+    assert_eq!(world(), before);
+    sh("rm /var/lib/dpkg/info/nx-stubborn.prerm");
+
+    // Somebody else's half-done work is for somebody else.
+    sh("apt-get -q -y install nx-broken || true");
+    stage.refused(INSTALL, &json!({ "name": "nx-lib" }), "database_complete", "nx-broken");
+}
+
+#[test]
+#[ignore = "runs inside a disposable host"]
+fn real_without_a_way_back_it_is_refused_unless_that_is_wanted() {
+    let mut stage = Stage::new();
+    by_hand("install nx-app=1.0");
+    publish(&["nx-app_2.0"]);
+    stage.refused(INSTALL, &app("2.0"), "way_back", "nx-app 1.0");
+    stage.refused(REMOVE, &json!({ "name": "nx-app" }), "way_back", "nx-app 1.0");
+    let knowing = json!({ "name": "nx-app", "version": "2.0", "require_way_back": false });
+    let before = stage.rig.apply_order(INSTALL, &knowing);
+    let id = stage.done(INSTALL, &knowing);
+    let result = stage.undo(INSTALL, &knowing, id);
+    let JobResult::Failed { detail } = &result else { panic!("{result:?}") };
+    assert!(detail.contains("1.0"), "{detail}");
+    assert!(state("nx-app").unwrap().starts_with("ii  2.0"), "it is left as it was");
+    drop(before);
+}
+
+#[test]
+#[ignore = "runs inside a disposable host"]
+fn real_what_is_done_and_undone_is_what_was_planned() {
+    let mut stage = Stage::new();
+    publish(&["nx-app_1.0"]);
+    let parameters = json!({ "name": "nx-app" });
+    let order = stage.rig.apply_order(INSTALL, &parameters);
+    publish(&["nx-app_1.0", "nx-app_2.0"]);
+    let job = stage.job(order);
+    let result = stage.rig.run(&mut stage.rig.start(), &job);
+    assert_eq!(refusal(&result), RefusalCode::Drift, "{result:?}");
+    assert_eq!(state("nx-app"), None);
+
+    // Undone though the sources offer something else by now.
+    publish(&["nx-app_1.0"]);
+    let id = stage.done(INSTALL, &parameters);
+    publish(&["nx-app_1.0", "nx-app_2.0"]);
+    let result = stage.undo(INSTALL, &parameters, id);
+    assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
+    assert_eq!((state("nx-app"), state("nx-lib")), (None, None));
+
+    // What somebody else came to need stays, and so does all the rest.
+    let id = stage.done(INSTALL, &parameters);
+    by_hand("install nx-friend");
+    let before = world();
+    let result = stage.undo(INSTALL, &parameters, id);
+    let JobResult::Failed { detail } = &result else { panic!("{result:?}") };
+    assert!(detail.contains("nx-friend"), "{detail}");
+    assert_eq!(world(), before);
+}
+
+/// Holds the lock of apt and dpkg from another process until it is ended.
+fn hold_the_lock() -> Child {
+    let script = "import fcntl,time; f=open('/var/lib/dpkg/lock-frontend','w'); \
+                  fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)";
+    let mut child = Command::new("/usr/bin/python3")
+        .args(["-c", script])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut said = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    assert_eq!(line, "held\n");
+    child
+}
+
+#[test]
+#[ignore = "runs inside a disposable host"]
+fn real_another_package_manager_is_waited_for_but_not_for_ever() {
+    let mut stage = Stage::new();
+    let parameters = json!({ "name": "nx-app" });
+    let before = world();
+    let mut other = hold_the_lock();
+    let begin = Instant::now();
+    let (_, result) = stage.apply(INSTALL, &parameters);
+    let JobResult::Failed { detail } = &result else { panic!("{result:?}") };
+    assert!(detail.contains("another package manager is at work"), "{detail}");
+    assert!((55..90).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+    assert_eq!(world(), before);
+    let ender = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(3));
+        other.kill().unwrap();
+        other.wait().unwrap();
+    });
+    stage.done(INSTALL, &parameters);
+    ender.join().unwrap();
+}
+
+/// An installation by hand, ended with all that it started as soon as dpkg says that.
+fn killed_when(package: &str, status: &str) {
+    let mut child = Command::new("/usr/bin/apt-get")
+        .args(["-q", "-y", "-o", "Dpkg::Use-Pty=0", "install", package])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    let query =
+        format!("dpkg-query -W -f '${{db:Status-Status}} ${{db:Status-Eflag}}' {package} || true");
+    while sh(&query) != status {
+        assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "it was too quick");
+    }
+    let group = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+#[ignore = "runs inside a disposable host"]
+fn real_crash_in_the_middle_is_settled_at_the_next_start() {
+    for (package, status) in
+        [("nx-slow", "half-configured ok"), ("nx-large", "half-installed reinstreq")]
+    {
+        for is_late in [false, true] {
+            let mut stage = Stage::new();
+            let parameters = json!({ "name": package });
+            let before = world();
+            let order = stage.rig.apply_order(INSTALL, &parameters);
+            let job = stage.job(order);
+            stage.rig.run(&mut stage.rig.start(), &job);
+            // Back to where only the intent was in the journal.
+            sh(&format!("apt-get -q -y purge {package}"));
+            let journal = fs::read(stage.rig.journal_path()).unwrap();
+            let kept: Vec<&[u8]> = journal.split_inclusive(|byte| *byte == b'\n').take(3).collect();
+            fs::write(stage.rig.journal_path(), kept.concat()).unwrap();
+            killed_when(package, status);
+            assert!(!state(package).unwrap().starts_with("ii"));
+
+            let envelope = stage.rig.sign(&job);
+            if is_late {
+                stage.rig.now = stage.rig.now.plus_seconds(3600);
+            }
+            let mut runner = stage.rig.start();
+            runner.recover().unwrap();
+            let result = stage.rig.deliver(&mut runner, &envelope).unwrap().result;
+            println!("{package} {status}, late {is_late}: {result:?}");
+            match result {
+                JobResult::Applied { changed: true, .. } => {
+                    assert_eq!(state(package).unwrap(), "ii  1.0 manual");
+                }
+                JobResult::Failed { .. } if is_late => assert_eq!(world(), before),
+                other => panic!("{package} {status}: {other:?}"),
+            }
+            assert_eq!(sh("dpkg --audit; ls /var/lib/dpkg/updates"), "");
+        }
+    }
+}
