@@ -25,10 +25,10 @@ const STATUS: &str = "/var/lib/dpkg/status";
 /// Held by whichever frontend is at work (`dpkg(1)`, environment DPKG_FRONTEND_LOCKED).
 const LOCK: &str = "/var/lib/dpkg/lock-frontend";
 /// How long another frontend is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(60);
-const QUESTION: Duration = Duration::from_secs(60);
+const LOCK_PATIENCE: Duration = Duration::from_mins(1);
+const QUESTION: Duration = Duration::from_mins(1);
 /// Fetching, unpacking and the packages' own programs; then they are asked to end.
-const TRANSACTION: Duration = Duration::from_secs(15 * 60);
+const TRANSACTION: Duration = Duration::from_mins(15);
 
 /// How apt is always called.
 const FIXED: [&str; 12] = [
@@ -396,8 +396,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn version(text: &str) -> Option<PackageVersion> {
-        Some(text.parse().unwrap())
+    fn version(text: &str) -> PackageVersion {
+        text.parse().unwrap()
     }
 
     fn effect(text: &str, before: Option<&str>, after: Option<&str>) -> Effect {
@@ -438,9 +438,11 @@ mod tests {
         let files: Vec<&str> = bash.conffiles.iter().map(HostPath::as_str).collect();
         assert_eq!(files, ["/etc/bash.bashrc", "/etc/old"]);
         let app = &records[&name("nx-app")];
-        assert!(app.is_held && app.is_settled && app.version == version("1.0"));
+        assert!(app.is_held && app.is_settled && app.version == Some(version("1.0")));
         let broken = &records[&name("nx-broken")];
-        assert!(!broken.is_settled && broken.version == version("1.0") && broken.needed.is_none());
+        assert!(
+            !broken.is_settled && broken.version == Some(version("1.0")) && broken.needed.is_none()
+        );
         let left = &records[&name("nx-left")];
         assert!(left.is_residue && left.is_settled && left.version.is_none());
         let torn = &records[&name("nx-torn")];
@@ -470,7 +472,7 @@ mod tests {
     #[test]
     fn the_arguments_are_fixed_but_for_checked_words_after_the_dashes() {
         let wish = Wish {
-            install: [(name("g++"), None), (name("nx-app"), version("1:1.0~rc1-2"))].into(),
+            install: [(name("g++"), None), (name("nx-app"), Some(version("1:1.0~rc1-2")))].into(),
             remove: [name("nx-rival")].into(),
             purge: [name("nx-old")].into(),
             may_downgrade: false,
@@ -492,7 +494,8 @@ mod tests {
         assert_eq!(arguments(&Wish::default(), &[]).unwrap(), None);
         let of_another = Wish { remove: [name("NetworkManager")].into(), ..Wish::default() };
         assert!(arguments(&of_another, &[]).is_err());
-        let strange = Wish { install: [(name("nx-app"), version("v1"))].into(), ..Wish::default() };
+        let strange =
+            Wish { install: [(name("nx-app"), Some(version("v1")))].into(), ..Wish::default() };
         assert!(arguments(&strange, &[]).is_err());
     }
 }

@@ -171,6 +171,7 @@ text!(PackageVersion, BadVersion, "^([0-9]{1,9}:)?[A-Za-z0-9][A-Za-z0-9.+~:_^-]*
 
 /// A package as the database of the host has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Package {
     /// The version whose files are there, at least in part; none when only configuration is left.
     pub version: Option<PackageVersion>,

@@ -124,6 +124,7 @@ impl JsonSchema for UnitName {
 
 /// A unit as the host's service manager has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Unit {
     /// Its own name; the one that it was asked for may be an alias.
     pub id: String,

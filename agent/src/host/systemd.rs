@@ -19,7 +19,7 @@ use super::{HostError, Unit, UnitName};
 /// Where the system bus listens (D-Bus specification, "Well-known Message Bus Instances").
 pub(super) const SOCKET: &str = "/run/dbus/system_bus_socket";
 /// Longest wait for a unit to start or stop.
-pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const PATIENCE: Duration = Duration::from_mins(5);
 
 const BUS: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "/org/freedesktop/systemd1";
@@ -346,14 +346,14 @@ impl Manager {
         if let Ok(result) = self.property::<String>(path, SERVICE_INTERFACE, "Result").await
             && result != "success"
         {
-            why.push_str(&format!(", with result '{result}'"));
+            why = format!("{why}, with result '{result}'");
         }
         let code = self.property::<i32>(path, SERVICE_INTERFACE, "ExecMainCode").await;
         let status = self.property::<i32>(path, SERVICE_INTERFACE, "ExecMainStatus").await;
         // `si_code` of waitid(2): exited, killed, dumped core.
         if let (Ok(code @ 1..=3), Ok(status)) = (code, status) {
             let end = if code == 1 { "ended with status" } else { "was killed by signal" };
-            why.push_str(&format!("; its process {end} {status}"));
+            why = format!("{why}; its process {end} {status}");
         }
         why
     }
@@ -390,9 +390,8 @@ type Listed =
 
 /// Whether the bus answered with an error of this name.
 fn is(error: &zbus::Error, kind: &str) -> bool {
-    match error {
-        zbus::Error::MethodError(name, ..) => name.as_str() == kind,
-        zbus::Error::FDO(error) => zbus::DBusError::name(error.as_ref()).as_str() == kind,
-        _ => false,
+    if let zbus::Error::FDO(error) = error {
+        return zbus::DBusError::name(error.as_ref()).as_str() == kind;
     }
+    matches!(error, zbus::Error::MethodError(name, ..) if name.as_str() == kind)
 }

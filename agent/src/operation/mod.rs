@@ -13,6 +13,7 @@ pub mod hardening;
 mod line;
 pub mod local_account;
 pub mod package;
+mod package_check;
 mod package_state;
 pub mod service;
 pub mod set_file_content;

@@ -38,6 +38,7 @@ pub struct State {
 
 /// What comes back of a package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Kept {
     pub(super) version: Option<PackageVersion>,
     pub(super) is_settled: bool,

@@ -92,7 +92,7 @@ fn real_what_cannot_be_switched_is_said_before_and_refused_at_the_effect() {
         service("base.service", "", SLEEP);
         service("upper.service", "Requires=base.service\n", SLEEP);
         service("rival.service", "Conflicts=base.service\n", SLEEP);
-        service("real.service", "", &format!("{SLEEP}"));
+        service("real.service", "", SLEEP);
         put("/etc/systemd/system/fixed.service", &format!("[Service]\n{SLEEP}"));
         let also = format!("[Service]\n{SLEEP}{INSTALL}Also=base.service\nAlias=other.service\n");
         put("/etc/systemd/system/pair.service", &also);
