@@ -31,10 +31,13 @@ const QUESTION: Duration = Duration::from_mins(1);
 const TRANSACTION: Duration = Duration::from_mins(15);
 
 /// How apt is always called.
-const FIXED: [&str; 12] = [
+const FIXED: [&str; 15] = [
     "-q",
     "-y",
     "--no-install-recommends",
+    "--no-install-suggests",
+    "-o",
+    "APT::Get::AllowUnauthenticated=0",
     "-o",
     "APT::Color=0",
     "-o",

@@ -19,9 +19,11 @@ const OUTPUT_LIMIT: u64 = 1024 * 1024;
 const COMPLAINT_LIMIT: usize = 700;
 /// How long a program that was asked to end may take for it.
 const GRACE: Duration = Duration::from_secs(30);
-const ENVIRONMENT: [(&str, &str); 3] = [
+const ENVIRONMENT: [(&str, &str); 4] = [
     ("DEBIAN_FRONTEND", "noninteractive"),
     ("LC_ALL", "C"),
+    // Restarts of services that stand in no plan are not for a hook to do.
+    ("NEEDRESTART_SUSPEND", "1"),
     ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
 ];
 

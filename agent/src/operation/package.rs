@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::package_check::{
     Rule, allowed, complete, earlier, known, list, not_held, removable, removals, untouchable,
-    way_back,
+    way_back, way_back_sentence,
 };
 use super::package_state::{State, read_files, sentence, unknown};
 use super::{Meta, Operation, check};
@@ -183,7 +183,8 @@ impl Operation for InstallPackage {
     fn rollback(&self) -> String {
         let certain = way_back_sentence(self.require_way_back);
         format!(
-            "Brings {} and what came with it back to the versions of before, or removes them. {certain}",
+            "Brings {} and what came with it back to the versions of before. What was not there before is purged, \
+             with its configuration and with the data that its own programs delete then. {certain}",
             self.name
         )
     }

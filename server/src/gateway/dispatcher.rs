@@ -78,7 +78,8 @@ impl Dispatcher {
     /// Orders the host's agent and waits for its receipt, `deadline` at the longest. `key` names the
     /// job: the same key never makes a second one, also after a restart and from another server.
     ///
-    /// An agent that is not connected is waited for as long as it would count as online.
+    /// An agent that is not connected is waited for as long as its host counts as online: after a
+    /// restart of this server, or of the one that it was connected to, until it had time to come back.
     ///
     /// # Errors
     /// See [`DispatchError`]; only [`DispatchError::Timeout`] and [`DispatchError::Database`] leave
@@ -106,13 +107,22 @@ impl Dispatcher {
             return Ok(outcome);
         }
         let end = start + deadline;
-        let patience = start + deadline.min(presence.silence());
-        tokio::select! {
-            outcome = wait.outcome() => return Ok(outcome),
-            () = sleep_until(patience) => {}
-        }
-        if !presence.is_online(host) && job::withdraw(pool, job).await? {
-            return Err(DispatchError::Offline);
+        let mut patience = start;
+        loop {
+            patience = end.min(patience + presence.silence());
+            tokio::select! {
+                outcome = wait.outcome() => return Ok(outcome),
+                () = sleep_until(patience) => {}
+            }
+            if patience >= end || presence.is_online(host) {
+                break;
+            }
+            if !counts_as_online(pool, host).await? {
+                if job::withdraw(pool, job).await? {
+                    return Err(DispatchError::Offline);
+                }
+                break;
+            }
         }
         tokio::select! {
             outcome = wait.outcome() => return Ok(outcome),
@@ -230,6 +240,16 @@ impl Drop for Wait {
             }
         }
     }
+}
+
+/// Whether the host's agent is at a gateway, or was and its absence has not been told yet.
+async fn counts_as_online(pool: &PgPool, host: HostId) -> sqlx::Result<bool> {
+    let at: Option<Option<Uuid>> =
+        sqlx::query_scalar("SELECT gateway_id FROM nexplane.agent_hosts WHERE host_id = $1")
+            .bind(host.0)
+            .fetch_optional(pool)
+            .await?;
+    Ok(at.flatten().is_some())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
