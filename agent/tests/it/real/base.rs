@@ -19,7 +19,6 @@ const PACKAGES: &[&str] = &[
     "openssh-server",
     "passwd",
     "procps",
-    "rsyslog",
     "sudo",
     "systemd-sysv",
 ];
