@@ -4,6 +4,7 @@ use nexplane_agent::host::LinuxHost;
 use nexplane_agent::operation::{self, OPERATIONS};
 use serde_json::{Value, json};
 
+use super::repository::{APPS, publish};
 use super::{assert_same, configuration, put, sh, within};
 
 /// An operation on a host that is furnished for it.
@@ -49,11 +50,38 @@ pub const ROWS: &[Row] = &[
         brings: "UnitFileState=enabled\nActiveState=active\n",
     },
     Row {
+        id: "host.install_package",
+        parameters: Some(|| json!({ "name": "nx-app" })),
+        prepare: || publish(APPS),
+        read: packages,
+        brings: "nx-app ii 2.0 \nnx-lib ii 1.0 auto\n",
+    },
+    Row {
         id: "host.lock_local_account",
         parameters: None,
         prepare: || drop(sh(&format!("useradd --password '{HASH}' deploy"))),
         read: || account("deploy"),
         brings: "\ndeploy L ",
+    },
+    Row {
+        id: "host.remove_package",
+        parameters: Some(|| json!({ "name": "nx-app" })),
+        prepare: || {
+            publish(APPS);
+            sh("apt-get -q -y install nx-app=1.0; echo mine >/etc/nx-app.conf");
+        },
+        read: packages,
+        brings: "nx-app rc 1.0 \nnx-lib ii 1.0 auto\n",
+    },
+    Row {
+        id: "host.run_hardening_profile",
+        parameters: None,
+        prepare: || drop(sh("sysctl -q -w net.ipv4.conf.all.log_martians=0")),
+        read: || {
+            sh("/usr/sbin/sshd -T; cat /proc/sys/net/ipv4/conf/*/log_martians; \
+                cat /etc/modprobe.d/60-nexplane-module-hfs.conf || true")
+        },
+        brings: "\ninstall hfs /bin/false\nblacklist hfs\n",
     },
     Row {
         id: "host.set_file_content",
@@ -107,6 +135,17 @@ fn switches(unit: &str) -> String {
         "systemctl show -p UnitFileState,ActiveState {unit} | sort -r; \
                  ls -l --time-style=+ /etc/systemd/system/*.wants"
     ))
+}
+
+/// Those of the tests' repository, and which of them only came along.
+fn packages() -> String {
+    sh("automatic=$(apt-mark showauto)
+        dpkg-query -W -f '${Package} ${db:Status-Abbrev}${Version}\\n' |
+            grep '^nx-[a-z]* [hir]' | while read -r name state version; do
+                mark=$(echo \"$automatic\" | grep -x \"$name\" >/dev/null && echo auto || true)
+                echo \"$name $state $version $mark\"
+            done
+        cat /etc/nx-*.conf || true")
 }
 
 fn account(user: &str) -> String {

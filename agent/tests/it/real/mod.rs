@@ -7,7 +7,11 @@
 
 mod base;
 mod conformance;
+mod hardening;
 mod host;
+mod line;
+mod package;
+mod repository;
 mod runner;
 mod service;
 

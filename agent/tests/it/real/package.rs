@@ -1,8 +1,4 @@
-//! Packages on a real Debian: apt, dpkg and a repository of this test's own.
-//!
-//! Changes the machine that it runs on, so it runs only as root on one that is thrown away afterwards, and
-//! says so with `NEXPLANE_INSIDE_HOST=1`:
-//! `NEXPLANE_INSIDE_HOST=1 it packages_real --ignored --test-threads=1`. Needs dpkg-dev and python3 there.
+//! Packages on a real Debian: apt, dpkg and a [repository](super::repository) of the tests' own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nexplane_agent::host::LinuxHost;
@@ -20,32 +16,29 @@ use nexplane_core::job::{Job, JobResult, Order, RefusalCode};
 use nexplane_core::plan::{Check, DiffLine};
 use serde_json::{Value, json};
 
+use super::repository::{APPS, publish};
+use super::{sh, within};
 use crate::rig::{Rig, refusal};
 
 const INSTALL: &str = "host.install_package";
 const REMOVE: &str = "host.remove_package";
-const REPOSITORY: &str = "/var/tmp/nexplane-repository";
-const SOURCES: &str = "/etc/apt/sources.list";
-static TURN: Mutex<()> = Mutex::new(());
+/// What another package manager writes while it has the lock.
+const HELD: &str = "/run/nx-held";
 
-/// A machine without any package of the repository, and the right to change it.
+/// The host without any package of the repository.
 struct Stage {
     rig: Rig,
     jobs: u64,
-    _turn: MutexGuard<'static, ()>,
 }
 
 impl Stage {
     fn new() -> Self {
-        let inside = std::env::var("NEXPLANE_INSIDE_HOST");
-        assert_eq!(inside.as_deref(), Ok("1"), "only on a machine that is thrown away afterwards");
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         sh("dpkg --purge --force-remove-reinstreq nx-large || true; \
             apt-mark -q unhold 'nx-*' || true; dpkg --configure -a || true; \
             apt-get -q -y purge 'nx-*' || true; rm -f /etc/nx-*");
-        publish(&["nx-app_1.0", "nx-app_2.0"]);
+        publish(APPS);
         let host = LinuxHost::open(Path::new("/"), &[]).unwrap();
-        Self { rig: Rig::new(Arc::new(host)), jobs: 0, _turn: turn }
+        Self { rig: Rig::new(Arc::new(host)), jobs: 0 }
     }
 
     fn job(&mut self, order: Order) -> Job {
@@ -114,24 +107,6 @@ impl Stage {
     }
 }
 
-/// Runs a script of this test's own.
-fn sh(script: &str) -> String {
-    let output = Command::new("/bin/sh")
-        .args(["-e", "-c", script])
-        .env("LC_ALL", "C")
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{script}: {text} {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
-}
-
 /// Every package of the machine with its state and marks, as dpkg and apt have them, and the
 /// configuration files of this test's packages.
 fn world() -> BTreeMap<String, String> {
@@ -163,57 +138,6 @@ fn state(name: &str) -> Option<String> {
     world().remove(name)
 }
 
-/// A package of the repository: name, version, what stands in its control file besides, and what makes
-/// its files in the current directory.
-const PACKAGES: [(&str, &str, &str, &str); 10] = [
-    ("nx-lib", "1.0", "", ""),
-    ("nx-app", "1.0", "Depends: nx-lib\n", "conffile nx-app one"),
-    ("nx-app", "2.0", "Depends: nx-lib\n", "conffile nx-app two"),
-    ("nx-rival", "1.0", "Conflicts: nx-app\n", ""),
-    ("nx-friend", "1.0", "Depends: nx-lib\n", ""),
-    ("nx-broken", "1.0", "", "script postinst 'exit 1'; conffile nx-broken x"),
-    ("nx-slow", "1.0", "", "script postinst 'sleep 4'"),
-    ("nx-large", "1.0", "", "head -c 600000000 /dev/zero > usr/share/nx-large/zeros"),
-    ("nx-cleans", "1.0", "", "script postrm 'rm -f /var/tmp/nx-data'; conffile nx-cleans x"),
-    ("nx-stubborn", "1.0", "", "script prerm 'exit 1'"),
-];
-
-/// Makes the repository with all packages but those versions of `nx-app` that are not named.
-fn publish(apps: &[&str]) {
-    let pool = format!("{REPOSITORY}/pool");
-    fs::create_dir_all(&pool).unwrap();
-    for (name, version, control, files) in PACKAGES {
-        let deb = format!("{pool}/{name}_{version}.deb");
-        if name == "nx-app" && !apps.contains(&format!("{name}_{version}").as_str()) {
-            let _ = fs::remove_file(&deb);
-            continue;
-        }
-        if Path::new(&deb).exists() {
-            continue;
-        }
-        let build = tempfile::tempdir().unwrap();
-        fs::create_dir(build.path().join("DEBIAN")).unwrap();
-        let control = format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: all\n\
-             Maintainer: Test <test@example.org>\nDescription: of a test\n{control}"
-        );
-        fs::write(build.path().join("DEBIAN/control"), control).unwrap();
-        let at = build.path().display();
-        sh(&format!(
-            "conffile() {{ mkdir -p etc; echo $2 >etc/$1.conf; echo /etc/$1.conf >DEBIAN/conffiles; }}
-             script() {{ printf '#!/bin/sh\\n%s\\n' \"$2\" >DEBIAN/$1; chmod 755 DEBIAN/$1; }}
-             chmod 755 {at}; cd {at}; mkdir -p usr/share/{name}; echo {version} >usr/share/{name}/version
-             {files}
-             dpkg-deb --root-owner-group -Zgzip -z1 -b . {deb}"
-        ));
-    }
-    fs::write(SOURCES, format!("deb [trusted=yes] file:{REPOSITORY} ./\n")).unwrap();
-    sh(&format!(
-        "rm -f /etc/apt/sources.list.d/*; cd {REPOSITORY}; dpkg-scanpackages -m pool >Packages; \
-         apt-get -q update"
-    ));
-}
-
 fn app(version: &str) -> Value {
     json!({ "name": "nx-app", "version": version })
 }
@@ -223,8 +147,35 @@ fn by_hand(words: &str) {
 }
 
 #[test]
-#[ignore = "runs inside a disposable host"]
-fn real_what_came_along_is_in_the_plan_and_goes_again() {
+fn real_packages_come_and_go_and_come_back_as_they_were() {
+    within("real::package::real_packages_come_and_go_and_come_back_as_they_were", || {
+        what_came_along_is_in_the_plan_and_goes_again();
+        versions_go_up_and_back_and_what_somebody_configured_stays();
+        what_is_in_the_way_goes_only_when_allowed_and_comes_back();
+        what_others_need_stays_and_what_is_removed_comes_back();
+    });
+}
+
+#[test]
+fn real_packages_that_fail_or_moved_or_have_no_way_back_leave_the_host_as_it_was() {
+    let test = "real::package::\
+                real_packages_that_fail_or_moved_or_have_no_way_back_leave_the_host_as_it_was";
+    within(test, || {
+        a_package_that_fails_leaves_nothing_behind();
+        without_a_way_back_it_is_refused_unless_that_is_wanted();
+        what_is_done_and_undone_is_what_was_planned();
+        another_package_manager_is_waited_for_but_not_for_ever();
+    });
+}
+
+#[test]
+fn real_packages_that_were_killed_in_the_middle_are_settled_at_the_next_start() {
+    let test = "real::package::\
+                real_packages_that_were_killed_in_the_middle_are_settled_at_the_next_start";
+    within(test, what_was_killed_in_the_middle_is_settled_at_the_next_start);
+}
+
+fn what_came_along_is_in_the_plan_and_goes_again() {
     let mut stage = Stage::new();
     let parameters = json!({ "name": "nx-app" });
     let (checks, diff) = stage.plan(INSTALL, &parameters);
@@ -249,9 +200,7 @@ fn real_what_came_along_is_in_the_plan_and_goes_again() {
     });
 }
 
-#[test]
-#[ignore = "runs inside a disposable host"]
-fn real_versions_go_up_and_back_and_what_somebody_configured_stays() {
+fn versions_go_up_and_back_and_what_somebody_configured_stays() {
     let mut stage = Stage::new();
     by_hand("install nx-app=1.0");
     stage.there_and_back(INSTALL, &app("2.0"), || {
@@ -282,9 +231,7 @@ fn real_versions_go_up_and_back_and_what_somebody_configured_stays() {
     stage.refused(REMOVE, &json!({ "name": "nx-app" }), "not_held", "nx-app");
 }
 
-#[test]
-#[ignore = "runs inside a disposable host"]
-fn real_what_is_in_the_way_goes_only_when_allowed_and_comes_back() {
+fn what_is_in_the_way_goes_only_when_allowed_and_comes_back() {
     let mut stage = Stage::new();
     by_hand("install nx-app=1.0");
     fs::write("/etc/nx-app.conf", "mine\n").unwrap();
@@ -296,9 +243,7 @@ fn real_what_is_in_the_way_goes_only_when_allowed_and_comes_back() {
     });
 }
 
-#[test]
-#[ignore = "runs inside a disposable host"]
-fn real_what_others_need_stays_and_what_is_removed_comes_back() {
+fn what_others_need_stays_and_what_is_removed_comes_back() {
     let mut stage = Stage::new();
     by_hand("install nx-app=1.0 nx-cleans");
     sh(
@@ -345,9 +290,7 @@ fn real_what_others_need_stays_and_what_is_removed_comes_back() {
     assert!(told.detail.contains("people may reach the host"), "{told:?}");
 }
 
-#[test]
-#[ignore = "runs inside a disposable host"]
-fn real_a_package_that_fails_leaves_nothing_behind() {
+fn a_package_that_fails_leaves_nothing_behind() {
     let mut stage = Stage::new();
     let before = world();
     let (_, result) = stage.apply(INSTALL, &json!({ "name": "nx-broken" }));
@@ -367,9 +310,7 @@ fn real_a_package_that_fails_leaves_nothing_behind() {
     stage.refused(INSTALL, &json!({ "name": "nx-lib" }), "database_complete", "nx-broken");
 }
 
-#[test]
-#[ignore = "runs inside a disposable host"]
-fn real_without_a_way_back_it_is_refused_unless_that_is_wanted() {
+fn without_a_way_back_it_is_refused_unless_that_is_wanted() {
     let mut stage = Stage::new();
     by_hand("install nx-app=1.0");
     publish(&["nx-app_2.0"]);
@@ -385,14 +326,12 @@ fn real_without_a_way_back_it_is_refused_unless_that_is_wanted() {
     drop(before);
 }
 
-#[test]
-#[ignore = "runs inside a disposable host"]
-fn real_what_is_done_and_undone_is_what_was_planned() {
+fn what_is_done_and_undone_is_what_was_planned() {
     let mut stage = Stage::new();
     publish(&["nx-app_1.0"]);
     let parameters = json!({ "name": "nx-app" });
     let order = stage.rig.apply_order(INSTALL, &parameters);
-    publish(&["nx-app_1.0", "nx-app_2.0"]);
+    publish(APPS);
     let job = stage.job(order);
     let result = stage.rig.run(&mut stage.rig.start(), &job);
     assert_eq!(refusal(&result), RefusalCode::Drift, "{result:?}");
@@ -401,7 +340,7 @@ fn real_what_is_done_and_undone_is_what_was_planned() {
     // Undone though the sources offer something else by now.
     publish(&["nx-app_1.0"]);
     let id = stage.done(INSTALL, &parameters);
-    publish(&["nx-app_1.0", "nx-app_2.0"]);
+    publish(APPS);
     let result = stage.undo(INSTALL, &parameters, id);
     assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
     assert_eq!((state("nx-app"), state("nx-lib")), (None, None));
@@ -416,29 +355,44 @@ fn real_what_is_done_and_undone_is_what_was_planned() {
     assert_eq!(world(), before);
 }
 
-/// Holds the lock of apt and dpkg from another process until it is ended.
-fn hold_the_lock() -> Child {
-    let script = "import fcntl,time; f=open('/var/lib/dpkg/lock-frontend','w'); \
-                  fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)";
-    let mut child = Command::new("/usr/bin/python3")
-        .args(["-c", script])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let mut said = std::io::BufReader::new(child.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
-    assert_eq!(line, "held\n");
-    child
+/// Another package manager that is at work until it is ended: it stops right before dpkg's turn.
+fn other_manager() -> Child {
+    let _ = fs::remove_file(HELD);
+    let pause = format!("DPkg::Pre-Invoke::=echo held >{HELD}; exec sleep 600");
+    let mut other = apt_get(&["-o", &pause, "install", "nx-friend"]);
+    let until = Instant::now() + Duration::from_secs(60);
+    while !Path::new(HELD).exists() {
+        assert!(Instant::now() < until && other.try_wait().unwrap().is_none(), "it never began");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    other
 }
 
-#[test]
-#[ignore = "runs inside a disposable host"]
-fn real_another_package_manager_is_waited_for_but_not_for_ever() {
+/// apt by hand, in a process group of its own.
+fn apt_get(words: &[&str]) -> Child {
+    Command::new("/usr/bin/apt-get")
+        .args(["-q", "-y", "-o", "Dpkg::Use-Pty=0"])
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap()
+}
+
+/// Ends it with all that it started.
+fn kill(mut manager: Child) {
+    let group = rustix::process::Pid::from_child(&manager);
+    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    manager.wait().unwrap();
+}
+
+fn another_package_manager_is_waited_for_but_not_for_ever() {
     let mut stage = Stage::new();
     let parameters = json!({ "name": "nx-app" });
     let before = world();
-    let mut other = hold_the_lock();
+    let other = other_manager();
     let begin = Instant::now();
     let (_, result) = stage.apply(INSTALL, &parameters);
     let JobResult::Failed { detail } = &result else { panic!("{result:?}") };
@@ -447,8 +401,7 @@ fn real_another_package_manager_is_waited_for_but_not_for_ever() {
     assert_eq!(world(), before);
     let ender = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_secs(3));
-        other.kill().unwrap();
-        other.wait().unwrap();
+        kill(other);
     });
     stage.done(INSTALL, &parameters);
     ender.join().unwrap();
@@ -456,33 +409,23 @@ fn real_another_package_manager_is_waited_for_but_not_for_ever() {
 
 /// An installation by hand, ended with all that it started as soon as dpkg says that.
 fn killed_when(package: &str, status: &str) {
-    let mut child = Command::new("/usr/bin/apt-get")
-        .args(["-q", "-y", "-o", "Dpkg::Use-Pty=0", "install", package])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .unwrap();
+    let mut child = apt_get(&["install", package]);
     let until = Instant::now() + Duration::from_secs(60);
     let query =
         format!("dpkg-query -W -f '${{db:Status-Status}} ${{db:Status-Eflag}}' {package} || true");
     while sh(&query) != status {
         assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "it was too quick");
     }
-    let group = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
-    child.wait().unwrap();
+    kill(child);
 }
 
-#[test]
-#[ignore = "runs inside a disposable host"]
-fn real_crash_in_the_middle_is_settled_at_the_next_start() {
+fn what_was_killed_in_the_middle_is_settled_at_the_next_start() {
     for (package, status) in
         [("nx-slow", "half-configured ok"), ("nx-large", "half-installed reinstreq")]
     {
         for is_late in [false, true] {
             let mut stage = Stage::new();
+            publish(&["nx-large_1.0"]);
             let parameters = json!({ "name": package });
             let before = world();
             let order = stage.rig.apply_order(INSTALL, &parameters);
@@ -491,8 +434,11 @@ fn real_crash_in_the_middle_is_settled_at_the_next_start() {
             // Back to where only the intent was in the journal.
             sh(&format!("apt-get -q -y purge {package}"));
             let journal = fs::read(stage.rig.journal_path()).unwrap();
-            let kept: Vec<&[u8]> = journal.split_inclusive(|byte| *byte == b'\n').take(3).collect();
-            fs::write(stage.rig.journal_path(), kept.concat()).unwrap();
+            let lines: Vec<&[u8]> = journal.split_inclusive(|byte| *byte == b'\n').collect();
+            let intent = lines
+                .iter()
+                .position(|line| String::from_utf8_lossy(line).contains(r#""record":"intent""#));
+            fs::write(stage.rig.journal_path(), lines[..=intent.unwrap()].concat()).unwrap();
             killed_when(package, status);
             assert!(!state(package).unwrap().starts_with("ii"));
 
