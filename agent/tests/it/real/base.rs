@@ -14,6 +14,7 @@ const PACKAGES: &[&str] = &[
     "cron",
     "dbus",
     "iproute2",
+    "kmod",
     "libpam-systemd",
     "login",
     "openssh-server",
