@@ -26,7 +26,7 @@ use crate::host::{Host, HostError, HostPath, PackageManager, PackageName, Packag
 #[serde(deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a permission of its own")]
 pub struct InstallPackage {
-    /// Its name.
+    /// Name of the package, as the host's sources have it.
     #[schemars(example = &"rsync")]
     pub name: PackageName,
     /// The version that shall be installed. When absent, one that is installed stays, and otherwise the
@@ -52,7 +52,7 @@ pub struct InstallPackage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemovePackage {
-    /// Its name.
+    /// Name of the package that goes.
     #[schemars(example = &"telnet")]
     pub name: PackageName,
     /// Whether its configuration files go, too. False when absent.
