@@ -455,11 +455,11 @@ mod tests {
 
     #[test]
     fn what_can_be_had_is_of_that_name_and_not_a_source() {
-        let said = "    nx-app |        2.0 | file:/root/repo ./ Packages\n    \
-                    nx-app |        1.0 | file:/root/repo ./ Packages\n    \
+        let said = "    nx-app |        2.0 | file:/srv/repository ./ Packages\n    \
+                    nx-app |        1.0 | file:/srv/repository ./ Packages\n    \
                     nx-app |        1.0 | http://other.example bookworm/main amd64 Packages\n    \
                     nx-app |        3.0 | http://other.example bookworm/main Sources\n    \
-                    nx-apples | 4.0 | file:/root/repo ./ Packages\n";
+                    nx-apples | 4.0 | file:/srv/repository ./ Packages\n";
         let found: Vec<String> =
             versions(said, &name("nx-app")).iter().map(ToString::to_string).collect();
         assert_eq!(found, ["2.0", "1.0"]);

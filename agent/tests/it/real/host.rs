@@ -63,7 +63,7 @@ impl RealHost {
         let base = base::directory();
         let directory = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir().unwrap();
         sweep(directory.path().parent().unwrap());
-        let root = directory.path().join("root");
+        let root = directory.path().join("tree");
         let holder = Holder::start(directory.path(), &base, &name);
         let groups: Vec<PathBuf> =
             control_groups().into_iter().map(|group| group.join(&name)).collect();
@@ -205,13 +205,13 @@ impl Holder {
     fn start(directory: &Path, base: &Path, name: &str) -> Self {
         let script = r#"
             mount -t tmpfs -o size=2g,mode=755 "$3" "$1"
-            mkdir "$1/up" "$1/work" "$1/root"
-            mount -t overlay -o "lowerdir=$2,upperdir=$1/up,workdir=$1/work" "$3" "$1/root"
-            printf '%s' "$3" >"$1/root$4"
-            printf '%s\n' "$3" >"$1/root/etc/hostname"
-            printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$3" >"$1/root/etc/hosts"
-            chroot "$1/root" ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
-            ln -sf /dev/null "$1/root/etc/systemd/system/systemd-networkd-wait-online.service"
+            mkdir "$1/up" "$1/work" "$1/tree"
+            mount -t overlay -o "lowerdir=$2,upperdir=$1/up,workdir=$1/work" "$3" "$1/tree"
+            printf '%s' "$3" >"$1/tree$4"
+            printf '%s\n' "$3" >"$1/tree/etc/hostname"
+            printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$3" >"$1/tree/etc/hosts"
+            chroot "$1/tree" ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
+            ln -sf /dev/null "$1/tree/etc/systemd/system/systemd-networkd-wait-online.service"
             echo held
             exec cat"#;
         let mut holder = Command::new("unshare")
