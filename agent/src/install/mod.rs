@@ -139,15 +139,26 @@ impl Layout {
         mode: Mode,
     ) -> Step {
         let config = Config::new(self.config());
-        let mut changed = false;
-        if let Some(ca_pem) = ca_pem {
-            changed = put(&config.ca(), ca_pem.as_bytes(), 0o644, mode)?.changed;
-        }
         let path = config.file();
         let malformed =
             |why: String| Problem { why, fix: format!("mend {} or move it away", path.display()) };
         let earlier = ConfigFile::load(&path).map_err(|error| malformed(error.to_string()))?;
         let mut file = earlier.clone().unwrap_or_default();
+        // Where the service keeps its state is for the unit and for `uninstall` to know too.
+        let state = file.state_dir.get_or_insert_with(|| self.state());
+        if *state != self.state() {
+            return Err(Problem {
+                why: format!("{} keeps the agent's state in {}", path.display(), state.display()),
+                fix: format!(
+                    "move it to {} and take state_dir out, or start the agent by a unit of your own",
+                    self.state().display()
+                ),
+            });
+        }
+        let mut changed = false;
+        if let Some(ca_pem) = ca_pem {
+            changed = put(&config.ca(), ca_pem.as_bytes(), 0o644, mode)?.changed;
+        }
         if let Some(control_plane) = control_plane {
             file.control_plane = Some(control_plane.to_owned());
         }
@@ -155,8 +166,6 @@ impl Layout {
             Retention::parse(keep).map_err(|error| malformed(error.to_string()))?;
             file.keep_snapshots = Some(keep.to_owned());
         }
-        // Where the service keeps its state is for the unit and for `uninstall` to know too.
-        file.state_dir = Some(self.state());
         if earlier.as_ref() != Some(&file) {
             let body = toml::to_string(&file).expect("three texts can be written as TOML");
             changed |= put(&path, format!("{CONFIG_HEAD}{body}").as_bytes(), 0o644, mode)?.changed;

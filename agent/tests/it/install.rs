@@ -163,3 +163,18 @@ fn what_is_in_the_way_is_said_and_not_replaced() {
     assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "welcome");
     assert!(fs::symlink_metadata(layout.binary()).unwrap().is_file());
 }
+
+#[test]
+fn state_that_the_owner_keeps_elsewhere_is_not_left_behind() {
+    let (root, layout) = machine();
+    layout.make_directories(Mode::Do).unwrap();
+    let file = Config::new(layout.config()).file();
+    fs::write(&file, "state_dir = \"/data/agent\"\n").unwrap();
+    let before = tree(root.path());
+    let problem = layout.put_config(Some(CONTROL_PLANE), Some("PEM"), None, Mode::Do).unwrap_err();
+    assert!(
+        problem.why.contains("/data/agent") && problem.fix.contains("state_dir"),
+        "{problem:?}"
+    );
+    assert_eq!(tree(root.path()), before, "refused before anything was written");
+}
