@@ -14,6 +14,8 @@ mod cli;
 mod conformance;
 mod crash;
 mod deadman;
+#[allow(dead_code, reason = "the server's tests use the rest")]
+mod disposable;
 mod gateway;
 mod hardening;
 mod install;

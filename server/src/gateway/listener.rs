@@ -12,20 +12,16 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::admission::{Admission, HOLDS_UP, Place, Stranger};
 use super::authority::Authority;
 use super::tls::Peer;
 
-/// Handshakes at a time: when ten thousand agents return at once, they stand in line.
-const HANDSHAKES: usize = 128;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-/// Connections at a time.
-const CONNECTIONS: usize = 20_000;
 /// How long a connection without a certificate may stay: long enough to enrol.
 const ANONYMOUS_FOR: Duration = Duration::from_mins(1);
 /// How long connections may take to end when the gateway stops.
@@ -50,29 +46,25 @@ impl Listener {
 
     /// Accepts until `stop`, then lets connections end.
     pub async fn serve(self, socket: TcpListener, stop: CancellationToken) {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let admission = Admission::new();
         let graceful = GracefulShutdown::new();
         loop {
             let accepted = async {
-                // Without a place the kernel keeps the connection waiting.
-                let connection = Arc::clone(&connections).acquire_owned().await;
-                let handshake = Arc::clone(&handshakes).acquire_owned().await;
-                (socket.accept().await, connection, handshake)
+                let place = admission.place().await;
+                (socket.accept().await, place)
             };
-            let Some((accepted, Ok(connection), Ok(handshake))) =
-                stop.run_until_cancelled(accepted).await
-            else {
+            let Some((accepted, place)) = stop.run_until_cancelled(accepted).await else {
                 break;
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, from)) => {
+                    let Some(stranger) = admission.stranger(from.ip()) else {
+                        tracing::warn!(%from, "Refused: too many connections without a certificate");
+                        continue;
+                    };
                     let watcher = graceful.watcher();
                     let listener = self.clone();
-                    tokio::spawn(async move {
-                        listener.connection(stream, handshake, watcher).await;
-                        drop(connection);
-                    });
+                    tokio::spawn(listener.connection(stream, place, stranger, watcher));
                 }
                 Err(error) => {
                     // Usually out of file descriptors; a loop without a pause would only burn.
@@ -90,13 +82,23 @@ impl Listener {
     async fn connection(
         self,
         stream: TcpStream,
-        handshake: OwnedSemaphorePermit,
+        place: Place,
+        stranger: Stranger,
         watcher: Watcher,
     ) {
+        let Place { connection: _connection, handshake } = place;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was not set");
         }
-        let tls = match timeout(HANDSHAKE_WITHIN, self.acceptor.accept(stream)).await {
+        let shaken = async {
+            let mut accept = std::pin::pin!(self.acceptor.accept(stream));
+            if let Ok(done) = timeout(HOLDS_UP, &mut accept).await {
+                return done;
+            }
+            drop(handshake);
+            accept.await
+        };
+        let tls = match timeout(HANDSHAKE_WITHIN, shaken).await {
             Ok(Ok(tls)) => tls,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "A TLS handshake failed");
@@ -107,7 +109,6 @@ impl Listener {
                 return;
             }
         };
-        drop(handshake);
         let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let peer = match certificate {
             None => None,
@@ -119,7 +120,8 @@ impl Listener {
                 }
             },
         };
-        let anonymous = peer.is_none();
+        // It counts for as long as it shows nothing.
+        let stranger = peer.is_none().then_some(stranger);
         let caller = Caller(peer);
         let router = self.router;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -137,7 +139,7 @@ impl Listener {
             .max_header_list_size(16 * 1024);
         let served =
             watcher.watch(builder.serve_connection(TokioIo::new(tls), service).into_owned());
-        let ended = if anonymous {
+        let ended = if stranger.is_some() {
             timeout(ANONYMOUS_FOR, served).await.unwrap_or(Ok(()))
         } else {
             served.await

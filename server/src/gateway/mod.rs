@@ -8,6 +8,7 @@
 //!
 //! | Module | Holds |
 //! |---|---|
+//! | `admission` | who gets in when many come at once |
 //! | `arrival` | where agents are, noted for many at a time |
 //! | [`authority`] | the two certificate authorities, and the key that signs orders |
 //! | [`dispatcher`] | from an order to its receipt |
@@ -16,6 +17,7 @@
 //! | [`token`] | enrolment tokens |
 //! | `tls`, `listener`, `route` | whose certificate is accepted; the accept loop; the routes |
 
+mod admission;
 mod arrival;
 pub mod authority;
 pub mod dispatcher;

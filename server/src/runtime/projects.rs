@@ -224,7 +224,10 @@ fn of(state: &ChangeState) -> Became {
         ChangeState::Finished(Finish { how: Outcome::Complete, .. }) => Became::Complete,
         ChangeState::Finished(_) => stopped(),
         ChangeState::Closed(closing) => match closing.how {
-            Closed::Rejected | Closed::Cancelled | Closed::Expired => stopped(),
+            Closed::Rejected | Closed::Cancelled => stopped(),
+            Closed::Expired => {
+                Became::Stopped { reason: "The approvals of the change ran out.".to_owned() }
+            }
         },
     }
 }

@@ -12,8 +12,8 @@ use futures_util::future::join_all;
 use nexplane_store::testing::{event_records, event_records_from};
 use serde_json::{Value, json};
 
-use crate::crash_stage::{Count, ENDS, LOCK, Story, UNLOCK, approve, execute};
-use crate::fault_proxy::{Proxy, Upstream};
+use crate::crash_stage::{Count, ENDS, LOCK, Story, UNLOCK, approve, execute, gateway_of};
+use crate::fault_proxy::Proxy;
 use crate::harness::{Agent, Answer, Client, Server, Shop, eventually, id, items, text};
 
 const SHOPS: usize = 2;
@@ -417,8 +417,4 @@ async fn patiently(ask: impl AsyncFn() -> Answer) -> Answer {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     ask().await
-}
-
-fn gateway_of(server: &Server) -> Upstream {
-    Upstream::Bytes(server.gateway.trim_start_matches("https://").parse().unwrap())
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::crash_stage::{Story, approve, ended, execute, socket, url_by};
+use crate::crash_stage::{Story, approve, ended, execute, gateway_of, socket, url_by};
 use crate::fault_proxy::{Hold, Proxy, Spot, Trap, Upstream};
 use crate::harness::{Agent, Client, Server, eventually, id, text};
 
@@ -111,10 +111,6 @@ impl Stage {
         assert_eq!(story.end(), Some("change.completed"), "{name}: {}", story.told());
         story
     }
-}
-
-fn gateway_of(server: &Server) -> Upstream {
-    Upstream::Bytes(server.gateway.trim_start_matches("https://").parse().unwrap())
 }
 
 /// Jobs of which the journal has a record of this kind.

@@ -151,6 +151,11 @@ pub fn url_by(database: &TestDatabase, port: u16) -> String {
     format!("{login}@127.0.0.1:{port}/{}?sslmode=disable", database.name())
 }
 
+/// Where agents reach a server.
+pub fn gateway_of(server: &Server) -> Upstream {
+    Upstream::Bytes(server.gateway.trim_start_matches("https://").parse().unwrap())
+}
+
 /// A target that the server reaches over a line, without TLS: its messages can be told apart.
 pub async fn shop_by(server: &Server, line: &Proxy) -> Shop {
     let other = json!({

@@ -1,6 +1,7 @@
 //! Whose certificate opens which route.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nexplane_agent::client::{Client, ClientError};
 use nexplane_agent::identity::Identity;
@@ -10,6 +11,7 @@ use nexplane_core::job::{JobEvent, PollRequest, RenewRequest};
 use nexplane_server::gateway::Standing;
 use nexplane_server::gateway::authority::{Authority, GatewayKeys, RequestedKey};
 use rcgen::{CertificateParams, KeyPair};
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::gateway_rig::{Rig, now};
@@ -172,4 +174,19 @@ async fn tls_is_1_3_and_bodies_are_bounded_and_strict() {
     let large = vec![b' '; 70 * 1024];
     assert_eq!(status(post("/agent/v1/poll").header("content-type", json).body(large)).await, 413);
     assert_eq!(status(client.get(format!("{url}/agent/v1/nothing"))).await, 404);
+}
+
+/// They would be given up after 10 s each, 128 at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_say_nothing_hold_up_nobody() {
+    let rig = Rig::new().await;
+    let mut silent = Vec::new();
+    for _ in 0..384 {
+        silent.push(TcpStream::connect(rig.gateway.local_addr()).await.unwrap());
+    }
+    let begun = Instant::now();
+    rig.enroll("web-1").await;
+    let waited = begun.elapsed();
+    assert!(waited < Duration::from_secs(9), "{waited:?}");
+    drop(silent);
 }

@@ -51,6 +51,7 @@ mod policies;
 mod policy_race;
 mod project;
 mod race;
+mod real_host;
 mod repeated;
 mod replay;
 mod reversible;

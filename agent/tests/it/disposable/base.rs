@@ -8,13 +8,14 @@ use sha2::{Digest, Sha256};
 
 /// Names a root file system that is there already.
 const GIVEN: &str = "NEXPLANE_HOST_BASE";
-/// What a small server has.
+/// What a small server has; and a clock that can be wrong.
 const PACKAGES: &[&str] = &[
     "ca-certificates",
     "cron",
     "dbus",
     "iproute2",
     "kmod",
+    "libfaketime",
     "libpam-systemd",
     "login",
     "openssh-server",

@@ -7,6 +7,8 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
 use super::{INSIDE, MARKER, base, printed};
@@ -87,6 +90,25 @@ impl RealHost {
     /// Runs a script as root in the host and gives what it printed.
     pub fn sh(&self, script: &str) -> String {
         printed(script, &self.command(&["sh", "-euc", script]).output().unwrap())
+    }
+
+    /// Puts a file of this machine there, for everybody to run.
+    pub fn give(&self, file: &Path, to: &str) {
+        let mut command = self.command(&["sh", "-euc", "cat >\"$0\"; chmod 755 \"$0\"", to]);
+        command.stdin(File::open(file).unwrap());
+        printed(to, &command.output().unwrap());
+    }
+
+    /// A socket of this program that listens in the host's network, also after the host starts again.
+    pub fn listen(&self, at: SocketAddr) -> TcpListener {
+        let network = File::open(format!("/proc/{}/ns/net", self.holder.0.id())).unwrap();
+        // A socket belongs to the network in which its thread was when it was made.
+        let there = std::thread::spawn(move || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(network.as_fd(), kind).unwrap();
+            TcpListener::bind(at).unwrap()
+        });
+        there.join().unwrap()
     }
 
     /// Runs a test of this program in the host, as a service of its own, and fails when it fails.
