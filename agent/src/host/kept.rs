@@ -105,8 +105,8 @@ impl KeptPackages {
 
     /// Deletes what is kept for jobs that do not need it. What is no job's stays.
     pub fn forget(&self, is_needed: &dyn Fn(&JobId) -> bool) -> io::Result<()> {
-        let over = self.jobs()?.into_iter().filter(|(job, _)| !is_needed(job));
-        over.map(|(_, directory)| fs::remove_dir_all(directory)).collect()
+        let mut over = self.jobs()?.into_iter().filter(|(job, _)| !is_needed(job));
+        over.try_for_each(|(_, directory)| fs::remove_dir_all(directory))
     }
 
     fn directory(&self, job: &JobId) -> PathBuf {

@@ -10,7 +10,7 @@ use super::package_check::{Rule, can_be_had, complete, way_back};
 use super::package_state::{State, mark, sentence, unknown};
 use super::{Operation, check};
 use crate::host::package::{Effect, Inventory, Package, Wish};
-use crate::host::{Host, HostError, PackageManager, PackageName};
+use crate::host::{Host, HostError, PackageManager, PackageName, PackageVersion};
 
 /// In what the two differ.
 pub(super) trait Change: Operation<State = State> {
@@ -196,7 +196,7 @@ pub(super) fn exactly(
     done?;
     let found = |name: &PackageName| after.get(name.as_str()).map(String::as_str);
     let missed = plan.iter().find(|Effect { name, after, .. }| {
-        found(name) != after.as_ref().map(|version| version.as_str())
+        found(name) != after.as_ref().map(PackageVersion::as_str)
     });
     match missed {
         None => Ok(()),

@@ -261,8 +261,8 @@ pub(super) fn mark(
 ) -> Result<(), HostError> {
     let now = manager.packages(&wanted.keys().cloned().collect())?;
     let differs = |name| now.get(name).map(|package| package.is_auto);
-    let wrong = wanted.iter().filter(|(name, is_auto)| differs(name) != Some(**is_auto));
-    wrong.map(|(name, is_auto)| manager.set_auto(name, *is_auto)).collect()
+    let mut wrong = wanted.iter().filter(|(name, is_auto)| differs(name) != Some(**is_auto));
+    wrong.try_for_each(|(name, is_auto)| manager.set_auto(name, *is_auto))
 }
 
 impl Saved {

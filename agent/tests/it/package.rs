@@ -141,6 +141,8 @@ fn what_cannot_be_fetched_is_not_begun() {
         (INSTALL, upgrade()),
         (INSTALL, json!({ "name": "rsync", "version": "3.2.7-1", "require_way_back": false })),
         (REMOVE, json!({ "name": "rsync" })),
+        // Of this one nothing has to be kept.
+        (INSTALL, json!({ "name": "telnet" })),
     ] {
         let (rig, fake) = with_rsync();
         let mut runner = rig.start();

@@ -411,7 +411,8 @@ fn fetched(
     let beginning = format!("{name}_{}_", version.as_str().replace(':', "%3a"));
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        let is_it = |file: &str| file.starts_with(&beginning) && file.ends_with(".deb");
+        let is_it =
+            |file: &str| file.starts_with(&beginning) && file.strip_suffix(".deb").is_some();
         if entry.file_name().to_str().is_some_and(is_it) {
             return Ok(Some(entry.path()));
         }
