@@ -32,6 +32,7 @@ pub(super) struct Beyond {
     withdrawn: BTreeSet<(PackageName, PackageVersion)>,
     is_away: bool,
     fetched: u32,
+    carried_out: Option<Wish>,
     smuggled: Option<(PackageName, PackageVersion)>,
     kept: BTreeMap<JobId, BTreeMap<PackageName, PackageVersion>>,
 }
@@ -52,6 +53,11 @@ impl FakeHost {
     pub fn smuggle(&self, name: &PackageName, version: &PackageVersion) {
         let smuggled = Some((name.clone(), version.clone()));
         self.beyond(|beyond| beyond.smuggled = smuggled);
+    }
+
+    /// What its package manager was told last to do.
+    pub fn carried_out(&self) -> Option<Wish> {
+        self.beyond(|beyond| beyond.carried_out.clone())
     }
 
     /// How often something was fetched.
@@ -232,6 +238,7 @@ impl PackageManager for FakePackages<'_> {
     }
 
     fn carry_out(&self, wish: &Wish) -> Result<(), HostError> {
+        self.0.beyond(|beyond| beyond.carried_out = Some(wish.clone()));
         let mut after = self.after(wish)?;
         if let Some((name, version)) = self.0.beyond(|beyond| beyond.smuggled.clone()) {
             install(&mut after, &name, version);

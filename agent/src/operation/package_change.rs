@@ -176,8 +176,7 @@ pub(super) fn exactly(
     let found = manager.simulate(&wish)?;
     if found != *plan {
         let only = |these: &[Effect], those: &[Effect]| {
-            let these = these.iter().filter(|effect| !those.contains(effect)).map(sentence);
-            these.collect::<Vec<_>>().join(", ")
+            few(these.iter().filter(|effect| !those.contains(effect)).map(sentence))
         };
         let (more, less) = (only(&found, plan), only(plan, &found));
         return Err(trouble(name, format!("it would now [{more}] and not [{less}]")));
@@ -185,9 +184,13 @@ pub(super) fn exactly(
     let before = manager.inventory()?;
     let done = manager.carry_out(&wish);
     let after = manager.inventory()?;
-    let strange = unplanned(plan, &before, &after);
+    let mut strange = unplanned(plan, &before, &after);
+    if done.is_ok() {
+        // One that was complete before: a package may say in its file that others cannot stay as they are.
+        strange.extend(manager.unsettled()?);
+    }
     if !strange.is_empty() {
-        let mut what = strange.join(", ");
+        let mut what = few(strange.into_iter());
         if let Err(error) = done {
             what = format!("{what}; {}", error.sentence());
         }
@@ -205,6 +208,16 @@ pub(super) fn exactly(
             Err(trouble(name, format!("to {} was planned; it is {there}", sentence(effect))))
         }
     }
+}
+
+/// The first twenty: how many there are is for whoever made the packages to say.
+fn few(mut texts: impl Iterator<Item = String>) -> String {
+    let mut some = texts.by_ref().take(20).collect::<Vec<_>>().join(", ");
+    let more = texts.count();
+    if more > 0 {
+        some.push_str(&format!(" and {more} more"));
+    }
+    some
 }
 
 /// What changed of packages that the plan does not name.
@@ -230,6 +243,13 @@ fn trouble(name: &PackageName, why: String) -> HostError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_packages_is_short() {
+        let some = |count: u32| few((1..=count).map(|number| number.to_string()));
+        assert_eq!((some(0), some(2)), (String::new(), "1, 2".to_owned()));
+        assert!(some(20).ends_with(", 20") && some(25).ends_with(", 20 and 5 more"));
+    }
 
     #[test]
     fn what_no_plan_names_is_told_from_what_it_names() {

@@ -80,6 +80,9 @@ fn what_only_came_along_is_marked_so_though_it_was_named() {
     let (rig, fake) = Rig::fake();
     let order = rig.apply_order(INSTALL, &json!({ "name": "rsync" }));
     rig.run(&mut rig.start(), &rig.job(1, order));
+    let named =
+        [(name("libpopt0"), Some(version("1.19"))), (name("rsync"), Some(version("3.2.7-1")))];
+    assert_eq!(fake.carried_out().unwrap().install, named.into(), "nothing is left to choose");
     assert_eq!(there(&fake, "rsync")["is_auto"], json!(false));
     assert_eq!(there(&fake, "libpopt0")["is_auto"], json!(true));
 }

@@ -302,9 +302,18 @@ impl PackageManager for Apt {
         let names = torn.filter_map(|line| line.split('\t').next()?.parse().ok());
         let install = names.map(|name: PackageName| (name, None)).collect();
         let wish = Wish { install, ..Wish::default() };
-        if !wish.is_empty()
-            && let Some(words) = self.arguments(&wish, &["--reinstall", "--no-remove"])?
+        if wish.is_empty() {
+            return Ok(());
+        }
+        // Nobody approved anything but these.
+        let Ok(planned) = self.get(&wish, &["-s", "--reinstall"], QUESTION) else { return Ok(()) };
+        let planned = effects(&planned)?;
+        if let Some(other) = planned.iter().find(|effect| !wish.install.contains_key(&effect.name))
         {
+            let why = "it would change with what was interrupted, which is left as it is";
+            return Err(trouble(&other.name, why));
+        }
+        if let Some(words) = self.arguments(&wish, &["--reinstall", "--no-remove"])? {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             ask(APT_GET, &words, TRANSACTION, &[0, 100])?;
         }

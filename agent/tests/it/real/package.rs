@@ -362,6 +362,14 @@ fn what_is_not_what_its_source_says_is_found_out() {
     let JobResult::Unknown { detail } = &result else { panic!("{result:?}") };
     assert!(detail.contains("nx-hidden (not there, now 1.0)"), "{detail}");
     sh("dpkg --purge nx-hidden");
+
+    // Nor may one put another out of order.
+    by_hand("install nx-friend");
+    let before = world();
+    let (_, result) = stage.apply(INSTALL, &json!({ "name": "nx-breaker" }));
+    println!("{result:?}");
+    assert!(matches!(result, JobResult::Failed { .. } | JobResult::Unknown { .. }), "{result:?}");
+    assert_eq!(world(), before);
 }
 
 fn what_cannot_be_fetched_is_not_begun() {

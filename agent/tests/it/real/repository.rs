@@ -12,7 +12,7 @@ const ASKED_FOR: [&str; 2] = ["nx-app", "nx-large"];
 
 /// A package: name, version, what stands in its control file besides, and what makes its files in the
 /// current directory.
-const PACKAGES: [(&str, &str, &str, &str); 12] = [
+const PACKAGES: [(&str, &str, &str, &str); 13] = [
     ("nx-lib", "1.0", "", ""),
     ("nx-app", "1.0", "Depends: nx-lib\n", "conffile nx-app one"),
     ("nx-app", "2.0", "Depends: nx-lib\n", "conffile nx-app two"),
@@ -33,6 +33,8 @@ const PACKAGES: [(&str, &str, &str, &str); 12] = [
     ),
     // The list of the repository calls it nx-liar.
     ("nx-hidden", "1.0", "", ""),
+    // The list does not say that.
+    ("nx-breaker", "1.0", "Breaks: nx-friend\n", ""),
     ("nx-slow", "1.0", "", "script postinst 'sleep 4'"),
     ("nx-large", "1.0", "", "truncate -s 600000000 usr/share/nx-large/zeros"),
     ("nx-cleans", "1.0", "", "script postrm 'rm -f /var/tmp/nx-data'; conffile nx-cleans x"),
@@ -64,7 +66,7 @@ pub fn publish(asked_for: &[&str]) {
     sh(&format!(
         "rm -f /etc/apt/sources.list.d/*; cd {DIRECTORY}
          for deb in pool/*.deb; do
-             dpkg-deb --field \"$deb\" | sed 's/^Package: nx-hidden$/Package: nx-liar/'
+             dpkg-deb --field \"$deb\" | sed 's/^Package: nx-hidden$/Package: nx-liar/; /^Breaks:/d'
              echo \"Filename: $deb\"
              echo \"Size: $(stat -c %s \"$deb\")\"
              echo \"SHA256: $(sha256sum \"$deb\" | cut -d ' ' -f 1)\"
