@@ -184,11 +184,7 @@ pub(super) fn exactly(
     let before = manager.inventory()?;
     let done = manager.carry_out(&wish);
     let after = manager.inventory()?;
-    let mut strange = unplanned(plan, &before, &after);
-    if done.is_ok() {
-        // One that was complete before: a package may say in its file that others cannot stay as they are.
-        strange.extend(manager.unsettled()?);
-    }
+    let strange = unplanned(plan, &before, &after);
     if !strange.is_empty() {
         let mut what = few(strange.into_iter());
         if let Err(error) = done {

@@ -224,12 +224,7 @@ impl State {
         manager.settle()?;
         let (wish, effects) = self.wish(&self.reread(host)?);
         if !wish.is_empty() {
-            let done = exactly(manager.as_ref(), &self.name, &wish, &effects);
-            // What had to give way to what went is complete again only when that is gone.
-            if !manager.unsettled()?.is_empty() {
-                manager.settle()?;
-            }
-            done?;
+            exactly(manager.as_ref(), &self.name, &wish, &effects)?;
         }
         mark(manager.as_ref(), self.marks().collect())?;
         self.files.iter().try_for_each(|saved| saved.restore(host))
