@@ -208,12 +208,11 @@ pub(super) fn exactly(
 
 /// The first twenty: how many there are is for whoever made the packages to say.
 fn few(mut texts: impl Iterator<Item = String>) -> String {
-    let mut some = texts.by_ref().take(20).collect::<Vec<_>>().join(", ");
-    let more = texts.count();
-    if more > 0 {
-        some.push_str(&format!(" and {more} more"));
+    let some = texts.by_ref().take(20).collect::<Vec<_>>().join(", ");
+    match texts.count() {
+        0 => some,
+        more => format!("{some} and {more} more"),
     }
-    some
 }
 
 /// What changed of packages that the plan does not name.
