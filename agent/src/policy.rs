@@ -7,7 +7,7 @@
 //! ```toml
 //! hold = false                            # true: change nothing until this is taken away
 //! operations = ["host.set_file_content"]  # absent: all
-//! paths = ["/etc", "/srv/app"]            # absent: all
+//! paths = ["/etc", "/srv/app"]            # absent: all; what names no file has to be among the operations then
 //! approvers = 1                           # people who approved, at least; absent: 0
 //! ```
 
@@ -37,7 +37,8 @@ pub struct Policy {
     pub hold: bool,
     /// Operations that are allowed, by action id; all when absent.
     pub operations: Option<Vec<String>>,
-    /// Directories and files that may be read and changed; all when absent.
+    /// Directories and files that may be read and changed; all when absent. What names no file is not within
+    /// any of them, and so is allowed by its name only, in [`Self::operations`].
     pub paths: Option<Vec<HostPath>>,
     /// How many people must have approved a change.
     #[serde(default)]
@@ -140,13 +141,17 @@ impl Policy {
         {
             return Err(format!("the host's owner does not allow {operation}"));
         }
-        if let Some(roots) = &self.paths
-            && let Some(path) =
-                paths.iter().find(|path| !roots.iter().any(|root| path.is_within(root)))
-        {
-            return Err(format!("the host's owner does not allow {path}"));
+        let Some(roots) = &self.paths else { return Ok(()) };
+        if paths.is_empty() && self.operations.is_none() {
+            return Err(format!(
+                "the host's owner allows some paths only, and {operation} names no file: the owner has to list it \
+                 in `operations`, with all others that are allowed"
+            ));
         }
-        Ok(())
+        match paths.iter().find(|path| !roots.iter().any(|root| path.is_within(root))) {
+            Some(path) => Err(format!("the host's owner does not allow {path}")),
+            None => Ok(()),
+        }
     }
 
     /// Whether the owner lets a change with these approvals happen now.
@@ -221,6 +226,20 @@ mod tests {
         let [ann, bob] = [PersonId(Uuid::from_u128(1)), PersonId(Uuid::from_u128(2))];
         assert!(lifted.check_effect(&[ann, ann]).is_err(), "the same person twice is one");
         assert!(lifted.check_effect(&[ann, bob]).is_ok());
+    }
+
+    #[test]
+    fn what_names_no_file_is_not_within_the_paths_that_are_allowed() {
+        let paths_only = policy("paths = [\"/etc\"]");
+        let refusal = paths_only.check_reach("host.install_package", &[]).unwrap_err();
+        assert!(refusal.contains("host.install_package names no file"), "{refusal}");
+        assert!(refusal.contains("`operations`"), "{refusal}");
+        assert!(paths_only.check_reach("host.set_file_content", &[&path("/etc/x")]).is_ok());
+        assert!(policy("paths = []").check_reach("host.install_package", &[]).is_err());
+        let named = policy("paths = [\"/etc\"]\noperations = [\"host.install_package\"]");
+        assert_eq!(named.check_reach("host.install_package", &[]), Ok(()));
+        assert!(named.check_reach("host.remove_package", &[]).is_err());
+        assert_eq!(policy("").check_reach("host.install_package", &[]), Ok(()));
     }
 
     #[test]

@@ -252,7 +252,8 @@ fn open(settings: &Settings, identity: Identity) -> Result<Agent, RunError> {
     };
     let snapshots =
         Snapshots::open(&config.snapshots(), snapshot::TOTAL_LIMIT)?.kept_for(settings.retention);
-    let host = LinuxHost::open(&settings.root, &config.own_paths())?;
+    let host = LinuxHost::open(&settings.root, &config.own_paths())?
+        .keeping_packages_in(config.state().join("packages"));
     let who = Who {
         host: identity.host,
         name: identity.name.clone(),

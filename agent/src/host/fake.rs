@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::deny::Deny;
+use super::fake_package::Beyond;
 use super::{
     Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, PackageManager,
     SysctlKey, SysctlValue, SystemFacts, Unit, UnitName, Version, fake_package,
@@ -48,6 +49,7 @@ struct State {
     nodes: BTreeMap<HostPath, (Node, Version)>,
     units: BTreeMap<UnitName, Unit>,
     refused: BTreeSet<HostPath>,
+    beyond: Beyond,
     clock: i128,
 }
 
@@ -123,6 +125,11 @@ impl FakeHost {
     /// Everything that is there, without versions: for comparing two moments.
     pub fn nodes(&self) -> BTreeMap<HostPath, Node> {
         self.lock().nodes.iter().map(|(path, (node, _))| (path.clone(), node.clone())).collect()
+    }
+
+    /// What its package manager meets beyond the host.
+    pub(super) fn beyond<T>(&self, look: impl FnOnce(&mut Beyond) -> T) -> T {
+        look(&mut self.lock().beyond)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,7 +1,7 @@
 //! Names and values of kernel settings (`sysctl`), as they stand in parameters.
 //!
-//! Deliberately absent: settings that name a program, because the kernel runs it as root, and settings
-//! that nothing but a restart takes back.
+//! Deliberately absent: settings that name a program, because the kernel runs it as root, settings that nothing
+//! but a restart takes back, and values that lower the protection of memory.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,21 +18,46 @@ pub const VALUE_LIMIT: usize = 4096;
 /// Directories of `/proc/sys`.
 const TREES: [&str; 7] = ["abi", "dev", "fs", "kernel", "net", "user", "vm"];
 
-/// Settings that no order reaches, with everything beneath them. `Some` denies one value only.
-const DENIED: &[(&str, Option<&str>, &str)] = &[
-    ("fs.binfmt_misc", None, "it names programs that the kernel starts"),
-    ("kernel.core_pattern", None, "it names a program that the kernel starts as root"),
-    ("kernel.hotplug", None, "it names a program that the kernel starts as root"),
-    ("kernel.kexec_load_disabled", Some("1"), ONE_WAY),
-    ("kernel.modprobe", None, "it names a program that the kernel starts as root"),
-    ("kernel.modules_disabled", Some("1"), ONE_WAY),
-    ("kernel.poweroff_cmd", None, "it names a program that the kernel starts as root"),
-    ("kernel.unprivileged_bpf_disabled", Some("1"), ONE_WAY),
-    ("kernel.usermodehelper", None, ONE_WAY),
-    ("kernel.yama.ptrace_scope", Some("3"), ONE_WAY),
-    ("vm.compact_memory", None, IS_AN_ACT),
-    ("vm.drop_caches", None, IS_AN_ACT),
+/// Values of a setting, however they are written.
+#[derive(Clone, Copy)]
+enum Which {
+    All,
+    Is(i64),
+    Below(i64),
+    Above(i64),
+}
+
+/// Settings that no order reaches, with everything beneath them, and which of their values.
+const DENIED: &[(&str, Which, &str)] = &[
+    ("fs.binfmt_misc", Which::All, "it names programs that the kernel starts"),
+    ("fs.suid_dumpable", Which::Is(1), LOWERS),
+    ("kernel.core_pattern", Which::All, STARTED_AS_ROOT),
+    ("kernel.hotplug", Which::All, STARTED_AS_ROOT),
+    ("kernel.kexec_load_disabled", Which::Is(1), ONE_WAY),
+    ("kernel.kexec_load_limit_panic", Which::All, ONE_WAY),
+    ("kernel.kexec_load_limit_reboot", Which::All, ONE_WAY),
+    ("kernel.modprobe", Which::All, STARTED_AS_ROOT),
+    ("kernel.modules_disabled", Which::Is(1), ONE_WAY),
+    ("kernel.ns_last_pid", Which::All, IS_AN_ACT),
+    ("kernel.poweroff_cmd", Which::All, STARTED_AS_ROOT),
+    ("kernel.randomize_va_space", Which::Below(2), LOWERS),
+    ("kernel.reboot-cmd", Which::All, "it is a command that is run at the next start"),
+    ("kernel.unprivileged_bpf_disabled", Which::Is(1), ONE_WAY),
+    ("kernel.usermodehelper", Which::All, ONE_WAY),
+    ("kernel.yama.ptrace_scope", Which::Is(3), ONE_WAY),
+    ("net.ipv4.route.flush", Which::All, IS_AN_ACT),
+    ("net.ipv6.route.flush", Which::All, IS_AN_ACT),
+    ("vm.compact_memory", Which::All, IS_AN_ACT),
+    ("vm.drop_caches", Which::All, IS_AN_ACT),
+    ("vm.legacy_va_layout", Which::Above(0), LOWERS),
+    ("vm.mmap_min_addr", Which::All, LOWERS),
+    ("vm.mmap_rnd_bits", Which::All, LOWERS),
+    ("vm.mmap_rnd_compat_bits", Which::All, LOWERS),
+    ("vm.stat_refresh", Which::All, IS_AN_ACT),
+    ("vm.unprivileged_userfaultfd", Which::Is(1), LOWERS),
 ];
+const STARTED_AS_ROOT: &str = "it names a program that the kernel starts as root";
+const LOWERS: &str = "it can lower the protection of memory, which the host depends on";
 const ONE_WAY: &str = "nothing but a restart of the host takes it back";
 const IS_AN_ACT: &str = "it is an act, not a setting, so there is nothing to restore";
 
@@ -72,10 +97,15 @@ impl SysctlKey {
         let within = |denied: &str| {
             self.0.strip_prefix(denied).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        DENIED
-            .iter()
-            .find(|(key, only, _)| within(key) && only.is_none_or(|only| only == value.as_str()))
-            .map(|(_, _, why)| *why)
+        let number = value.number();
+        let is_one = |which: Which| match which {
+            Which::All => true,
+            Which::Is(value) => number.is_none_or(|number| number == value),
+            Which::Below(limit) => number.is_none_or(|number| number < limit),
+            Which::Above(limit) => number.is_none_or(|number| number > limit),
+        };
+        let denied = DENIED.iter().find(|(key, which, _)| within(key) && is_one(*which));
+        denied.map(|(_, _, why)| *why)
     }
 }
 
@@ -148,6 +178,20 @@ pub struct BadValue;
 impl SysctlValue {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The number that the kernel takes it for, where it wants one: the first one, of base 16 with `0x` and of
+    /// base 8 with `0` before it (`proc_get_long`, `kernel/sysctl.c`).
+    fn number(&self) -> Option<i64> {
+        let word = self.0.split(' ').next()?;
+        let (sign, digits) = word.strip_prefix('-').map_or((1, word), |rest| (-1, rest));
+        let lower = digits.to_ascii_lowercase();
+        let (base, digits) = match (lower.strip_prefix("0x"), lower.strip_prefix('0')) {
+            (Some(digits), _) => (16, digits),
+            (None, Some(digits)) if !digits.is_empty() => (8, digits),
+            (None, _) => (10, lower.as_str()),
+        };
+        i64::from_str_radix(digits, base).ok()?.checked_mul(sign)
     }
 
     /// As the kernel shows it: several values are parted by tabs, and a line end follows.
@@ -244,7 +288,42 @@ mod tests {
         assert!(key("kernel.unprivileged_bpf_disabled").denied(&one).is_some());
         assert!(key("kernel.unprivileged_bpf_disabled").denied(&two).is_none());
         assert!(key("kernel.core_pattern_x").denied(&one).is_none());
+        for name in [
+            "fs.binfmt_misc.status",
+            "kernel.hotplug",
+            "kernel.poweroff_cmd",
+            "kernel.usermodehelper.bset",
+            "kernel.reboot-cmd",
+            "kernel.kexec_load_limit_reboot",
+            "vm.mmap_min_addr",
+            "vm.mmap_rnd_bits",
+            "vm.mmap_rnd_compat_bits",
+            "vm.unprivileged_userfaultfd",
+            "vm.legacy_va_layout",
+            "fs.suid_dumpable",
+            "kernel.randomize_va_space",
+        ] {
+            assert!(key(name).denied(&one).is_some(), "{name}");
+        }
+        assert!(key("kernel.randomize_va_space").denied(&two).is_none());
+        assert!(key("fs.suid_dumpable").denied(&two).is_none());
         assert!(key("net.ipv4.ip_forward").denied(&one).is_none());
+    }
+
+    #[test]
+    fn a_denied_value_is_denied_however_it_is_written() {
+        let denied = |name: &str, value: &str| key(name).denied(&value.parse().unwrap()).is_some();
+        for value in ["1", "01", "001", "0x1", "0X01", "1 0", "1\t7"] {
+            assert!(denied("kernel.modules_disabled", value), "{value}");
+        }
+        // What is no number is nothing that the kernel takes, either.
+        for value in ["0", "00", "0x0", "-0", "1", "-1", "x", "0x", "2x", "09"] {
+            assert!(denied("kernel.randomize_va_space", value), "{value}");
+        }
+        for value in ["2", "0x2", "02", "10"] {
+            assert!(!denied("kernel.randomize_va_space", value), "{value}");
+        }
+        assert!(denied("vm.legacy_va_layout", "2") && !denied("vm.legacy_va_layout", "0"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::apt::Apt;
 use super::deny::Deny;
+use super::kept::KeptPackages;
 use super::kernel::{self, SysctlKey, SysctlValue};
 use super::sshd;
 use super::systemd::{self, ServiceState, Systemd};
@@ -63,6 +64,7 @@ pub struct LinuxHost {
     own_ids: Ids,
     /// Longest wait for a unit to start or stop.
     patience: Duration,
+    kept_packages: KeptPackages,
 }
 
 /// Why a root directory cannot be used.
@@ -104,13 +106,21 @@ impl LinuxHost {
             gid: rustix::process::getegid().as_raw(),
         };
         let (deny, patience) = (Deny::new(denied), systemd::PATIENCE);
-        Ok(Self { root: descriptor, deny, own_directories, own_ids, patience })
+        let kept_packages = KeptPackages::default();
+        Ok(Self { root: descriptor, deny, own_directories, own_ids, patience, kept_packages })
     }
 
     /// Waits this long at most for a unit to start or stop, whatever its own limit.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Keeps packages for the way back in this directory, which belongs to the agent.
+    #[must_use]
+    pub fn keeping_packages_in(mut self, directory: PathBuf) -> Self {
+        self.kept_packages = KeptPackages::within(directory);
         self
     }
 
@@ -500,7 +510,7 @@ impl Host for LinuxHost {
     /// Programs know nothing of a root directory of the agent's own.
     fn package_manager(&self) -> Result<Box<dyn PackageManager + '_>, HostError> {
         if self.is_whole() && Apt::is_here() {
-            return Ok(Box::new(Apt));
+            return Ok(Box::new(Apt { kept: self.kept_packages.clone() }));
         }
         Err(HostError::Unsupported { what: "packages" })
     }

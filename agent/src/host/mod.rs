@@ -10,6 +10,7 @@ mod apt;
 mod deny;
 pub mod fake;
 mod fake_package;
+mod kept;
 mod kernel;
 pub mod linux;
 pub mod package;
@@ -244,8 +245,14 @@ pub enum HostError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{package} was not brought there: {why}")]
+    #[error("{package}: {why}")]
     Package { package: String, why: String },
+    /// What changed stands in no plan and in no before-state, so it is not put back.
+    #[error(
+        "packages changed that stand in no plan, by this transaction or somebody else's at the same time: \
+         {what}"
+    )]
+    Unplanned { what: String },
     #[error("this host has no {what} that the agent could manage")]
     Unsupported { what: &'static str },
     #[error("{unit}: {why}")]

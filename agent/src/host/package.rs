@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug};
 use std::str::FromStr;
 
+use nexplane_core::id::JobId;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -211,15 +212,33 @@ pub struct Wish {
     pub purge: BTreeSet<PackageName>,
     /// Whether an installed version may be replaced by an earlier one.
     pub may_downgrade: bool,
-    /// Whether packages that are in the way may be removed without being named.
-    pub may_remove: bool,
+    /// Whether a version that was kept for the way back is taken before one of the host's sources.
+    pub may_use_kept: bool,
 }
 
 impl Wish {
+    /// The same with every package and version of a plan named, so that nothing is left to choose.
+    #[must_use]
+    pub fn exactly(&self, plan: &[Effect]) -> Self {
+        let mut exact = Self { install: BTreeMap::new(), remove: BTreeSet::new(), ..self.clone() };
+        for Effect { name, after, .. } in plan {
+            if let Some(version) = after {
+                exact.install.insert(name.clone(), Some(version.clone()));
+            } else if !self.purge.contains(name) {
+                exact.remove.insert(name.clone());
+            }
+        }
+        exact
+    }
+
     pub fn is_empty(&self) -> bool {
         self.install.is_empty() && self.remove.is_empty() && self.purge.is_empty()
     }
 }
+
+/// Every package whose files are there, at least in part, with its version. One of another architecture has
+/// that in its name: `libc6:i386`.
+pub type Inventory = BTreeMap<String, String>;
 
 /// A host's package manager.
 ///
@@ -247,7 +266,30 @@ pub trait PackageManager: Debug + Send + Sync {
     /// When it cannot be done, in the words of the package manager.
     fn simulate(&self, wish: &Wish) -> Result<Vec<Effect>, HostError>;
 
-    /// Does it. Files of configuration that somebody changed stay as they are.
+    /// What is there, for telling afterwards what a transaction changed.
+    fn inventory(&self) -> Result<Inventory, HostError>;
+
+    /// Fetches what the wish installs, so that carrying it out needs nothing from beyond the host. Installs
+    /// nothing.
+    fn fetch(&self, wish: &Wish) -> Result<(), HostError>;
+
+    /// Fetches these versions, unless they are kept already, and keeps them for as long as the job's
+    /// before-state: until [`PackageManager::forget`].
+    fn keep(
+        &self,
+        job: &JobId,
+        versions: &BTreeMap<PackageName, PackageVersion>,
+    ) -> Result<(), HostError>;
+
+    /// Whether this version is kept for some job.
+    fn is_kept(&self, name: &PackageName, version: &PackageVersion) -> Result<bool, HostError>;
+
+    /// Deletes what is kept for jobs that do not need it any more.
+    fn forget(&self, is_needed: &dyn Fn(&JobId) -> bool) -> Result<(), HostError>;
+
+    /// Does it, and names nothing to the package manager that the wish does not name. Files of configuration
+    /// that somebody changed stay as they are. What is new is marked as needed by others only, for the caller
+    /// to say what is not.
     ///
     /// # Errors
     /// A part of it may have happened; the caller reads the packages again.
@@ -288,6 +330,29 @@ mod tests {
         for bad in ["", "-1", ":1", "a:1", "1:", "1 0", "1/2", "1*", "1=2", "~1", "1\n", "1:-o"] {
             assert_eq!(bad.parse::<PackageVersion>(), Err(BadVersion), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_plan_leaves_nothing_to_choose() {
+        let name = |text: &str| text.parse::<PackageName>().unwrap();
+        let version = |text: &str| Some(text.parse::<PackageVersion>().unwrap());
+        let plan = [
+            Effect { name: name("app"), before: None, after: version("2.0") },
+            Effect { name: name("lib"), before: version("1.0"), after: version("1.1") },
+            Effect { name: name("old"), before: version("1.0"), after: None },
+            Effect { name: name("rival"), before: version("1.0"), after: None },
+        ];
+        let wish = Wish {
+            install: [(name("app"), None)].into(),
+            purge: [name("old")].into(),
+            may_downgrade: true,
+            ..Wish::default()
+        };
+        let exact = wish.exactly(&plan);
+        let expected = [(name("app"), version("2.0")), (name("lib"), version("1.1"))];
+        assert_eq!(exact.install, expected.into());
+        assert_eq!((exact.remove, exact.purge), ([name("rival")].into(), [name("old")].into()));
+        assert!(exact.may_downgrade);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -27,6 +28,19 @@ const ENVIRONMENT: [(&str, &str); 4] = [
     ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
 ];
 
+/// Beginnings of the lines in which apt and dpkg say what went wrong. Whatever else is printed may be a
+/// package's own program talking, and is nobody else's business.
+const ERRORS: [&str; 7] = [
+    "E: ",
+    "Error: ",
+    "dpkg: error",
+    "dpkg: unrecoverable",
+    "dpkg-deb: error",
+    "dpkg-query: error",
+    // Goes on a line of dpkg's.
+    " trying to overwrite",
+];
+
 /// What a program said, and how it ended.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -40,21 +54,14 @@ impl Output {
         self.status.code()
     }
 
-    /// Its own account of what went wrong: bounded, and without what opens a source of packages.
+    /// What it says went wrong, and nothing else that it printed: bounded, and without what opens a source of
+    /// packages.
     pub fn complaint(&self) -> String {
-        let lines = || self.complained.lines().chain(self.said.lines());
-        let is_error = |line: &&str| {
-            ["E: ", "Error: ", "dpkg: error", "Problem: ", "trying to overwrite"]
-                .iter()
-                .any(|mark| line.trim_start().starts_with(mark))
-        };
-        let mut picked: Vec<&str> = lines().filter(is_error).collect();
-        if picked.is_empty() {
-            picked = lines().filter(|line| !line.trim().is_empty()).collect();
-            picked.drain(..picked.len().saturating_sub(3));
-        }
-        let text: Vec<String> = picked.into_iter().map(|line| redacted(line.trim())).collect();
-        let mut text = text.join("; ");
+        let lines = self.complained.lines().chain(self.said.lines());
+        let picked = lines.filter(|line| ERRORS.iter().any(|mark| line.starts_with(mark)));
+        let picked: Vec<String> = picked.map(|line| redacted(line.trim())).collect();
+        // The names in it are somebody else's.
+        let mut text = picked.join("; ").replace(char::is_control, " ");
         if let Some((cut, _)) = text.char_indices().nth(COMPLAINT_LIMIT) {
             text.truncate(cut);
             text.push('…');
@@ -69,13 +76,23 @@ impl Output {
 /// # Errors
 /// It could not be started, or did not end in time. Then it may have done anything.
 pub(super) fn run(program: &str, arguments: &[&str], limit: Duration) -> io::Result<Output> {
+    run_in(Path::new("/"), program, arguments, limit)
+}
+
+/// The same, in a directory.
+pub(super) fn run_in(
+    directory: &Path,
+    program: &str,
+    arguments: &[&str],
+    limit: Duration,
+) -> io::Result<Output> {
     // Files, not pipes: a program may leave one behind that never closes its output.
     let (mut said, mut complained) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
         .envs(ENVIRONMENT)
-        .current_dir("/")
+        .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(said.try_clone()?)
         .stderr(complained.try_clone()?)
@@ -105,21 +122,29 @@ fn text(file: &mut File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Without the user and password of an address such as `https://user:password@host/`.
-fn redacted(line: &str) -> String {
+/// Without what may open the door of an address: all that is before its last `@`, wherever that is, for a
+/// password may hold any character, and all that follows a `?`.
+pub(super) fn redacted(line: &str) -> String {
     let mut clean = String::new();
     let mut rest = line;
     while let Some((before, after)) = rest.split_once("://") {
         clean.push_str(before);
         clean.push_str("://");
-        let end = after.find(['/', ' ', '\'', '"']).unwrap_or(after.len());
-        let (authority, tail) = after.split_at(end);
-        match authority.rsplit_once('@') {
-            Some((_, host)) => {
+        let end = after.find([' ', '\t', '\'', '"', '<', '>']).unwrap_or(after.len());
+        let (address, tail) = after.split_at(end);
+        let address = match address.rsplit_once('@') {
+            Some((_, open)) => {
                 clean.push_str("…@");
-                clean.push_str(host);
+                open
             }
-            None => clean.push_str(authority),
+            None => address,
+        };
+        match address.split_once('?') {
+            Some((open, _)) => {
+                clean.push_str(open);
+                clean.push_str("?…");
+            }
+            None => clean.push_str(address),
         }
         rest = tail;
     }
@@ -161,8 +186,28 @@ mod tests {
         let complaint = run("/bin/sh", &["-c", script], PATIENCE).unwrap().complaint();
         let fetch = "E: Failed to fetch https://…@repo.example/x.deb  401 (exit status: 100)";
         assert_eq!(complaint, fetch);
+        // What a package's own program prints is not in it, whatever it is.
+        let script = "echo the password is secret; echo secret >&2; echo ' E: secret'; \
+                      echo 'dpkg: error processing package x (--configure):' >&2; exit 1";
+        let complaint = run("/bin/sh", &["-c", script], PATIENCE).unwrap().complaint();
+        assert_eq!(complaint, "dpkg: error processing package x (--configure): (exit status: 1)");
+        let mute = run("/bin/sh", &["-c", "echo secret; exit 7"], PATIENCE).unwrap().complaint();
+        assert_eq!(mute, "exit status: 7");
         let script = "i=0; while [ $i -lt 300 ]; do echo E: something is wrong >&2; i=$((i+1)); done; exit 1";
         let complaint = run("/bin/sh", &["-c", script], PATIENCE).unwrap().complaint();
         assert!(complaint.chars().count() < 750 && complaint.ends_with("(exit status: 1)"));
+    }
+
+    #[test]
+    fn addresses_lose_what_opens_them() {
+        for (line, clean) in [
+            ("'http://me:se@host/x y'", "'http://…@host/x y'"),
+            ("http://me:p/ss@host:80/x", "http://…@host:80/x"),
+            ("a https://host/x?token=se b ftp://u@h", "a https://host/x?… b ftp://…@h"),
+            ("https://host/x://me:se@b", "https://…@b"),
+            ("https://host/plain.deb", "https://host/plain.deb"),
+        ] {
+            assert_eq!(redacted(line), clean);
+        }
     }
 }

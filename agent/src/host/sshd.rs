@@ -1,7 +1,7 @@
 //! The SSH server's own word on directives that it does not have yet: `sshd -t`.
 //!
-//! It is the only program that the agent starts: with fixed arguments, no environment and no shell,
-//! and with the directives on its standard input. It reads its files and ends.
+//! It is started with fixed arguments, no environment and no shell, and with the directives on its
+//! standard input. It reads its files and ends.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};

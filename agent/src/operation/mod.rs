@@ -13,6 +13,7 @@ pub mod hardening;
 mod line;
 pub mod local_account;
 pub mod package;
+mod package_change;
 mod package_check;
 mod package_state;
 pub mod service;
@@ -24,6 +25,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use nexplane_core::catalog::{ActionSpec, EffectClass, Reversibility};
+use nexplane_core::id::JobId;
 use nexplane_core::plan::{Check, DiffLine, Field, Fingerprint, fingerprint};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -96,6 +98,20 @@ pub trait Operation:
     /// What differs between two states, for people.
     fn diff(target: &str, before: &Self::State, after: &Self::State) -> Vec<DiffLine> {
         field_diff(target, &Self::fields(before), &Self::fields(after))
+    }
+
+    /// Fetches and keeps what the effect needs from beyond the host, and what the way back from it needs:
+    /// once it has begun, neither depends on anything else. `back_to` is the earlier state that is gone back
+    /// to, if it is that. What is kept belongs to the job, and goes with its before-state. Changes nothing
+    /// that a state covers.
+    fn provide(
+        &self,
+        _host: &dyn Host,
+        _job: &JobId,
+        _before: &Self::State,
+        _back_to: Option<&Self::State>,
+    ) -> Result<(), HostError> {
+        Ok(())
     }
 
     /// Makes the state as `to` says; without `from` whatever it is now.
@@ -280,6 +296,13 @@ pub trait Bound: Debug + Send + Sync {
         target: &str,
         before: &Observation,
     ) -> Result<Vec<DiffLine>, HostError>;
+    fn provide(
+        &self,
+        host: &dyn Host,
+        job: &JobId,
+        before: &Observation,
+        back_to: Option<&Observation>,
+    ) -> Result<(), HostError>;
     fn apply(&self, host: &dyn Host, before: &Observation) -> Result<(), HostError>;
     fn verify(&self, host: &dyn Host) -> Result<(bool, Observation), HostError>;
     fn revert(&self, host: &dyn Host, before: &Observation) -> Result<(), HostError>;
@@ -323,6 +346,17 @@ impl<T: Operation> Bound for T {
         let before = state::<T>(before)?;
         let after = Operation::intended(self, host, &before)?;
         Ok(T::diff(target, &before, &after))
+    }
+
+    fn provide(
+        &self,
+        host: &dyn Host,
+        job: &JobId,
+        before: &Observation,
+        back_to: Option<&Observation>,
+    ) -> Result<(), HostError> {
+        let back_to = back_to.map(state::<T>).transpose()?;
+        Operation::provide(self, host, job, &state::<T>(before)?, back_to.as_ref())
     }
 
     fn apply(&self, host: &dyn Host, before: &Observation) -> Result<(), HostError> {
@@ -397,6 +431,21 @@ fn field_diff(target: &str, before: &[Field], after: &[Field]) -> Vec<DiffLine> 
             after: value(after, name).cloned().unwrap_or(Value::Null),
         })
         .collect()
+}
+
+/// What a parameter is that is true when absent.
+const fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_no(value: &bool) -> bool {
+    !*value
 }
 
 fn check(name: &str, result: Result<String, String>) -> Check {

@@ -3,21 +3,24 @@
 //! Before anything is changed the package manager is asked what it would do: every package that would be
 //! installed, replaced or removed stands in the plan. What the parameters do not allow is refused, and
 //! what is not in the plan is not done. Deliberately absent: refreshing the lists of what can be had,
-//! upgrading a whole host, and removing what nobody needs any more.
+//! upgrading a whole host, removing what nobody needs any more, and purging anything when an installation is
+//! undone.
 
 use std::collections::BTreeMap;
 
 use nexplane_core::catalog::EffectClass;
+use nexplane_core::id::JobId;
 use nexplane_core::plan::{Check, DiffLine, Field};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::package_change::{Change, bring, examine, look, provide, take_along};
 use super::package_check::{
-    Rule, allowed, complete, earlier, known, list, not_held, removable, removals, untouchable,
+    Rule, allowed, earlier, known, list, not_held, one_way, removable, removals, untouchable,
     way_back, way_back_sentence,
 };
-use super::package_state::{State, read_files, sentence, unknown};
-use super::{Meta, Operation, check};
+use super::package_state::{State, read_files, unknown};
+use super::{Meta, Operation, check, is_no, is_yes, yes};
 use crate::host::package::{Effect, Package, Wish};
 use crate::host::{Host, HostError, HostPath, PackageManager, PackageName, PackageVersion};
 
@@ -64,20 +67,6 @@ pub struct RemovePackage {
     pub require_way_back: bool,
 }
 
-const fn yes() -> bool {
-    true
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-const fn is_yes(value: &bool) -> bool {
-    *value
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-const fn is_no(value: &bool) -> bool {
-    !*value
-}
-
 /// What the two have in common.
 macro_rules! package {
     () => {
@@ -89,7 +78,7 @@ macro_rules! package {
         }
 
         fn validate(&self, host: &dyn Host) -> Vec<Check> {
-            self.examine(host)
+            examine(self, host)
                 .unwrap_or_else(|error| vec![check("package_manager", Err(error.sentence()))])
         }
 
@@ -113,39 +102,29 @@ macro_rules! package {
             host.package_manager()?.settle()
         }
 
+        fn provide(
+            &self,
+            host: &dyn Host,
+            job: &JobId,
+            before: &State,
+            back_to: Option<&State>,
+        ) -> Result<(), HostError> {
+            match back_to {
+                Some(state) => state.provide(host, job),
+                None => provide(self, host, job, before),
+            }
+        }
+
         fn bring(
             &self,
             host: &dyn Host,
             from: Option<&State>,
             to: &State,
         ) -> Result<(), HostError> {
-            let Some(from) = from else { return to.restore(host) };
-            let manager = host.package_manager()?;
-            let trouble = |why: String| HostError::Package { package: self.name.to_string(), why };
-            let now = from.reread(host)?;
-            if now != *from {
-                return Err(trouble("it was changed by somebody else in the meantime".to_owned()));
+            match from {
+                Some(from) => bring(self, host, from, to),
+                None => to.restore(host),
             }
-            if let Some(why) = self.refusal(manager.as_ref(), from)? {
-                return Err(trouble(why));
-            }
-            complete(manager.as_ref())?.map_err(trouble)?;
-            if now == *to {
-                return Ok(());
-            }
-            let wish = self.wish(&now);
-            if !wish.is_empty() {
-                manager.settle()?;
-                let found =
-                    if from.plan.is_empty() { Vec::new() } else { manager.simulate(&wish)? };
-                if found != from.plan {
-                    let found: Vec<String> = found.iter().map(sentence).collect();
-                    let why = format!("it would now change something else: {}", found.join(", "));
-                    return Err(trouble(why));
-                }
-                manager.carry_out(&wish)?;
-            }
-            to.restore_marks(manager.as_ref())
         }
     };
 }
@@ -156,7 +135,8 @@ impl Operation for InstallPackage {
         title: "Install package",
         description: "Installs a package, or a version of it, from the host's own sources. Every other \
                       package that this would change is in the plan. Undone by installing the versions \
-                      that were there before and removing what came with it.",
+                      that were there before and removing what came with it; configuration files and \
+                      data stay.",
         effect_class: EffectClass::Verifiable,
         base_risk: 5,
         permissions: &["root, to install packages"],
@@ -183,8 +163,8 @@ impl Operation for InstallPackage {
     fn rollback(&self) -> String {
         let certain = way_back_sentence(self.require_way_back);
         format!(
-            "Brings {} and what came with it back to the versions of before. What was not there before is purged, \
-             with its configuration and with the data that its own programs delete then. {certain}",
+            "Brings {} and what came with it back to the versions of before. What was not there before is removed, \
+             not purged: its configuration files and its data stay. {certain}",
             self.name
         )
     }
@@ -213,7 +193,6 @@ impl Operation for InstallPackage {
         let mut after = State { others: BTreeMap::new(), plan: Vec::new(), ..before.clone() };
         after.package.version = version;
         after.package.is_settled = true;
-        after.package.is_residue = false;
         after.package.is_auto = false;
         Ok(after)
     }
@@ -226,31 +205,39 @@ impl InstallPackage {
         let is_right = self.version.is_none() || package.version == self.version;
         package.is_settled && package.version.is_some() && is_right
     }
+}
+
+impl Change for InstallPackage {
+    fn name(&self) -> &PackageName {
+        &self.name
+    }
+
+    fn requires_way_back(&self) -> bool {
+        self.require_way_back
+    }
 
     fn wish(&self, now: &State) -> Wish {
+        let is_right = self.version.is_none() || now.package.version == self.version;
         if now.plan.is_empty()
-            && now.package.version.is_some()
             && now.package.is_settled
-            && (self.version.is_none() || now.package.version == self.version)
+            && now.package.version.is_some()
+            && is_right
         {
             return Wish::default();
         }
         Wish {
             install: BTreeMap::from([(self.name.clone(), self.version.clone())]),
             may_downgrade: self.allow_downgrade,
-            may_remove: self.allow_removals,
             ..Wish::default()
         }
     }
 
-    /// Why it is not done, whatever was approved.
-    fn refusal(
+    fn known(
         &self,
         manager: &dyn PackageManager,
-        before: &State,
-    ) -> Result<Option<String>, HostError> {
-        let first = self.rules(manager, before)?.into_iter().find_map(|(_, result)| result.err());
-        Ok(first)
+        package: &Package,
+    ) -> Result<Result<String, String>, HostError> {
+        known(manager, &self.name, package, self.version.as_ref())
     }
 
     fn rules(&self, manager: &dyn PackageManager, before: &State) -> Result<Vec<Rule>, HostError> {
@@ -258,51 +245,20 @@ impl InstallPackage {
         let came: Vec<&Effect> = others().filter(|effect| effect.after.is_some()).collect();
         let gone: Vec<&Effect> = others().filter(|effect| effect.after.is_none()).collect();
         let earlier = earlier(manager, &before.plan)?;
+        let [come, back] = [
+            (&came, self.allow_dependencies, "installed or replaced", "allow_dependencies"),
+            (&earlier, self.allow_downgrade, "replaced by earlier ones", "allow_downgrade"),
+        ]
+        .map(|(effects, is_allowed, what, parameter)| {
+            allowed(is_allowed, effects, what, parameter)
+        });
         Ok(vec![
             ("package_allowed", untouchable(before)),
             ("not_held", not_held(before)),
-            (
-                "other_packages",
-                allowed(
-                    self.allow_dependencies,
-                    &came,
-                    "installed or replaced",
-                    "allow_dependencies",
-                ),
-            ),
+            ("other_packages", come),
             ("removals", removals(manager, self.allow_removals, &gone)?),
-            (
-                "downgrades",
-                allowed(
-                    self.allow_downgrade,
-                    &earlier,
-                    "replaced by earlier ones",
-                    "allow_downgrade",
-                ),
-            ),
+            ("downgrades", back),
         ])
-    }
-
-    fn examine(&self, host: &dyn Host) -> Result<Vec<Check>, HostError> {
-        let manager = host.package_manager()?;
-        let manager = manager.as_ref();
-        let known = known(manager, &self.name, self.version.as_ref())?;
-        let mut checks =
-            vec![check("package_known", known), check("database_complete", complete(manager)?)];
-        if checks.iter().any(|check| !check.ok) {
-            return Ok(checks);
-        }
-        let before = match self.snapshot(host) {
-            Ok(before) => before,
-            Err(error) => {
-                checks.push(check("transaction", Err(error.sentence())));
-                return Ok(checks);
-            }
-        };
-        let rules = self.rules(manager, &before)?;
-        checks.extend(rules.into_iter().map(|(name, result)| check(name, result)));
-        checks.push(check("way_back", way_back(manager, &before.plan, self.require_way_back)?));
-        Ok(checks)
     }
 }
 
@@ -345,6 +301,7 @@ impl Operation for RemovePackage {
         let manager = host.package_manager()?;
         let package = look(manager.as_ref(), &self.name)?;
         let mut state = State::of(&self.name, &package);
+        state.residue = Some(package.is_residue);
         if package.version.is_some() {
             state.leaves_residue = package.leaves_residue;
             let wish = self.wish(&state);
@@ -358,41 +315,53 @@ impl Operation for RemovePackage {
 
     fn intended(&self, _host: &dyn Host, before: &State) -> Result<State, HostError> {
         let mut after = State::of(&self.name, &Package { is_settled: true, ..Package::default() });
-        after.package.is_residue =
-            !self.purge && (before.leaves_residue || before.package.is_residue);
+        let leaves = before.leaves_residue || before.residue == Some(true);
+        after.residue = Some(leaves && !self.purge);
         Ok(after)
     }
 
     package!();
 }
 
-impl RemovePackage {
+impl Change for RemovePackage {
+    fn name(&self) -> &PackageName {
+        &self.name
+    }
+
+    fn requires_way_back(&self) -> bool {
+        self.require_way_back
+    }
+
     fn wish(&self, now: &State) -> Wish {
+        let is_there = now.package.version.is_some();
         let mut wish = Wish::default();
-        if self.purge && (now.package.version.is_some() || now.package.is_residue) {
+        if self.purge && (is_there || now.residue == Some(true)) {
             wish.purge.insert(self.name.clone());
-        } else if now.package.version.is_some() {
+        } else if is_there {
             wish.remove.insert(self.name.clone());
         }
         wish
     }
 
-    /// Why it is not done, whatever was approved.
-    fn refusal(
+    fn known(
         &self,
         manager: &dyn PackageManager,
-        before: &State,
-    ) -> Result<Option<String>, HostError> {
-        let package = look(manager, &self.name)?;
-        let rules = self.rules(&package, before);
-        Ok(rules.into_iter().find_map(|(_, result)| result.err()))
+        package: &Package,
+    ) -> Result<Result<String, String>, HostError> {
+        match &package.version {
+            Some(version) => Ok(Ok(format!("{} is there: {version}", self.name))),
+            None if package.is_residue => {
+                Ok(Ok(format!("{} is there: configuration only", self.name)))
+            }
+            None => known(manager, &self.name, package, None),
+        }
     }
 
-    fn rules(
-        &self,
-        package: &Package,
-        before: &State,
-    ) -> Vec<(&'static str, Result<String, String>)> {
+    fn allowed(&self, package: &Package) -> Option<Rule> {
+        Some(("package_allowed", removable(&self.name, package)))
+    }
+
+    fn rules(&self, _manager: &dyn PackageManager, before: &State) -> Result<Vec<Rule>, HostError> {
         let others: Vec<&Effect> =
             before.plan.iter().filter(|effect| effect.name != self.name).collect();
         let others = match others.as_slice() {
@@ -402,69 +371,32 @@ impl RemovePackage {
                 Err(format!("other packages would change with it: {text}; remove those first"))
             }
         };
-        vec![
-            ("package_allowed", removable(&self.name, package)),
-            ("not_held", not_held(before)),
-            ("other_packages", others),
-        ]
+        Ok(vec![("not_held", not_held(before)), ("other_packages", others)])
     }
 
-    fn examine(&self, host: &dyn Host) -> Result<Vec<Check>, HostError> {
-        let manager = host.package_manager()?;
-        let manager = manager.as_ref();
-        let package = look(manager, &self.name)?;
-        let known = if package.version.is_some() || package.is_residue {
-            let version = package.version.as_ref().map(ToString::to_string);
-            let version = version.unwrap_or_else(|| "configuration only".to_owned());
-            Ok(format!("{} is there: {version}", self.name))
+    fn way_back(
+        &self,
+        manager: &dyn PackageManager,
+        package: &Package,
+        before: &State,
+    ) -> Result<Result<String, String>, HostError> {
+        if self.purge && package.is_residue {
+            let why = format!(
+                "of {} only the configuration is left, and the package database cannot be told that again",
+                self.name
+            );
+            return Ok(one_way(why, self.require_way_back));
+        }
+        way_back(manager, &before.plan, self.require_way_back)
+    }
+
+    fn notes(&self, package: &Package) -> Option<Check> {
+        let detail = if package.cleans_up {
+            "its files of configuration come back when it is undone; the package also deletes \
+             things with a program of its own, which do not"
         } else {
-            known(manager, &self.name, None)?
+            "its files of configuration come back when it is undone"
         };
-        let mut checks = vec![
-            check("package_known", known),
-            check("package_allowed", removable(&self.name, &package)),
-            check("database_complete", complete(manager)?),
-        ];
-        if checks.iter().any(|check| !check.ok) {
-            return Ok(checks);
-        }
-        let before = match self.snapshot(host) {
-            Ok(before) => before,
-            Err(error) => {
-                checks.push(check("transaction", Err(error.sentence())));
-                return Ok(checks);
-            }
-        };
-        let rules = self.rules(&package, &before).into_iter().skip(1);
-        checks.extend(rules.map(|(name, result)| check(name, result)));
-        checks.push(check("way_back", way_back(manager, &before.plan, self.require_way_back)?));
-        if self.purge {
-            let detail = if package.cleans_up {
-                "its files of configuration come back when it is undone; the package also deletes \
-                 things with a program of its own, which do not"
-            } else {
-                "its files of configuration come back when it is undone"
-            };
-            checks.push(check("configuration", Ok(detail.to_owned())));
-        }
-        Ok(checks)
+        self.purge.then(|| check("configuration", Ok(detail.to_owned())))
     }
-}
-
-pub(super) fn look(manager: &dyn PackageManager, name: &PackageName) -> Result<Package, HostError> {
-    manager.packages(&[name.clone()].into())?.remove(name).ok_or_else(|| unknown(name))
-}
-
-/// Notes what the way to the goal changes, and how that is now.
-fn take_along(
-    state: &mut State,
-    manager: &dyn PackageManager,
-    wish: &Wish,
-) -> Result<(), HostError> {
-    state.plan = manager.simulate(wish)?;
-    let others = state.plan.iter().map(|effect| effect.name.clone());
-    let others = others.filter(|name| *name != state.name).collect();
-    let others = manager.packages(&others)?;
-    state.others = others.iter().map(|(name, package)| (name.clone(), package.into())).collect();
-    Ok(())
 }

@@ -1,6 +1,5 @@
 //! What is asked before a package is installed or removed.
 
-use super::package::look;
 use super::package_state::{State, sentence};
 use crate::host::package::{Effect, Package};
 use crate::host::{HostError, PackageManager, PackageName, PackageVersion};
@@ -11,9 +10,9 @@ pub(super) type Rule = (&'static str, Result<String, String>);
 pub(super) fn known(
     manager: &dyn PackageManager,
     name: &PackageName,
+    package: &Package,
     version: Option<&PackageVersion>,
 ) -> Result<Result<String, String>, HostError> {
-    let package = look(manager, name)?;
     let offered = manager.available(name)?;
     let text = offered.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let is_here =
@@ -123,6 +122,15 @@ pub(super) fn earlier<'a>(
     Ok(earlier)
 }
 
+/// Whether this version can be installed again.
+pub(super) fn can_be_had(
+    manager: &dyn PackageManager,
+    name: &PackageName,
+    version: &PackageVersion,
+) -> Result<bool, HostError> {
+    Ok(manager.is_kept(name, version)? || manager.available(name)?.contains(version))
+}
+
 /// Whether everything that is replaced or removed can be had again.
 pub(super) fn way_back(
     manager: &dyn PackageManager,
@@ -132,24 +140,30 @@ pub(super) fn way_back(
     let mut lost = Vec::new();
     for Effect { name, before, .. } in plan {
         if let Some(before) = before
-            && !manager.available(name)?.contains(before)
+            && !can_be_had(manager, name, before)?
         {
             lost.push(format!("{name} {before}"));
         }
     }
-    Ok(if lost.is_empty() {
-        Ok("everything that is replaced or removed can be had again".to_owned())
-    } else {
-        let text = lost.join(", ");
-        let text = format!("the host's sources do not have any more what is there now: {text}");
-        if is_required { Err(text) } else { Ok(format!("{text}; this cannot be undone")) }
-    })
+    if lost.is_empty() {
+        let text = "everything that is replaced or removed can be had again, and is fetched and kept first";
+        return Ok(Ok(text.to_owned()));
+    }
+    let text = lost.join(", ");
+    let text = format!("the host's sources do not have any more what is there now: {text}");
+    Ok(one_way(text, is_required))
+}
+
+/// What cannot be undone is refused unless that is wanted.
+pub(super) fn one_way(why: String, is_required: bool) -> Result<String, String> {
+    if is_required { Err(why) } else { Ok(format!("{why}; this cannot be undone")) }
 }
 
 pub(super) const fn way_back_sentence(is_required: bool) -> &'static str {
     if is_required {
-        "The host's sources had those versions when it was planned; they must have them still."
+        "The host keeps those versions: they are fetched before anything is changed."
     } else {
-        "Only possible if the host's sources have those versions: see the check way_back."
+        "Only possible if those versions can be had: see the check way_back. Those that can are fetched before \
+         anything is changed, and kept."
     }
 }

@@ -7,11 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nexplane_core::id::JobId;
 use nexplane_core::plan::{DiffLine, Field};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::package_change::exactly;
 use crate::host::package::{Effect, Package, Wish};
 use crate::host::{
     Access, CONTENT_LIMIT, Host, HostError, HostPath, Ids, Mode, PackageManager, PackageName,
@@ -32,17 +34,19 @@ pub struct State {
     pub(super) plan: Vec<Effect>,
     /// Removing it leaves its configuration behind.
     pub(super) leaves_residue: bool,
+    /// It is not there, but its configuration is. None where that makes no difference: what an installation
+    /// leaves behind when it is undone is not a difference.
+    #[serde(default)]
+    pub(super) residue: Option<bool>,
     /// Configuration files that go with it.
     pub(super) files: Vec<Saved>,
 }
 
 /// What comes back of a package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Kept {
     pub(super) version: Option<PackageVersion>,
     pub(super) is_settled: bool,
-    pub(super) is_residue: bool,
     pub(super) is_auto: bool,
     pub(super) is_held: bool,
 }
@@ -67,7 +71,6 @@ impl From<&Package> for Kept {
         Self {
             version: package.version.clone(),
             is_settled: package.is_settled,
-            is_residue: package.is_residue,
             is_auto: package.is_auto,
             is_held: package.is_held,
         }
@@ -83,19 +86,25 @@ impl State {
             others: BTreeMap::new(),
             plan: Vec::new(),
             leaves_residue: false,
+            residue: None,
             files: Vec::new(),
         }
     }
 
-    /// The same packages and files as they are now.
+    /// The same packages and files as they are now. Nothing here purges what was not to be purged, so where a
+    /// package was not there, configuration that it has left since is as before.
     pub(super) fn reread(&self, host: &dyn Host) -> Result<Self, HostError> {
         let manager = host.package_manager()?;
-        let names = self.names();
-        let mut now: BTreeMap<PackageName, Kept> =
-            manager.packages(&names)?.iter().map(|(name, p)| (name.clone(), p.into())).collect();
-        let package = now.remove(&self.name).ok_or_else(|| unknown(&self.name))?;
+        let found = manager.packages(&self.names())?;
+        let package = found.get(&self.name).ok_or_else(|| unknown(&self.name))?;
+        let was_away = self.package.version.is_none();
+        let residue = self.residue.map(|was| package.is_residue && (was || !was_away));
+        let mut others: BTreeMap<PackageName, Kept> =
+            found.iter().map(|(name, package)| (name.clone(), package.into())).collect();
+        others.remove(&self.name);
         let paths = self.files.iter().map(|saved| saved.path.clone());
-        Ok(Self { package, others: now, files: read_files(host, paths)?, ..self.clone() })
+        let files = read_files(host, paths)?;
+        Ok(Self { package: package.into(), others, residue, files, ..self.clone() })
     }
 
     pub(super) fn names(&self) -> BTreeSet<PackageName> {
@@ -129,7 +138,6 @@ impl State {
             let words = [
                 (kept.is_auto, "automatic"),
                 (kept.is_held, "held"),
-                (kept.is_residue, "configuration only"),
                 (!kept.is_settled, "incomplete"),
             ];
             marks.extend(words.into_iter().filter(|(is_it, _)| *is_it).map(|(_, w)| json!(w)));
@@ -150,14 +158,12 @@ impl State {
     }
 
     fn own_fields(&self) -> Vec<Field> {
-        let Kept { version: has, is_settled, is_residue, is_auto, is_held } = &self.package;
-        vec![
-            Field::new("version", version(has.as_ref())),
-            Field::new("complete", *is_settled),
-            Field::new("configuration_left", *is_residue),
-            Field::new("automatic", *is_auto),
-            Field::new("held", *is_held),
-        ]
+        let Kept { version: has, is_settled, is_auto, is_held } = &self.package;
+        let mut fields =
+            vec![Field::new("version", version(has.as_ref())), Field::new("complete", *is_settled)];
+        fields.extend(self.residue.map(|is_left| Field::new("configuration_left", is_left)));
+        fields.extend([Field::new("automatic", *is_auto), Field::new("held", *is_held)]);
+        fields
     }
 
     /// The package's own lines, then one for each other package, then the files that go.
@@ -182,9 +188,10 @@ impl State {
         lines
     }
 
-    /// What has to be done so that it is as here again, given what is there now.
+    /// What has to be done so that it is as here again, given what is there now. What came is removed and never
+    /// purged: its configuration, and the data that its own programs would delete then, may be somebody's.
     fn wish(&self, now: &Self) -> (Wish, Vec<Effect>) {
-        let mut wish = Wish { may_downgrade: true, ..Wish::default() };
+        let mut wish = Wish { may_downgrade: true, may_use_kept: true, ..Wish::default() };
         let mut effects = Vec::new();
         let current: BTreeMap<&PackageName, &Kept> = now.kept().collect();
         for (name, kept) in self.kept() {
@@ -197,9 +204,6 @@ impl State {
                 Some(_) if kept.version == found.version => {}
                 Some(version) => {
                     wish.install.insert(name.clone(), Some(version.clone()));
-                }
-                None if !kept.is_residue && (found.version.is_some() || found.is_residue) => {
-                    wish.purge.insert(name.clone());
                 }
                 None if found.version.is_some() => {
                     wish.remove.insert(name.clone());
@@ -219,31 +223,46 @@ impl State {
         let manager = host.package_manager()?;
         manager.settle()?;
         let (wish, effects) = self.wish(&self.reread(host)?);
-        let mut found = if effects.is_empty() { Vec::new() } else { manager.simulate(&wish)? };
-        found.sort();
-        if found != effects {
-            let more: Vec<String> =
-                found.iter().filter(|e| !effects.contains(e)).map(sentence).collect();
-            let why = format!("going back would also change others: {}", more.join(", "));
-            return Err(HostError::Package { package: self.name.to_string(), why });
-        }
         if !wish.is_empty() {
-            manager.carry_out(&wish)?;
+            exactly(manager.as_ref(), &self.name, &wish, &effects)?;
         }
-        self.restore_marks(manager.as_ref())?;
+        mark(manager.as_ref(), self.marks().collect())?;
         self.files.iter().try_for_each(|saved| saved.restore(host))
     }
 
-    pub(super) fn restore_marks(&self, manager: &dyn PackageManager) -> Result<(), HostError> {
-        let now = manager.packages(&self.names())?;
-        for (name, kept) in self.kept() {
-            let differs = now.get(name).is_some_and(|package| package.is_auto != kept.is_auto);
-            if kept.version.is_some() && differs {
-                manager.set_auto(name, kept.is_auto)?;
-            }
-        }
-        Ok(())
+    /// Keeps for this job what going back to this state installs.
+    pub(super) fn provide(&self, host: &dyn Host, job: &JobId) -> Result<(), HostError> {
+        let (wish, _) = self.wish(&self.reread(host)?);
+        let versions =
+            wish.install.into_iter().filter_map(|(name, version)| Some((name, version?)));
+        host.package_manager()?.keep(job, &versions.collect())
     }
+
+    /// Which packages are there only because another one needs them.
+    pub(super) fn marks(&self) -> impl Iterator<Item = (PackageName, bool)> {
+        let there = self.kept().filter(|(_, kept)| kept.version.is_some());
+        there.map(|(name, kept)| (name.clone(), kept.is_auto))
+    }
+
+    /// The same for the other packages once the plan is carried out: what comes is only needed.
+    pub(super) fn marks_of_others(&self) -> impl Iterator<Item = (PackageName, bool)> {
+        let there = self.plan.iter().filter(|effect| effect.after.is_some());
+        there.filter_map(|Effect { name, .. }| {
+            let kept = self.others.get(name)?;
+            Some((name.clone(), kept.version.is_none() || kept.is_auto))
+        })
+    }
+}
+
+/// Sets the marks that are not so.
+pub(super) fn mark(
+    manager: &dyn PackageManager,
+    wanted: BTreeMap<PackageName, bool>,
+) -> Result<(), HostError> {
+    let now = manager.packages(&wanted.keys().cloned().collect())?;
+    let differs = |name| now.get(name).map(|package| package.is_auto);
+    let mut wrong = wanted.iter().filter(|(name, is_auto)| differs(name) != Some(**is_auto));
+    wrong.try_for_each(|(name, is_auto)| manager.set_auto(name, *is_auto))
 }
 
 impl Saved {

@@ -8,7 +8,7 @@ use nexplane_core::plan::{Check, Field};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Meta, Operation, check, line};
+use super::{Meta, Operation, check, is_yes, line, yes};
 use crate::host::{Host, HostError, HostPath, Mode, SysctlKey, SysctlValue};
 
 /// Read at start after every file that begins with a digit; the last one wins (`sysctl.d(5)`).
@@ -31,15 +31,6 @@ pub struct SetSysctl {
     /// Whether it holds after the next start, too. True when absent.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub persist: bool,
-}
-
-const fn yes() -> bool {
-    true
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-const fn is_yes(persist: &bool) -> bool {
-    *persist
 }
 
 /// The setting now, and at the next start as far as this agent has a say.

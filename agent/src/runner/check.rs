@@ -12,7 +12,7 @@ use super::{Runner, RunnerError};
 use crate::host::HostError;
 use crate::journal::payload_hash;
 use crate::key::order_is_authentic;
-use crate::operation::{self, Bound, TARGET_TYPE};
+use crate::operation::{self, Bound, Observation, TARGET_TYPE};
 use crate::policy::Policy;
 use crate::snapshot::{Saved, SnapshotError};
 
@@ -56,10 +56,27 @@ pub(super) enum Admission {
 /// An order that passed every check, ready to run.
 pub(super) enum Work {
     CollectFacts,
-    Inspect { bound: Box<dyn Bound>, target: String, held: Option<String> },
-    Verify { bound: Box<dyn Bound> },
-    Apply { bound: Box<dyn Bound>, step: Box<Step>, authority: Box<Authority> },
-    Revert { bound: Box<dyn Bound>, step: Box<Step>, authority: Box<Authority>, saved: Box<Saved> },
+    Inspect {
+        bound: Box<dyn Bound>,
+        target: String,
+        held: Option<String>,
+    },
+    Verify {
+        bound: Box<dyn Bound>,
+    },
+    Apply {
+        bound: Box<dyn Bound>,
+        step: Box<Step>,
+        authority: Box<Authority>,
+        not_after: Timestamp,
+    },
+    Revert {
+        bound: Box<dyn Bound>,
+        step: Box<Step>,
+        authority: Box<Authority>,
+        not_after: Timestamp,
+        saved: Box<Saved>,
+    },
 }
 
 /// The part of a job that every version of the control plane writes.
@@ -153,18 +170,19 @@ impl Runner {
                 let bound = bind(&step.action, &step.parameters)?;
                 self.check_policy(step, authority, bound.as_ref())?;
                 self.check_unmoved(bound.as_ref(), &authority.precondition)?;
-                Ok(Work::Apply { bound, step: step.clone(), authority: authority.clone() })
+                let (step, authority) = (step.clone(), authority.clone());
+                Ok(Work::Apply { bound, step, authority, not_after: job.not_after })
             }
             Order::Revert { step, undoes, authority } => {
                 self.check_plan(step, authority)?;
                 let (saved, after) = self.undoable(step, undoes)?;
                 let bound = bind(&saved.operation, &saved.parameters)?;
                 self.check_policy(step, authority, bound.as_ref())?;
-                self.check_unmoved(bound.as_ref(), &after)?;
+                self.check_as_left(bound.as_ref(), &saved.before, &after)?;
                 self.check_unmoved(bound.as_ref(), &authority.precondition)?;
                 let saved = Box::new(saved);
                 let (step, authority) = (step.clone(), authority.clone());
-                Ok(Work::Revert { bound, step, authority, saved })
+                Ok(Work::Revert { bound, step, authority, not_after: job.not_after, saved })
             }
         }
     }
@@ -248,11 +266,33 @@ impl Runner {
     /// The target still has the fingerprint that the order names.
     fn check_unmoved(&self, bound: &dyn Bound, expected: &str) -> Result<(), Refusal> {
         let now = bound.snapshot(self.host.as_ref()).map_err(unreadable)?;
-        if now.fingerprint == expected {
-            Ok(())
-        } else {
-            Err(Refusal::drift("the target is not as it was when the plan was made", now.fields))
+        unmoved(now, expected)
+    }
+
+    /// The target is still as the job left it that began at `before`, as far as that job went: what is
+    /// there to be seen besides, or not any more, may be another today.
+    fn check_as_left(
+        &self,
+        bound: &dyn Bound,
+        before: &Observation,
+        left: &str,
+    ) -> Result<(), Refusal> {
+        let host = self.host.as_ref();
+        let now = bound.snapshot(host).map_err(unreadable)?;
+        if now.fingerprint == left {
+            return Ok(());
         }
+        // What it went to tells how far it went, unless that cannot be found out any more.
+        let as_far = bound.intended(host, before).and_then(|to| bound.reread(host, &to));
+        unmoved(as_far.unwrap_or(now), left)
+    }
+}
+
+fn unmoved(now: Observation, expected: &str) -> Result<(), Refusal> {
+    if now.fingerprint == expected {
+        Ok(())
+    } else {
+        Err(Refusal::drift("the target is not as it was when the plan was made", now.fields))
     }
 }
 
@@ -267,6 +307,7 @@ pub(super) fn unreadable(error: HostError) -> Refusal {
         | HostError::UnknownName { .. }
         | HostError::Io { .. }
         | HostError::Package { .. }
+        | HostError::Unplanned { .. }
         | HostError::Service { .. }
         | HostError::Item { .. }
         | HostError::Unsupported { .. }

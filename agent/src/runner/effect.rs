@@ -1,5 +1,7 @@
 //! From `received` to the result of an order that changes the host.
 
+use std::sync::Arc;
+
 use nexplane_core::id::JobId;
 use nexplane_core::job::{Authority, JobEvent, JobResult, RefusalCode};
 use nexplane_core::plan::Step;
@@ -26,10 +28,12 @@ impl Runner {
         work: Work,
         progress: Progress<'_>,
     ) -> Result<JobResult, RunnerError> {
-        let (bound, step, authority, goal) = match work {
-            Work::Apply { bound, step, authority } => (bound, step, authority, Goal::Apply),
-            Work::Revert { bound, step, authority, saved } => {
-                (bound, step, authority, Goal::Restore(saved.before))
+        let (bound, step, authority, not_after, goal) = match work {
+            Work::Apply { bound, step, authority, not_after } => {
+                (bound, step, authority, not_after, Goal::Apply)
+            }
+            Work::Revert { bound, step, authority, not_after, saved } => {
+                (bound, step, authority, not_after, Goal::Restore(saved.before))
             }
             Work::CollectFacts | Work::Inspect { .. } | Work::Verify { .. } => {
                 let detail = "the order has no effect".to_owned();
@@ -40,6 +44,11 @@ impl Runner {
             Ok(before) => before,
             Err(refusal) => return Ok(refusal.into()),
         };
+        // Fetching takes time, and the control plane may have given the order up.
+        if (self.clock)() >= not_after {
+            let detail = "the order ended while what it needs was fetched; nothing was changed";
+            return Ok(Refusal::new(RefusalCode::Expired, detail).into());
+        }
         self.arm(job, bound.as_ref())?;
         let at = (self.clock)();
         let fingerprint = before.fingerprint.clone();
@@ -48,7 +57,7 @@ impl Runner {
         self.carry_through(job, bound.as_ref(), &before, &goal)
     }
 
-    /// Asks the host, then captures and saves the before-state. Changes nothing.
+    /// Asks the host, fetches what is needed, then captures and saves the before-state. Changes nothing.
     fn prepare(
         &mut self,
         job: JobId,
@@ -57,7 +66,8 @@ impl Runner {
         authority: &Authority,
         goal: &Goal,
     ) -> Result<Observation, Refusal> {
-        let host = self.host.as_ref();
+        let host = Arc::clone(&self.host);
+        let host = host.as_ref();
         self.check_line(bound)?;
         // The way back was possible when the way there was; only reading has to work.
         if matches!(goal, Goal::Apply)
@@ -75,6 +85,17 @@ impl Runner {
             // What is gone back to may cover more, and that may have to come back, too.
             Goal::Restore(state) => bound.reread(host, state).map_err(unreadable)?,
         };
+        // There may be more room afterwards.
+        self.expire();
+        let back_to = match goal {
+            Goal::Apply => None,
+            Goal::Restore(state) => Some(state),
+        };
+        bound.provide(host, &job, &before, back_to).map_err(|error| {
+            let why = error.sentence();
+            let detail = format!("what it needs could not be had, so nothing was changed: {why}");
+            Refusal::new(RefusalCode::CheckFailed, detail)
+        })?;
         let saved = Saved {
             job,
             run: authority.run,
@@ -84,8 +105,6 @@ impl Runner {
             before,
             until: Some(self.snapshots.until((self.clock)())),
         };
-        // There may be more room afterwards.
-        self.expire();
         match self.snapshots.save(&saved) {
             Ok(()) => Ok(saved.before),
             Err(error) => {
@@ -108,6 +127,8 @@ impl Runner {
             Goal::Apply => bound.apply(host, before),
             Goal::Restore(state) => bound.revert(host, state),
         };
+        // What stands in no before-state is not put back with it.
+        let is_beyond = matches!(done, Err(HostError::Unplanned { .. }));
         let problem = match done {
             Ok(()) => match self.reached(bound, goal) {
                 Ok((true, now)) => return success(before, now, goal),
@@ -117,6 +138,10 @@ impl Runner {
             Err(error) => error.sentence(),
         };
         match self.put_back(bound, before, goal) {
+            Ok(()) if is_beyond => {
+                let detail = format!("{problem}; what was planned was put back, and that was not");
+                JobResult::Unknown { detail }
+            }
             Ok(()) => JobResult::Failed { detail: problem },
             Err(why) => JobResult::Unknown { detail: format!("{problem}; {why}") },
         }

@@ -168,10 +168,10 @@ impl Runner {
         Ok(journal.compact(journal::COMPACT_ABOVE, |job| snapshots.exists(job))?)
     }
 
-    /// Deletes the before-states whose time is over, but for those that an order needs that has not ended: its
-    /// own, and the one that it goes back to.
+    /// Deletes the before-states whose time is over, with the packages that are kept for them, but for those that
+    /// an order needs that has not ended: its own, and the one that it goes back to.
     fn expire(&mut self) {
-        let Self { journal, snapshots, clock, .. } = self;
+        let Self { host, journal, snapshots, clock, .. } = self;
         let mut needed = BTreeSet::new();
         for (id, envelope) in journal.unfinished() {
             needed.insert(id);
@@ -189,7 +189,14 @@ impl Runner {
                 Err(_) => return,
             }
         }
-        match snapshots.expire(clock(), |job| needed.contains(job)) {
+        let expired = snapshots.expire(clock(), |job| needed.contains(job));
+        if let Ok(manager) = host.package_manager() {
+            let is_needed = |job: &JobId| needed.contains(job) || snapshots.exists(job);
+            if let Err(error) = manager.forget(&is_needed) {
+                tracing::warn!("Packages of expired snapshots stay: {}", error.sentence());
+            }
+        }
+        match expired {
             Ok(0) => {}
             Ok(deleted) => tracing::info!(deleted, "Deleted snapshots whose time is over"),
             Err(error) => {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nexplane_agent::host::package::{Effect, Package, Wish};
+use nexplane_agent::host::package::{Effect, Inventory, Package, Wish};
 use nexplane_agent::host::{
     Access, FakeHost, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode,
     PackageManager, PackageName, PackageVersion, SysctlKey, SystemFacts, Unit, UnitName,
@@ -244,6 +244,25 @@ impl PackageManager for CrashingPackages<'_> {
     }
     fn simulate(&self, wish: &Wish) -> Result<Vec<Effect>, HostError> {
         self.inner.simulate(wish)
+    }
+    fn inventory(&self) -> Result<Inventory, HostError> {
+        self.inner.inventory()
+    }
+    fn fetch(&self, wish: &Wish) -> Result<(), HostError> {
+        self.inner.fetch(wish)
+    }
+    fn keep(
+        &self,
+        job: &JobId,
+        versions: &BTreeMap<PackageName, PackageVersion>,
+    ) -> Result<(), HostError> {
+        self.inner.keep(job, versions)
+    }
+    fn is_kept(&self, name: &PackageName, version: &PackageVersion) -> Result<bool, HostError> {
+        self.inner.is_kept(name, version)
+    }
+    fn forget(&self, is_needed: &dyn Fn(&JobId) -> bool) -> Result<(), HostError> {
+        self.inner.forget(is_needed)
     }
     fn carry_out(&self, wish: &Wish) -> Result<(), HostError> {
         self.host.around(|| self.inner.carry_out(wish))

@@ -8,11 +8,11 @@ use nexplane_agent::host::fake::Node;
 use nexplane_agent::host::{FakeHost, Host, HostPath, Mode};
 use nexplane_agent::operation::hardening::profile::ProfileId;
 use nexplane_agent::operation::{self, Bound};
-use nexplane_core::job::JobResult;
+use nexplane_core::job::{JobResult, RefusalCode};
 use nexplane_core::plan::Check;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, linux, path};
+use crate::rig::{Rig, linux, path, refusal};
 
 const ID: &str = "host.run_hardening_profile";
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guides/hardening-profiles.md");
@@ -68,6 +68,8 @@ fn each_kind_of_item_writes_what_it_says_and_comes_undone_to_the_byte() {
     for (file, text) in [
         ("etc/security/limits.d/note", ""),
         ("etc/security/faillock.conf", "# deny = 3\nunlock_time=1800"),
+        ("etc/systemd/journald.conf", "[Journal]\n#Storage=auto\n\n[Other]\nStorage=persistent\n"),
+        ("etc/systemd/coredump.conf", "# nothing\n"),
         ("proc/sys/kernel/yama/ptrace_scope", "2\n"),
         ("proc/sys/net/ipv4/ip_forward", "1\n"),
     ] {
@@ -100,6 +102,13 @@ fn each_kind_of_item_writes_what_it_says_and_comes_undone_to_the_byte() {
         read("etc/security/limits.d/60-nexplane-limits-core.conf").ends_with("\n* hard core 0\n")
     );
     assert_eq!(read("etc/security/faillock.conf"), "# deny = 3\nunlock_time=1800\ndeny = 5");
+    let journal = read("etc/systemd/journald.conf");
+    assert_eq!(
+        journal,
+        "[Journal]\n#Storage=auto\nCompress=yes\nStorage=persistent\n\n[Other]\nStorage=persistent\n"
+    );
+    let dumps = read("etc/systemd/coredump.conf");
+    assert!(dumps.ends_with("\n[Coredump]\nProcessSizeMax=0\nStorage=none\n"), "{dumps}");
     let days = read("etc/login.defs");
     assert!(days.starts_with("# days\nPASS_MAX_DAYS 365\nPASS_MIN_DAYS 1\n"), "{days}");
     let settings = read("etc/sysctl.d/zz-nexplane.conf");
@@ -162,6 +171,44 @@ fn services_are_switched_off_and_back_on() {
     let [cups, rsync] = [cups, rsync].map(|name| host.unit(&name).unwrap().unwrap());
     assert_eq!((cups.active, cups.enabled()), (true, Some(true)));
     assert_eq!((rsync.active, rsync.enabled()), (false, Some(false)));
+}
+
+#[test]
+fn an_item_that_does_not_apply_any_more_is_still_compared_and_undone() {
+    let (rig, fake) = Rig::fake();
+    let mut runner = rig.start();
+    let parameters = json!({
+        "profile": "cis-debian12-level1",
+        "only": ["module-hfs", "module-hfsplus", "net-log-martians-all"]
+    });
+    let nodes = fake.nodes();
+    let job = rig.job(1, rig.apply_order(ID, &parameters));
+    let result = rig.run(&mut runner, &job);
+    assert!(matches!(result, JobResult::Applied { changed: true, .. }), "{result:?}");
+
+    // Another kernel has it built in, so a file would not keep it away: it is not offered any more.
+    let built_in = path("/usr/lib/modules/6.1.0/modules.builtin");
+    fake.put_file(&built_in, b"kernel/fs/hfs/hfs.ko\n", Mode::from_bits(0o644));
+    let profile = operation(&parameters);
+    let checks = profile.validate(fake.as_ref());
+    assert!(detail(&checks, "module-hfs").contains("built into the kernel"), "{checks:?}");
+
+    // What somebody changed in it is seen all the same.
+    let file = path("/etc/modprobe.d/60-nexplane-module-hfs.conf");
+    let ours = fake.read(&file, 1 << 20).unwrap().unwrap().content;
+    fake.put_file(&file, b"# theirs\n", Mode::from_bits(0o644));
+    let undo = rig.job(2, rig.revert_order(ID, &parameters, job.id));
+    assert_eq!(refusal(&rig.run(&mut runner, &undo)), RefusalCode::Drift);
+    fake.put_file(&file, &ours, Mode::from_bits(0o644));
+
+    let undo = rig.job(3, rig.revert_order(ID, &parameters, job.id));
+    let result = rig.run(&mut runner, &undo);
+    assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
+    assert!(fake.stat(&file).unwrap().is_none());
+    let meta = fake.stat(&built_in).unwrap().unwrap();
+    fake.remove(&built_in, &meta).unwrap();
+    let now = fake.nodes().into_iter().filter(|(_, node)| *node != Node::Directory);
+    assert!(now.eq(nodes.into_iter().filter(|(_, node)| *node != Node::Directory)));
 }
 
 #[test]
@@ -234,6 +281,8 @@ fn the_owners_policy_is_asked_about_every_file_of_the_items_that_are_asked_for()
     ] {
         assert!(all.contains(&path(file)), "{file}");
     }
+    let off = debian(&json!({ "only": ["service-cups"] }));
+    assert_eq!(paths(off.as_ref()), [path("/etc/systemd/system")]);
     let one = debian(&json!({ "only": ["module-hfs"] }));
     assert_eq!(paths(one.as_ref()), [path("/etc/modprobe.d/60-nexplane-module-hfs.conf")]);
 }

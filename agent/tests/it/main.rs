@@ -21,6 +21,7 @@ mod hardening;
 mod install;
 mod linux;
 mod order;
+mod package;
 mod real;
 mod retention;
 mod rig;

@@ -241,6 +241,18 @@ const ATTACKS: &[Attack] = &[
         rig.write_policy("paths = [\"/srv\"]");
         None
     }),
+    (
+        "what names no file, where the owner allows some paths",
+        RefusalCode::LocalPolicy,
+        |rig, job| {
+            rig.write_policy("paths = [\"/etc\", \"/var\"]");
+            replan(job, |step| {
+                step.action = "host.install_package".into();
+                step.parameters = json!({ "name": "rsync" });
+            });
+            None
+        },
+    ),
     ("fewer approvals than the owner asks for", RefusalCode::LocalPolicy, |rig, _| {
         rig.write_policy("approvers = 2");
         None

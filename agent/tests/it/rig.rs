@@ -84,6 +84,8 @@ pub struct Rig {
     pub config: Config,
     pub host: Arc<dyn Host>,
     pub now: Timestamp,
+    /// In place of one that stands still at `now`.
+    pub clock: Option<Clock>,
     pub retention: Retention,
     pub line: Arc<dyn Line>,
     pub watch: Arc<dyn Watch>,
@@ -131,6 +133,7 @@ impl Rig {
             config,
             host,
             now: now(),
+            clock: None,
             retention: Retention::default(),
             line: Arc::new(Sound),
             watch: Arc::new(Hand::default()),
@@ -162,7 +165,7 @@ impl Rig {
     /// The same, with another directory for what is on disk.
     pub fn start_in(&self, directory: &Path) -> Runner {
         let now = self.now;
-        let clock: Clock = Arc::new(move || now);
+        let clock = self.clock.clone().unwrap_or_else(|| Arc::new(move || now));
         let who = Who { host: HOST, name: NAME.into(), dispatchers: self.dispatchers() };
         Runner::new(
             who,

@@ -136,6 +136,18 @@ impl Operation for RunHardeningProfile {
         lines.flatten().collect()
     }
 
+    /// Every item of `like`, whether it would apply now or not. One that is not there any more is left out, and
+    /// so differs.
+    fn reread(&self, host: &dyn Host, like: &State) -> Result<State, HostError> {
+        let mut items = BTreeMap::new();
+        for id in like.items.keys() {
+            let item = self.item(id)?;
+            let found = item.rule.read(id, host).map_err(|error| of(item, &error))?;
+            items.extend(found.map(|found| (id.clone(), found)));
+        }
+        Ok(State { profile: self.profile, items })
+    }
+
     /// The first item that does not come out ends the way there; on the way back every item is tried.
     fn bring(&self, host: &dyn Host, from: Option<&State>, to: &State) -> Result<(), HostError> {
         if let Some(from) = from {

@@ -23,6 +23,7 @@ use crate::operation::{Operation, service, set_file_content, set_file_permission
 const MODULES: &str = "/etc/modprobe.d";
 const LIMITS: &str = "/etc/security/limits.d";
 const SYSCTLS: &str = "/etc/sysctl.d";
+const UNITS: &str = "/etc/systemd/system";
 const BUS: (&str, &str) = ("/run/dbus", "system_bus_socket");
 
 /// What an item asks for.
@@ -164,7 +165,7 @@ impl Rule {
             Self::Permission(permission) => format!("permission {}", permission.path),
             Self::Sshd(directive) => format!("sshd {}", directive.keyword),
             Self::Limit(limit) => format!("limit {} {}", limit.domain, limit.item),
-            Self::Line(line) => format!("line {} {}", line.path, line.key),
+            Self::Line(line) => line.mark(),
             Self::Module(module) => format!("module {}", module.name),
             Self::Service(Off { unit }) => format!("unit {unit}"),
             Self::Mount(rule) => format!("mount {} {:?}", rule.path, rule.option),
@@ -191,7 +192,9 @@ impl Rule {
             Self::Line(line) => vec![line.path.clone()],
             Self::Package(_) => vec![path(DPKG)],
             Self::Accounts(rule) => rule.files(),
-            Self::Service(_) | Self::ExpectedSetting(_) | Self::Mount(_) => Vec::new(),
+            // Where it is said what starts with the host.
+            Self::Service(_) => vec![path(UNITS)],
+            Self::ExpectedSetting(_) | Self::Mount(_) => Vec::new(),
         }
     }
 
@@ -234,16 +237,31 @@ impl Rule {
     /// Changes nothing.
     pub(super) fn look(&self, id: &str, survey: &Survey<'_>) -> Result<Standing, HostError> {
         match self.look_closely(id, survey) {
-            Ok(standing) => Ok(standing),
-            // These are true of the host, not of the moment.
-            Err(
-                error @ (HostError::Denied { .. }
-                | HostError::Unsafe { .. }
-                | HostError::TooLarge { .. }
-                | HostError::Missing { .. }
-                | HostError::UnknownName { .. }),
-            ) => Ok(NotApplicable(error.sentence())),
-            Err(error) => Err(error),
+            Err(error) if is_of_host(&error) => Ok(NotApplicable(error.sentence())),
+            other => other,
+        }
+    }
+
+    /// The state of what is changed, whether the item applies or not; none when it is not there. Changes
+    /// nothing.
+    pub(super) fn read(&self, id: &str, host: &dyn Host) -> Result<Option<Found>, HostError> {
+        let found = match self {
+            Self::Setting(setting) => setting.operation().snapshot(host).map(Found::Setting),
+            Self::Permission(permission) => {
+                permission.operation().snapshot(host).map(Found::Permission)
+            }
+            Self::Sshd(_) | Self::Limit(_) | Self::Module(_) => {
+                self.file(id).snapshot(host).map(Found::File)
+            }
+            Self::Line(line) => line.read(host).map(Found::Lines),
+            Self::Service(off) => off.operation().snapshot(host).map(Found::Service),
+            Self::ExpectedSetting(_) | Self::Mount(_) | Self::Package(_) | Self::Accounts(_) => {
+                return Ok(None);
+            }
+        };
+        match found {
+            Err(error) if is_of_host(&error) => Ok(None),
+            other => other.map(Some),
         }
     }
 
@@ -317,6 +335,18 @@ impl Rule {
             _ => Err(another_kind(id)),
         }
     }
+}
+
+/// Whether it is true of the host, not of the moment.
+fn is_of_host(error: &HostError) -> bool {
+    matches!(
+        error,
+        HostError::Denied { .. }
+            | HostError::Unsafe { .. }
+            | HostError::TooLarge { .. }
+            | HostError::Missing { .. }
+            | HostError::UnknownName { .. }
+    )
 }
 
 fn another_kind(id: &str) -> HostError {

@@ -51,10 +51,11 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         id: "host.install_package",
-        parameters: Some(|| json!({ "name": "nx-app" })),
+        // One without configuration: what is left of others when it is undone is in `package`.
+        parameters: Some(|| json!({ "name": "nx-friend" })),
         prepare: || publish(APPS),
         read: packages,
-        brings: "nx-app ii 2.0 \nnx-lib ii 1.0 auto\n",
+        brings: "nx-friend ii 1.0 \nnx-lib ii 1.0 auto\n",
     },
     Row {
         id: "host.lock_local_account",

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nexplane_agent::host::LinuxHost;
+use nexplane_agent::operation::Observation;
 use serde_json::json;
 
 use super::{put, sh, within};
@@ -67,6 +68,9 @@ fn there_and_back() {
     profile.apply(&host, &after).unwrap();
     assert!(machine() == machine_after, "applying twice is applying once");
     let effective = sh("/usr/sbin/sshd -T");
+    let journal = fs::read_to_string("/etc/systemd/journald.conf").unwrap();
+    let section = journal.split("[Journal]").nth(1).unwrap();
+    assert!(section.contains("\nStorage=persistent\n"), "{journal}");
     for line in ["maxauthtries 4\n", "logingracetime 60\n", "clientaliveinterval 15\n"] {
         assert!(effective.contains(line), "{line} {effective}");
     }
@@ -88,6 +92,22 @@ fn what_somebody_set_stays() {
     let checks = profile.validate(&host);
     assert!(detail(&checks, "ssh-maxauthtries").contains("sets MaxAuthTries to 9, and that stays"));
     assert!(detail(&checks, "ssh-maxsessions").ends_with("will be set"));
+    fs::remove_file(THEIRS).unwrap();
+
+    // Also after it was set: then the item does not apply any more, and comes undone all the same.
+    let before = profile.snapshot(&host).unwrap();
+    profile.apply(&host, &before).unwrap();
+    put(THEIRS, "MaxAuthTries 9\n");
+    let covered = |state: &Observation| {
+        state.fields.iter().any(|field| field.name.starts_with("ssh-maxauthtries"))
+    };
+    assert!(!covered(&profile.snapshot(&host).unwrap()));
+    let left = profile.reread(&host, &before).unwrap();
+    assert!(covered(&left) && left != before);
+    assert_eq!(left, profile.intended(&host, &before).unwrap());
+    profile.revert(&host, &before).unwrap();
+    assert_eq!(profile.reread(&host, &before).unwrap(), before);
+
     put(THEIRS, "NoSuchDirective 9\n");
     let checks = profile.validate(&host);
     let refused = detail(&checks, "ssh-maxsessions");

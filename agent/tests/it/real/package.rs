@@ -16,7 +16,7 @@ use nexplane_core::job::{Job, JobResult, Order, RefusalCode};
 use nexplane_core::plan::{Check, DiffLine};
 use serde_json::{Value, json};
 
-use super::repository::{APPS, publish};
+use super::repository::{APPS, file, publish};
 use super::{sh, within};
 use crate::rig::{Rig, refusal};
 
@@ -35,7 +35,7 @@ impl Stage {
     fn new() -> Self {
         sh("dpkg --purge --force-remove-reinstreq nx-large || true; \
             apt-mark -q unhold 'nx-*' || true; dpkg --configure -a || true; \
-            apt-get -q -y purge 'nx-*' || true; rm -f /etc/nx-*");
+            apt-get -q -y purge 'nx-*' || true; rm -rf /etc/nx-* /var/lib/nexplane-agent/packages");
         publish(APPS);
         let host = LinuxHost::open(Path::new("/"), &[]).unwrap();
         Self { rig: Rig::new(Arc::new(host)), jobs: 0 }
@@ -65,7 +65,7 @@ impl Stage {
         self.rig.run(&mut self.rig.start(), &job)
     }
 
-    /// Does it and undoes it; between the two it is as `then` says.
+    /// Does it and undoes it; between the two it is as `then` says. What came leaves its configuration.
     fn there_and_back(&mut self, operation: &str, parameters: &Value, then: impl Fn()) {
         let before = world();
         let id = self.done(operation, parameters);
@@ -73,7 +73,7 @@ impl Stage {
         assert_ne!(world(), before);
         let result = self.undo(operation, parameters, id);
         assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
-        assert_eq!(world(), before, "{operation} {parameters}");
+        assert_eq!(world_but_for_residue(&before), before, "{operation} {parameters}");
     }
 
     /// What a person would see before it is approved.
@@ -134,6 +134,21 @@ fn world() -> BTreeMap<String, String> {
     world
 }
 
+/// The same without what was not there before and left its configuration.
+fn world_but_for_residue(before: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut world = world();
+    let left: Vec<String> = world
+        .iter()
+        .filter(|(name, state)| state.starts_with("rc") && !before.contains_key(*name))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in left {
+        world.remove(&name);
+        world.remove(&format!("{name}.conf"));
+    }
+    world
+}
+
 fn state(name: &str) -> Option<String> {
     world().remove(name)
 }
@@ -150,6 +165,7 @@ fn by_hand(words: &str) {
 fn real_packages_come_and_go_and_come_back_as_they_were() {
     within("real::package::real_packages_come_and_go_and_come_back_as_they_were", || {
         what_came_along_is_in_the_plan_and_goes_again();
+        configuration_and_data_stay_when_an_installation_is_undone();
         versions_go_up_and_back_and_what_somebody_configured_stays();
         what_is_in_the_way_goes_only_when_allowed_and_comes_back();
         what_others_need_stays_and_what_is_removed_comes_back();
@@ -162,6 +178,9 @@ fn real_packages_that_fail_or_moved_or_have_no_way_back_leave_the_host_as_it_was
                 real_packages_that_fail_or_moved_or_have_no_way_back_leave_the_host_as_it_was";
     within(test, || {
         a_package_that_fails_leaves_nothing_behind();
+        what_is_not_what_its_source_says_is_found_out();
+        what_cannot_be_fetched_is_not_begun();
+        the_way_back_outlives_its_source();
         without_a_way_back_it_is_refused_unless_that_is_wanted();
         what_is_done_and_undone_is_what_was_planned();
         another_package_manager_is_waited_for_but_not_for_ever();
@@ -198,6 +217,32 @@ fn what_came_along_is_in_the_plan_and_goes_again() {
     stage.there_and_back(INSTALL, &json!({ "name": "nx-lib" }), || {
         assert_eq!(state("nx-lib").unwrap(), "ii  1.0 manual");
     });
+}
+
+fn configuration_and_data_stay_when_an_installation_is_undone() {
+    const ROWS: &str = "/var/tmp/nx-base/rows";
+    let mut stage = Stage::new();
+    let parameters = json!({ "name": "nx-base" });
+    let bound = operation::find(INSTALL).unwrap().bind(&parameters).unwrap();
+    let before = bound.snapshot(stage.rig.host.as_ref()).unwrap();
+    // The second time its configuration is there already.
+    for text in ["one", "two"] {
+        let id = stage.done(INSTALL, &parameters);
+        fs::write(ROWS, text).unwrap();
+        fs::write("/etc/nx-base.conf", text).unwrap();
+        let result = stage.undo(INSTALL, &parameters, id);
+        assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
+        assert!(state("nx-base").unwrap().starts_with("rc"));
+        assert_eq!(fs::read_to_string(ROWS).unwrap(), text);
+        assert_eq!(fs::read_to_string("/etc/nx-base.conf").unwrap(), text);
+        assert_eq!(bound.snapshot(stage.rig.host.as_ref()).unwrap(), before);
+    }
+    // Gone with it only when somebody says so; and then it is told that this does not come back.
+    let purge = json!({ "name": "nx-base", "purge": true });
+    stage.refused(REMOVE, &purge, "way_back", "only the configuration is left");
+    let knowing = json!({ "name": "nx-base", "purge": true, "require_way_back": false });
+    stage.done(REMOVE, &knowing);
+    assert_eq!((state("nx-base"), Path::new(ROWS).exists()), (None, false));
 }
 
 fn versions_go_up_and_back_and_what_somebody_configured_stays() {
@@ -295,8 +340,8 @@ fn a_package_that_fails_leaves_nothing_behind() {
     let before = world();
     let (_, result) = stage.apply(INSTALL, &json!({ "name": "nx-broken" }));
     let JobResult::Failed { detail } = &result else { panic!("{result:?}") };
-    assert!(detail.contains("dpkg"), "{detail}");
-    assert_eq!(world(), before);
+    assert!(detail.contains("dpkg") && !detail.contains("secret"), "{detail}");
+    assert_eq!(world_but_for_residue(&before), before);
 
     by_hand("install nx-stubborn");
     let before = world();
@@ -310,6 +355,76 @@ fn a_package_that_fails_leaves_nothing_behind() {
     stage.refused(INSTALL, &json!({ "name": "nx-lib" }), "database_complete", "nx-broken");
 }
 
+/// A source that has another package than its list says: what dpkg installs is what is in the file.
+fn what_is_not_what_its_source_says_is_found_out() {
+    let mut stage = Stage::new();
+    let (_, result) = stage.apply(INSTALL, &json!({ "name": "nx-liar" }));
+    let JobResult::Unknown { detail } = &result else { panic!("{result:?}") };
+    assert!(detail.contains("nx-hidden (not there, now 1.0)"), "{detail}");
+    sh("dpkg --purge nx-hidden");
+
+    // Nor may one put another out of order.
+    by_hand("install nx-friend");
+    let before = world();
+    let (_, result) = stage.apply(INSTALL, &json!({ "name": "nx-breaker" }));
+    println!("{result:?}");
+    assert!(matches!(result, JobResult::Failed { .. } | JobResult::Unknown { .. }), "{result:?}");
+    assert_eq!(world(), before);
+}
+
+fn what_cannot_be_fetched_is_not_begun() {
+    let mut stage = Stage::new();
+    by_hand("install nx-app=1.0");
+    for (gone, order) in [
+        ("nx-app_2.0", stage.rig.apply_order(INSTALL, &app("2.0"))),
+        ("nx-app_1.0", stage.rig.apply_order(INSTALL, &app("2.0"))),
+        ("nx-app_1.0", stage.rig.apply_order(REMOVE, &json!({ "name": "nx-app" }))),
+    ] {
+        publish(APPS);
+        // The list says that it is there.
+        fs::remove_file(file(gone)).unwrap();
+        let before = world();
+        let job = stage.job(order);
+        let mut runner = stage.rig.start();
+        let result = stage.rig.run(&mut runner, &job);
+        assert_eq!(refusal(&result), RefusalCode::CheckFailed, "{result:?}");
+        let JobResult::Refused { detail, .. } = &result else { panic!("{result:?}") };
+        assert!(detail.contains("nothing was changed") && detail.contains("E: "), "{detail}");
+        assert!(runner.journal().job(&job.id).unwrap().intent.is_none());
+        assert_eq!(world(), before);
+    }
+    // Nor what is not what its list says.
+    publish(APPS);
+    let order = stage.rig.apply_order(INSTALL, &app("2.0"));
+    let job = stage.job(order);
+    fs::OpenOptions::new().append(true).open(file("nx-app_1.0")).unwrap().set_len(100).unwrap();
+    let result = stage.rig.run(&mut stage.rig.start(), &job);
+    assert_eq!(refusal(&result), RefusalCode::CheckFailed, "{result:?}");
+    fs::remove_file(file("nx-app_1.0")).unwrap();
+}
+
+fn the_way_back_outlives_its_source() {
+    let mut stage = Stage::new();
+    by_hand("install nx-app=1.0");
+    fs::write("/etc/nx-app.conf", "mine\n").unwrap();
+    let before = world();
+    for (operation, parameters) in [(INSTALL, app("2.0")), (REMOVE, json!({ "name": "nx-app" }))] {
+        publish(APPS);
+        let id = stage.done(operation, &parameters);
+        assert_ne!(world(), before);
+        publish(&["nx-app_2.0"]);
+        let result = stage.undo(operation, &parameters, id);
+        assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
+        let mut after = world();
+        after.remove("nx-app.conf.dpkg-dist");
+        assert_eq!(after, before);
+    }
+    let kept =
+        sh("find /var/lib/nexplane-agent/packages -name '*.deb' -printf '%f %m %u\\n' | uniq");
+    assert_eq!(kept, "nx-app_1.0.deb 600 root\n");
+    assert_eq!(sh("ls -d /var/cache/apt/nexplane-* 2>/dev/null || true"), "");
+}
+
 fn without_a_way_back_it_is_refused_unless_that_is_wanted() {
     let mut stage = Stage::new();
     by_hand("install nx-app=1.0");
@@ -320,7 +435,9 @@ fn without_a_way_back_it_is_refused_unless_that_is_wanted() {
     let before = stage.rig.apply_order(INSTALL, &knowing);
     let id = stage.done(INSTALL, &knowing);
     let result = stage.undo(INSTALL, &knowing, id);
-    let JobResult::Failed { detail } = &result else { panic!("{result:?}") };
+    let JobResult::Refused { code: RefusalCode::CheckFailed, detail, .. } = &result else {
+        panic!("{result:?}");
+    };
     assert!(detail.contains("1.0"), "{detail}");
     assert!(state("nx-app").unwrap().starts_with("ii  2.0"), "it is left as it was");
     drop(before);
@@ -343,7 +460,8 @@ fn what_is_done_and_undone_is_what_was_planned() {
     publish(APPS);
     let result = stage.undo(INSTALL, &parameters, id);
     assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
-    assert_eq!((state("nx-app"), state("nx-lib")), (None, None));
+    assert!(state("nx-app").unwrap().starts_with("rc"), "its configuration stays");
+    assert_eq!(state("nx-lib"), None);
 
     // What somebody else came to need stays, and so does all the rest.
     let id = stage.done(INSTALL, &parameters);
@@ -395,7 +513,9 @@ fn another_package_manager_is_waited_for_but_not_for_ever() {
     let other = other_manager();
     let begin = Instant::now();
     let (_, result) = stage.apply(INSTALL, &parameters);
-    let JobResult::Failed { detail } = &result else { panic!("{result:?}") };
+    let JobResult::Refused { code: RefusalCode::CheckFailed, detail, .. } = &result else {
+        panic!("{result:?}");
+    };
     assert!(detail.contains("another package manager is at work"), "{detail}");
     assert!((55..90).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
     assert_eq!(world(), before);

@@ -12,13 +12,29 @@ const ASKED_FOR: [&str; 2] = ["nx-app", "nx-large"];
 
 /// A package: name, version, what stands in its control file besides, and what makes its files in the
 /// current directory.
-const PACKAGES: [(&str, &str, &str, &str); 10] = [
+const PACKAGES: [(&str, &str, &str, &str); 13] = [
     ("nx-lib", "1.0", "", ""),
     ("nx-app", "1.0", "Depends: nx-lib\n", "conffile nx-app one"),
     ("nx-app", "2.0", "Depends: nx-lib\n", "conffile nx-app two"),
     ("nx-rival", "1.0", "Conflicts: nx-app\n", ""),
     ("nx-friend", "1.0", "Depends: nx-lib\n", ""),
-    ("nx-broken", "1.0", "", "script postinst 'exit 1'; conffile nx-broken x"),
+    (
+        "nx-broken",
+        "1.0",
+        "",
+        "script postinst 'echo secret; echo secret >&2; exit 1'; conffile nx-broken x",
+    ),
+    (
+        "nx-base",
+        "1.0",
+        "",
+        "script postinst 'mkdir -p /var/tmp/nx-base'; conffile nx-base x
+         script postrm '[ \"$1\" != purge ] || rm -r /var/tmp/nx-base'",
+    ),
+    // The list of the repository calls it nx-liar.
+    ("nx-hidden", "1.0", "", ""),
+    // The list does not say that.
+    ("nx-breaker", "1.0", "Breaks: nx-friend\n", ""),
     ("nx-slow", "1.0", "", "script postinst 'sleep 4'"),
     ("nx-large", "1.0", "", "truncate -s 600000000 usr/share/nx-large/zeros"),
     ("nx-cleans", "1.0", "", "script postrm 'rm -f /var/tmp/nx-data'; conffile nx-cleans x"),
@@ -27,6 +43,11 @@ const PACKAGES: [(&str, &str, &str, &str); 10] = [
 
 /// Both versions of the one that most tests are about.
 pub const APPS: &[&str] = &["nx-app_1.0", "nx-app_2.0"];
+
+/// The file of a package that is published.
+pub fn file(package: &str) -> String {
+    format!("{DIRECTORY}/pool/{package}.deb")
+}
 
 /// Makes this the only source of the host's packages.
 pub fn publish(asked_for: &[&str]) {
@@ -45,7 +66,7 @@ pub fn publish(asked_for: &[&str]) {
     sh(&format!(
         "rm -f /etc/apt/sources.list.d/*; cd {DIRECTORY}
          for deb in pool/*.deb; do
-             dpkg-deb --field \"$deb\"
+             dpkg-deb --field \"$deb\" | sed 's/^Package: nx-hidden$/Package: nx-liar/; /^Breaks:/d'
              echo \"Filename: $deb\"
              echo \"Size: $(stat -c %s \"$deb\")\"
              echo \"SHA256: $(sha256sum \"$deb\" | cut -d ' ' -f 1)\"
