@@ -12,6 +12,7 @@ pub mod fake;
 mod fake_package;
 mod kernel;
 pub mod linux;
+mod lock;
 pub mod package;
 mod path;
 mod program;
@@ -259,13 +260,6 @@ pub enum HostError {
 impl HostError {
     /// The message with its causes, for receipts and checks.
     pub fn sentence(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        crate::sentence::of(self)
     }
 }

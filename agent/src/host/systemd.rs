@@ -277,7 +277,7 @@ impl Manager {
         for property in properties {
             names.extend(self.property::<Vec<String>>(path, UNIT_INTERFACE, property).await?);
         }
-        names.retain(|name| !name.ends_with(".slice"));
+        names.retain(|name| name.rsplit('.').next() != Some("slice"));
         if names.is_empty() {
             return Ok(Vec::new());
         }

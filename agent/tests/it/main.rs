@@ -22,4 +22,6 @@ mod order;
 mod real;
 mod retention;
 mod rig;
+mod services;
 mod sysctl;
+mod takeback;

@@ -9,6 +9,7 @@ mod base;
 mod conformance;
 mod hardening;
 mod host;
+mod install;
 mod line;
 mod package;
 mod repository;
@@ -18,7 +19,7 @@ mod service;
 use std::path::Path;
 use std::process::{Command, Output};
 
-pub use host::RealHost;
+pub use host::{AGENT, RealHost};
 
 /// Says which test runs inside; holds the name of the host that it may run on.
 const INSIDE: &str = "NEXPLANE_INSIDE";
