@@ -5,17 +5,19 @@
 //! control_plane = "https://nexplane.example:8443"  # absent: as enrolled; with ca.pem beside this file
 //! state_dir = "/var/lib/nexplane-agent"            # absent: this directory
 //! keep_snapshots = "30d"                           # absent: 30 days
+//! dead_man_s = 60                                  # absent: 60 seconds
 //! ```
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nexplane_core::time::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::deadman::Limit;
 use crate::keep::Keep;
 
 /// The agent's directories.
@@ -24,6 +26,7 @@ pub struct Config {
     directory: PathBuf,
     state: PathBuf,
     retention: Option<Retention>,
+    dead_man: Option<Limit>,
     /// Address of the control plane, and its authority's certificate.
     gateway: Option<(String, String)>,
 }
@@ -38,6 +41,8 @@ pub struct ConfigFile {
     pub state_dir: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_snapshots: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_man_s: Option<u32>,
 }
 
 impl ConfigFile {
@@ -130,7 +135,8 @@ impl Config {
     /// One directory for everything.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let directory = directory.into();
-        Self { state: directory.clone(), directory, retention: None, gateway: None }
+        let state = directory.clone();
+        Self { state, directory, retention: None, dead_man: None, gateway: None }
     }
 
     /// As the directory's `config.toml` says; as [`Config::new`] when there is none.
@@ -139,7 +145,19 @@ impl Config {
         let path = config.file();
         let Some(file) = ConfigFile::load(&path)? else { return Ok(config) };
         if let Some(state) = file.state_dir {
+            if !state.is_absolute() {
+                let reason = "state_dir is a path from the root on".to_owned();
+                return Err(ConfigError::Malformed { path, reason });
+            }
             config.state = state;
+        }
+        if let Some(seconds) = file.dead_man_s {
+            match Limit::parse(&seconds.to_string()) {
+                Ok(limit) => config.dead_man = Some(limit),
+                Err(error) => {
+                    return Err(ConfigError::Malformed { path, reason: error.to_string() });
+                }
+            }
         }
         config.retention = match file.keep_snapshots.as_deref().map(Retention::parse).transpose() {
             Ok(retention) => retention,
@@ -181,6 +199,11 @@ impl Config {
     /// How long before-states are kept, where `config.toml` says it.
     pub fn retention(&self) -> Option<Retention> {
         self.retention
+    }
+
+    /// How long an effect that may cut the line may stand unconfirmed, where `config.toml` says it.
+    pub fn dead_man(&self) -> Option<Limit> {
+        self.dead_man
     }
 
     /// The control plane's address and its authority's certificate, where `config.toml` says them.
@@ -225,14 +248,26 @@ impl Config {
         }
     }
 
-    /// The process that holds the lock, as long as one does.
+    /// The process that holds the lock, as long as one does: it said so, and has the file open still.
     pub fn holder(&self) -> Option<rustix::process::Pid> {
-        let text = std::fs::read_to_string(self.state.join("lock")).ok()?;
-        rustix::process::Pid::from_raw(text.trim().parse().ok()?)
+        let path = self.state.join("lock");
+        let said = std::fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+        let lock = std::fs::metadata(&path).ok()?;
+        let is_lock = |opened: std::fs::DirEntry| {
+            let opened = std::fs::metadata(opened.path());
+            opened.is_ok_and(|meta| (meta.dev(), meta.ino()) == (lock.dev(), lock.ino()))
+        };
+        let holds = std::fs::read_dir(format!("/proc/{said}/fd")).ok()?.flatten().any(is_lock);
+        holds.then(|| rustix::process::Pid::from_raw(said)).flatten()
     }
 
     pub fn journal(&self) -> PathBuf {
         self.state.join("journal")
+    }
+
+    /// There as long as an effect is armed and open.
+    pub fn armed(&self) -> PathBuf {
+        self.state.join("armed")
     }
 
     pub fn snapshots(&self) -> PathBuf {
@@ -282,7 +317,13 @@ mod tests {
         assert_eq!(said.journal(), Path::new("/var/lib/x/journal"));
         assert_eq!(said.policy(), directory.path().join("policy.toml"));
         assert_eq!(said.retention(), Some(Retention { seconds: 2 * DAY_S }));
-        assert!(matches!(say("state_dri = \"/x\""), Err(ConfigError::Malformed { .. })));
+        assert_eq!(said.dead_man(), None);
+        assert_eq!(say("dead_man_s = 90").unwrap().dead_man(), Limit::new(90));
+        for wrong in
+            ["state_dri = \"/x\"", "state_dir = \"x\"", "dead_man_s = 9", "dead_man_s = 601"]
+        {
+            assert!(matches!(say(wrong), Err(ConfigError::Malformed { .. })), "{wrong}");
+        }
         assert!(matches!(say("keep_snapshots = \"2\""), Err(ConfigError::Malformed { .. })));
         let away = "control_plane = \"https://x:1\"";
         assert!(matches!(say(away), Err(ConfigError::Io { .. })), "there is no ca.pem");
@@ -299,6 +340,7 @@ mod tests {
         assert!(matches!(config.lock(), Err(ConfigError::InUse { .. })));
         assert_eq!(config.holder(), Some(rustix::process::getpid()));
         drop(lock);
+        assert_eq!(config.holder(), None, "what stands in the file is old");
         config.lock().unwrap();
     }
 }

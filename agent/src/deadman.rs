@@ -6,6 +6,7 @@
 //! [runner](crate::runner). How the line is tried is a [`Line`]'s affair, how time passes a [`Watch`]'s.
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -178,6 +179,13 @@ pub fn next(armed: Option<&Armed>, confirmed: bool, now: &Moment) -> Next {
     }
 }
 
+/// Whether an effect that was interrupted is taken back before anything of the network is up, when nobody can
+/// be asked: its time is over, or the machine was started since and nothing of it was confirmed.
+pub fn is_over_at_start(armed: Option<&Armed>, confirmed: bool, now: &Moment) -> bool {
+    let over = |armed: &Armed| !armed.is_of(now) || armed.left(now).is_zero();
+    !confirmed && armed.is_some_and(over)
+}
+
 /// What a runner needs for it.
 #[derive(Clone, Debug)]
 pub struct DeadMan {
@@ -185,11 +193,15 @@ pub struct DeadMan {
     pub line: Option<Arc<dyn Line>>,
     pub watch: Arc<dyn Watch>,
     pub limit: Limit,
+    /// A file that is there from before an effect is armed until nothing armed is open: whoever starts the
+    /// machine sees by it whether something may have to be taken back.
+    pub marker: Option<PathBuf>,
 }
 
 impl Default for DeadMan {
     fn default() -> Self {
-        Self { line: None, watch: Arc::new(SystemWatch::default()), limit: Limit::default() }
+        let watch = Arc::new(SystemWatch::default());
+        Self { line: None, watch, limit: Limit::default(), marker: None }
     }
 }
 
@@ -289,6 +301,14 @@ mod tests {
             assert_eq!(seconds(next(Some(armed), false, &now)), Some(left_s), "{case}");
             assert_eq!(next(Some(armed), true, &now), Next::Settled, "{case}, confirmed");
             assert_eq!(next(None, false, &now), Next::Settled, "{case}, not armed");
+            let early = is_over_at_start(Some(armed), false, &now);
+            assert_eq!(
+                early,
+                left_s == 0 || armed.boot != now.boot || now.boot.is_none(),
+                "{case}"
+            );
+            assert!(!is_over_at_start(Some(armed), true, &now), "{case}, confirmed");
+            assert!(!is_over_at_start(None, false, &now), "{case}, not armed");
         }
     }
 

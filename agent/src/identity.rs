@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::pem::parse_x509_pem;
 
 use crate::client::{Client, ClientError};
+use crate::config::Config;
 use crate::keep::Keep;
 
 /// What an agent has after it was enrolled.
@@ -89,7 +90,28 @@ struct Fresh {
 }
 
 impl Identity {
-    /// The identity that is kept in the configuration directory; `None` when not enrolled.
+    /// The identity that the configuration names, at the control plane that it names; `None` when not enrolled.
+    pub fn of(config: &Config) -> Result<Option<Self>, IdentityError> {
+        let kept = Self::load(&config.keep())?;
+        Ok(match config.gateway() {
+            Some((control_plane, ca_pem)) => kept.map(|kept| kept.at(control_plane, ca_pem)),
+            None => kept,
+        })
+    }
+
+    /// The same agent, of a control plane at another address or under another authority.
+    #[must_use]
+    pub fn at(self, control_plane: &str, ca_pem: &str) -> Self {
+        Self { control_plane: control_plane.to_owned(), ca_pem: ca_pem.to_owned(), ..self }
+    }
+
+    /// Over a connection with the agent's certificate.
+    pub fn client(&self) -> Result<Client, ClientError> {
+        let Self { control_plane, ca_pem, certificate_pem, key_pem, .. } = self;
+        Client::new(control_plane, ca_pem, certificate_pem, key_pem)
+    }
+
+    /// The identity as it is kept; `None` when not enrolled. [`Identity::of`] knows where it goes.
     pub fn load(config: &Keep) -> Result<Option<Self>, IdentityError> {
         load(config, "identity.json")
     }
@@ -98,7 +120,8 @@ impl Identity {
         save(config, "identity.json", self)
     }
 
-    /// Makes a key, sends a certificate request with the token, and saves what comes back.
+    /// Makes a key, sends a certificate request with the token, and saves what comes back. An identity of
+    /// another host that was there is set aside as `identity.<host>.json`; without an answer it stays.
     ///
     /// # Errors
     /// [`IdentityError::Refused`] when the token is unknown, used or expired, or the control plane is
@@ -145,6 +168,11 @@ impl Identity {
             renew_after,
             token_hash: pending.token_hash,
         };
+        if let Some(earlier) = Self::load(config)?
+            && earlier.host != identity.host
+        {
+            save(config, &format!("identity.{}.json", earlier.host), &earlier)?;
+        }
         identity.save(config)?;
         remove(config, waiting)?;
         Ok(identity)

@@ -111,7 +111,7 @@ fn lock(files: &Mutex<BTreeMap<String, Vec<u8>>>) -> MutexGuard<'_, BTreeMap<Str
 }
 
 /// Puts a whole file with mode 0600 in place, durably.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     // A leftover of a crash; a fresh file has the mode that is asked for.
     match fs::remove_file(&beside) {

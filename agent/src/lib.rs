@@ -13,9 +13,11 @@
 //! | [`policy`] | the host owner's say |
 //! | [`key`] | signatures of orders and receipts |
 //! | [`runner`] | checks an order and carries it out |
+//! | [`settle`] | what an earlier process left open, opened for its runner |
 //! | [`config`], [`identity`] | the agent's directory, key and certificate |
 //! | [`client`], [`poll`] | the way to the control plane, and the agent's life |
 //! | [`vital`] | what the service manager is told of it |
+//! | [`sentence`] | errors as people read them |
 //! | [`install`] | the agent as a service of its host |
 
 mod backoff;
@@ -33,5 +35,7 @@ pub mod operation;
 pub mod policy;
 pub mod poll;
 pub mod runner;
+pub mod sentence;
+pub mod settle;
 pub mod snapshot;
 pub mod vital;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::client::{Client, ClientError};
 use crate::deadman::Line;
 use crate::identity::Identity;
+use crate::sentence;
 
 /// The line of one identity.
 pub struct FreshLine {
@@ -41,7 +42,7 @@ impl Line for FreshLine {
     fn reach(&self, patience: Duration) -> Result<(), String> {
         let Self { control_plane, ca_pem, certificate_pem, key_pem } = self;
         let client = Client::new(control_plane, ca_pem, certificate_pem, key_pem)
-            .map_err(|error| sentence(&error))?;
+            .map_err(|error| sentence::of(&error))?;
         // On a thread with a runtime of its own: whoever asks may be in the middle of another one.
         let (sender, receiver) = mpsc::channel();
         let ask = move || {
@@ -76,22 +77,11 @@ fn ask(client: &Client, patience: Duration) -> Result<(), String> {
             | ClientError::Setup(_)
             | ClientError::Unreachable(_)
             | ClientError::Malformed),
-        )) => Err(sentence(&error)),
+        )) => Err(sentence::of(&error)),
         Err(_) => Err(no_answer(patience)),
     }
 }
 
 fn no_answer(patience: Duration) -> String {
     format!("no answer within {} ms", patience.as_millis())
-}
-
-fn sentence(error: &ClientError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -21,18 +21,16 @@ use uuid::Uuid;
 use crate::backoff::{Backoff, millis, random_below};
 use crate::client::{Client, ClientError};
 use crate::config::{Config, ConfigError, Retention};
-use crate::deadman::{DeadMan, Limit};
-use crate::host::LinuxHost;
-use crate::host::linux::OpenRootError;
+use crate::deadman::Limit;
 use crate::identity::{Identity, IdentityError, hash_token};
-use crate::journal::{Journal, JournalError};
+use crate::journal::JournalError;
 use crate::keep::Keep;
 use crate::key::{AgentKey, KeyError};
 use crate::line::FreshLine;
 use crate::policy;
-use crate::runner::{Clock, Runner, RunnerError, Who};
-use crate::snapshot::{self, SnapshotError, Snapshots};
-use crate::vital::Vital;
+use crate::runner::{Runner, RunnerError};
+use crate::settle::{SettleError, Terms};
+use crate::vital::{STEP, Vital};
 
 /// Longest time that a poll is held.
 const WAIT_S: u32 = 50;
@@ -44,8 +42,6 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 const REFUSED_PAUSE: Duration = Duration::from_mins(5);
 /// A clock that is further off makes orders look expired.
 const CLOCK_SKEW_S: i64 = 30;
-/// Longest that an order may take before the service manager takes the agent for hung.
-const ORDER: Duration = Duration::from_hours(1);
 /// Longest that a call to the control plane takes, with all that is between two calls.
 const CALL: Duration = Duration::from_mins(1);
 /// How long the result of the last order may take to be sent when the agent stops.
@@ -97,8 +93,6 @@ pub enum RunError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
-    Root(#[from] OpenRootError),
-    #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error("this agent is not enrolled: give --control-plane, --token and --ca once")]
     NotEnrolled,
@@ -106,10 +100,8 @@ pub enum RunError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Journal(#[from] JournalError),
-    #[error("could not set the journal of an earlier identity aside")]
-    SetAside(#[source] std::io::Error),
     #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
+    Settle(#[from] SettleError),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -144,8 +136,8 @@ pub async fn run_as_service(
     let _lock = settings.config.lock()?;
     let mut shutdown = pin!(shutdown);
     let keep = settings.config.keep();
-    let mut started = match Identity::load(&keep)? {
-        Some(identity) => Some(settle(&settings, identity).await?),
+    let mut started = match Identity::of(&settings.config)? {
+        Some(identity) => Some(settle(&settings, identity, vital).await?),
         None => None,
     };
     if let Some(enrolment) = settings.enrolment.as_ref().filter(|enrolment| {
@@ -153,27 +145,17 @@ pub async fn run_as_service(
             .as_ref()
             .is_none_or(|agent| agent.identity.token_hash != hash_token(&enrolment.token))
     }) {
-        // What the earlier identity began is settled; its journal is set aside.
+        // What the earlier identity began is settled; it and its journal are set aside.
         drop(started.take());
+        vital.within(STEP);
         let policy = policy::Source::File(settings.config.policy());
         let enrolled = tokio::select! {
             enrolled = enroll(&keep, &policy, enrolment) => enrolled?,
             () = &mut shutdown => return Ok(()),
         };
-        started = Some(settle(&settings, enrolled).await?);
+        started = Some(settle(&settings, enrolled, vital).await?);
     }
     let mut agent = started.ok_or(RunError::NotEnrolled)?;
-    let gateway = match &settings.enrolment {
-        Some(Enrolment { control_plane, ca_pem, .. }) => Some((control_plane, ca_pem)),
-        None => settings.config.gateway(),
-    };
-    if let Some((control_plane, ca_pem)) = gateway {
-        agent.identity.control_plane.clone_from(control_plane);
-        agent.identity.ca_pem.clone_from(ca_pem);
-        agent.client = connect(&agent.identity)?;
-        let line = FreshLine::new(&agent.identity);
-        agent.runner()?.set_line(Arc::new(line));
-    }
     agent.vital = vital.clone();
     vital.settled();
     agent.live(shutdown, ready).await
@@ -231,47 +213,23 @@ pub async fn enroll(
 }
 
 /// Opens what is on disk and settles what an earlier process left open, on a thread of its own.
-async fn settle(settings: &Settings, identity: Identity) -> Result<Agent, RunError> {
-    let settings = settings.clone();
-    tokio::task::spawn_blocking(move || open(&settings, identity))
+async fn settle(settings: &Settings, identity: Identity, vital: &Vital) -> Result<Agent, RunError> {
+    let (settings, vital) = (settings.clone(), vital.clone());
+    tokio::task::spawn_blocking(move || open(&settings, identity, &vital))
         .await
         .map_err(RunError::Broken)?
 }
 
-/// No network, but for the line of an effect whose time to be confirmed is not over.
-fn open(settings: &Settings, identity: Identity) -> Result<Agent, RunError> {
-    let config = &settings.config;
-    let journal = match Journal::open(&config.journal(), identity.host) {
-        Err(JournalError::OfAnotherHost { found, .. }) => {
-            tracing::warn!(earlier.host.id = %found, "The journal of an earlier identity is set aside");
-            let aside = config.state().join(format!("journal.{found}"));
-            std::fs::rename(config.journal(), aside).map_err(RunError::SetAside)?;
-            Journal::open(&config.journal(), identity.host)?
-        }
-        other => other?,
-    };
-    let snapshots =
-        Snapshots::open(&config.snapshots(), snapshot::TOTAL_LIMIT)?.kept_for(settings.retention);
-    let host = LinuxHost::open(&settings.root, &config.own_paths())?
-        .keeping_packages_in(config.state().join("packages"));
-    let who = Who {
-        host: identity.host,
-        name: identity.name.clone(),
-        dispatchers: identity.dispatchers.clone(),
-    };
-    let key = AgentKey::from_pem(&identity.key_pem)?;
-    let clock: Clock = Arc::new(now);
-    let mut runner =
-        Runner::new(who, key, Arc::new(host), journal, snapshots, config.policy(), clock)
-            .with_dead_man(DeadMan { limit: settings.dead_man, ..DeadMan::default() });
-    runner.set_line(Arc::new(FreshLine::new(&identity)));
+fn open(settings: &Settings, mut identity: Identity, vital: &Vital) -> Result<Agent, RunError> {
+    let Settings { config, root, retention, dead_man, enrolment } = settings;
+    // What is said at the start goes before what is in the file.
+    if let Some(Enrolment { control_plane, ca_pem, .. }) = enrolment {
+        identity = identity.at(control_plane, ca_pem);
+    }
+    let (retention, dead_man) = (*retention, *dead_man);
+    let mut runner = Terms { config, root, retention, dead_man }.open(&identity, vital)?;
     runner.recover()?;
     Ok(Agent::new(config.keep(), identity, runner)?)
-}
-
-fn connect(identity: &Identity) -> Result<Client, ClientError> {
-    let Identity { control_plane, ca_pem, certificate_pem, key_pem, .. } = identity;
-    Client::new(control_plane, ca_pem, certificate_pem, key_pem)
 }
 
 struct Agent {
@@ -293,7 +251,7 @@ impl Agent {
         runner.set_line(Arc::new(FreshLine::new(&identity)));
         Ok(Self {
             keep,
-            client: connect(&identity)?,
+            client: identity.client()?,
             identity,
             runner: Some(runner),
             instance: Uuid::new_v4(),
@@ -446,7 +404,7 @@ impl Agent {
         let Some((job, receipt)) = self.carry_out(envelope).await? else { return Ok(false) };
         if self.runner()?.journal().job(&job).is_some_and(|entry| entry.armed.is_some()) {
             // Connections from before the effect may have gone where nobody hears of it.
-            self.client = connect(&self.identity)?;
+            self.client = self.identity.client()?;
         }
         let sent = if self.runner()?.journal().unreported()?.is_empty() {
             // An order that was answered before: the same answer again.
@@ -469,7 +427,7 @@ impl Agent {
         &mut self,
         envelope: Envelope,
     ) -> Result<Option<(JobId, SignedReceipt)>, RunError> {
-        self.vital.within(ORDER);
+        self.vital.within(STEP);
         let mut runner = self.runner.take().ok_or(RunError::NotEnrolled)?;
         let (sender, mut receiver) = mpsc::channel::<(JobId, JobEvent)>(8);
         let client = self.client.clone();
@@ -510,7 +468,7 @@ impl Agent {
             return;
         }
         match self.identity.renew(&self.keep, &self.client).await {
-            Ok(renewed) => match (connect(&renewed), AgentKey::from_pem(&renewed.key_pem)) {
+            Ok(renewed) => match (renewed.client(), AgentKey::from_pem(&renewed.key_pem)) {
                 (Ok(client), Ok(key)) => {
                     self.client = client;
                     if let Some(runner) = &mut self.runner {

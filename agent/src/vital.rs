@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// Longest that enrolment and the settling of what was open may take; systemd has limits of its own for it.
-const BEGINNING: Duration = Duration::from_hours(1);
+/// Longest that one attempt at an effect, at taking one back or at enrolling may take. What takes longer as a
+/// whole says so before each of its attempts.
+pub(crate) const STEP: Duration = Duration::from_hours(1);
 
 /// What the agent says once the control plane has answered a poll.
 pub const SERVED: &str = "Waiting for orders";
@@ -48,7 +49,7 @@ impl Vital {
     fn with(notifier: Option<Notifier>) -> Self {
         Self(Arc::new(Inner {
             notifier,
-            until: Mutex::new(Instant::now() + BEGINNING),
+            until: Mutex::new(Instant::now() + STEP),
             said: Mutex::default(),
             renewal: Notify::new(),
         }))
@@ -64,7 +65,7 @@ impl Vital {
     }
 
     /// The present step takes no longer than this.
-    pub(crate) fn within(&self, limit: Duration) {
+    pub fn within(&self, limit: Duration) {
         *self.0.until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + limit;
     }
 

@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use nexplane_agent::client::Client;
 use nexplane_agent::config::Config;
 use nexplane_agent::host::LinuxHost;
 use nexplane_agent::identity::Identity;
 use nexplane_agent::journal::Journal;
 use nexplane_agent::key::AgentKey;
 use nexplane_agent::policy::Policy;
+use nexplane_agent::sentence;
 use nexplane_core::time::Timestamp;
 
-use super::{Directory, chain, check_unit};
+use super::{Directory, check_unit};
 
 /// Try everything the agent needs, and say what to do about what does not work.
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,7 @@ impl Check {
             Ok(config) => config,
             Err(error) => {
                 let fix = "mend the file: without it the agent does not start";
-                return report([("configuration", Err((chain(&error), fix.into())))]);
+                return report([("configuration", Err((sentence::of(&error), fix.into())))]);
             }
         };
         let mut findings = vec![
@@ -54,7 +54,7 @@ impl Check {
             ("host owner's policy", policy(&config)),
         ];
         findings.extend(check_unit::findings(&config));
-        match Identity::load(&config.keep()) {
+        match Identity::of(&config) {
             Err(error) => findings.push(("identity", Err((error.to_string(), ENROL.into())))),
             Ok(None) => {
                 findings.push((
@@ -94,7 +94,10 @@ impl Check {
         LinuxHost::open(&self.root, &config.own_paths())
             .map(|_| self.root.display().to_string())
             .map_err(|error| {
-                (chain(&error), "the directory must exist, and Linux must be 5.6 or newer".into())
+                (
+                    sentence::of(&error),
+                    "the directory must exist, and Linux must be 5.6 or newer".into(),
+                )
             })
     }
 }
@@ -116,7 +119,9 @@ fn report(findings: impl IntoIterator<Item = (&'static str, Finding)>) -> anyhow
 
 fn policy(config: &Config) -> Finding {
     match Policy::load(&config.policy()) {
-        Err(error) => Err((chain(&error), "until this is mended, every order is refused".into())),
+        Err(error) => {
+            Err((sentence::of(&error), "until this is mended, every order is refused".into()))
+        }
         Ok(loaded) if loaded.policy.hold => Ok("holds all changes".to_owned()),
         Ok(loaded) => Ok(loaded.hash.map_or_else(
             || "none: everything within the root is allowed".to_owned(),
@@ -128,7 +133,7 @@ fn policy(config: &Config) -> Finding {
 fn journal(config: &Config, identity: &Identity) -> Finding {
     match Journal::read(&config.journal(), identity.host) {
         Err(error) => Err((
-            chain(&error),
+            sentence::of(&error),
             "keep a copy, compare it with the control plane's receipts, then enrol again".into(),
         )),
         Ok(None) => Ok("none yet".to_owned()),
@@ -151,8 +156,7 @@ fn certificate(identity: &Identity) -> Finding {
 }
 
 async fn control_plane(identity: &Identity) -> (Finding, Option<Finding>) {
-    let Identity { control_plane, ca_pem, certificate_pem, key_pem, .. } = identity;
-    let answer = match Client::new(control_plane, ca_pem, certificate_pem, key_pem) {
+    let answer = match identity.client() {
         Ok(client) => client.time().await,
         Err(error) => Err(error),
     };
@@ -167,7 +171,7 @@ async fn control_plane(identity: &Identity) -> (Finding, Option<Finding>) {
                     "set the clock, for example with: timedatectl set-ntp true".into(),
                 ))
             };
-            (Ok(control_plane.clone()), Some(clock))
+            (Ok(identity.control_plane.clone()), Some(clock))
         }
         Err(error) => {
             let fix = match error.code() {
@@ -179,7 +183,7 @@ async fn control_plane(identity: &Identity) -> (Finding, Option<Finding>) {
                     "check address, firewall, and that the authority's certificate is the right one"
                 }
             };
-            (Err((chain(&error), fix.into())), None)
+            (Err((sentence::of(&error), fix.into())), None)
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nexplane_agent::config::Config;
 use nexplane_agent::host::{ServiceState, Unit};
-use nexplane_agent::install::{Layout, Problem, UNIT};
+use nexplane_agent::install::{Layout, Problem, TAKE_BACK_UNIT, UNIT};
 
 use super::check::Finding;
 use super::service::Service;
@@ -14,7 +14,10 @@ use super::service::Service;
 const AGAIN: &str = "put it right with: nexplane-agent install";
 
 pub fn findings(config: &Config) -> Vec<(&'static str, Finding)> {
-    let layout = Layout::default();
+    let layout = match Layout::default().as_configured() {
+        Ok(layout) => layout,
+        Err(Problem { why, fix }) => return vec![("layout", Err((why, fix.into())))],
+    };
     let mut findings = vec![("state directory", private(config.state()))];
     if config.directory() != layout.config() {
         return findings;
@@ -25,11 +28,12 @@ pub fn findings(config: &Config) -> Vec<(&'static str, Finding)> {
         return findings;
     }
     findings.push(("program", program(&layout.binary())));
-    findings.push(("unit", unit_text(&layout)));
+    findings.extend(layout.units().map(|(path, text)| ("unit", unit_text(&path, &text))));
     match running() {
         Err(Problem { why, fix }) => findings.push(("service", Err((why, fix.into())))),
-        Ok((unit, state)) => {
+        Ok((unit, take_back, state)) => {
             findings.push(("service", service(&unit, &state)));
+            findings.push(("start of the machine", early(take_back.as_ref())));
             if state.main_pid != 0 {
                 findings.push(("sandbox", sandbox(state.main_pid)));
             }
@@ -38,13 +42,13 @@ pub fn findings(config: &Config) -> Vec<(&'static str, Finding)> {
     findings
 }
 
-fn running() -> Result<(Unit, ServiceState), Problem> {
+fn running() -> Result<(Unit, Option<Unit>, ServiceState), Problem> {
     let service = Service::open()?;
     let unit = service.unit()?.ok_or_else(|| Problem {
         why: format!("systemd does not know {UNIT}"),
         fix: AGAIN.to_owned(),
     })?;
-    Ok((unit, service.state()?))
+    Ok((unit, service.take_back_unit()?, service.state()?))
 }
 
 fn private(directory: &Path) -> Finding {
@@ -73,11 +77,29 @@ fn program(path: &Path) -> Finding {
     }
 }
 
-fn unit_text(layout: &Layout) -> Finding {
-    let path = layout.unit();
-    match fs::read_to_string(&path) {
+/// What takes back before the network is up.
+fn early(unit: Option<&Unit>) -> Finding {
+    match unit {
+        None => Err((format!("systemd does not know {TAKE_BACK_UNIT}"), AGAIN.into())),
+        Some(unit) if unit.file_state != "enabled" => {
+            let why = format!(
+                "{TAKE_BACK_UNIT} is {}: what was not confirmed is taken back after the network is up",
+                unit.file_state
+            );
+            Err((why, AGAIN.into()))
+        }
+        Some(unit) if unit.sub_state == "failed" => {
+            let fix = format!("see: journalctl -u {TAKE_BACK_UNIT}");
+            Err((format!("{TAKE_BACK_UNIT} failed"), fix.into()))
+        }
+        Some(_) => Ok(format!("{TAKE_BACK_UNIT} takes back before the network is up")),
+    }
+}
+
+fn unit_text(path: &Path, expected: &str) -> Finding {
+    match fs::read_to_string(path) {
         Err(error) => Err((format!("{}: {error}", path.display()), AGAIN.into())),
-        Ok(text) if text != Layout::unit_text() => Err((
+        Ok(text) if text != expected => Err((
             format!("{} is not what this version writes", path.display()),
             "keep your own settings in a drop-in (systemctl edit nexplane-agent), then run: \
              nexplane-agent install"

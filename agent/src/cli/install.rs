@@ -1,21 +1,20 @@
 //! `nexplane-agent install`
 
-use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use nexplane_agent::client::ClientError;
-use nexplane_agent::config::Config;
+use nexplane_agent::config::{Config, ConfigFile};
 use nexplane_agent::identity::{Identity, IdentityError, hash_token};
-use nexplane_agent::install::{Layout, Mode, Outcome, Problem, Step};
-use nexplane_agent::policy;
+use nexplane_agent::install::{Layout, Mode, Outcome, Problem, Said, Step};
+use nexplane_agent::sentence;
+use nexplane_agent::settle::Terms;
+use nexplane_agent::vital::Vital;
+use nexplane_agent::{keep, policy};
 
-use super::chain;
+use super::enrolment::EnrolmentArguments;
 use super::service::{Service, Told};
-
-/// Longest token that is read.
-const TOKEN_LIMIT: u64 = 4096;
 
 /// Make the agent a service of this machine, enrolled and started.
 #[derive(Debug, clap::Args)]
@@ -31,29 +30,8 @@ run the same command again. The host owner's policy is never overwritten.
 
 Exit status: 0 when every line is OK, 1 otherwise.")]
 pub struct Install {
-    /// Address of the agent gateway, such as https://nexplane.example:8443. Needed the first time.
-    #[arg(long, value_name = "URL", env = "NEXPLANE_CONTROL_PLANE")]
-    control_plane: Option<String>,
-    /// One-time enrolment token. Prefer --token-file, --token-stdin or NEXPLANE_TOKEN: the arguments of a
-    /// process are visible to everybody on the machine.
-    #[arg(long, value_name = "T", env = "NEXPLANE_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// File with the one-time enrolment token.
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
-    /// Read the one-time enrolment token from standard input.
-    #[arg(long, conflicts_with_all = ["token", "token_file"])]
-    token_stdin: bool,
-    /// PEM file with the certificate authority of the agent gateway; no other is trusted. Needed the
-    /// first time.
-    #[arg(long, value_name = "FILE", env = "NEXPLANE_CA")]
-    ca: Option<PathBuf>,
-    /// Name to enrol under. [default: the machine's host name]
-    #[arg(long)]
-    name: Option<String>,
-    /// How long the state before a change is kept, such as 30d.
-    #[arg(long, value_name = "TIME", env = "NEXPLANE_KEEP_SNAPSHOTS")]
-    keep_snapshots: Option<String>,
+    #[command(flatten)]
+    enrolment: EnrolmentArguments,
     /// Say what would be done, and do nothing.
     #[arg(long)]
     dry_run: bool,
@@ -80,24 +58,56 @@ impl Install {
 
     /// False when one did not work.
     fn steps(&self, told: &mut Told, mode: Mode) -> anyhow::Result<bool> {
-        let layout = Layout::default();
-        let token = self.token()?;
-        let ca_pem = self.ca_pem()?;
+        let token = self.enrolment.token()?;
+        let ca_pem = self.enrolment.ca_pem()?;
         let service = match Service::open() {
             Ok(service) => service,
             Err(problem) => return Ok(told.tell("service manager", Err(problem))?),
         };
+        let layout = match Layout::default().as_configured() {
+            Ok(layout) => layout,
+            Err(problem) => return Ok(told.tell("configuration", Err(problem))?),
+        };
+        let earlier = match Identity::load(&keep::Keep::directory(layout.state())) {
+            Ok(earlier) => earlier,
+            Err(error) => return Ok(told.tell("identity", Err(problem(&error)))?),
+        };
+        let place = Place { layout: &layout, service: &service, mode };
+        let gateway = Said {
+            control_plane: self.enrolment.control_plane.as_deref(),
+            ca_pem: ca_pem.as_deref(),
+            ..Said::default()
+        };
+        let kept = Said {
+            keep_snapshots: self.enrolment.keep_snapshots.as_deref(),
+            dead_man: self.enrolment.dead_man_s,
+            ..Said::default()
+        };
+        // A token that this machine does not have yet buys another identity.
+        let buys = token.as_deref().filter(|token| {
+            earlier.as_ref().is_none_or(|identity| hash_token(token) != identity.token_hash)
+        });
+        // Where it belongs is written when it belongs there.
+        let at_once = if buys.is_some() {
+            kept
+        } else {
+            Said { control_plane: gateway.control_plane, ca_pem: gateway.ca_pem, ..kept }
+        };
         let steps = told.tell("rights", root(mode))?
             && told.tell("program", program(&layout, mode))?
             && told.tell("directories", layout.make_directories(mode))?
-            && told.tell("configuration", {
-                let control_plane = self.control_plane.as_deref();
-                let keep = self.keep_snapshots.as_deref();
-                layout.put_config(control_plane, ca_pem.as_deref(), keep, mode)
-            })?
+            && told.tell("configuration", layout.put_config(&at_once, mode))?
             && told.tell("host owner's policy", layout.put_policy(mode))?
-            && told.tell("identity", self.identity(&layout, token.as_deref(), &service, mode))?
-            && told.tell("unit", layout.put_unit(mode))?
+            && match buys {
+                None => told.tell("identity", enrolled(&layout, earlier.as_ref()))?,
+                Some(token) => {
+                    let name = self.enrolment.name.as_deref();
+                    told.tell("identity", place.enrol(earlier.as_ref(), token, &gateway, name))?
+                        && told
+                            .tell("control plane's address", layout.put_config(&gateway, mode))?
+                }
+            }
+            && told.tell("units", layout.put_units(mode))?
             && told.tell("start with the host", service.enable(mode))?;
         if !steps {
             return Ok(false);
@@ -111,118 +121,133 @@ impl Install {
         }
         Ok(told.tell("control plane", service.wait_until_served())?)
     }
+}
 
-    fn token(&self) -> anyhow::Result<Option<String>> {
-        let text = match (&self.token, &self.token_file) {
-            (Some(token), _) => token.clone(),
-            (None, Some(file)) => std::fs::read_to_string(file)
-                .with_context(|| format!("could not read the token file {}", file.display()))?,
-            (None, None) if self.token_stdin => {
-                let mut text = String::new();
-                io::stdin()
-                    .take(TOKEN_LIMIT)
-                    .read_to_string(&mut text)
-                    .context("could not read the token from standard input")?;
-                text
-            }
-            (None, None) => return Ok(None),
-        };
-        Ok(Some(text.trim().to_owned()).filter(|token| !token.is_empty()))
-    }
+/// Where an agent is enrolled.
+struct Place<'a> {
+    layout: &'a Layout,
+    service: &'a Service,
+    mode: Mode,
+}
 
-    fn ca_pem(&self) -> anyhow::Result<Option<String>> {
-        let Some(ca) = &self.ca else { return Ok(None) };
-        std::fs::read_to_string(ca)
-            .map(Some)
-            .with_context(|| format!("could not read the authority's certificate {}", ca.display()))
-    }
-
-    /// Enrols, unless the agent is enrolled, with this token or without any.
-    fn identity(
+impl Place<'_> {
+    /// Enrols. An earlier agent is stopped for it, and started again as it was when nothing comes of it.
+    fn enrol(
         &self,
-        layout: &Layout,
-        token: Option<&str>,
-        service: &Service,
-        mode: Mode,
+        earlier: Option<&Identity>,
+        token: &str,
+        gateway: &Said<'_>,
+        name: Option<&str>,
     ) -> Step {
-        let in_place = Config::new(layout.config());
-        if in_place.state().join("identity.json").exists() {
+        not_by_hand(self.layout)?;
+        let file = Config::new(self.layout.config()).file();
+        let kept = ConfigFile::load(&file).map_err(|error| problem(&error))?.unwrap_or_default();
+        let control_plane = gateway.control_plane.map(str::to_owned).or(kept.control_plane);
+        let ca_pem = gateway.ca_pem.map(str::to_owned);
+        let ca_pem =
+            ca_pem.or_else(|| std::fs::read_to_string(Config::new(self.layout.config()).ca()).ok());
+        let (Some(control_plane), Some(ca_pem)) = (control_plane, ca_pem) else {
             return Err(Problem {
-                why: format!(
-                    "an agent that was run by hand has its state in {}",
-                    layout.config().display()
-                ),
-                fix: format!(
-                    "stop it, move identity.json, journal and snapshots to {}, and run this again",
-                    layout.state().display()
-                ),
-            });
-        }
-        let problem = |error: &dyn std::error::Error| Problem {
-            why: chain(error),
-            fix: "mend that and run the same command again".to_owned(),
-        };
-        let config = match (mode, layout.config().exists()) {
-            (Mode::Tell, false) => None,
-            _ => Some(Config::open(layout.config()).map_err(|error| problem(&error))?),
-        };
-        let keep = nexplane_agent::keep::Keep::directory(layout.state());
-        let earlier = Identity::load(&keep).map_err(|error| problem(&error))?;
-        if let Some(identity) = &earlier
-            && token.is_none_or(|token| hash_token(token) == identity.token_hash)
-        {
-            let found = format!("enrolled as {} ({})", identity.name, identity.host);
-            return Ok(Outcome { changed: false, found });
-        }
-        let Some(token) = token else {
-            return Err(Problem {
-                why: "this machine is not enrolled, and there is no token".to_owned(),
-                fix:
-                    "make one in the dashboard (Hosts) and give --token-file FILE or --token-stdin"
-                        .to_owned(),
+                why: "the control plane is not known".to_owned(),
+                fix: "give --control-plane URL and --ca FILE".to_owned(),
             });
         };
-        let gateway = config.as_ref().and_then(Config::gateway);
-        let Some((control_plane, ca_pem)) = gateway else {
-            return match (mode, &self.control_plane, &self.ca) {
-                (Mode::Tell, Some(control_plane), Some(_)) => Ok(would_enrol(control_plane)),
-                _ => Err(Problem {
-                    why: "the control plane is not known".to_owned(),
-                    fix: "give --control-plane URL and --ca FILE".to_owned(),
-                }),
-            };
-        };
-        if mode == Mode::Tell {
-            return Ok(would_enrol(self.control_plane.as_ref().unwrap_or(control_plane)));
+        if self.mode == Mode::Tell {
+            let found = format!("enrol at {control_plane}");
+            return Ok(Outcome { changed: true, found });
         }
-        // An earlier identity settles what it began before another takes its place.
-        if service.unit()?.is_some() {
-            service.stop(mode)?;
+        let ran = self.service.unit()?.is_some_and(|unit| unit.active);
+        let done = self
+            .service
+            .stop(self.mode)
+            .and_then(|_| self.take_over(earlier, &control_plane, &ca_pem, token, name));
+        match done {
+            Err(Problem { why, fix }) if ran => {
+                let again = match self.service.start(false, self.mode) {
+                    Ok(_) => "the earlier agent runs again as it was".to_owned(),
+                    Err(problem) => format!("the earlier agent does not run: {}", problem.why),
+                };
+                Err(Problem { why: format!("{why}; {again}"), fix })
+            }
+            done => done,
         }
-        let config = config.as_ref().ok_or_else(|| Problem {
-            why: "the configuration is gone".to_owned(),
-            fix: "run the same command again".to_owned(),
-        })?;
+    }
+
+    /// Settles what the earlier identity began, and only then has another take its place.
+    fn take_over(
+        &self,
+        earlier: Option<&Identity>,
+        control_plane: &str,
+        ca_pem: &str,
+        token: &str,
+        name: Option<&str>,
+    ) -> Step {
+        let config = Config::open(self.layout.config()).map_err(|error| problem(&error))?;
         let _lock = config.lock().map_err(|error| problem(&error))?;
-        let name = self
-            .name
-            .clone()
-            .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+        let mut settled = String::new();
+        if earlier.is_some() {
+            let open =
+                Terms::of(&config, Path::new("/")).settle(&Vital::default()).map_err(|error| {
+                    Problem {
+                        why: format!(
+                            "what the earlier agent began is not settled: {}",
+                            sentence::of(&error)
+                        ),
+                        fix: "see: nexplane-agent check, and run the same command again".to_owned(),
+                    }
+                })?;
+            settled = format!("; the earlier identity is set aside, {open} orders of it were open");
+        }
+        let name = name.map_or_else(
+            || rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            str::to_owned,
+        );
         let policy = policy::Source::File(config.policy());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| problem(&error))?;
+        let (keep, hash) = (config.keep(), policy.hash());
         let identity = runtime
-            .block_on(Identity::enroll(&keep, control_plane, ca_pem, token, &name, policy.hash()))
-            .map_err(|error| Problem { why: chain(&error), fix: advice(&error) })?;
-        let found = format!("enrolled as {} ({})", identity.name, identity.host);
+            .block_on(Identity::enroll(&keep, control_plane, ca_pem, token, &name, hash))
+            .map_err(|error| Problem { why: sentence::of(&error), fix: advice(&error) })?;
+        let found = format!("enrolled as {} ({}){settled}", identity.name, identity.host);
         Ok(Outcome { changed: true, found })
     }
 }
 
-fn would_enrol(control_plane: &str) -> Outcome {
-    Outcome { changed: true, found: format!("enrol at {control_plane}") }
+/// An identity that is there and stays.
+fn enrolled(layout: &Layout, identity: Option<&Identity>) -> Step {
+    not_by_hand(layout)?;
+    match identity {
+        Some(Identity { name, host, .. }) => {
+            Ok(Outcome { changed: false, found: format!("enrolled as {name} ({host})") })
+        }
+        None => Err(Problem {
+            why: "this machine is not enrolled, and there is no token".to_owned(),
+            fix: "make one in the dashboard (Hosts) and give --token-file FILE or --token-stdin"
+                .to_owned(),
+        }),
+    }
+}
+
+/// Refuses while an agent that was run by hand has its state beside its configuration.
+fn not_by_hand(layout: &Layout) -> Result<(), Problem> {
+    let (config, state) = (layout.config(), layout.state());
+    if config == state || !config.join("identity.json").exists() {
+        return Ok(());
+    }
+    Err(Problem {
+        why: format!("an agent that was run by hand has its state in {}", config.display()),
+        fix: format!(
+            "stop it, move identity.json, journal and snapshots to {}, and run this again",
+            state.display()
+        ),
+    })
+}
+
+fn problem(error: &(dyn std::error::Error + 'static)) -> Problem {
+    Problem { why: sentence::of(error), fix: "mend that and run the same command again".to_owned() }
 }
 
 fn advice(error: &IdentityError) -> String {

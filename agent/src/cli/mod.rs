@@ -2,11 +2,13 @@
 
 mod check;
 mod check_unit;
+mod enrolment;
 mod install;
 mod rotate_cert;
 mod run;
 mod service;
 mod status;
+mod take_back;
 mod uninstall;
 mod version;
 
@@ -43,6 +45,8 @@ enum Command {
     Check(check::Check),
     /// Make a fresh key and get a certificate for it now.
     RotateCert(rotate_cert::RotateCert),
+    /// Take back what may cut the line and was not confirmed before the machine was started.
+    TakeBack(take_back::TakeBack),
     /// Stop the agent and remove everything that `install` made.
     Uninstall(uninstall::Uninstall),
     /// Print the version.
@@ -72,20 +76,9 @@ impl Arguments {
             Command::Check(command) => command.run(),
             Command::Install(command) => command.run(),
             Command::RotateCert(command) => command.run(),
+            Command::TakeBack(command) => command.run(),
             Command::Uninstall(command) => command.run(),
             Command::Version(command) => command.run(),
         }
     }
-}
-
-/// The message with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use nexplane_agent::client::Client;
 use nexplane_agent::config::{Config, ConfigError};
 use nexplane_agent::identity::Identity;
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::Directory;
 
@@ -33,7 +32,7 @@ pub struct RotateCert {
 impl RotateCert {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.directory.config()?;
-        let Some(earlier) = Identity::load(&config.keep())? else {
+        let Some(earlier) = Identity::of(&config)? else {
             bail!("this agent is not enrolled");
         };
         let renewed = match config.lock() {
@@ -49,9 +48,7 @@ impl RotateCert {
 
 /// Renews here, while no agent runs.
 fn renew(config: &Config, earlier: &Identity) -> anyhow::Result<Identity> {
-    let (control_plane, ca_pem) =
-        config.gateway().unwrap_or((&earlier.control_plane, &earlier.ca_pem));
-    let client = Client::new(control_plane, ca_pem, &earlier.certificate_pem, &earlier.key_pem)?;
+    let client = earlier.client()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -61,11 +58,25 @@ fn renew(config: &Config, earlier: &Identity) -> anyhow::Result<Identity> {
 
 /// Tells the running agent, and waits for what it saves.
 fn ask(config: &Config, earlier: &Identity) -> anyhow::Result<Identity> {
-    let agent = config.holder().context("an agent runs, and does not say which process it is")?;
-    kill_process(agent, Signal::USR1).context("could not tell the running agent")?;
+    let state = config.state().display();
+    let Some(holder) = config.holder() else {
+        bail!(
+            "a process works with {state} and does not say which one it is: stop it, or wait until it has \
+             ended, and run this again (see: fuser {state}/lock)"
+        );
+    };
+    // The signal ends whoever does not wait for it: an installation, or an agent that begins just now.
+    if !waits_for(holder, Signal::USR1) {
+        bail!(
+            "process {} works with {state} and is no agent that could be told now: wait until it has ended, \
+             or until the agent has begun, and run this again",
+            holder.as_raw_nonzero()
+        );
+    }
+    kill_process(holder, Signal::USR1).context("could not tell the running agent")?;
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
-        if let Some(now) = Identity::load(&config.keep())?
+        if let Some(now) = Identity::of(config)?
             && now.key_pem != earlier.key_pem
         {
             return Ok(now);
@@ -76,4 +87,15 @@ fn ask(config: &Config, earlier: &Identity) -> anyhow::Result<Identity> {
         "the running agent has no new certificate after {} seconds: see journalctl -u nexplane-agent",
         PATIENCE.as_secs()
     )
+}
+
+/// Whether the process has a handler for the signal (`SigCgt` of `proc_pid_status(5)`: bit n-1 is signal n).
+fn waits_for(process: Pid, signal: Signal) -> bool {
+    let path = format!("/proc/{}/status", process.as_raw_nonzero());
+    let caught = || {
+        let text = std::fs::read_to_string(path).ok()?;
+        let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    };
+    caught().is_some_and(|mask| mask & (1 << (signal.as_raw() - 1)) != 0)
 }

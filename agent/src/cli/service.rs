@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nexplane_agent::host::{Host, HostError, LinuxHost, ServiceState, Unit, UnitName};
-use nexplane_agent::install::{Mode, Outcome, Problem, Step, UNIT};
+use nexplane_agent::install::{Mode, Outcome, Problem, Step, TAKE_BACK_UNIT, UNIT};
+use nexplane_agent::sentence;
 use nexplane_agent::vital::SERVED;
 
 /// Longest that a service that started may take to be answered by the control plane.
@@ -16,6 +17,7 @@ const BUS: &str = "/run/dbus/system_bus_socket";
 pub struct Service {
     host: LinuxHost,
     unit: UnitName,
+    take_back: UnitName,
 }
 
 impl Service {
@@ -27,11 +29,11 @@ impl Service {
             });
         }
         let host = LinuxHost::open(Path::new("/"), &[]).map_err(|error| Problem {
-            why: super::chain(&error),
+            why: sentence::of(&error),
             fix: "Linux must be 5.6 or newer".to_owned(),
         })?;
-        let unit = UNIT.parse().expect("the agent's unit has a valid name");
-        Ok(Self { host, unit })
+        let name = |unit: &str| unit.parse().expect("the agent's units have valid names");
+        Ok(Self { host, unit: name(UNIT), take_back: name(TAKE_BACK_UNIT) })
     }
 
     /// `None` when systemd knows no such unit.
@@ -39,17 +41,27 @@ impl Service {
         self.host.unit(&self.unit).map_err(|error| trouble(&error))
     }
 
+    /// The unit that takes back before the network is up; `None` when systemd knows no such unit.
+    pub fn take_back_unit(&self) -> Result<Option<Unit>, Problem> {
+        self.host.unit(&self.take_back).map_err(|error| trouble(&error))
+    }
+
     pub fn state(&self) -> Result<ServiceState, Problem> {
         self.host.service(&self.unit).map_err(|error| trouble(&error))
     }
 
-    /// Reads the unit's file again and makes it start with the host.
+    /// Reads the units' files again and makes both start with the host.
     pub fn enable(&self, mode: Mode) -> Step {
-        let was = self.unit()?.is_some_and(|unit| unit.file_state == "enabled");
-        if mode == Mode::Do {
-            self.host.set_enabled(&self.unit, true).map_err(|error| trouble(&error))?;
+        let mut changed = false;
+        for unit in [&self.take_back, &self.unit] {
+            let found = self.host.unit(unit).map_err(|error| trouble(&error))?;
+            changed |= found.is_none_or(|unit| unit.file_state != "enabled");
+            if mode == Mode::Do {
+                self.host.set_enabled(unit, true).map_err(|error| trouble(&error))?;
+            }
         }
-        Ok(Outcome { changed: !was, found: format!("{UNIT} starts with the host") })
+        let found = format!("{UNIT}, and {TAKE_BACK_UNIT} before the network");
+        Ok(Outcome { changed, found })
     }
 
     /// Starts the agent; again, when what it is made of has changed.
@@ -104,17 +116,17 @@ impl Service {
     }
 
     pub fn disable(&self, mode: Mode) -> Step {
-        match self.unit()? {
-            Some(unit) if unit.file_state != "disabled" => {
+        let mut changed = false;
+        for unit in [&self.unit, &self.take_back] {
+            let found = self.host.unit(unit).map_err(|error| trouble(&error))?;
+            if found.is_some_and(|unit| unit.file_state != "disabled") {
+                changed = true;
                 if mode == Mode::Do {
-                    self.host.set_enabled(&self.unit, false).map_err(|error| trouble(&error))?;
+                    self.host.set_enabled(unit, false).map_err(|error| trouble(&error))?;
                 }
-                Ok(Outcome { changed: true, found: "does not start with the host".to_owned() })
-            }
-            Some(_) | None => {
-                Ok(Outcome { changed: false, found: "does not start with the host".to_owned() })
             }
         }
+        Ok(Outcome { changed, found: "does not start with the host".to_owned() })
     }
 
     /// Lets systemd notice that the unit's file is gone.
@@ -131,7 +143,7 @@ impl Service {
 }
 
 fn trouble(error: &HostError) -> Problem {
-    Problem { why: super::chain(error), fix: "see: journalctl -u nexplane-agent".to_owned() }
+    Problem { why: sentence::of(error), fix: "see: journalctl -u nexplane-agent".to_owned() }
 }
 
 /// The lines that a person reads while steps are taken.

@@ -26,7 +26,7 @@ impl Status {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.directory.config()?;
         let mut out = std::io::stdout();
-        let Some(identity) = Identity::load(&config.keep())? else {
+        let Some(identity) = Identity::of(&config)? else {
             writeln!(out, "not enrolled: there is no identity in {}", config.state().display())?;
             return Ok(ExitCode::FAILURE);
         };

@@ -34,9 +34,15 @@ pub struct Uninstall {
 
 impl Uninstall {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let layout = Layout::default();
         let mode = if self.dry_run { Mode::Tell } else { Mode::Do };
         let mut told = Told::new(mode);
+        let layout = match Layout::default().as_configured() {
+            Ok(layout) => layout,
+            Err(problem) => {
+                told.tell("configuration", Err(problem))?;
+                return Ok(ExitCode::FAILURE);
+            }
+        };
         if !told.tell("rights", root(mode))? {
             return Ok(ExitCode::FAILURE);
         }
@@ -94,6 +100,13 @@ impl Uninstall {
         if self.keep_state {
             let (config, state) = (layout.config(), layout.state());
             writeln!(out, "Left: {} and {}", config.display(), state.display())?;
+        }
+        if layout.has_own_state() && !self.keep_state && layout.state().exists() {
+            writeln!(
+                out,
+                "Left: {}, which you chose, and what else is in it",
+                layout.state().display()
+            )?;
         }
         let own = layout.unit().with_extension("service.d");
         if own.exists() {

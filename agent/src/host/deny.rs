@@ -6,7 +6,6 @@ use super::{Access, HostError, HostPath};
 const DENIED: &[(&str, &str)] = &[
     ("/dev", "devices are not files"),
     ("/etc/nexplane-agent", "it belongs to the agent and the host's owner"),
-    ("/etc/systemd/system/nexplane-agent.service.d", "it belongs to the agent"),
     ("/etc/sudoers", "it decides who becomes root"),
     ("/etc/sudoers.d", "it decides who becomes root"),
     ("/proc", "it is the kernel's"),
@@ -19,8 +18,41 @@ const DENIED: &[(&str, &str)] = &[
 const DENIED_NAMES: &[(&str, &str)] = &[
     ("authorized_keys", "it decides who may sign in"),
     ("authorized_keys2", "it decides who may sign in"),
+    ("nexplane-agent-takeback.service", "it belongs to the agent"),
     ("nexplane-agent.service", "it belongs to the agent"),
 ];
+
+/// Where systemd's own files are, in all places that it looks in (`systemd.unit(5)`, `systemd-system.conf(5)`), as
+/// components.
+const SYSTEMD: &[&[&str]] = &[
+    &["etc", "systemd"],
+    &["lib", "systemd"],
+    &["run", "systemd"],
+    &["usr", "lib", "systemd"],
+    &["usr", "local", "lib", "systemd"],
+    &["usr", "local", "share", "systemd"],
+    &["usr", "share", "systemd"],
+];
+
+/// Its directories of units, in each of them.
+const UNIT_DIRECTORIES: &[&str] = &[
+    "generator",
+    "generator.early",
+    "generator.late",
+    "system",
+    "system.attached",
+    "system.control",
+    "transient",
+];
+
+/// What decides about all units.
+const MANAGER: &[&str] = &["system.conf", "system.conf.d"];
+
+/// Names of units without their kind, up to an instance: the agent's own.
+const OWN_UNITS: &[&str] = &["nexplane-agent", "nexplane-agent-takeback"];
+
+/// Drop-ins for all services, and for all whose names begin so: the agent's own are among them.
+const SHARED_DROP_INS: &[&str] = &["nexplane-.service.d", "nexplane-agent-.service.d", "service.d"];
 
 /// Files whose content is neither read nor replaced: it would end up in a plan.
 const SECRET: &[&str] = &["/etc/gshadow", "/etc/gshadow-", "/etc/shadow", "/etc/shadow-"];
@@ -50,6 +82,8 @@ impl Deny {
         let own = self.own.iter().find(|own| path.is_within(own));
         let why = if let Some((_, why)) = fixed.or(named) {
             why
+        } else if let Some(why) = of_systemd(path) {
+            why
         } else if own.is_some() {
             "it belongs to the agent"
         } else if access == Access::Content && SECRET.contains(&path.as_str()) {
@@ -61,9 +95,86 @@ impl Deny {
     }
 }
 
+/// Why a file of systemd's would change the agent's own units.
+fn of_systemd(path: &HostPath) -> Option<&'static str> {
+    let components: Vec<&str> = path.relative().split('/').collect();
+    let rest = SYSTEMD.iter().find_map(|place| components.strip_prefix(*place))?;
+    let (kind, rest) = rest.split_first()?;
+    if MANAGER.contains(kind) {
+        return Some("it decides about every unit, the agent's included");
+    }
+    let name = rest.first().filter(|_| UNIT_DIRECTORIES.contains(kind))?;
+    let stem = name.split(['.', '@']).next().unwrap_or_default();
+    if OWN_UNITS.contains(&stem) {
+        return Some("it belongs to the agent");
+    }
+    SHARED_DROP_INS.contains(name).then_some("it changes the agent's unit with all others")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_changes_the_agents_own_units_is_denied_wherever_systemd_reads_it() {
+        let deny = Deny::default();
+        let places = [
+            "/etc/systemd/system",
+            "/etc/systemd/system.control",
+            "/etc/systemd/system.attached",
+            "/lib/systemd/system",
+            "/run/systemd/system",
+            "/run/systemd/generator.early",
+            "/run/systemd/transient",
+            "/usr/lib/systemd/system",
+            "/usr/local/lib/systemd/system",
+        ];
+        for place in places {
+            for file in [
+                "nexplane-agent.service",
+                "nexplane-agent.service.d/override.conf",
+                "nexplane-agent-takeback.service",
+                "nexplane-agent-takeback.service.d/x.conf",
+                "nexplane-agent.timer",
+                "nexplane-agent@x.service.d/x.conf",
+                "nexplane-.service.d/x.conf",
+                "nexplane-agent-.service.d/x.conf",
+                "service.d/10-all.conf",
+            ] {
+                let path: HostPath = format!("{place}/{file}").parse().unwrap();
+                for access in [Access::Content, Access::Permission] {
+                    assert!(deny.check(&path, access).is_err(), "{path}");
+                }
+            }
+            for file in [
+                "nexplane-agents.service",
+                "nexplane-.service",
+                "nginx.service.d/nexplane-agent.conf",
+                "myservice.d/x.conf",
+                "service.data",
+            ] {
+                let path: HostPath = format!("{place}/{file}").parse().unwrap();
+                assert!(deny.check(&path, Access::Content).is_ok(), "{path}");
+            }
+        }
+        for path in [
+            "/etc/systemd/system.conf",
+            "/etc/systemd/system.conf.d/10-x.conf",
+            "/run/systemd/system.conf.d/10-x.conf",
+            "/usr/lib/systemd/system.conf.d/10-x.conf",
+        ] {
+            assert!(deny.check(&path.parse().unwrap(), Access::Content).is_err(), "{path}");
+        }
+        for path in [
+            "/etc/systemd/system.confx",
+            "/etc/systemd/journald.conf",
+            "/etc/systemd/user/service.d/x.conf",
+            "/srv/etc/systemd/system/service.d/x.conf",
+            "/etc/systemd/systemx/service.d/x.conf",
+        ] {
+            assert!(deny.check(&path.parse().unwrap(), Access::Content).is_ok(), "{path}");
+        }
+    }
 
     #[test]
     fn the_list_holds_by_component_and_by_name() {

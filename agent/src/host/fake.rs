@@ -48,8 +48,12 @@ pub struct FakeHost {
 struct State {
     nodes: BTreeMap<HostPath, (Node, Version)>,
     units: BTreeMap<UnitName, Unit>,
+    /// Which unit needs which others.
+    needs: BTreeMap<UnitName, BTreeSet<UnitName>>,
     refused: BTreeSet<HostPath>,
     beyond: Beyond,
+    /// How many more questions about units nobody answers.
+    silent: u32,
     clock: i128,
 }
 
@@ -69,9 +73,17 @@ impl FakeHost {
             host.put_file(&path(file), content.as_bytes(), Mode::from_bits(0o644));
         }
         host.put(&path("/etc/sysctl.d"), Node::Directory);
-        for (name, is_up) in [("cron.service", true), ("rsync.service", false)] {
-            host.put_unit(&name.parse().expect("the name is well formed"), is_up);
+        let unit = |name: &str| name.parse().expect("the name is well formed");
+        for (name, is_up) in [
+            ("anacron.timer", true),
+            ("cron.service", true),
+            ("rsync.service", false),
+            ("rsync-log.service", false),
+        ] {
+            host.put_unit(&unit(name), is_up);
         }
+        host.put_need(&unit("anacron.timer"), &unit("cron.service"));
+        host.put_need(&unit("rsync.service"), &unit("rsync-log.service"));
         host
     }
 
@@ -82,6 +94,11 @@ impl FakeHost {
         let id = name.to_string();
         let unit = Unit { id, file_state, active: is_up, sub_state, ..Unit::default() };
         self.lock().units.insert(name.clone(), unit);
+    }
+
+    /// From now on the first is started only with the second, and stops with it.
+    pub fn put_need(&self, unit: &UnitName, needed: &UnitName) {
+        self.lock().needs.entry(unit.clone()).or_default().insert(needed.clone());
     }
 
     /// Its units: for comparing two moments.
@@ -122,6 +139,11 @@ impl FakeHost {
         self.lock().refused.insert(path.clone());
     }
 
+    /// The next questions about units are not answered, as while the bus is away.
+    pub fn silence_units(&self, questions: u32) {
+        self.lock().silent = questions;
+    }
+
     /// Everything that is there, without versions: for comparing two moments.
     pub fn nodes(&self) -> BTreeMap<HostPath, Node> {
         self.lock().nodes.iter().map(|(path, (node, _))| (path.clone(), node.clone())).collect()
@@ -142,6 +164,44 @@ impl State {
         self.clock += 1;
         let version = Version { changed_ns: self.clock, ..Version::default() };
         self.nodes.insert(path.clone(), (node, version));
+    }
+
+    /// Others that hang together with a unit, by a step from one to the next, as long as they run or not.
+    fn others(
+        &self,
+        unit: &UnitName,
+        is_next: impl Fn(&UnitName, &UnitName) -> bool,
+    ) -> Vec<UnitName> {
+        let mut found = vec![unit.clone()];
+        let mut at = 0;
+        while let Some(unit) = found.get(at).cloned() {
+            at += 1;
+            let next = self.units.keys().filter(|other| is_next(&unit, other));
+            let next: Vec<_> = next.filter(|other| !found.contains(other)).cloned().collect();
+            found.extend(next);
+        }
+        found.split_off(1)
+    }
+
+    fn needs(&self, unit: &UnitName, other: &UnitName) -> bool {
+        self.needs.get(unit).is_some_and(|needed| needed.contains(other))
+    }
+
+    fn runs(&self, unit: &UnitName) -> bool {
+        self.units.get(unit).is_some_and(|unit| unit.active)
+    }
+
+    /// With those that hang together with it, as they are now.
+    fn unit(&self, name: &UnitName) -> Option<Unit> {
+        let unit = self.units.get(name)?.clone();
+        let names = |units: Vec<UnitName>| units.into_iter().map(String::from).collect();
+        let needing = self.units.keys().filter(|other| self.needs(other, name) && self.runs(other));
+        let needed_by = needing.map(ToString::to_string).collect();
+        let stops = self.others(name, |unit, other| self.needs(other, unit) && self.runs(other));
+        let starts = self.others(name, |unit, other| self.needs(unit, other) && !self.runs(other));
+        let (stops, starts) =
+            if unit.active { (names(stops), Vec::new()) } else { (Vec::new(), names(starts)) };
+        Some(Unit { stops, starts, needed_by, ..unit })
     }
 
     fn resolve(&self, path: &HostPath) -> Result<Option<&(Node, Version)>, HostError> {
@@ -291,7 +351,13 @@ impl Host for FakeHost {
     }
 
     fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError> {
-        Ok(self.lock().units.get(name).cloned())
+        let mut state = self.lock();
+        if state.silent > 0 {
+            state.silent -= 1;
+            let why = "there is no system bus to ask".to_owned();
+            return Err(HostError::Service { unit: name.to_string(), why });
+        }
+        Ok(state.unit(name))
     }
 
     fn set_enabled(&self, name: &UnitName, enabled: bool) -> Result<(), HostError> {
@@ -301,10 +367,19 @@ impl Host for FakeHost {
 
     fn set_active(&self, name: &UnitName, active: bool) -> Result<(), HostError> {
         let word = if active { "running" } else { "dead" };
-        self.switch(name, |unit| {
-            unit.active = active;
-            word.clone_into(&mut unit.sub_state);
-        })
+        let along = {
+            let state = self.lock();
+            let unit = state.unit(name);
+            unit.map(|unit| if active { unit.starts } else { unit.stops }).unwrap_or_default()
+        };
+        let along = along.into_iter().filter_map(|other| other.parse().ok());
+        for unit in along.chain([name.clone()]) {
+            self.switch(&unit, |unit| {
+                unit.active = active;
+                word.clone_into(&mut unit.sub_state);
+            })?;
+        }
+        Ok(())
     }
 
     fn package_manager(&self) -> Result<Box<dyn PackageManager + '_>, HostError> {

@@ -9,11 +9,11 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{
-    self as sys, AtFlags, CWD, Dir, FileType, FlockOperation, Gid, OFlags, RenameFlags,
-    ResolveFlags, Stat, StatVfsMountFlags, Uid, XattrFlags,
+    self as sys, AtFlags, CWD, Dir, FileType, Gid, OFlags, RenameFlags, ResolveFlags, Stat,
+    StatVfsMountFlags, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -22,6 +22,7 @@ use super::apt::Apt;
 use super::deny::Deny;
 use super::kept::KeptPackages;
 use super::kernel::{self, SysctlKey, SysctlValue};
+use super::lock;
 use super::sshd;
 use super::systemd::{self, ServiceState, Systemd};
 use super::{
@@ -482,17 +483,8 @@ impl Host for LinuxHost {
         let private = sys::Mode::from_raw_mode(0o600);
         let file = sys::openat(&directory, path.name(), flags, private)
             .map_err(|error| failed("open", &path, error))?;
-        let until = Instant::now() + LOCK_PATIENCE;
-        loop {
-            match sys::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Held { _lock: Some(file) }),
-                // fcntl(2) has no wait with an end.
-                Err(Errno::ACCESS | Errno::AGAIN) if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Err(error) => return Err(failed("lock", &path, error)),
-            }
-        }
+        lock::take(&file, LOCK_PATIENCE).map_err(|error| failed("lock", &path, error))?;
+        Ok(Held { _lock: Some(file) })
     }
 
     fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError> {

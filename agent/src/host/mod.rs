@@ -13,6 +13,7 @@ mod fake_package;
 mod kept;
 mod kernel;
 pub mod linux;
+mod lock;
 pub mod package;
 mod path;
 mod program;
@@ -266,13 +267,6 @@ pub enum HostError {
 impl HostError {
     /// The message with its causes, for receipts and checks.
     pub fn sentence(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        crate::sentence::of(self)
     }
 }

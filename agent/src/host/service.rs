@@ -142,9 +142,14 @@ pub struct Unit {
     pub is_own: bool,
     /// Ends once its work is done, so it cannot be kept running.
     pub ends_by_itself: bool,
-    /// Others that run, and that stop when it stops.
+    /// Others that run, and that stop when it stops, directly or through others.
     pub stops: Vec<String>,
-    /// Others that run, and that stop when it starts.
+    /// Others that do not run, and that it needs or wants, directly or through others: while it does not run,
+    /// its start starts them.
+    pub starts: Vec<String>,
+    /// Others that run, and that need or want it themselves.
+    pub needed_by: Vec<String>,
+    /// Others that run, and that stop when it starts, or what it starts.
     pub displaces: Vec<String>,
     /// Others that run, and that start it again when they are triggered.
     pub triggers: Vec<String>,

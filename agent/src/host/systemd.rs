@@ -4,7 +4,7 @@
 //! unit itself allows for, between [`JOB`] and the host's patience. Deliberately absent: `systemctl`,
 //! and everything else that would start a program.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::future::{Future, poll_fn};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::pin;
@@ -26,6 +26,14 @@ const MANAGER: &str = "/org/freedesktop/systemd1";
 const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
 const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
+/// Properties of a unit with the names of others, by what happens to those (`systemd.unit(5)`).
+const STOPPED_WITH_IT: [&str; 5] =
+    ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo"];
+const STARTED_WITH_IT: [&str; 4] = ["Requires", "BindsTo", "Wants", "Upholds"];
+const WANTING_IT: [&str; 2] = ["WantedBy", "UpheldBy"];
+const STOPPED_BY_ITS_START: [&str; 2] = ["Conflicts", "ConflictedBy"];
+/// Most units that are looked at because of one: more hang together only where somebody made a circle.
+const MANY: usize = 256;
 const QUESTION: Duration = Duration::from_secs(10);
 /// Shortest wait for a unit to start or stop: systemd's own default (`DefaultTimeoutStartSec=`).
 const JOB: Duration = Duration::from_secs(90);
@@ -188,6 +196,17 @@ impl Manager {
             return Err(zbus::Error::Failure(format!("it is {load_state}: {}", error.1)));
         }
         let state = text("ActiveState").await?;
+        let is_down = is_down(&state);
+        let starts =
+            if is_down { self.others(&path, &STARTED_WITH_IT, true).await? } else { Vec::new() };
+        let stops =
+            if is_down { Vec::new() } else { self.others(&path, &STOPPED_WITH_IT, false).await? };
+        let mut displaces = self.named(&path, &STOPPED_BY_ITS_START, false).await?;
+        for started in &starts {
+            displaces.extend(self.named(&started.path, &STOPPED_BY_ITS_START, false).await?);
+        }
+        let mut needing = self.named(&path, &STOPPED_WITH_IT, false).await?;
+        needing.extend(self.named(&path, &WANTING_IT, false).await?);
         let sub_state = text("SubState").await?;
         Ok(Some(Unit {
             id: text("Id").await?,
@@ -198,11 +217,11 @@ impl Manager {
             sub_state,
             is_own: self.is_own(&path).await,
             ends_by_itself: self.ends_by_itself(name, &path).await?,
-            stops: self
-                .running(&path, &["RequiredBy", "BoundBy", "ConsistsOf", "PropagatesStopTo"])
-                .await?,
-            displaces: self.running(&path, &["Conflicts", "ConflictedBy"]).await?,
-            triggers: self.running(&path, &["TriggeredBy"]).await?,
+            stops: names(stops),
+            starts: names(starts),
+            needed_by: names(needing),
+            displaces: names(displaces),
+            triggers: names(self.named(&path, &["TriggeredBy"], false).await?),
             partners: self.partners(name, &path).await?,
         }))
     }
@@ -246,24 +265,55 @@ impl Manager {
         Ok(kind == "oneshot" && !remains)
     }
 
-    /// The units that stand in these properties and are not down.
-    async fn running(
+    /// The units that stand in these properties, those that are down or those that are not. Of what is down
+    /// only what could be started; slices only hold others.
+    async fn named(
         &self,
         path: &OwnedObjectPath,
         properties: &[&str],
-    ) -> zbus::Result<Vec<String>> {
+        down: bool,
+    ) -> zbus::Result<Vec<Other>> {
         let mut names = BTreeSet::new();
         for property in properties {
             names.extend(self.property::<Vec<String>>(path, UNIT_INTERFACE, property).await?);
         }
+        names.retain(|name| name.rsplit('.').next() != Some("slice"));
         if names.is_empty() {
             return Ok(Vec::new());
         }
         let names: Vec<String> = names.into_iter().collect();
         let listed = self.call("ListUnitsByNames", &(names,)).await?;
         let listed: Vec<Listed> = listed.body().deserialize()?;
-        let is_down = |unit: &Listed| ["inactive", "failed"].contains(&unit.3.as_str());
-        Ok(listed.into_iter().filter(|unit| !is_down(unit)).map(|unit| unit.0).collect())
+        let wanted = |unit: &Listed| {
+            if down { is_down(&unit.3) && unit.2 == "loaded" } else { !is_down(&unit.3) }
+        };
+        let others = listed.into_iter().filter(wanted);
+        Ok(others.map(|unit| Other { name: unit.0, path: unit.6 }).collect())
+    }
+
+    /// The same, and what stands in these properties of those, and so on; without the unit itself.
+    async fn others(
+        &self,
+        path: &OwnedObjectPath,
+        properties: &[&str],
+        down: bool,
+    ) -> zbus::Result<Vec<Other>> {
+        let mut seen = HashSet::from([path.clone()]);
+        let mut found: Vec<Other> = Vec::new();
+        let mut next = vec![path.clone()];
+        while let Some(path) = next.pop() {
+            for other in self.named(&path, properties, down).await? {
+                if seen.len() > MANY {
+                    let why = format!("more than {MANY} units hang together with it");
+                    return Err(zbus::Error::Failure(why));
+                }
+                if seen.insert(other.path.clone()) {
+                    next.push(other.path.clone());
+                    found.push(other);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Others whose links would go with the unit's own.
@@ -382,6 +432,23 @@ impl Manager {
         }
         Ok("lost".to_owned())
     }
+}
+
+/// Another unit.
+struct Other {
+    name: String,
+    path: OwnedObjectPath,
+}
+
+/// Each name once, in their order.
+fn names(others: Vec<Other>) -> Vec<String> {
+    let names: BTreeSet<String> = others.into_iter().map(|other| other.name).collect();
+    names.into_iter().collect()
+}
+
+/// In systemd's words for `ActiveState`.
+fn is_down(state: &str) -> bool {
+    ["inactive", "failed"].contains(&state)
 }
 
 /// A line of `ListUnitsByNames`: name, description, load state, active state, sub-state, and more.

@@ -9,21 +9,39 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, ConfigFile, Retention};
+use nexplane_core::id::HostId;
+
+use crate::config::{Config, ConfigFile};
+use crate::deadman::Limit;
 
 /// The unit's name.
 pub const UNIT: &str = "nexplane-agent.service";
+/// The unit that takes back, before the network is up, what was not confirmed.
+pub const TAKE_BACK_UNIT: &str = "nexplane-agent-takeback.service";
 const UNIT_FILE: &str = include_str!("nexplane-agent.service");
+const TAKE_BACK_FILE: &str = include_str!("nexplane-agent-takeback.service");
 const POLICY: &str = include_str!("policy.toml");
 const CONFIG_HEAD: &str = "\
 # Where the agent finds its control plane, and keeps what it knows. Read when it starts.
-# Understood are: control_plane, with ca.pem beside this file; state_dir; keep_snapshots, such as \"30d\".
+# Understood are: control_plane, with ca.pem beside this file; state_dir; keep_snapshots, such as \"30d\";
+# dead_man_s, from 10 to 600.
 ";
 
 /// Where the parts of an installed agent are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     root: PathBuf,
+    /// Where the host's owner has the state, if not in the usual place.
+    own_state: Option<PathBuf>,
+}
+
+/// What the configuration shall say; what is absent stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said<'a> {
+    pub control_plane: Option<&'a str>,
+    pub ca_pem: Option<&'a str>,
+    pub keep_snapshots: Option<&'a str>,
+    pub dead_man: Option<Limit>,
 }
 
 /// How a step went.
@@ -60,7 +78,32 @@ impl Default for Layout {
 impl Layout {
     /// Of the machine whose files begin at `root`.
     pub fn beneath(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), own_state: None }
+    }
+
+    /// The same, with the state where the `config.toml` that is there says.
+    ///
+    /// # Errors
+    /// The file is not understood, or the place cannot stand in a unit of systemd.
+    pub fn as_configured(self) -> Result<Self, Problem> {
+        let file = Config::new(self.config()).file();
+        let malformed =
+            |why: String| Problem { why, fix: format!("mend {} or move it away", file.display()) };
+        let said = ConfigFile::load(&file).map_err(|error| malformed(error.to_string()))?;
+        let state = said.and_then(|said| said.state_dir);
+        let own_state = state.filter(|state| *state != self.usual_state());
+        if let Some(state) = &own_state {
+            let good = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-.+:@".contains(&byte);
+            let is_plain = state.to_str().is_some_and(|text| text.bytes().all(good));
+            if !is_plain || !state.is_absolute() || state.parent().is_none() {
+                let why = format!(
+                    "state_dir is a directory by its full path, of letters, digits and / _ - . + : @, and not {}",
+                    state.display()
+                );
+                return Err(malformed(why));
+            }
+        }
+        Ok(Self { own_state, ..self })
     }
 
     /// Not in `/usr/bin`, which is the package manager's.
@@ -73,6 +116,15 @@ impl Layout {
     }
 
     pub fn state(&self) -> PathBuf {
+        self.own_state.clone().unwrap_or_else(|| self.usual_state())
+    }
+
+    /// Whether the host's owner has chosen that place.
+    pub const fn has_own_state(&self) -> bool {
+        self.own_state.is_some()
+    }
+
+    fn usual_state(&self) -> PathBuf {
         self.root.join("var/lib/nexplane-agent")
     }
 
@@ -80,10 +132,28 @@ impl Layout {
         self.root.join("etc/systemd/system").join(UNIT)
     }
 
-    /// The unit as this version writes it.
-    pub fn unit_text() -> String {
-        let binary = Self::default().binary();
-        UNIT_FILE.replace("@BINARY@", &binary.display().to_string())
+    pub fn take_back_unit(&self) -> PathBuf {
+        self.root.join("etc/systemd/system").join(TAKE_BACK_UNIT)
+    }
+
+    /// The units as this version writes them, with their places.
+    pub fn units(&self) -> [(PathBuf, String); 2] {
+        [(self.unit(), self.fill(UNIT_FILE)), (self.take_back_unit(), self.fill(TAKE_BACK_FILE))]
+    }
+
+    fn fill(&self, text: &str) -> String {
+        let usual = Self::default();
+        let state = self.own_state.clone().unwrap_or_else(|| usual.state());
+        let state = state.display().to_string();
+        // A directory of the owner's own is not systemd's to make, and may be on a file system of its own.
+        let (directory, mounts) = match &self.own_state {
+            None => ("StateDirectory=nexplane-agent\nStateDirectoryMode=0700\n", String::new()),
+            Some(_) => ("", format!("RequiresMountsFor={state}\n")),
+        };
+        text.replace("@BINARY@", &usual.binary().display().to_string())
+            .replace("@STATE_DIRECTORY@", directory)
+            .replace("@MOUNTS@", &mounts)
+            .replace("@STATE@", &state)
     }
 
     /// Copies a program to where the service finds it.
@@ -95,7 +165,7 @@ impl Layout {
         put(&self.binary(), &bytes, 0o755, mode)
     }
 
-    /// Makes the directories, private.
+    /// Makes the directories, private. One of the owner's own that others can look into is not changed, but said.
     pub fn make_directories(&self, mode: Mode) -> Step {
         let mut changed = Vec::new();
         for path in [self.config(), self.state()] {
@@ -107,6 +177,15 @@ impl Layout {
                     });
                 }
                 Ok(meta) if meta.mode() & 0o7777 == 0o700 => continue,
+                Ok(meta) if self.own_state.as_ref() == Some(&path) => {
+                    if meta.mode() & 0o077 != 0 {
+                        let why = format!("{} is open to other users", path.display());
+                        let fix =
+                            "chmod 0700 it, or let state_dir name one that is the agent's alone";
+                        return Err(Problem { why, fix: fix.to_owned() });
+                    }
+                    continue;
+                }
                 Ok(_) if mode == Mode::Do => {
                     fs::set_permissions(&path, Permissions::from_mode(0o700))
                         .map_err(|error| problem("change the mode of", &path, &error))?;
@@ -130,44 +209,27 @@ impl Layout {
         })
     }
 
-    /// Writes `config.toml` and `ca.pem`; what is absent stays as it is in them.
-    pub fn put_config(
-        &self,
-        control_plane: Option<&str>,
-        ca_pem: Option<&str>,
-        keep_snapshots: Option<&str>,
-        mode: Mode,
-    ) -> Step {
+    /// Writes `config.toml` and `ca.pem`.
+    pub fn put_config(&self, said: &Said<'_>, mode: Mode) -> Step {
         let config = Config::new(self.config());
         let path = config.file();
-        let malformed =
-            |why: String| Problem { why, fix: format!("mend {} or move it away", path.display()) };
-        let earlier = ConfigFile::load(&path).map_err(|error| malformed(error.to_string()))?;
+        let earlier = ConfigFile::load(&path).map_err(|error| Problem {
+            why: error.to_string(),
+            fix: format!("mend {} or move it away", path.display()),
+        })?;
         let mut file = earlier.clone().unwrap_or_default();
-        // Where the service keeps its state is for the unit and for `uninstall` to know too.
-        let state = file.state_dir.get_or_insert_with(|| self.state());
-        if *state != self.state() {
-            return Err(Problem {
-                why: format!("{} keeps the agent's state in {}", path.display(), state.display()),
-                fix: format!(
-                    "move it to {} and take state_dir out, or start the agent by a unit of your own",
-                    self.state().display()
-                ),
-            });
-        }
+        // Where the service keeps its state is for the units and for `uninstall` to know too.
+        file.state_dir.get_or_insert_with(|| self.state());
         let mut changed = false;
-        if let Some(ca_pem) = ca_pem {
+        if let Some(ca_pem) = said.ca_pem {
             changed = put(&config.ca(), ca_pem.as_bytes(), 0o644, mode)?.changed;
         }
-        if let Some(control_plane) = control_plane {
-            file.control_plane = Some(control_plane.to_owned());
-        }
-        if let Some(keep) = keep_snapshots {
-            Retention::parse(keep).map_err(|error| malformed(error.to_string()))?;
-            file.keep_snapshots = Some(keep.to_owned());
-        }
+        let text = |text: &str| Some(text.to_owned());
+        file.control_plane = said.control_plane.map_or(file.control_plane, text);
+        file.keep_snapshots = said.keep_snapshots.map_or(file.keep_snapshots, text);
+        file.dead_man_s = said.dead_man.map(Limit::seconds).or(file.dead_man_s);
         if earlier.as_ref() != Some(&file) {
-            let body = toml::to_string(&file).expect("three texts can be written as TOML");
+            let body = toml::to_string(&file).expect("texts and a number can be written as TOML");
             changed |= put(&path, format!("{CONFIG_HEAD}{body}").as_bytes(), 0o644, mode)?.changed;
         }
         Ok(Outcome { changed, found: path.display().to_string() })
@@ -187,16 +249,28 @@ impl Layout {
         }
     }
 
-    pub fn put_unit(&self, mode: Mode) -> Step {
-        put(&self.unit(), Self::unit_text().as_bytes(), 0o644, mode)
+    pub fn put_units(&self, mode: Mode) -> Step {
+        let (mut changed, mut found) = (false, Vec::new());
+        for (path, text) in self.units() {
+            let outcome = put(&path, text.as_bytes(), 0o644, mode)?;
+            changed |= outcome.changed;
+            found.push(outcome.found);
+        }
+        Ok(Outcome { changed, found: found.join(", ") })
     }
 
     /// Everything that [`Layout`] put on the machine and that is still there, in the order in which it is
-    /// taken away. With `keep_state` configuration, policy, identity, journal and before-states stay.
+    /// taken away. With `keep_state` configuration, policy, identity, journal and before-states stay. Of a
+    /// directory that the owner chose for the state only the agent's own files go.
     pub fn parts(&self, keep_state: bool) -> Vec<PathBuf> {
-        let state = if keep_state { vec![] } else { vec![self.state(), self.config()] };
-        let mut parts = vec![self.unit()];
-        parts.extend(state);
+        let mut parts = self.units().map(|(path, _)| path).to_vec();
+        if !keep_state {
+            match &self.own_state {
+                Some(state) => parts.extend(own_files(state)),
+                None => parts.push(self.state()),
+            }
+            parts.push(self.config());
+        }
         // Last, so that it can be called again when something before it did not work.
         parts.push(self.binary());
         parts.retain(|path| fs::symlink_metadata(path).is_ok());
@@ -214,6 +288,31 @@ impl Layout {
         }
         Ok(Outcome { changed: true, found: path.display().to_string() })
     }
+}
+
+/// What an agent keeps in its state directory, by name.
+fn own_files(state: &Path) -> Vec<PathBuf> {
+    const FILES: [&str; 7] = [
+        "armed",
+        "enrolling.json",
+        "identity.json",
+        "journal",
+        "lock",
+        "renewing.json",
+        "snapshots",
+    ];
+    // Those of earlier identities have the host's number in their names.
+    let of_a_host = |name: &str| {
+        let identity = name.strip_prefix("identity.").and_then(|rest| rest.strip_suffix(".json"));
+        let host = name.strip_prefix("journal.").or(identity);
+        host.is_some_and(|host| host.parse::<HostId>().is_ok())
+    };
+    let is_own = |name: &str| FILES.contains(&name) || of_a_host(name);
+    let entries = fs::read_dir(state).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut own: Vec<_> = names.filter(|name| is_own(name)).map(|name| state.join(name)).collect();
+    own.sort();
+    own
 }
 
 /// Makes a file exactly so, as a whole and durable.

@@ -7,6 +7,7 @@ use nexplane_core::job::{Authority, JobEvent, JobResult, RefusalCode};
 use nexplane_core::plan::Step;
 
 use super::check::{Refusal, Work, unreadable};
+use super::confirm::Stuck;
 use super::{Progress, Runner, RunnerError, failed_checks};
 use crate::host::HostError;
 use crate::journal::Record;
@@ -143,7 +144,7 @@ impl Runner {
                 JobResult::Unknown { detail }
             }
             Ok(()) => JobResult::Failed { detail: problem },
-            Err(why) => JobResult::Unknown { detail: format!("{problem}; {why}") },
+            Err(left) => JobResult::Unknown { detail: format!("{problem}; {}", left.why) },
         }
     }
 
@@ -166,35 +167,35 @@ impl Runner {
     /// Makes the target as it was before, if what is there now can only be our own doing.
     ///
     /// # Errors
-    /// A sentence that says why the state is not known or not ours to undo.
+    /// Why the state is not known or not ours to undo.
     pub(super) fn put_back(
         &self,
         bound: &dyn Bound,
         before: &Observation,
         goal: &Goal,
-    ) -> Result<(), String> {
+    ) -> Result<(), Stuck> {
         let host = self.host.as_ref();
-        let sentence = |error: HostError| error.sentence();
-        let now = bound.reread(host, before).map_err(sentence)?;
+        let now = bound.reread(host, before)?;
         if now.fingerprint == before.fingerprint {
             return Ok(());
         }
         let ours = match goal {
             Goal::Apply => {
-                let intended = bound.intended(host, before).map_err(sentence)?;
+                let intended = bound.intended(host, before)?;
                 bound.is_between(&now, before, &intended)
             }
             Goal::Restore(state) => bound.is_between(&now, before, state),
         };
         if !ours {
-            return Err("somebody else changed the target meanwhile; it is left as it is".into());
+            let why = "somebody else changed the target meanwhile; it is left as it is";
+            return Err(Stuck::for_good(why));
         }
-        bound.revert(host, before).map_err(sentence)?;
-        let now = bound.reread(host, before).map_err(sentence)?;
+        bound.revert(host, before)?;
+        let now = bound.reread(host, before)?;
         if now.fingerprint == before.fingerprint {
             Ok(())
         } else {
-            Err("putting back the earlier state did not succeed".into())
+            Err(Stuck::for_now("putting back the earlier state did not succeed"))
         }
     }
 }

@@ -37,8 +37,10 @@ use crate::key::{AgentKey, KeyError};
 use crate::operation::{Bound, collect_facts};
 use crate::policy;
 use crate::snapshot::Snapshots;
+use crate::vital::Vital;
 
 use check::{Admission, Refusal, Work};
+pub use recover::Early;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -53,6 +55,8 @@ pub enum RunnerError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error("could not mark that an effect is armed")]
+    Marker(#[source] std::io::Error),
 }
 
 /// Who the agent is, and whom it believes.
@@ -75,6 +79,7 @@ pub struct Runner {
     pub(crate) policy: policy::Source,
     pub(crate) clock: Clock,
     pub(crate) dead_man: DeadMan,
+    pub(crate) vital: Vital,
 }
 
 impl Debug for Runner {
@@ -95,14 +100,21 @@ impl Runner {
         clock: Clock,
     ) -> Self {
         let policy = policy.into();
-        let dead_man = DeadMan::default();
-        Self { who, key, host, journal, snapshots, policy, clock, dead_man }
+        let (dead_man, vital) = (DeadMan::default(), Vital::default());
+        Self { who, key, host, journal, snapshots, policy, clock, dead_man, vital }
     }
 
     /// The same, with a line over which an effect that may cut it is confirmed.
     #[must_use]
     pub fn with_dead_man(mut self, dead_man: DeadMan) -> Self {
         self.dead_man = dead_man;
+        self
+    }
+
+    /// The same, with a service manager that hears that it goes on while something takes long.
+    #[must_use]
+    pub fn with_vital(mut self, vital: Vital) -> Self {
+        self.vital = vital;
         self
     }
 
@@ -303,6 +315,7 @@ impl Runner {
         let record =
             Record::Result { job, seq, trusted, payload_hash, after, receipt: receipt.clone() };
         self.journal.append(&record)?;
+        self.disarm();
         Ok(receipt)
     }
 }

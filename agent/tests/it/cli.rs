@@ -3,7 +3,10 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use nexplane_agent::config::Config;
 use tempfile::TempDir;
+
+use crate::gateway::Gateway;
 
 fn agent(arguments: &[&str], config: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nexplane-agent"));
@@ -22,7 +25,9 @@ fn text(output: &Output) -> String {
 fn every_command_explains_itself_with_an_example() {
     let config = tempfile::tempdir().unwrap();
     let help = text(&agent(&["--help"], &config).output().unwrap());
-    for command in ["install", "run", "status", "check", "rotate-cert", "uninstall", "version"] {
+    for command in
+        ["install", "run", "status", "check", "rotate-cert", "take-back", "uninstall", "version"]
+    {
         assert!(help.contains(command), "{help}");
         let output = agent(&[command, "--help"], &config).output().unwrap();
         assert!(output.status.success());
@@ -49,6 +54,30 @@ fn without_an_identity_each_command_says_what_to_do() {
     assert!(!check.status.success());
     assert!(found.contains("OK    root directory"), "{found}");
     assert!(found.contains("FAIL  identity") && found.contains("enrol with"), "{found}");
+}
+
+/// This process holds the lock as an installation does. The signal that an agent is told with would end it.
+#[test]
+fn who_holds_the_state_directory_and_is_no_agent_is_not_signalled() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config::new(directory.path());
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    Gateway::stranger(closed).save(&config.keep()).unwrap();
+    let lock = config.lock().unwrap();
+    let refused = agent(&["rotate-cert"], &directory).output().unwrap();
+    assert!(!refused.status.success());
+    let said = text(&refused);
+    assert!(said.contains(&format!("process {} works with", std::process::id())), "{said}");
+    assert!(said.contains("run this again"), "{said}");
+    // What stands in the file is another's number, of one that does not have it.
+    std::fs::write(directory.path().join("lock"), "1").unwrap();
+    let refused = agent(&["rotate-cert"], &directory).output().unwrap();
+    assert!(text(&refused).contains("does not say which one it is"), "{}", text(&refused));
+    let early = agent(&["take-back"], &directory).output().unwrap();
+    assert!(early.status.success() && text(&early).contains("an agent runs"), "{}", text(&early));
+    drop(lock);
+    let early = agent(&["take-back"], &directory).output().unwrap();
+    assert!(early.status.success() && text(&early).contains("nothing to take back"));
 }
 
 #[test]

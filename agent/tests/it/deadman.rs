@@ -130,12 +130,12 @@ impl Cut {
     }
 }
 
-fn lines(rig: &Rig) -> Vec<Vec<u8>> {
+pub fn lines(rig: &Rig) -> Vec<Vec<u8>> {
     let journal = std::fs::read(rig.journal_path()).unwrap();
     journal.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
 }
 
-fn failed(result: &JobResult) -> &str {
+pub fn failed(result: &JobResult) -> &str {
     match result {
         JobResult::Failed { detail } => detail,
         other => panic!("failed was expected: {other:?}"),

@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nexplane_agent::config::Config;
-use nexplane_agent::install::{Layout, Mode, Outcome, Problem};
+use nexplane_agent::deadman::Limit;
+use nexplane_agent::install::{Layout, Mode, Outcome, Problem, Said};
 use nexplane_agent::policy::{Loaded, Policy};
 use tempfile::TempDir;
 
@@ -44,13 +45,19 @@ fn put(layout: &Layout, mode: Mode) -> Result<Vec<&'static str>, Problem> {
     let mut note = |what, Outcome { changed: did, .. }| changed.extend(did.then_some(what));
     note("program", layout.put_binary(program, mode)?);
     note("directories", layout.make_directories(mode)?);
-    note("config", layout.put_config(Some(CONTROL_PLANE), Some("PEM"), None, mode)?);
+    note("config", layout.put_config(&GATEWAY, mode)?);
     note("policy", layout.put_policy(mode)?);
-    note("unit", layout.put_unit(mode)?);
+    note("units", layout.put_units(mode)?);
     Ok(changed)
 }
 
-const ALL: [&str; 5] = ["program", "directories", "config", "policy", "unit"];
+const ALL: [&str; 5] = ["program", "directories", "config", "policy", "units"];
+const GATEWAY: Said<'_> = Said {
+    control_plane: Some(CONTROL_PLANE),
+    ca_pem: Some("PEM"),
+    keep_snapshots: None,
+    dead_man: None,
+};
 
 #[test]
 fn what_is_told_is_not_done_and_what_is_done_is_done_once() {
@@ -69,7 +76,15 @@ fn what_is_told_is_not_done_and_what_is_done_is_done_once() {
     let config = Config::open(layout.config()).unwrap();
     assert_eq!(config.state(), layout.state());
     assert_eq!(config.gateway(), Some((&CONTROL_PLANE.to_owned(), &"PEM".to_owned())));
-    assert!(fs::read_to_string(layout.unit()).unwrap().contains("\nExecStart=/usr/local/bin/"));
+    for (path, text) in layout.units() {
+        assert_eq!(fs::read_to_string(path).unwrap(), text);
+        assert!(text.contains("\nExecStart=/usr/local/bin/nexplane-agent "), "{text}");
+        assert!(!text.contains("@STATE") && !text.contains("@MOUNTS"), "{text}");
+        assert!(!text.contains("RequiresMountsFor"), "{text}");
+    }
+    let [(_, unit), (_, early)] = layout.units();
+    assert!(unit.contains("\nStateDirectory=nexplane-agent\n"), "{unit}");
+    assert!(early.contains("\nConditionPathExists=/var/lib/nexplane-agent/armed\n"), "{early}");
 }
 
 #[test]
@@ -85,17 +100,22 @@ fn a_second_run_repairs_and_keeps_what_is_the_owners() {
     fs::set_permissions(layout.state(), Permissions::from_mode(0o755)).unwrap();
     fs::remove_file(config.ca()).unwrap();
     let changed = put(&layout, Mode::Do).unwrap();
-    assert_eq!(changed, ["program", "directories", "config", "unit"]);
+    assert_eq!(changed, ["program", "directories", "config", "units"]);
     assert_eq!(fs::read_to_string(config.policy()).unwrap(), "hold = true\n");
     assert_eq!(fs::read_to_string(config.file()).unwrap(), said);
-    assert_eq!(fs::read_to_string(layout.unit()).unwrap(), Layout::unit_text());
+    assert_eq!(fs::read_to_string(layout.unit()).unwrap(), layout.units()[0].1);
     assert_eq!(fs::metadata(layout.binary()).unwrap().mode() & 0o7777, 0o755);
     assert_eq!(put(&layout, Mode::Do).unwrap(), [""; 0]);
 
-    let elsewhere = Some("https://elsewhere:1");
-    assert!(layout.put_config(elsewhere, None, None, Mode::Do).unwrap().changed);
+    let elsewhere = Said {
+        control_plane: Some("https://elsewhere:1"),
+        dead_man: Limit::new(90),
+        ..Said::default()
+    };
+    assert!(layout.put_config(&elsewhere, Mode::Do).unwrap().changed);
     let moved = Config::open(layout.config()).unwrap();
     assert_eq!(moved.gateway().unwrap().0, "https://elsewhere:1");
+    assert_eq!(moved.dead_man(), Limit::new(90));
     assert!(moved.retention().is_some(), "the owner's time was lost");
     fs::write(config.file(), "hodl = true").unwrap();
     let refused = put(&layout, Mode::Do).unwrap_err();
@@ -165,16 +185,73 @@ fn what_is_in_the_way_is_said_and_not_replaced() {
 }
 
 #[test]
-fn state_that_the_owner_keeps_elsewhere_is_not_left_behind() {
+fn state_that_the_owner_keeps_elsewhere_stays_there_and_the_units_know() {
     let (root, layout) = machine();
     layout.make_directories(Mode::Do).unwrap();
+    fs::remove_dir(layout.state()).unwrap();
+    let own = root.path().join("data/agent");
     let file = Config::new(layout.config()).file();
-    fs::write(&file, "state_dir = \"/data/agent\"\n").unwrap();
+    fs::write(&file, format!("state_dir = \"{}\"\n", own.display())).unwrap();
+    fs::create_dir(root.path().join("data")).unwrap();
     let before = tree(root.path());
-    let problem = layout.put_config(Some(CONTROL_PLANE), Some("PEM"), None, Mode::Do).unwrap_err();
-    assert!(
-        problem.why.contains("/data/agent") && problem.fix.contains("state_dir"),
-        "{problem:?}"
-    );
-    assert_eq!(tree(root.path()), before, "refused before anything was written");
+
+    let layout = layout.as_configured().unwrap();
+    assert!(layout.has_own_state());
+    assert_eq!(put(&layout, Mode::Do).unwrap(), ALL);
+    let config = Config::open(layout.config()).unwrap();
+    assert_eq!((config.state(), layout.state()), (own.as_path(), own.clone()));
+    assert_eq!(fs::metadata(&own).unwrap().mode() & 0o7777, 0o700);
+    assert!(!root.path().join("var/lib/nexplane-agent").exists());
+    assert_eq!(put(&layout, Mode::Do).unwrap(), [""; 0]);
+    let [(_, unit), (_, early)] = layout.units();
+    let mounts = format!("\nRequiresMountsFor={}\n", own.display());
+    assert!(unit.contains(&mounts) && early.contains(&mounts), "{unit}{early}");
+    assert!(!unit.contains("StateDirectory"), "{unit}");
+    assert!(early.contains(&format!("\nConditionPathExists={}/armed\n", own.display())), "{early}");
+
+    // What others can look into is theirs to close.
+    fs::set_permissions(&own, Permissions::from_mode(0o755)).unwrap();
+    let problem = layout.make_directories(Mode::Do).unwrap_err();
+    assert!(problem.why.contains("open to other users"), "{problem:?}");
+    assert_eq!(fs::metadata(&own).unwrap().mode() & 0o7777, 0o755);
+    fs::set_permissions(&own, Permissions::from_mode(0o700)).unwrap();
+
+    // Only what is the agent's goes with it.
+    let host = "00000000-0000-0000-0000-0000000000a1";
+    fs::create_dir(own.join("snapshots")).unwrap();
+    for name in [
+        "identity.json",
+        "journal",
+        "lock",
+        &format!("journal.{host}"),
+        &format!("identity.{host}.json"),
+    ] {
+        fs::write(own.join(name), "x").unwrap();
+    }
+    for name in ["notes.txt", "journal.old"] {
+        fs::write(own.join(name), "mine").unwrap();
+    }
+    for part in layout.parts(false) {
+        Layout::remove(&part, Mode::Do).unwrap();
+    }
+    let mut left: Vec<_> = fs::read_dir(&own).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["journal.old", "notes.txt"]);
+    let mut after = tree(root.path());
+    after.retain(|path, _| !path.starts_with(&own));
+    let config = root.path().join("etc/nexplane-agent");
+    let kept = before.into_iter().filter(|(path, _)| !path.starts_with(&config));
+    assert_eq!(after, kept.collect());
+}
+
+#[test]
+fn a_state_directory_that_no_unit_could_name_is_refused() {
+    let (_root, layout) = machine();
+    layout.make_directories(Mode::Do).unwrap();
+    let file = Config::new(layout.config()).file();
+    for wrong in ["/", "relative", "/data/with space", "/data/%n", "/data/a\\nb"] {
+        fs::write(&file, format!("state_dir = \"{wrong}\"\n")).unwrap();
+        let problem = layout.clone().as_configured().unwrap_err();
+        assert!(problem.why.contains("state_dir"), "{wrong}: {problem:?}");
+    }
 }

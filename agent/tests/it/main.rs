@@ -25,4 +25,6 @@ mod package;
 mod real;
 mod retention;
 mod rig;
+mod services;
 mod sysctl;
+mod takeback;

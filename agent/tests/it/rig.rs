@@ -182,6 +182,7 @@ impl Rig {
             line: Some(Arc::clone(&self.line)),
             watch: Arc::clone(&self.watch),
             limit: self.limit,
+            marker: Some(directory.join("armed")),
         })
     }
 

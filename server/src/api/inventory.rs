@@ -196,8 +196,10 @@ pub async fn invite_host(
     secret_is_new(&done)?;
     let token = gateway.invite(body.hostname.as_deref(), ttl_s, caller.person).await?;
     let url = gateway.url();
-    let command =
-        format!("NEXPLANE_TOKEN={token} nexplane-agent install --control-plane {url} --ca ca.pem");
+    // On standard input: what is in the arguments of a process everybody on the host can read.
+    let command = format!(
+        "./nexplane-agent install --control-plane {url} --ca ca.pem --token-stdin <<'END'\n{token}\nEND"
+    );
     let body = EnrollmentToken {
         token,
         ca_pem: gateway.ca_pem().to_owned(),

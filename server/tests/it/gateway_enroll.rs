@@ -172,3 +172,25 @@ async fn the_agent_trusts_the_pinned_authority_only() {
         0
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_identity_sets_the_earlier_one_aside_and_a_refusal_leaves_it() {
+    let rig = Rig::new().await;
+    let (config, earlier) = rig.enroll("web-1").await;
+    let keep = Keep::directory(config.path());
+    let read = |name: &str| std::fs::read(config.path().join(name));
+    let before = read("identity.json").unwrap();
+    let enrol = async |token: &str| {
+        let (url, ca) = (rig.gateway.url(), rig.gateway.ca_pem());
+        Identity::enroll(&keep, &url, ca, token, "web-2", None).await
+    };
+    let refused = enrol("no token of ours").await.unwrap_err();
+    assert!(matches!(refused, IdentityError::Refused { .. }), "{refused:?}");
+    assert_eq!(read("identity.json").unwrap(), before);
+
+    let token = rig.token().await;
+    let now = enrol(&token).await.unwrap();
+    assert_ne!(now.host, earlier.host);
+    assert_eq!(Identity::load(&keep).unwrap().unwrap().host, now.host);
+    assert_eq!(read(&format!("identity.{}.json", earlier.host)).unwrap(), before);
+}

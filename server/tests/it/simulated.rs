@@ -31,6 +31,7 @@ use nexplane_agent::key::AgentKey;
 use nexplane_agent::policy::{self, Policy};
 use nexplane_agent::poll::{self, Enrolment};
 use nexplane_agent::runner::{Runner, Who};
+use nexplane_agent::settle::SettleError;
 use nexplane_agent::snapshot::Snapshots;
 use nexplane_core::time::Timestamp;
 use serde_json::{Value, json};
@@ -330,7 +331,7 @@ async fn live(
         AgentKey::from_pem(&identity.key_pem)?,
         machine,
         Journal::in_memory(identity.host)?,
-        Snapshots::open_in(Keep::memory(), 1 << 20)?,
+        Snapshots::open_in(Keep::memory(), 1 << 20).map_err(SettleError::from)?,
         policy,
         Arc::new(|| Timestamp::new(jiff::Timestamp::now())),
     );

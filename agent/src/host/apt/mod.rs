@@ -16,17 +16,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nexplane_core::id::JobId;
-use rustix::fs::FlockOperation;
 
 use self::said::{
     FORMAT, INVENTORY, STATES, effects, inventory, offers, records, unsettled, versions,
 };
-use super::HostError;
 use super::kept::{self, KeptPackages};
+use super::lock;
 use super::package::{
     Effect, Inventory, Package, PackageManager, PackageName, PackageVersion, Wish, trouble,
 };
 use super::program::{Output, run, run_in};
+use super::HostError;
 
 const APT_GET: &str = "/usr/bin/apt-get";
 const APT_CACHE: &str = "/usr/bin/apt-cache";
@@ -153,17 +153,15 @@ impl Apt {
         let io = |error: std::io::Error| trouble("dpkg", format!("{LOCK}: {error}"));
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(LOCK);
         let file = file.map_err(io)?;
-        let until = Instant::now() + LOCK_PATIENCE;
-        while rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            if Instant::now() >= until {
+        match lock::take(&file, LOCK_PATIENCE) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::AGAIN) => {
                 let waited = LOCK_PATIENCE.as_secs();
                 let why = format!("another package manager is at work: waited {waited} seconds");
-                return Err(trouble("dpkg", why));
+                Err(trouble("dpkg", why))
             }
-            // fcntl(2) has no wait with an end.
-            std::thread::sleep(Duration::from_millis(100));
+            Err(error) => Err(io(error.into())),
         }
-        Ok(())
     }
 }
 

@@ -119,6 +119,22 @@ impl Operation for RunHardeningProfile {
         Ok(State { profile: before.profile, items })
     }
 
+    /// A service that was found before and cannot be asked for now is a hindrance, and nobody's doing.
+    fn reread(&self, host: &dyn Host, like: &State) -> Result<State, HostError> {
+        let now = self.snapshot(host)?;
+        let unasked = like
+            .items
+            .iter()
+            .find(|(id, found)| matches!(found, Found::Service(_)) && !now.items.contains_key(*id));
+        match unasked {
+            None => Ok(now),
+            Some((id, _)) => {
+                let why = "its unit cannot be looked at now".to_owned();
+                Err(HostError::Item { item: like.name(id), why })
+            }
+        }
+    }
+
     fn fields(state: &State) -> Vec<Field> {
         let fields = state.items.iter().flat_map(|(id, found)| {
             let name = state.name(id);
@@ -162,9 +178,10 @@ impl Operation for RunHardeningProfile {
             if from.is_some_and(|from| from.items.get(id) == Some(goal)) {
                 continue;
             }
-            let done = self
-                .item(id)
-                .and_then(|item| item.rule.bring(id, host, goal).map_err(|error| of(item, &error)));
+            let done = self.item(id).and_then(|item| {
+                let found = from.and_then(|from| from.items.get(id));
+                item.rule.bring(id, host, found, goal).map_err(|error| of(item, &error))
+            });
             match done {
                 Ok(()) => {}
                 Err(error) if from.is_some() => return Err(error),

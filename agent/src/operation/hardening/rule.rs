@@ -318,8 +318,14 @@ impl Rule {
         }
     }
 
-    /// Makes the item as `to` says, whatever it is now.
-    pub(super) fn bring(&self, id: &str, host: &dyn Host, to: &Found) -> Result<(), HostError> {
+    /// Makes the item as `to` says, whatever it is now. `from` is how it was found, where that is known.
+    pub(super) fn bring(
+        &self,
+        id: &str,
+        host: &dyn Host,
+        from: Option<&Found>,
+        to: &Found,
+    ) -> Result<(), HostError> {
         match (self, to) {
             (Self::Setting(setting), Found::Setting(to)) => {
                 setting.operation().bring(host, None, to)
@@ -330,7 +336,16 @@ impl Rule {
             (Self::Sshd(_) | Self::Limit(_) | Self::Module(_), Found::File(to)) => {
                 self.file(id).bring(host, None, to)
             }
-            (Self::Service(off), Found::Service(to)) => off.operation().bring(host, None, to),
+            (Self::Service(Off { unit }), Found::Service(to)) => {
+                let from = match from {
+                    Some(Found::Service(from)) => Some(from),
+                    Some(
+                        Found::Setting(_) | Found::Permission(_) | Found::File(_) | Found::Lines(_),
+                    )
+                    | None => None,
+                };
+                service::switch(host, unit, from, to)
+            }
             (Self::Line(line), Found::Lines(to)) => line.bring(host, to),
             _ => Err(another_kind(id)),
         }
@@ -524,6 +539,14 @@ impl Found {
             }
             return lines;
         }
+        // What stops with a service is not among the parts of afterwards.
+        if let (Self::Service(before), Self::Service(after)) = (before, after) {
+            let mut lines = service::diff(target, before, after);
+            for line in &mut lines {
+                line.field = named(name, Some(&line.field));
+            }
+            return lines;
+        }
         let parts = before.parts().into_iter().zip(after.parts());
         parts
             .filter(|((_, before), (_, after))| before != after)
@@ -537,7 +560,11 @@ impl Found {
     }
 }
 
-/// The name of a part of an item.
+/// The name of a part of an item. Names of units stay as they are.
 pub(super) fn named(item: &str, part: Option<&str>) -> String {
-    part.map_or_else(|| item.to_owned(), |part| format!("{item} ({})", part.replace('_', " ")))
+    match part {
+        None => item.to_owned(),
+        Some(unit) if unit.contains('.') => format!("{item} ({unit})"),
+        Some(part) => format!("{item} ({})", part.replace('_', " ")),
+    }
 }

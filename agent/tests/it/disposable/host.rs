@@ -31,6 +31,8 @@ const REBOOT: i32 = 133;
 const PREFIX: &str = "nexplane-host-";
 /// The test program, as the host sees it.
 const PROGRAM: &str = "/opt/nexplane/it";
+/// The agent, as the host sees it before it is installed.
+pub const AGENT: &str = "/opt/nexplane/nexplane-agent";
 const OUTPUT: &str = "/var/log/nexplane-inside";
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -307,6 +309,8 @@ fn launch(name: &str, root: &Path, holder: u32, groups: &[PathBuf], console: &Pa
         .arg(format!("--network-namespace-path=/proc/{holder}/ns/net"))
         .arg(format!("--directory={}", root.display()))
         .arg(format!("--bind-ro={}:{PROGRAM}", program.display()))
+        // Other packages' tests carry it there.
+        .args(option_env!("CARGO_BIN_EXE_nexplane-agent").map(|it| format!("--bind-ro={it}:{AGENT}")))
         // Settings of the host's own network can be written.
         .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
         .stdin(Stdio::null())

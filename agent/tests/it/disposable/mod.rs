@@ -9,7 +9,7 @@ mod host;
 
 use std::process::Output;
 
-pub use host::RealHost;
+pub use host::{AGENT, RealHost};
 
 /// Says which test runs inside; holds the name of the host that it may run on.
 pub const INSIDE: &str = "NEXPLANE_INSIDE";

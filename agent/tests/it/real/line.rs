@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use nexplane_agent::deadman::{Limit, Line, SystemWatch};
 use nexplane_agent::host::LinuxHost;
 use nexplane_agent::identity::Identity;
+use nexplane_agent::journal::Journal;
 use nexplane_agent::line::FreshLine;
 use nexplane_core::job::{JobResult, Receipt};
 use serde_json::{Value, json};
 
-use super::{RealHost, assert_same, configuration, driven, sh, within};
+use super::install::installed;
+use super::{RealHost, assert_same, configuration, driven, put, sh, within};
 use crate::gateway::Gateway;
-use crate::rig::Rig;
+use crate::rig::{HOST, Rig};
 
 const SYSCTL: &str = "host.set_sysctl";
 const RUNNING: &str = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
@@ -150,6 +152,80 @@ fn real_line_is_there_again_after_a_reset() {
         host.run_test(TEST, &[(ROLE, "recover")]);
     };
     driven(drive, || play(&std::env::var(ROLE).unwrap()));
+}
+
+/// A file that is read when the network is configured.
+const READ_AT_START: &str = "/etc/systemd/network/50-line.network";
+
+#[test]
+fn real_line_files_are_back_before_the_network_reads_them() {
+    const TEST: &str = "real::line::real_line_files_are_back_before_the_network_reads_them";
+    let drive = |host: &RealHost| {
+        let starts = host.starts();
+        let output = host.try_test(TEST, &[(ROLE, "write and reset")]);
+        assert!(!output.status.success(), "{output:?}");
+        host.ready(starts + 1);
+        host.run_test(TEST, &[(ROLE, "look")]);
+    };
+    driven(drive, || match std::env::var(ROLE).unwrap().as_str() {
+        "write and reset" => write_and_reset(),
+        "look" => look_at_the_start(),
+        other => panic!("no role {other}"),
+    });
+}
+
+/// The machine goes down when the line is tried.
+#[derive(Debug)]
+struct Resetting;
+
+impl Line for Resetting {
+    fn reach(&self, _: Duration) -> Result<(), String> {
+        sh("sync; systemctl reboot --force --force");
+        sleep(Duration::from_secs(60));
+        Err("it is there still".to_owned())
+    }
+}
+
+fn write_and_reset() {
+    let layout = installed();
+    put(READ_AT_START, "[Match]\nName=before\n");
+    // Whoever is the first to read it after the target saw this.
+    put(
+        "/etc/systemd/system/witness.service",
+        &format!(
+            "[Unit]\nDefaultDependencies=no\nAfter=network-pre.target\nBefore=network.target\n\
+             [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/cp {READ_AT_START} /run/witness\n\
+             [Install]\nWantedBy=sysinit.target\n"
+        ),
+    );
+    sh("systemctl daemon-reload; systemctl -q enable witness.service");
+    let host = LinuxHost::open(Path::new("/"), &[]).unwrap();
+    let mut rig = Rig::kept(Arc::new(host), &layout.state());
+    rig.line = Arc::new(Resetting);
+    rig.watch = Arc::new(SystemWatch::default());
+    let parameters = json!({ "path": READ_AT_START, "content": "[Match]\nName=after\n" });
+    let job = rig.job(1, rig.apply_order("host.set_file_content", &parameters));
+    rig.run(&mut rig.start(), &job);
+}
+
+fn look_at_the_start() {
+    let state = Path::new("/var/lib/nexplane-agent");
+    println!("{}", sh("journalctl --no-pager -b -u nexplane-agent-takeback.service"));
+    assert_eq!(fs::read_to_string(READ_AT_START).unwrap(), "[Match]\nName=before\n");
+    assert_eq!(fs::read_to_string("/run/witness").unwrap(), "[Match]\nName=before\n");
+    let moment = |unit: &str, what: &str| -> u64 {
+        let text = sh(&format!("systemctl show --value -p {what}TimestampMonotonic {unit}"));
+        text.trim().parse().unwrap()
+    };
+    let back = moment("nexplane-agent-takeback.service", "ExecMainExit");
+    let network = moment("network-pre.target", "ActiveEnter");
+    println!("back {back} us after the start, network-pre.target reached at {network} us");
+    assert!(0 < back && back <= network, "{back} {network}");
+    let journal = Journal::read(&state.join("journal"), HOST).unwrap().unwrap();
+    assert!(journal.unfinished().is_empty());
+    let (_, _, receipt) = journal.unreported().unwrap().remove(0);
+    assert!(receipt.payload.contains("reverted by itself"), "{}", receipt.payload);
+    assert!(!state.join("armed").exists(), "the next start has nothing to look for");
 }
 
 fn identity_file() -> std::path::PathBuf {

@@ -5,6 +5,7 @@
 
 mod conformance;
 mod hardening;
+mod install;
 mod line;
 mod package;
 mod repository;
@@ -14,8 +15,8 @@ mod service;
 use std::path::Path;
 use std::process::Command;
 
+pub use crate::disposable::{AGENT, RealHost, assert_same};
 use crate::disposable::{CONFIGURATION, INSIDE, MARKER, printed, start_or_skip};
-pub use crate::disposable::{RealHost, assert_same};
 
 /// Runs a test in a host of its own. `test` is its name with its module's.
 pub fn within(test: &str, inside: impl FnOnce()) {

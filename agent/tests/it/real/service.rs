@@ -133,7 +133,11 @@ fn real_what_cannot_be_switched_is_said_before_and_refused_at_the_effect() {
         }
         no(ENABLE, "once.service", "nothing_else", "cannot be kept running");
         no(ENABLE, "rival.service", "nothing_else", "would stop base.service");
-        no(DISABLE, "base.service", "nothing_else", "would stop upper.service");
+        service("wg-upper.service", "Requires=base.service\n", SLEEP);
+        sh("systemctl start wg-upper.service");
+        no(DISABLE, "base.service", "nothing_else", "would stop wg-upper.service");
+        sh("systemctl stop wg-upper.service; rm /etc/systemd/system/wg-upper.service; \
+            systemctl daemon-reload");
         no(ENABLE, "pair.service", "nothing_else", "base.service is enabled with it");
         assert_same("refusing", &kept, &configuration());
 
@@ -164,6 +168,84 @@ fn real_what_cannot_be_switched_is_said_before_and_refused_at_the_effect() {
         pair.apply(&host(), &before).unwrap();
         pair.revert(&host(), &before).unwrap();
         assert_same("pair.service", &kept, &configuration());
+    });
+}
+
+/// Whether each of them runs.
+fn active(units: &str) -> String {
+    sh(&format!("systemctl is-active {units} || true"))
+}
+
+#[test]
+fn real_what_stops_or_starts_with_a_service_comes_and_goes_with_it() {
+    let test = "real::service::real_what_stops_or_starts_with_a_service_comes_and_goes_with_it";
+    within(test, || {
+        // base <- upper <- top; idle could run, and does not.
+        service("base.service", "", SLEEP);
+        service("upper.service", "BindsTo=base.service\nAfter=base.service\n", SLEEP);
+        service("top.service", "Requires=upper.service\nAfter=upper.service\n", SLEEP);
+        service("idle.service", "Requires=base.service\n", SLEEP);
+        // front -> part, used, a target; another needs used as well.
+        service("part.service", "PartOf=front.service\n", SLEEP);
+        service("used.service", "", SLEEP);
+        service("other.service", "Requires=used.service\nAfter=used.service\n", SLEEP);
+        put("/etc/systemd/system/some.target", "[Unit]\nDescription=some\n");
+        let section = "Wants=part.service some.target\nRequires=used.service\nAfter=used.service\n";
+        service("front.service", section, SLEEP);
+        sh("systemctl -q enable --now base.service; systemctl start top.service");
+        let (host, kept) = (host(), configuration());
+
+        let there = "base.service upper.service top.service idle.service";
+        let was = active(there);
+        assert_eq!(was, "active\nactive\nactive\ninactive\n");
+        let stop = bound(DISABLE, "base.service");
+        let (failed, said) = checks(DISABLE, "base.service");
+        assert!(failed.is_empty() && said.contains("top.service, upper.service stops"), "{said}");
+        let before = stop.snapshot(&host).unwrap();
+        let diff = format!("{:?}", stop.diff(&host, "h", &before).unwrap());
+        assert!(diff.contains("top.service") && !diff.contains("idle.service"), "{diff}");
+        stop.apply(&host, &before).unwrap();
+        assert_eq!(active(there), "inactive\n".repeat(4));
+        for _ in 0..2 {
+            stop.revert(&host, &before).unwrap();
+            assert_eq!(active(there), was);
+            assert!(stop.snapshot(&host).unwrap() == before);
+        }
+
+        let there = "front.service part.service used.service some.target";
+        let was = active(there);
+        assert_eq!(was, "inactive\n".repeat(4));
+        let start = bound(ENABLE, "front.service");
+        let (failed, said) = checks(ENABLE, "front.service");
+        assert!(failed.is_empty(), "{said}");
+        assert!(said.contains("part.service, used.service is started with it"), "{said}");
+        assert!(said.contains("some.target is started with it, and stays"), "{said}");
+        let before = start.snapshot(&host).unwrap();
+        start.apply(&host, &before).unwrap();
+        assert_eq!(active(there), "active\n".repeat(4));
+        assert!(start.verify(&host).unwrap().0);
+        for _ in 0..2 {
+            // part.service is a part of it, and stops with it.
+            start.revert(&host, &before).unwrap();
+            assert_eq!(active(there), "inactive\ninactive\ninactive\nactive\n");
+            assert!(start.reread(&host, &before).unwrap().fingerprint == before.fingerprint);
+        }
+        assert_same("there and back", &kept, &configuration());
+
+        // As orders; somebody needs what came along by the time it is undone.
+        let rig = Rig::new(Arc::new(host));
+        let mut runner = rig.start();
+        let front = json!({ "unit": "front.service" });
+        let job = rig.job(1, rig.apply_order(ENABLE, &front));
+        let result = rig.run(&mut runner, &job);
+        assert!(matches!(result, JobResult::Applied { .. }), "{result:?}");
+        sh("systemctl start other.service");
+        let undo = rig.job(2, rig.revert_order(ENABLE, &front, job.id));
+        let result = rig.run(&mut runner, &undo);
+        assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
+        assert_eq!(active("front.service part.service"), "inactive\n".repeat(2));
+        assert_eq!(active("used.service other.service"), "active\n".repeat(2));
+        assert_same("undone", &kept, &configuration());
     });
 }
 
