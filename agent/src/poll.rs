@@ -22,8 +22,8 @@ use crate::backoff::{Backoff, millis, random_below};
 use crate::client::{Client, ClientError};
 use crate::config::{Config, ConfigError, Retention};
 use crate::deadman::{DeadMan, Limit};
-use crate::host::LinuxHost;
 use crate::host::linux::OpenRootError;
+use crate::host::{LinuxHost, SealingKey};
 use crate::identity::{Identity, IdentityError, hash_token};
 use crate::journal::{Journal, JournalError};
 use crate::keep::Keep;
@@ -252,7 +252,14 @@ fn open(settings: &Settings, identity: Identity) -> Result<Agent, RunError> {
     };
     let snapshots =
         Snapshots::open(&config.snapshots(), snapshot::TOTAL_LIMIT)?.kept_for(settings.retention);
-    let host = LinuxHost::open(&settings.root, &config.own_paths())?;
+    let mut host = LinuxHost::open(&settings.root, &config.own_paths())?;
+    match SealingKey::load_or_make(&config.keep()) {
+        Ok(key) => host = host.with_sealing_key(key),
+        Err(error) => tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "The sealing key cannot be used; what needs it is refused"
+        ),
+    }
     let who = Who {
         host: identity.host,
         name: identity.name.clone(),

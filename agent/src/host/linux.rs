@@ -25,7 +25,7 @@ use super::sshd;
 use super::systemd::{self, ServiceState, Systemd};
 use super::{
     Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, Mount, PackageManager,
-    SystemFacts, Unit, UnitName, Version,
+    SealingKey, SystemFacts, Unit, UnitName, Version,
 };
 
 const CAPABILITIES: &str = "security.capability";
@@ -63,6 +63,7 @@ pub struct LinuxHost {
     own_ids: Ids,
     /// Longest wait for a unit to start or stop.
     patience: Duration,
+    sealing_key: Option<SealingKey>,
 }
 
 /// Why a root directory cannot be used.
@@ -104,7 +105,15 @@ impl LinuxHost {
             gid: rustix::process::getegid().as_raw(),
         };
         let (deny, patience) = (Deny::new(denied), systemd::PATIENCE);
-        Ok(Self { root: descriptor, deny, own_directories, own_ids, patience })
+        let sealing_key = None;
+        Ok(Self { root: descriptor, deny, own_directories, own_ids, patience, sealing_key })
+    }
+
+    /// With a key for what its before-states must not show.
+    #[must_use]
+    pub fn with_sealing_key(mut self, key: SealingKey) -> Self {
+        self.sealing_key = Some(key);
+        self
     }
 
     /// Waits this long at most for a unit to start or stop, whatever its own limit.
@@ -483,6 +492,10 @@ impl Host for LinuxHost {
                 Err(error) => return Err(failed("lock", &path, error)),
             }
         }
+    }
+
+    fn sealing_key(&self) -> Result<&SealingKey, HostError> {
+        self.sealing_key.as_ref().ok_or(HostError::Unsupported { what: "sealing key" })
     }
 
     fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError> {

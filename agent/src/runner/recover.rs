@@ -121,7 +121,7 @@ impl Runner {
         let saved = self.snapshots.load(&job.id).map_err(|error| error.to_string())?;
         let bound = operation::find(&saved.operation)
             .ok_or_else(|| format!("there is no operation '{}'", saved.operation))?
-            .bind(&saved.parameters)
+            .bind_prepared(&saved.parameters, job.order.prepared())
             .map_err(|error| error.to_string())?;
         let goal = self.goal(job)?;
         for path in bound.paths() {

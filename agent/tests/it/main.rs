@@ -19,6 +19,7 @@ mod hardening;
 mod install;
 mod linux;
 mod order;
+mod password;
 mod real;
 mod retention;
 mod rig;

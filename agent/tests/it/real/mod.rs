@@ -18,7 +18,16 @@ mod service;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use nexplane_agent::host::fake::SEALING_KEY;
+use nexplane_agent::host::{LinuxHost, SealingKey};
+
 pub use host::RealHost;
+
+/// The machine itself, as an agent sees it; for use inside.
+pub fn whole() -> LinuxHost {
+    let host = LinuxHost::open(Path::new("/"), &[]).unwrap();
+    host.with_sealing_key(SealingKey::new(&SEALING_KEY))
+}
 
 /// Says which test runs inside; holds the name of the host that it may run on.
 const INSIDE: &str = "NEXPLANE_INSIDE";
