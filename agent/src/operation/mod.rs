@@ -189,7 +189,7 @@ pub fn find(id: &str) -> Option<&'static Entry> {
 #[derive(Debug)]
 pub struct Entry {
     pub meta: Meta,
-    bind: fn(&Value, Option<&Prepared>) -> Result<Box<dyn Bound>, InvalidParameters>,
+    bind: Bind,
     spec: fn() -> ActionSpec,
 }
 
@@ -218,6 +218,9 @@ impl Entry {
         (self.spec)()
     }
 }
+
+/// Makes an operation of its parameters, and of what the order brings beside them.
+type Bind = fn(&Value, Option<&Prepared>) -> Result<Box<dyn Bound>, InvalidParameters>;
 
 /// Parameters that the operation does not take.
 #[derive(Debug, thiserror::Error)]
