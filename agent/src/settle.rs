@@ -10,7 +10,7 @@ use nexplane_core::time::Timestamp;
 
 use crate::config::{Config, Retention};
 use crate::deadman::{DeadMan, Limit};
-use crate::host::LinuxHost;
+use crate::host::{LinuxHost, SealingKey};
 use crate::host::linux::OpenRootError;
 use crate::identity::{Identity, IdentityError};
 use crate::journal::{Journal, JournalError};
@@ -83,8 +83,15 @@ impl<'a> Terms<'a> {
         };
         let snapshots =
             Snapshots::open(&config.snapshots(), snapshot::TOTAL_LIMIT)?.kept_for(retention);
-        let host = LinuxHost::open(root, &config.own_paths())?
+        let mut host = LinuxHost::open(root, &config.own_paths())?
             .keeping_packages_in(config.state().join("packages"));
+        match SealingKey::load_or_make(&config.keep()) {
+            Ok(key) => host = host.with_sealing_key(key),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "The sealing key cannot be used; what needs it is refused"
+            ),
+        }
         let who = Who {
             host: identity.host,
             name: identity.name.clone(),

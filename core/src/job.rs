@@ -21,11 +21,22 @@ pub enum Order {
     /// Read only: checks, before-state and diff of an operation. Needs no approval.
     Inspect { operation: String, target: String, parameters: Value },
     /// Read only: is the operation's result there?
-    Verify { operation: String, target: String, parameters: Value },
+    Verify {
+        operation: String,
+        target: String,
+        parameters: Value,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prepared: Option<Prepared>,
+    },
     /// Read only: facts of the host.
     CollectFacts,
     /// Do the step. `snapshot`, `apply` and `verify` happen in one job.
-    Apply { step: Box<Step>, authority: Box<Authority> },
+    Apply {
+        step: Box<Step>,
+        authority: Box<Authority>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prepared: Option<Prepared>,
+    },
     /// Undo what job `undoes` did, from the snapshot that the agent kept; refused when the target
     /// is no longer in the state which that job left.
     Revert { step: Box<Step>, undoes: JobId, authority: Box<Authority> },
@@ -37,6 +48,38 @@ impl Order {
         match self {
             Self::Inspect { .. } | Self::Verify { .. } | Self::CollectFacts => false,
             Self::Apply { .. } | Self::Revert { .. } => true,
+        }
+    }
+
+    /// What it brings beside the parameters.
+    pub const fn prepared(&self) -> Option<&Prepared> {
+        match self {
+            Self::Verify { prepared, .. } | Self::Apply { prepared, .. } => prepared.as_ref(),
+            Self::Inspect { .. } | Self::CollectFacts | Self::Revert { .. } => None,
+        }
+    }
+}
+
+/// What the control plane made up for a step right before it, as far as the host needs it: never the
+/// secret itself. It is part of what is signed, and not of the plan, which is older.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Prepared {
+    /// A new password of a local account, as `/etc/shadow` will have it.
+    Password {
+        /// In the form of `crypt(5)`.
+        hash: String,
+        /// The day of the change, in days since 1970.
+        day: u32,
+    },
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Password { day, .. } => {
+                f.debug_struct("Password").field("day", day).finish_non_exhaustive()
+            }
         }
     }
 }

@@ -1,13 +1,13 @@
 //! A machine in memory, for tests that must not touch a real one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::deny::Deny;
 use super::fake_package::Beyond;
 use super::{
     Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, PackageManager,
-    SysctlKey, SysctlValue, SystemFacts, Unit, UnitName, Version, fake_package,
+    SealingKey, SysctlKey, SysctlValue, SystemFacts, Unit, UnitName, Version, fake_package,
 };
 
 /// What a furnished host has: enough for the example of every operation.
@@ -37,11 +37,15 @@ pub enum Node {
     SymbolicLink,
 }
 
+/// What a machine in memory seals with.
+pub const SEALING_KEY: [u8; 32] = [7; 32];
+
 /// A machine in memory. Everything in it belongs to root unless put there otherwise.
 #[derive(Debug, Default)]
 pub struct FakeHost {
     state: Mutex<State>,
     deny: Deny,
+    sealing_key: OnceLock<SealingKey>,
 }
 
 #[derive(Debug, Default)]
@@ -348,6 +352,10 @@ impl Host for FakeHost {
 
     fn lock_accounts(&self) -> Result<Held, HostError> {
         Ok(Held::default())
+    }
+
+    fn sealing_key(&self) -> Result<&SealingKey, HostError> {
+        Ok(self.sealing_key.get_or_init(|| SealingKey::new(&SEALING_KEY)))
     }
 
     fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError> {

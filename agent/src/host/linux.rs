@@ -27,7 +27,7 @@ use super::sshd;
 use super::systemd::{self, ServiceState, Systemd};
 use super::{
     Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, Mount, PackageManager,
-    SystemFacts, Unit, UnitName, Version,
+    SealingKey, SystemFacts, Unit, UnitName, Version,
 };
 
 const CAPABILITIES: &str = "security.capability";
@@ -66,6 +66,7 @@ pub struct LinuxHost {
     /// Longest wait for a unit to start or stop.
     patience: Duration,
     kept_packages: KeptPackages,
+    sealing_key: Option<SealingKey>,
 }
 
 /// Why a root directory cannot be used.
@@ -107,8 +108,23 @@ impl LinuxHost {
             gid: rustix::process::getegid().as_raw(),
         };
         let (deny, patience) = (Deny::new(denied), systemd::PATIENCE);
-        let kept_packages = KeptPackages::default();
-        Ok(Self { root: descriptor, deny, own_directories, own_ids, patience, kept_packages })
+        let (kept_packages, sealing_key) = (KeptPackages::default(), None);
+        Ok(Self {
+            root: descriptor,
+            deny,
+            own_directories,
+            own_ids,
+            patience,
+            kept_packages,
+            sealing_key,
+        })
+    }
+
+    /// With a key for what its before-states must not show.
+    #[must_use]
+    pub fn with_sealing_key(mut self, key: SealingKey) -> Self {
+        self.sealing_key = Some(key);
+        self
     }
 
     /// Waits this long at most for a unit to start or stop, whatever its own limit.
@@ -485,6 +501,10 @@ impl Host for LinuxHost {
             .map_err(|error| failed("open", &path, error))?;
         lock::take(&file, LOCK_PATIENCE).map_err(|error| failed("lock", &path, error))?;
         Ok(Held { _lock: Some(file) })
+    }
+
+    fn sealing_key(&self) -> Result<&SealingKey, HostError> {
+        self.sealing_key.as_ref().ok_or(HostError::Unsupported { what: "sealing key" })
     }
 
     fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError> {

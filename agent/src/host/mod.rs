@@ -17,6 +17,7 @@ mod lock;
 pub mod package;
 mod path;
 mod program;
+pub mod sealing;
 mod service;
 pub mod shadow;
 mod sshd;
@@ -31,6 +32,7 @@ pub use kernel::{BadKey, BadValue, SysctlKey, SysctlValue};
 pub use linux::LinuxHost;
 pub use package::{PackageManager, PackageName, PackageVersion};
 pub use path::{BadMode, BadPath, HostPath, Mode};
+pub use sealing::{Sealed, SealingKey};
 pub use service::{BadUnit, Unit, UnitName};
 pub use systemd::ServiceState;
 
@@ -194,6 +196,14 @@ pub trait Host: Send + Sync + Debug {
     /// Keeps other programs from changing accounts until it is dropped, as `lckpwdf(3)` does. Waits 15
     /// seconds, the limit of that function.
     fn lock_accounts(&self) -> Result<Held, HostError>;
+
+    /// The host's own key, under which a before-state holds what must not be read in it.
+    ///
+    /// # Errors
+    /// When it has none: then nothing is done that needs one.
+    fn sealing_key(&self) -> Result<&SealingKey, HostError> {
+        Err(HostError::Unsupported { what: "sealing key" })
+    }
 
     /// A unit of the service manager; `None` when there is no such unit.
     fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError>;

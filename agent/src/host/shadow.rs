@@ -1,19 +1,21 @@
-//! Whether a local account lets anybody in: two fields of its line in `/etc/shadow`.
+//! Whether a local account lets anybody in, and its password: fields of its line in `/etc/shadow`.
 //!
-//! The password's hash is read and written with the line and shown to nobody: it is in no state, no
-//! snapshot and no message. Deliberately absent: a name's other sources (LDAP), and sessions that are
+//! The password's hash is read and written with the line and shown to nobody: it is in no message, and in a
+//! state only sealed. Deliberately absent: a name's other sources (LDAP), and sessions that are
 //! open already. Source of the format and of what the fields mean: `shadow(5)`.
 
 use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::{FileView, Host, HostError, HostPath, account};
 
 const LIMIT: u64 = 16 * 1024 * 1024;
-/// Position of the password and of the day of expiry in a line of nine.
+/// Positions of the password, the day of its last change and the day of expiry in a line of nine.
 const PASSWORD: usize = 1;
+const CHANGED: usize = 2;
 const EXPIRES: usize = 7;
 const FIELDS: usize = 9;
 
@@ -75,6 +77,14 @@ pub struct Access {
     pub expires: String,
 }
 
+/// What a password is compared with. A lock in front of it is not part of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password {
+    pub hash: Zeroizing<String>,
+    /// The day of its last change: days since 1970, as the file has them.
+    pub changed: String,
+}
+
 /// The file with one account's line in it.
 struct Found {
     view: FileView,
@@ -111,19 +121,48 @@ pub fn bring(
     if now == *to {
         return Ok(());
     }
-    let fields = found.text[found.line.clone()].split(':').enumerate().map(|(no, field)| {
-        match (no, now.locked, to.locked) {
-            (PASSWORD, false, true) => format!("!{field}"),
-            (PASSWORD, true, false) => field.strip_prefix('!').unwrap_or(field).to_owned(),
-            (EXPIRES, _, _) => to.expires.clone(),
-            _ => field.to_owned(),
-        }
-    });
-    let line = fields.collect::<Vec<_>>().join(":");
-    let mut text = found.text;
-    text.replace_range(found.line, &line);
-    let meta = &found.view.meta;
-    host.write(&SHADOW, Some(meta), text.as_bytes(), meta.mode, meta.ids)
+    found.write(host, |no, field| match (no, now.locked, to.locked) {
+        (PASSWORD, false, true) => format!("!{field}"),
+        (PASSWORD, true, false) => field.strip_prefix('!').unwrap_or(field).to_owned(),
+        (EXPIRES, _, _) => to.expires.clone(),
+        _ => field.to_owned(),
+    })
+}
+
+/// Reads the account's password.
+///
+/// # Errors
+/// As [`read`], and when the account has none.
+pub fn read_password(host: &dyn Host, name: &AccountName) -> Result<Password, HostError> {
+    find(host, name)?.password(name)
+}
+
+/// Brings the password to `to`, if it is as `from` says; whatever it is without `from`. Everything else in the
+/// file stays as it is, a lock too.
+///
+/// # Errors
+/// [`HostError::Moved`] when it is not as `from` says; then nothing was changed.
+pub fn bring_password(
+    host: &dyn Host,
+    name: &AccountName,
+    from: Option<&Password>,
+    to: &Password,
+) -> Result<(), HostError> {
+    let _held = host.lock_accounts()?;
+    let found = find(host, name)?;
+    let now = found.password(name)?;
+    if from.is_some_and(|from| *from != now) {
+        return Err(HostError::Moved { path: SHADOW.clone() });
+    }
+    if now == *to {
+        return Ok(());
+    }
+    let lock = if found.access().locked { "!" } else { "" };
+    found.write(host, |no, field| match no {
+        PASSWORD => format!("{lock}{}", *to.hash),
+        CHANGED => to.changed.clone(),
+        _ => field.to_owned(),
+    })
 }
 
 fn find(host: &dyn Host, name: &AccountName) -> Result<Found, HostError> {
@@ -155,6 +194,32 @@ fn find(host: &dyn Host, name: &AccountName) -> Result<Found, HostError> {
 }
 
 impl Found {
+    /// Writes the file with other fields in the account's line.
+    fn write(
+        self,
+        host: &dyn Host,
+        field: impl Fn(usize, &str) -> String,
+    ) -> Result<(), HostError> {
+        let fields = self.text[self.line.clone()].split(':').enumerate();
+        let line = fields.map(|(no, now)| field(no, now)).collect::<Vec<_>>().join(":");
+        let mut text = self.text;
+        text.replace_range(self.line, &line);
+        let meta = &self.view.meta;
+        host.write(&SHADOW, Some(meta), text.as_bytes(), meta.mode, meta.ids)
+    }
+
+    fn password(&self, name: &AccountName) -> Result<Password, HostError> {
+        if !self.access().has_password {
+            let (item, why) = (name.to_string(), "the account has no password".to_owned());
+            return Err(HostError::Item { item, why });
+        }
+        let mut fields = self.text[self.line.clone()].split(':');
+        let password = fields.nth(PASSWORD).unwrap_or_default();
+        let changed = fields.nth(CHANGED - PASSWORD - 1).unwrap_or_default();
+        let hash = password.strip_prefix('!').unwrap_or(password).to_owned();
+        Ok(Password { hash: Zeroizing::new(hash), changed: changed.to_owned() })
+    }
+
     fn access(&self) -> Access {
         let mut fields = self.text[self.line.clone()].split(':');
         let password = fields.nth(PASSWORD).unwrap_or_default();

@@ -182,13 +182,14 @@ fn fields(state: &Access) -> Vec<Field> {
     ]
 }
 
-fn date(days: i64) -> Option<String> {
+/// The date of a day since 1970.
+pub(super) fn date(days: i64) -> Option<String> {
     let days = jiff::Span::new().try_days(days).ok()?;
     jiff::civil::date(1970, 1, 1).checked_add(days).ok().map(|date| date.to_string())
 }
 
 /// Root's account is the owner's, and the agent does not lock itself out.
-fn may_touch(host: &dyn Host, user: &AccountName) -> Result<(), HostError> {
+pub(super) fn may_touch(host: &dyn Host, user: &AccountName) -> Result<(), HostError> {
     let denied = |why| Err(HostError::Denied { path: SHADOW.clone(), why });
     match account::uid(host, user.as_str())? {
         0 => denied("root's account belongs to the host's owner"),

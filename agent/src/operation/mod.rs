@@ -16,6 +16,7 @@ pub mod package;
 mod package_change;
 mod package_check;
 mod package_state;
+pub mod rotate_local_password;
 pub mod service;
 pub mod set_file_content;
 pub mod set_file_permission;
@@ -26,6 +27,7 @@ use std::fmt::Debug;
 
 use nexplane_core::catalog::{ActionSpec, EffectClass, Reversibility};
 use nexplane_core::id::JobId;
+use nexplane_core::job::Prepared;
 use nexplane_core::plan::{Check, DiffLine, Field, Fingerprint, fingerprint};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -62,11 +64,23 @@ pub trait Operation:
 {
     const META: Meta;
 
+    /// Names of the secrets that it makes. They are made up by the control plane and handed over by it; what
+    /// the host needs of them comes with the order.
+    const PRODUCES: &'static [&'static str] = &[];
+
     /// Everything that the operation reads and writes, enough to restore it.
     type State: Serialize + DeserializeOwned + PartialEq;
 
     /// Parameters that are valid on a host like the conformance suite's.
     fn example() -> Self;
+
+    /// Takes what an order brings beside the parameters.
+    ///
+    /// # Errors
+    /// A sentence, when it takes no such thing or that is not well formed.
+    fn take(&mut self, _prepared: &Prepared) -> Result<(), String> {
+        Err("it takes nothing that is prepared".to_owned())
+    }
 
     /// The files it reads or writes, for the host owner's policy.
     fn paths(&self) -> Vec<&HostPath>;
@@ -169,6 +183,7 @@ pub const OPERATIONS: &[Entry] = &[
     entry::<package::InstallPackage>(),
     entry::<local_account::LockLocalAccount>(),
     entry::<package::RemovePackage>(),
+    entry::<rotate_local_password::RotateLocalPassword>(),
     entry::<hardening::RunHardeningProfile>(),
     entry::<set_file_content::SetFileContent>(),
     entry::<set_file_permission::SetFilePermission>(),
@@ -190,7 +205,7 @@ pub fn find(id: &str) -> Option<&'static Entry> {
 #[derive(Debug)]
 pub struct Entry {
     pub meta: Meta,
-    bind: fn(&Value) -> Result<Box<dyn Bound>, InvalidParameters>,
+    bind: Bind,
     spec: fn() -> ActionSpec,
 }
 
@@ -200,13 +215,28 @@ impl Entry {
     /// # Errors
     /// Names the parameter that is unknown, missing or malformed.
     pub fn bind(&self, parameters: &Value) -> Result<Box<dyn Bound>, InvalidParameters> {
-        (self.bind)(parameters)
+        (self.bind)(parameters, None)
+    }
+
+    /// The same, with what the order brings beside them.
+    ///
+    /// # Errors
+    /// Also when the operation does not take what was prepared.
+    pub fn bind_prepared(
+        &self,
+        parameters: &Value,
+        prepared: Option<&Prepared>,
+    ) -> Result<Box<dyn Bound>, InvalidParameters> {
+        (self.bind)(parameters, prepared)
     }
 
     pub fn spec(&self) -> ActionSpec {
         (self.spec)()
     }
 }
+
+/// Makes an operation of its parameters, and of what the order brings beside them.
+type Bind = fn(&Value, Option<&Prepared>) -> Result<Box<dyn Bound>, InvalidParameters>;
 
 /// Parameters that the operation does not take.
 #[derive(Debug, thiserror::Error)]
@@ -220,11 +250,16 @@ const fn entry<T: Operation>() -> Entry {
     Entry { meta: T::META, bind: bind::<T>, spec: spec::<T> }
 }
 
-fn bind<T: Operation>(parameters: &Value) -> Result<Box<dyn Bound>, InvalidParameters> {
-    match T::deserialize(parameters) {
-        Ok(operation) => Ok(Box::new(operation)),
-        Err(source) => Err(InvalidParameters { operation: T::META.id, source }),
+fn bind<T: Operation>(
+    parameters: &Value,
+    prepared: Option<&Prepared>,
+) -> Result<Box<dyn Bound>, InvalidParameters> {
+    let invalid = |source| InvalidParameters { operation: T::META.id, source };
+    let mut operation = T::deserialize(parameters).map_err(invalid)?;
+    if let Some(prepared) = prepared {
+        operation.take(prepared).map_err(|why| invalid(serde::de::Error::custom(why)))?;
     }
+    Ok(Box::new(operation))
 }
 
 fn spec<T: Operation>() -> ActionSpec {
@@ -244,7 +279,7 @@ fn spec<T: Operation>() -> ActionSpec {
         parameters: schema.to_value(),
         example: serde_json::to_value(T::example())
             .expect("an operation's parameters are a struct of JSON values"),
-        produces: Vec::new(),
+        produces: T::PRODUCES.iter().map(|&name| name.to_owned()).collect(),
     }
 }
 

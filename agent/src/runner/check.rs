@@ -2,7 +2,9 @@
 //! promised.
 
 use nexplane_core::id::{HostId, JobId};
-use nexplane_core::job::{Authority, Envelope, Job, Order, Receipt, RefusalCode, SignedReceipt};
+use nexplane_core::job::{
+    Authority, Envelope, Job, Order, Prepared, Receipt, RefusalCode, SignedReceipt,
+};
 use nexplane_core::plan::{Field, Step};
 use nexplane_core::time::Timestamp;
 use serde::Deserialize;
@@ -155,19 +157,19 @@ impl Runner {
                 Ok(Work::CollectFacts)
             }
             Order::Inspect { operation, target, parameters } => {
-                let bound = bind(operation, parameters)?;
+                let bound = bind(operation, parameters, None)?;
                 let policy = self.allowed(operation, bound.as_ref())?;
                 let held = policy.hold.then(|| "the host's owner holds all changes".to_owned());
                 Ok(Work::Inspect { bound, target: target.clone(), held })
             }
-            Order::Verify { operation, target: _, parameters } => {
-                let bound = bind(operation, parameters)?;
+            Order::Verify { operation, target: _, parameters, prepared } => {
+                let bound = bind(operation, parameters, prepared.as_ref())?;
                 self.allowed(operation, bound.as_ref())?;
                 Ok(Work::Verify { bound })
             }
-            Order::Apply { step, authority } => {
+            Order::Apply { step, authority, prepared } => {
                 self.check_plan(step, authority)?;
-                let bound = bind(&step.action, &step.parameters)?;
+                let bound = bind(&step.action, &step.parameters, prepared.as_ref())?;
                 self.check_policy(step, authority, bound.as_ref())?;
                 self.check_unmoved(bound.as_ref(), &authority.precondition)?;
                 let (step, authority) = (step.clone(), authority.clone());
@@ -176,7 +178,7 @@ impl Runner {
             Order::Revert { step, undoes, authority } => {
                 self.check_plan(step, authority)?;
                 let (saved, after) = self.undoable(step, undoes)?;
-                let bound = bind(&saved.operation, &saved.parameters)?;
+                let bound = bind(&saved.operation, &saved.parameters, None)?;
                 self.check_policy(step, authority, bound.as_ref())?;
                 self.check_as_left(bound.as_ref(), &saved.before, &after)?;
                 self.check_unmoved(bound.as_ref(), &authority.precondition)?;
@@ -315,12 +317,16 @@ pub(super) fn unreadable(error: HostError) -> Refusal {
     }
 }
 
-fn bind(operation: &str, parameters: &Value) -> Result<Box<dyn Bound>, Refusal> {
+fn bind(
+    operation: &str,
+    parameters: &Value,
+    prepared: Option<&Prepared>,
+) -> Result<Box<dyn Bound>, Refusal> {
     let Some(entry) = operation::find(operation) else {
         let detail = format!("this agent has no operation '{operation}'");
         return Err(Refusal::new(RefusalCode::UnknownOperation, detail));
     };
     entry
-        .bind(parameters)
+        .bind_prepared(parameters, prepared)
         .map_err(|error| Refusal::new(RefusalCode::InvalidParameters, error.to_string()))
 }

@@ -198,7 +198,7 @@ impl Runner {
         let gone = || Stuck::for_good(format!("there is no operation '{}'", saved.operation));
         let bound = operation::find(&saved.operation)
             .ok_or_else(gone)?
-            .bind(&saved.parameters)
+            .bind_prepared(&saved.parameters, job.order.prepared())
             .map_err(|error| Stuck::for_good(error.to_string()))?;
         let goal = self.goal(job)?;
         for path in bound.paths() {

@@ -5,11 +5,11 @@ use nexplane_agent::host::Host;
 use nexplane_agent::operation::{self, Bound, Entry, OPERATIONS};
 use serde_json::{Value, json};
 
-use crate::rig::hosts;
+use crate::rig::{bound, hosts};
 
 fn on_every_host(test: impl Fn(&dyn Host, &'static Entry, &dyn Bound)) {
     for entry in OPERATIONS {
-        let bound = entry.bind(&entry.spec().example).unwrap();
+        let bound = bound(entry.meta.id, &entry.spec().example);
         for (_root, host) in hosts(entry.meta.id) {
             test(host.as_ref(), entry, bound.as_ref());
         }

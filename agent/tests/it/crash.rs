@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nexplane_agent::host::package::{Effect, Inventory, Package, Wish};
 use nexplane_agent::host::{
     Access, FakeHost, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode,
-    PackageManager, PackageName, PackageVersion, SysctlKey, SystemFacts, Unit, UnitName,
+    PackageManager, PackageName, PackageVersion, SealingKey, SysctlKey, SystemFacts, Unit,
+    UnitName,
 };
 use nexplane_agent::operation::OPERATIONS;
 use nexplane_core::id::JobId;
 use nexplane_core::job::{Envelope, JobResult};
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, hosts, motd, path};
+use crate::rig::{Rig, bound, hosts, motd, path};
 
 const CONTENT: &str = "host.set_file_content";
 const PERMISSION: &str = "host.set_file_permission";
@@ -195,6 +196,9 @@ impl Host for Crashing {
     fn lock_accounts(&self) -> Result<Held, HostError> {
         self.inner.lock_accounts()
     }
+    fn sealing_key(&self) -> Result<&SealingKey, HostError> {
+        self.inner.sealing_key()
+    }
     fn unit(&self, name: &UnitName) -> Result<Option<Unit>, HostError> {
         self.inner.unit(name)
     }
@@ -302,8 +306,7 @@ fn at_every_change_of_the_host_the_end_is_the_same_there_and_back() {
         for nth in 1.. {
             let (_root, host) = hosts(operation).pop().unwrap();
             let mut rig = Rig::new(host);
-            let bound =
-                nexplane_agent::operation::find(operation).unwrap().bind(&parameters).unwrap();
+            let bound = bound(operation, &parameters);
             let before = bound.snapshot(rig.host.as_ref()).unwrap();
             let after = bound.intended(rig.host.as_ref(), &before).unwrap();
 

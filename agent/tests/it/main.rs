@@ -22,6 +22,7 @@ mod install;
 mod linux;
 mod order;
 mod package;
+mod password;
 mod real;
 mod retention;
 mod rig;

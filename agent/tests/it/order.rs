@@ -126,7 +126,8 @@ fn inspecting_what_cannot_be_done_says_why() {
         assert!(failed.iter().any(|check| check.detail.contains(why)), "{failed:?}");
     }
     let parameters = json!({ "path": "/etc/none", "mode": "0640" });
-    let order = Order::Verify { operation: PERMISSION.into(), target: "h".into(), parameters };
+    let (operation, target) = (PERMISSION.to_owned(), "h".to_owned());
+    let order = Order::Verify { operation, target, parameters, prepared: None };
     let verified = rig.run(&mut runner, &rig.job(9, order));
     assert!(matches!(verified, JobResult::Verified { satisfied: false, .. }), "{verified:?}");
 }
@@ -136,7 +137,7 @@ type Attack = (&'static str, RefusalCode, fn(&Rig, &mut Job) -> Option<Envelope>
 
 fn apply(job: &mut Job) -> (&mut Step, &mut Authority) {
     match &mut job.order {
-        Order::Apply { step, authority } => (step, authority),
+        Order::Apply { step, authority, .. } => (step, authority),
         other => panic!("{other:?}"),
     }
 }
@@ -223,6 +224,12 @@ const ATTACKS: &[Attack] = &[
     }),
     ("path that leaves the root", RefusalCode::InvalidParameters, |_, job| {
         replan(job, |step| step.parameters["path"] = json!("/etc/../../etc/motd"));
+        None
+    }),
+    ("something prepared that it does not take", RefusalCode::InvalidParameters, |_, job| {
+        if let Order::Apply { prepared, .. } = &mut job.order {
+            *prepared = crate::rig::prepared("host.rotate_local_password");
+        }
         None
     }),
     ("denied path", RefusalCode::NoSnapshot, |_, job| {

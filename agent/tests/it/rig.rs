@@ -8,18 +8,18 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nexplane_agent::config::Retention;
 use nexplane_agent::deadman::{DeadMan, Limit, Line, Moment, Watch};
-use nexplane_agent::host::fake::FILES;
-use nexplane_agent::host::{FakeHost, Host, HostPath, LinuxHost};
+use nexplane_agent::host::fake::{FILES, SEALING_KEY};
+use nexplane_agent::host::{FakeHost, Host, HostPath, LinuxHost, SealingKey};
 use nexplane_agent::journal::Journal;
 use nexplane_agent::key::{AgentKey, receipt_is_authentic};
-use nexplane_agent::operation;
+use nexplane_agent::operation::{self, Bound};
 use nexplane_agent::runner::{Clock, Runner, RunnerError, Who};
 use nexplane_agent::snapshot::Snapshots;
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, HostId, JobId, PersonId, RunId};
 use nexplane_core::job::{
-    Authority, DispatcherKey, Envelope, JOB_CONTEXT, Job, JobResult, Order, Receipt, RefusalCode,
-    SignedReceipt,
+    Authority, DispatcherKey, Envelope, JOB_CONTEXT, Job, JobResult, Order, Prepared, Receipt,
+    RefusalCode, SignedReceipt,
 };
 use nexplane_core::plan::{Plan, PlanHeader, Step, TargetRef, Undoes};
 use nexplane_core::time::Timestamp;
@@ -239,7 +239,8 @@ impl Rig {
         let before = bound.snapshot(self.host.as_ref()).unwrap();
         let step = step(operation, parameters, &before.fingerprint, None);
         let authority = authority(&step, &before.fingerprint);
-        Order::Apply { step: Box::new(step), authority: Box::new(authority) }
+        let (step, authority) = (Box::new(step), Box::new(authority));
+        Order::Apply { step, authority, prepared: prepared(operation) }
     }
 
     pub fn revert_order(&self, operation: &str, parameters: &Value, undoes: JobId) -> Order {
@@ -325,6 +326,27 @@ pub fn motd(content: &str) -> Value {
     json!({ "path": "/etc/motd", "content": content })
 }
 
+/// A password, and its hash as every system makes it.
+pub const CLEAR: &str = "correct-horse-battery";
+pub const HASH: &str = "$6$rounds=5000$saltsaltsaltsalt$\
+    0XjSD.8/6JkHXmNzhkRF3iK1zjZBe1xLhx80sjtLDOHPsYmd3Jxb9y/FSHReAthgVwargV.7qgpEQbC/qO7E/.";
+
+/// What an order of this operation brings beside its parameters.
+pub fn prepared(operation: &str) -> Option<Prepared> {
+    let produces = operation::find(operation)?.spec().produces;
+    match produces.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => None,
+        ["password"] => Some(Prepared::Password { hash: HASH.to_owned(), day: 20_419 }),
+        other => panic!("it is not known how to prepare {other:?}"),
+    }
+}
+
+/// The operation as an order would have it done.
+pub fn bound(operation: &str, parameters: &Value) -> Box<dyn Bound> {
+    let entry = operation::find(operation).unwrap();
+    entry.bind_prepared(parameters, prepared(operation).as_ref()).unwrap()
+}
+
 pub fn refusal(result: &JobResult) -> RefusalCode {
     match result {
         JobResult::Refused { code, .. } => *code,
@@ -365,5 +387,5 @@ pub fn linux() -> (TempDir, LinuxHost) {
         std::fs::write(file, content).unwrap();
     }
     let host = LinuxHost::open(root.path(), &[]).unwrap();
-    (root, host)
+    (root, host.with_sealing_key(SealingKey::new(&SEALING_KEY)))
 }

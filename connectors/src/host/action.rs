@@ -8,11 +8,12 @@ use nexplane_core::plan::{Field, Fingerprint, TargetRef};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::password::NewPassword;
 use super::{Host, Session};
 use crate::sdk::{
     Advice, AnyAction, AnySession, Call, ConnectorError, ErrorKind, Executed, FieldError,
-    Inspection, OpenContext, RolledBack, SecretBytes, Snapshot, StepContext, TypedSession,
-    Verification, check_schema,
+    Inspection, OpenContext, Produced, Redactor, RolledBack, SecretBytes, Snapshot, StepContext,
+    TypedSession, Verification, check_schema,
 };
 
 /// The action for an operation.
@@ -34,6 +35,9 @@ struct HostAction {
 struct Sealed {
     fields: Vec<Field>,
     fingerprint: Fingerprint,
+    /// Of an operation that produces a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    new: Option<NewPassword>,
 }
 
 /// What an applied job leaves for its rollback, and for people.
@@ -79,17 +83,36 @@ impl HostAction {
         })
     }
 
+    /// The password that was made up with this before-state.
+    fn new_password(&self, before: &Snapshot) -> Result<Option<NewPassword>, ConnectorError> {
+        if self.spec.produces.is_empty() {
+            return Ok(None);
+        }
+        let sealed: Sealed = serde_json::from_slice(before.sealed.expose()).map_err(|error| {
+            ConnectorError::invalid("the before-state cannot be read").because(error)
+        })?;
+        sealed.new.map(Some).ok_or_else(|| {
+            ConnectorError::invalid("the before-state has no new password for the account")
+        })
+    }
+
+    fn produced(&self, new: Option<&NewPassword>) -> Vec<Produced> {
+        self.spec.produces.iter().zip(new).map(|(name, new)| new.produced(name)).collect()
+    }
+
     async fn verify_now(
         &self,
         session: &Session,
         target: &TargetRef,
         parameters: &Value,
+        new: Option<&NewPassword>,
     ) -> Result<(bool, Vec<Field>, Fingerprint), ConnectorError> {
         self.fit(target, parameters)?;
         let order = Order::Verify {
             operation: self.spec.id.clone(),
             target: target.name.clone(),
             parameters: parameters.clone(),
+            prepared: new.map(NewPassword::prepared),
         };
         let result = session.ask(order).await?;
         if let JobResult::Verified { satisfied, observed, fingerprint } = result {
@@ -130,7 +153,9 @@ impl AnyAction for HostAction {
             {
                 // A host is not ours: what it says is made fit for our records.
                 let redactor = &session.redactor;
-                let before = seal(redactor.fields(before), fingerprint)?;
+                let makes_one = !self.spec.produces.is_empty();
+                let new = makes_one.then(NewPassword::generate).transpose()?;
+                let before = seal(redactor.fields(before), fingerprint, new)?;
                 Ok(Inspection {
                     checks: redactor.checks(checks),
                     before,
@@ -154,8 +179,8 @@ impl AnyAction for HostAction {
         let session = TypedSession::<Host>::of(session)?;
         let work = async {
             let (_, observed, fingerprint) =
-                self.verify_now(&session.inner, target, parameters).await?;
-            seal(session.redactor.fields(observed), fingerprint)
+                self.verify_now(&session.inner, target, parameters, None).await?;
+            seal(session.redactor.fields(observed), fingerprint, None)
         };
         self.call(target, "read", &session.cx).run(&session.redactor, work).await
     }
@@ -167,32 +192,36 @@ impl AnyAction for HostAction {
         before: &Snapshot,
     ) -> Result<Executed, ConnectorError> {
         let session = TypedSession::<Host>::of(session)?;
-        let work = async {
-            self.fit(&cx.step.target, &cx.step.parameters)?;
-            let order = Order::Apply {
-                step: Box::new(cx.step.clone()),
-                authority: Box::new(authority(cx, &before.fingerprint)),
-            };
-            let port = &session.inner.port;
-            let done = port.jobs.run(port.id, order, cx.deadline, &cx.idempotency_key).await?;
-            if let JobResult::Applied { changed, before_fingerprint, after_fingerprint, .. } =
-                done.result
-            {
-                let outcome =
-                    Outcome { job: done.job, changed, before_fingerprint, after_fingerprint };
-                let outcome = session.redactor.value(json!(outcome));
-                let undo_until = done.undo_until;
-                Ok(Executed { changed, outcome, produced: Vec::new(), undo_until })
-            } else {
-                Err(definite(done.result))
-            }
-        };
         let call = Call {
             limit: cx.deadline + GRACE,
             effect: true,
             ..self.call(&cx.step.target, "execute", &session.cx)
         };
-        call.run(&session.redactor, work).await
+        let new = self.new_password(before).map_err(|error| call.place(error))?;
+        let redactor = redactor(session, new.as_ref());
+        let work = async {
+            self.fit(&cx.step.target, &cx.step.parameters)?;
+            let order = Order::Apply {
+                step: Box::new(cx.step.clone()),
+                authority: Box::new(authority(cx, &before.fingerprint)),
+                prepared: new.as_ref().map(NewPassword::prepared),
+            };
+            let port = &session.inner.port;
+            let key = job_key(&cx.idempotency_key, new.as_ref());
+            let done = port.jobs.run(port.id, order, cx.deadline, &key).await?;
+            if let JobResult::Applied { changed, before_fingerprint, after_fingerprint, .. } =
+                done.result
+            {
+                let outcome =
+                    Outcome { job: done.job, changed, before_fingerprint, after_fingerprint };
+                let outcome = redactor.value(json!(outcome));
+                let (produced, undo_until) = (self.produced(new.as_ref()), done.undo_until);
+                Ok(Executed { changed, outcome, produced, undo_until })
+            } else {
+                Err(definite(done.result))
+            }
+        };
+        call.run(&redactor, work).await
     }
 
     async fn verify(
@@ -200,15 +229,18 @@ impl AnyAction for HostAction {
         session: &dyn AnySession,
         target: &TargetRef,
         parameters: &Value,
-        _: &Snapshot,
+        before: &Snapshot,
         _: Option<&Value>,
     ) -> Result<Verification, ConnectorError> {
         let session = TypedSession::<Host>::of(session)?;
-        let work = self.verify_now(&session.inner, target, parameters);
-        let (satisfied, observed, fingerprint) =
-            self.call(target, "verify", &session.cx).run(&session.redactor, work).await?;
-        let observed = session.redactor.fields(observed);
-        Ok(Verification { satisfied, observed, fingerprint, produced: Vec::new() })
+        let call = self.call(target, "verify", &session.cx);
+        let new = self.new_password(before).map_err(|error| call.place(error))?;
+        let redactor = redactor(session, new.as_ref());
+        let work = self.verify_now(&session.inner, target, parameters, new.as_ref());
+        let (satisfied, observed, fingerprint) = call.run(&redactor, work).await?;
+        let observed = redactor.fields(observed);
+        let produced = if satisfied { self.produced(new.as_ref()) } else { Vec::new() };
+        Ok(Verification { satisfied, observed, fingerprint, produced })
     }
 
     async fn rollback(
@@ -222,11 +254,14 @@ impl AnyAction for HostAction {
         let work = async {
             let applied: Option<Outcome> =
                 outcome.and_then(|value| serde_json::from_value(value.clone()).ok());
+            let new = self.new_password(before)?;
             let port = &session.inner.port;
             let undoes =
                 match (cx.undoes_job.or(applied.map(|applied| applied.job)), &cx.undoes_key) {
                     (Some(job), _) => Some(job),
-                    (None, Some(key)) => port.jobs.find(port.id, key).await?,
+                    (None, Some(key)) => {
+                        port.jobs.find(port.id, &job_key(key, new.as_ref())).await?
+                    }
                     (None, None) => None,
                 };
             let undoes = undoes.ok_or_else(|| {
@@ -287,12 +322,26 @@ fn checked(fingerprint: Fingerprint) -> Result<Fingerprint, ConnectorError> {
     Err(ConnectorError::new(ErrorKind::Unexpected, Advice::Never, message))
 }
 
-fn seal(fields: Vec<Field>, fingerprint: Fingerprint) -> Result<Snapshot, ConnectorError> {
-    let sealed = Sealed { fields, fingerprint: checked(fingerprint)? };
+/// The key of the job of a step.
+fn job_key(key: &str, new: Option<&NewPassword>) -> String {
+    new.map_or_else(|| key.to_owned(), |new| new.key(key))
+}
+
+/// A host has the hash, and could put it into an answer.
+fn redactor(session: &TypedSession<Host>, new: Option<&NewPassword>) -> Redactor {
+    session.redactor.with(new.into_iter().flat_map(|new| [new.clear.clone(), new.hash.clone()]))
+}
+
+fn seal(
+    fields: Vec<Field>,
+    fingerprint: Fingerprint,
+    new: Option<NewPassword>,
+) -> Result<Snapshot, ConnectorError> {
+    let sealed = Sealed { fields, fingerprint: checked(fingerprint)?, new };
     let bytes = serde_json::to_vec(&sealed).map_err(|error| {
         ConnectorError::invalid("the before-state cannot be written").because(error)
     })?;
-    let Sealed { fields, fingerprint } = sealed;
+    let Sealed { fields, fingerprint, new: _ } = sealed;
     Ok(Snapshot { fields, fingerprint, sealed: SecretBytes::new(bytes) })
 }
 

@@ -5,6 +5,7 @@
 //! nothing is assumed about a host that its agent did not say.
 
 mod action;
+mod password;
 mod port;
 
 pub use port::{HostJobs, HostPort, SignedOutcome};

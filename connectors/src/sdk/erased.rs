@@ -220,7 +220,7 @@ pub struct Verification {
     /// Of the target now.
     pub fingerprint: Fingerprint,
     /// When satisfied: the same secrets as [`Executed::produced`], for a caller that lost them in a
-    /// crash. Empty for actions whose secrets only the target's host knows.
+    /// crash.
     pub produced: Vec<Produced>,
 }
 

@@ -29,15 +29,17 @@ pub struct Redactor {
 
 impl Redactor {
     pub fn new(secrets: Vec<SecretText>) -> Self {
-        let mut redactor = Self::default();
-        redactor.add(secrets);
-        redactor
+        Self::default().with(secrets)
     }
 
-    fn add(&mut self, secrets: Vec<SecretText>) {
-        self.secrets.extend(secrets.into_iter().filter(|s| s.expose().len() >= SHORTEST));
+    /// Also these secrets.
+    #[must_use]
+    pub fn with(&self, secrets: impl IntoIterator<Item = SecretText>) -> Self {
+        let mut all = self.secrets.clone();
+        all.extend(secrets.into_iter().filter(|s| s.expose().len() >= SHORTEST));
         // The longest first, so that a secret inside another does not leave the rest behind.
-        self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
+        all.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
+        Self { secrets: all }
     }
 
     /// Also the secrets of a sealed before-state.
@@ -45,9 +47,7 @@ impl Redactor {
     pub fn with_sealed(&self, before: &Value) -> Self {
         let mut found = Vec::new();
         collect_sealed(before, &mut found);
-        let mut redactor = self.clone();
-        redactor.add(found);
-        redactor
+        self.with(found)
     }
 
     /// Without secrets, and as it can be stored and shown.

@@ -33,6 +33,6 @@ pub use error::{Advice, ConnectorError, ErrorKind, FieldError};
 pub use registry::Registry;
 pub use secret::{DigestKey, SecretBytes, SecretJson, SecretText, sealed};
 
-pub(crate) use layer::Call;
+pub(crate) use layer::{Call, Redactor};
 pub(crate) use schema::check as check_schema;
 pub(crate) use typed::TypedSession;

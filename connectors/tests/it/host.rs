@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use nexplane_agent::host::fake::Node;
 use nexplane_agent::host::{FakeHost, HostPath, Mode};
 use nexplane_agent::operation::{self, Bound, Observation};
 use nexplane_connectors::host::{HostJobs, HostPort, SignedOutcome};
 use nexplane_connectors::sdk::{
-    Advice, AnyConnector, AnySession, ConnectorError, ErrorKind, OpenContext, Registry,
+    Advice, AnyConnector, AnySession, ConnectorError, ErrorKind, OpenContext, Registry, StepContext,
 };
 use nexplane_core::catalog::ActionSpec;
 use nexplane_core::id::{HostId, JobId};
-use nexplane_core::job::{HostFacts, JobResult, Order, RefusalCode, SignedReceipt};
+use nexplane_core::job::{HostFacts, JobResult, Order, Prepared, RefusalCode, SignedReceipt};
 use nexplane_core::plan::Field;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -33,8 +34,9 @@ struct Standin {
     orders: Mutex<Vec<(String, Order)>>,
 }
 
-fn bind(id: &str, parameters: &Value) -> Box<dyn Bound> {
-    operation::find(id).expect("a registered operation").bind(parameters).expect("valid")
+fn bind(id: &str, parameters: &Value, prepared: Option<&Prepared>) -> Box<dyn Bound> {
+    let entry = operation::find(id).expect("a registered operation");
+    entry.bind_prepared(parameters, prepared).expect("valid")
 }
 
 impl Standin {
@@ -50,7 +52,7 @@ impl Standin {
         let machine = &self.machine;
         match order {
             Order::Inspect { operation, target, parameters } => {
-                let operation = bind(operation, parameters);
+                let operation = bind(operation, parameters, None);
                 let before = operation.snapshot(machine).unwrap();
                 JobResult::Inspected {
                     checks: operation.validate(machine),
@@ -61,16 +63,17 @@ impl Standin {
                     fingerprint: before.fingerprint,
                 }
             }
-            Order::Verify { operation, parameters, .. } => {
-                let (satisfied, now) = bind(operation, parameters).verify(machine).unwrap();
+            Order::Verify { operation, parameters, prepared, .. } => {
+                let operation = bind(operation, parameters, prepared.as_ref());
+                let (satisfied, now) = operation.verify(machine).unwrap();
                 let (observed, fingerprint) = (now.fields, now.fingerprint);
                 JobResult::Verified { satisfied, observed, fingerprint }
             }
             Order::CollectFacts => JobResult::Facts {
                 facts: Box::new(operation::collect_facts::collect(machine).unwrap()),
             },
-            Order::Apply { step, authority } => {
-                let operation = bind(&step.action, &step.parameters);
+            Order::Apply { step, authority, prepared } => {
+                let operation = bind(&step.action, &step.parameters, prepared.as_ref());
                 let before = operation.snapshot(machine).unwrap();
                 if before.fingerprint != authority.precondition {
                     return refused(RefusalCode::Drift, before.fields);
@@ -93,7 +96,7 @@ impl Standin {
                 let Some((parameters, before)) = kept else {
                     return refused(RefusalCode::NoSnapshot, Vec::new());
                 };
-                let operation = bind(&step.action, &parameters);
+                let operation = bind(&step.action, &parameters, None);
                 let now = operation.snapshot(machine).unwrap();
                 if now.fingerprint != authority.precondition && now != before {
                     return refused(RefusalCode::Drift, now.fields);
@@ -235,7 +238,9 @@ async fn contract_orders_carry_step_authority_and_undone_job() {
     let keys: std::collections::BTreeSet<_> = orders.iter().map(|(key, _)| key).collect();
     assert_eq!(keys.len(), orders.len(), "every question is a job of its own");
     let applied = orders.iter().find(|(key, _)| *key == cx.idempotency_key).expect("apply");
-    let Order::Apply { step, authority } = &applied.1 else { panic!("{applied:?}") };
+    let Order::Apply { step, authority, prepared: None } = &applied.1 else {
+        panic!("{applied:?}")
+    };
     assert_eq!((**step).clone(), cx.step);
     assert_eq!(authority.precondition, before.fingerprint);
     assert_eq!((authority.change, authority.run, authority.epoch), (cx.change, cx.run, cx.epoch));
@@ -243,6 +248,58 @@ async fn contract_orders_carry_step_authority_and_undone_job() {
     let reverted = orders.iter().find(|(key, _)| *key == undo.idempotency_key).expect("revert");
     let Order::Revert { undoes, authority, .. } = &reverted.1 else { panic!("{reverted:?}") };
     assert_eq!((*undoes, &authority.precondition), (job, &now));
+}
+
+/// The host gets the hash and nothing else, and whoever lost the answer gets the same password again.
+#[tokio::test]
+async fn contract_a_new_password_is_produced_here_and_the_host_gets_its_hash() {
+    let bench = Bench::new().await;
+    let session = &*bench.session;
+    let action = bench.registry.action("host.rotate_local_password").unwrap();
+    let (host, user) = (target("host", "web-1", "web-1"), json!({ "user": "deploy" }));
+    let inspect = async || action.inspect(session, &host, &user).await.unwrap().before;
+    let before = inspect().await;
+    let cx = step(action, &host, &user, &before.fingerprint);
+    let executed = action.execute(session, &cx, &before).await.unwrap();
+    let [produced] = executed.produced.as_slice() else { panic!("{:?}", executed.produced) };
+    let clear = produced.value.expose().to_owned();
+    assert_eq!((produced.name.as_str(), clear.len()), ("password", 28));
+
+    let orders = bench.agent.orders.lock().unwrap().clone();
+    let (key, order) = orders.last().unwrap();
+    assert!(key.starts_with(&cx.idempotency_key) && *key != cx.idempotency_key, "{key}");
+    assert!(orders.iter().all(|(_, order)| !json!(order).to_string().contains(&clear)));
+    let Some(Prepared::Password { hash, .. }) = order.prepared() else { panic!("{order:?}") };
+    assert!(hash.starts_with("$6$") && !format!("{order:?}").contains(hash.as_str()));
+    assert!(text(&bench.agent.machine.nodes()).contains(hash.as_str()), "it is in the file");
+
+    // After a crash: from the before-state alone.
+    let verified = action.verify(session, &host, &user, &before, None).await.unwrap();
+    assert!(verified.satisfied);
+    assert_eq!(verified.produced[0].value.expose(), clear);
+    assert!(!json!(verified.observed).to_string().contains("$6$"), "{:?}", verified.observed);
+
+    // Another before-state has another password: it is not there, and is not said to be.
+    let other = inspect().await;
+    let verified = action.verify(session, &host, &user, &other, None).await.unwrap();
+    assert!(!verified.satisfied && verified.produced.is_empty());
+    let again = step(action, &host, &user, &other.fingerprint);
+    let again = StepContext { idempotency_key: cx.idempotency_key.clone(), ..again };
+    let executed = action.execute(session, &again, &other).await.unwrap();
+    assert_ne!(executed.produced[0].value.expose(), clear);
+    assert_ne!(executed.outcome["after_fingerprint"], json!(other.fingerprint), "a job of its own");
+
+    let read = action.read(session, &host, &user).await.unwrap();
+    let error = action.execute(session, &cx, &read).await.expect_err("no password");
+    assert_eq!(error.kind, ErrorKind::Invalid);
+}
+
+fn text(nodes: &BTreeMap<HostPath, Node>) -> String {
+    let files = nodes.values().filter_map(|node| match node {
+        Node::File { content, .. } => Some(String::from_utf8_lossy(content)),
+        Node::Directory | Node::SymbolicLink => None,
+    });
+    files.collect::<Vec<_>>().concat()
 }
 
 #[tokio::test]

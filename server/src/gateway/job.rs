@@ -366,17 +366,20 @@ pub async fn forget_old_questions(pool: &PgPool) -> Result<u64, sqlx::Error> {
 }
 
 /// The hash of what is to be done. Not of the authority: after a crash the same step is asked for
-/// under another lease, and it is the same job.
+/// under another lease, and it is the same job. Another password is another job.
 fn order_hash(order: &Order) -> Vec<u8> {
     let what = match order {
         Order::Inspect { operation, target: _, parameters } => {
             json!({ "inspect": operation, "parameters": parameters })
         }
-        Order::Verify { operation, target: _, parameters } => {
+        Order::Verify { operation, target: _, parameters, prepared: _ } => {
             json!({ "verify": operation, "parameters": parameters })
         }
         Order::CollectFacts => json!("collect_facts"),
-        Order::Apply { step, authority: _ } => json!({ "apply": step }),
+        Order::Apply { step, authority: _, prepared: None } => json!({ "apply": step }),
+        Order::Apply { step, authority: _, prepared: Some(prepared) } => {
+            json!({ "apply": step, "prepared": prepared })
+        }
         Order::Revert { step, undoes, authority: _ } => json!({ "revert": step, "undoes": undoes }),
     };
     Sha256::digest(canonical::to_string(&what)).to_vec()

@@ -86,6 +86,7 @@ async fn a_poll_that_follows_another_asks_the_database_nothing() {
         operation: "host.set_file_content".to_owned(),
         target: "web-1".to_owned(),
         parameters: json!({ "path": "/etc/motd", "content": "x" }),
+        prepared: None,
     };
     let dispatcher = elsewhere.dispatcher();
     let host = identity.host;

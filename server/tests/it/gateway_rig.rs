@@ -277,7 +277,7 @@ impl Agent {
     /// The order that an approved plan becomes, from the file as it is now.
     pub fn apply(&self, operation: &str, parameters: &Value) -> Order {
         let (step, authority) = self.step(operation, parameters, None);
-        Order::Apply { step: Box::new(step), authority: Box::new(authority) }
+        Order::Apply { step: Box::new(step), authority: Box::new(authority), prepared: None }
     }
 
     pub fn revert(

@@ -91,6 +91,17 @@ impl Agent {
         std::fs::read_to_string(self.config.path().join("journal")).unwrap_or_default()
     }
 
+    /// Everything that it keeps for itself.
+    pub fn kept(&self) -> String {
+        let read = |file: std::path::PathBuf| {
+            String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned()
+        };
+        let folders = [self.config.path().to_owned(), self.config.path().join("snapshots")];
+        let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+        let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+        files.map(read).collect()
+    }
+
     /// A path as orders name it, where it really is.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.path().join(path.trim_start_matches('/'))

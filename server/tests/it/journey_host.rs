@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 
-use crate::harness::{Agent, Client, Server, id};
+use crate::harness::{Agent, Client, Server, id, text};
 
 struct Stage {
     server: Server,
@@ -78,6 +79,85 @@ async fn a_file_is_written_and_put_back_as_it_was() {
     assert_eq!(stage.operator.change(&change).await["state"], "rolled_back");
     assert_eq!(fs::read_to_string(&motd).unwrap(), "before\n");
     assert_eq!(fs::metadata(&motd).unwrap().permissions().mode() & 0o7777, 0o664);
+}
+
+const OLD: &str = "deploy:$6$ofold$ofoldofold:20001:1:90:7:3::\n";
+
+/// What this system's own `crypt(3)` says.
+fn lets_in(shadow: &str, user: &str, password: &str) -> bool {
+    let line = shadow.lines().find_map(|line| line.strip_prefix(user)?.strip_prefix(':'));
+    let hash = line.unwrap().split(':').next().unwrap();
+    let script = "exit(crypt($ARGV[0], $ARGV[1]) ne $ARGV[1])";
+    std::process::Command::new("perl")
+        .args(["-e", script, password, hash])
+        .status()
+        .unwrap()
+        .success()
+}
+
+/// Every row of every table, as text.
+async fn dump(server: &Server) -> String {
+    let pool = server.database().pool();
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+         WHERE schemaname NOT IN ('pg_catalog', 'information_schema')",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    assert!(tables.len() > 10, "{tables:?}");
+    let mut all = String::new();
+    for table in tables {
+        let rows = format!("SELECT coalesce(string_agg(t::text, chr(10)), '') FROM {table} t");
+        all += &sqlx::query_scalar::<_, String>(AssertSqlSafe(rows)).fetch_one(pool).await.unwrap();
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_is_handed_over_once_and_is_nowhere_else() {
+    let stage = Stage::new().await;
+    let Stage { server, agent, operator, approvers } = &stage;
+    let shadow = agent.path("/etc/shadow");
+    fs::write(agent.path("/etc/passwd"), "deploy:x:1001:1001::/home/deploy:/bin/sh\n").unwrap();
+    fs::write(&shadow, OLD).unwrap();
+    let request = agent.request("host.rotate_local_password", json!({ "user": "deploy" }));
+    let submitted = operator.submitted(request).await;
+    let diff = &submitted["plan"]["diff"][0];
+    assert_eq!((&diff["field"], &diff["after"]), (&json!("password"), &json!("a new random one")));
+    stage.approve(&submitted).await;
+    let complete = operator.executed(&id(&submitted)).await;
+    assert_eq!(complete["state"], "complete", "{complete:#}");
+
+    let secret = &complete["secrets"][0];
+    assert_eq!((&secret["name"], &secret["revealed"]), (&json!("password"), &json!(false)));
+    let path = format!("/secrets/{}/reveal", id(secret));
+    approvers[0].post(&path, json!({})).await.refused(403, "access.denied");
+    server.admin.post(&path, json!({})).await.refused(403, "access.denied");
+    let revealed = operator.post(&path, json!({})).await.is(200);
+    let value = text(&revealed["value"]);
+    assert!(lets_in(&fs::read_to_string(&shadow).unwrap(), "deploy", &value));
+    operator.post(&path, json!({})).await.refused(409, "secret.already_revealed");
+
+    // The new password is in nothing that is kept or shown, and of the old one not even the hash.
+    let history =
+        operator.get(&format!("/change-requests/{}/events?limit=200", id(&complete))).await.is(200);
+    let shown = format!("{}{history}", operator.change(&id(&complete)).await);
+    for (place, content) in [
+        ("database", dump(server).await),
+        ("log", server.log_text()),
+        ("answers", shown),
+        ("agent", agent.kept()),
+    ] {
+        assert!(content.len() > 200, "{place}: {content}");
+        for hidden in [value.as_str(), "ofold"] {
+            assert!(!content.contains(hidden), "{place} has {hidden}");
+            assert!(!content.contains(&hex::encode(hidden)), "{place} has {hidden} in hexadecimal");
+        }
+    }
+    let rollback = stage.roll_back(&complete).await;
+    assert_eq!(rollback["state"], "complete", "{rollback:#}");
+    assert_eq!(fs::read_to_string(&shadow).unwrap(), OLD);
 }
 
 #[tokio::test(flavor = "multi_thread")]

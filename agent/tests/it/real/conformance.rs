@@ -1,11 +1,11 @@
 //! What every registered operation promises, on a real host. A new operation needs a row here.
 
-use nexplane_agent::host::LinuxHost;
 use nexplane_agent::operation::{self, OPERATIONS};
 use serde_json::{Value, json};
 
 use super::repository::{APPS, publish};
-use super::{assert_same, configuration, put, sh, within};
+use super::{assert_same, configuration, put, sh, whole, within};
+use crate::rig::{CLEAR, bound};
 
 /// An operation on a host that is furnished for it.
 pub struct Row {
@@ -73,6 +73,25 @@ pub const ROWS: &[Row] = &[
         },
         read: packages,
         brings: "nx-app rc 1.0 \nnx-lib ii 1.0 auto\n",
+    },
+    Row {
+        id: "host.rotate_local_password",
+        parameters: None,
+        prepare: || {
+            let aged = "--mindays 1 --maxdays 90 --warndays 7 --inactive 3";
+            sh(&format!(
+                "getent passwd deploy || useradd deploy; usermod --password '{HASH}' deploy
+                 chage {aged} --lastday 20001 deploy"
+            ));
+        },
+        read: || {
+            let asked = format!(
+                "perl -e 'print crypt($ARGV[0], $ARGV[1]) eq $ARGV[1] ? \"lets in\" : \"refuses\"' \
+                     {CLEAR} \"$(getent shadow deploy | cut -d: -f2)\"; chage --list deploy"
+            );
+            account("deploy") + &sh(&asked)
+        },
+        brings: "lets in",
     },
     Row {
         id: "host.run_hardening_profile",
@@ -172,9 +191,7 @@ fn real_every_operation_goes_there_and_back() {
 
 fn there_and_back(row: &Row) {
     let id = row.id;
-    let entry = operation::find(id).unwrap_or_else(|| panic!("{id} is no operation"));
-    let bound = entry.bind(&row.parameters()).unwrap();
-    let host = LinuxHost::open("/".as_ref(), &[]).unwrap();
+    let (bound, host) = (bound(id, &row.parameters()), whole());
     (row.prepare)();
     let (was, kept) = ((row.read)(), configuration());
     assert!(!was.contains(row.brings), "{id}: {was}");

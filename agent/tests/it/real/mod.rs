@@ -15,8 +15,17 @@ mod service;
 use std::path::Path;
 use std::process::Command;
 
+use nexplane_agent::host::fake::SEALING_KEY;
+use nexplane_agent::host::{LinuxHost, SealingKey};
+
 pub use crate::disposable::{AGENT, RealHost, assert_same};
 use crate::disposable::{CONFIGURATION, INSIDE, MARKER, printed, start_or_skip};
+
+/// The machine itself, as an agent sees it; for use inside.
+pub fn whole() -> LinuxHost {
+    let host = LinuxHost::open(Path::new("/"), &[]).unwrap();
+    host.with_sealing_key(SealingKey::new(&SEALING_KEY))
+}
 
 /// Runs a test in a host of its own. `test` is its name with its module's.
 pub fn within(test: &str, inside: impl FnOnce()) {

@@ -7,12 +7,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use nexplane_agent::host::LinuxHost;
 use nexplane_core::job::{Envelope, Job, JobResult, RefusalCode};
 use serde_json::json;
 
 use super::conformance::{ROWS, Row};
-use super::{assert_same, configuration, driven, put, sh, within};
+use super::{assert_same, configuration, driven, put, sh, whole, within};
 use crate::crash::{Crashing, restart};
 use crate::rig::{Rig, refusal};
 
@@ -22,7 +21,7 @@ const STEP: &str = "NEXPLANE_STEP";
 const OPERATION: &str = "NEXPLANE_OPERATION";
 
 fn rig() -> Rig {
-    Rig::kept(Arc::new(LinuxHost::open("/".as_ref(), &[]).unwrap()), Path::new(KEPT))
+    Rig::kept(Arc::new(whole()), Path::new(KEPT))
 }
 
 fn row(id: &str) -> &'static Row {
@@ -84,6 +83,7 @@ fn real_killed_at_any_step_the_order_is_done_once_and_comes_undone() {
         for id in [
             "host.enable_service",
             "host.lock_local_account",
+            "host.rotate_local_password",
             "host.set_file_content",
             "host.set_sysctl",
         ] {

@@ -9,9 +9,11 @@ use super::reader::{Snapshot, files};
 use super::{Row, Stage};
 use crate::harness::Agent;
 
-pub const ROWS: [Row; 7] = [
+pub const ROWS: [Row; 9] = [
     ("host.lock_local_account", "a password"),
     ("host.lock_local_account", "a key only, and an expiry of its own"),
+    ("host.rotate_local_password", "a password that ages"),
+    ("host.rotate_local_password", "locked"),
     ("host.run_hardening_profile", "two kernel settings"),
     ("host.set_sysctl", "nothing kept"),
     ("host.set_sysctl", "another value kept"),
@@ -21,10 +23,10 @@ pub const ROWS: [Row; 7] = [
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\na:x:1001:1001::/home/a:/bin/sh\n\
                       b:x:1002:1002::/home/b:/bin/sh\nc:x:1003:1003::/home/c:/bin/sh\n\
-                      d:x:1004:1004::/home/d:/bin/sh\n";
+                      d:x:1004:1004::/home/d:/bin/sh\ne:x:1005:1005::/home/e:/bin/sh\n";
 const SHADOW: &str = "root:*:20000:0:99999:7:::\na:$y$j9T$salt$hash:20000:0:99999:7:::\n\
                       b:*:20000:0:99999:7::29000:\nc:!$6$salt$hash:20000:0:99999:7::1:\n\
-                      d:!:20000:0:99999:7::0:\n";
+                      d:!:20000:0:99999:7::0:\ne:$y$j9T$old$hash:20001:1:90:7:3:29000:\n";
 const SETTINGS: [&str; 2] = ["net.ipv4.ip_forward", "vm.swappiness"];
 const KEPT: &str = "# by hand\nvm.swappiness = 60\nvm.overcommit_memory = 0\n";
 
@@ -36,6 +38,8 @@ fn case(row: Row) -> (Value, &'static str, &'static str) {
         "a key only, and an expiry of its own" => {
             (user("b"), "/etc/shadow", "b:!*:20000:0:99999:7::1:\n")
         }
+        "a password that ages" => (user("e"), "/etc/shadow", "\ne:$6$rounds=5000$"),
+        "locked" => (user("c"), "/etc/shadow", "\nc:!$6$rounds=5000$"),
         "a locked password" => (user("c"), "/etc/shadow", "c:$6$salt$hash:20000:0:99999:7:::\n"),
         "expired, and no password" => (user("d"), "/etc/shadow", "d:!:20000:0:99999:7:::\n"),
         "two kernel settings" => {
