@@ -15,7 +15,7 @@ use nexplane_agent::identity::Identity;
 use nexplane_agent::runner::Early;
 use nexplane_agent::settle::Terms;
 use nexplane_agent::vital::Vital;
-use nexplane_core::job::{Envelope, JobResult};
+use nexplane_core::job::{Envelope, JobEvent, JobResult};
 use serde_json::json;
 
 use crate::deadman::{failed, lines};
@@ -271,4 +271,34 @@ fn crash_and_the_line_is_tried_at_the_address_of_the_configuration() {
     assert!(root.path().join("etc/resolv.conf").exists(), "it was confirmed");
     drop(runner);
     assert_eq!(Terms::of(&config, root.path()).settle(&Vital::default()).unwrap(), 0);
+}
+
+#[test]
+fn what_fails_on_the_way_and_cannot_be_read_then_is_put_back_later() {
+    for (silent, in_the_end) in [(4, true), (u32::MAX, false)] {
+        let (mut rig, fake) = Rig::fake();
+        fake.put_unit(&UNIT.parse().unwrap(), true);
+        let vital = Vital::default();
+        rig.watch = Arc::new(Nervous { hand: Hand::default(), vital: vital.clone() });
+        let job = rig.job(1, rig.apply_order(DISABLE, &json!({ "unit": UNIT })));
+        let mut runner = rig.start().with_vital(vital);
+        // The bus goes away right before the effect.
+        let answer = runner.handle(&rig.sign(&job), &mut |_, event| {
+            if matches!(event, JobEvent::Intent { .. }) {
+                fake.silence_units(silent);
+            }
+        });
+        let result = rig.open(&answer.unwrap().unwrap().1).result;
+        fake.silence_units(0);
+        assert!(fake.unit(&UNIT.parse().unwrap()).unwrap().unwrap().active);
+        match result {
+            JobResult::Failed { detail } if in_the_end => {
+                assert!(detail.ends_with("; put back later"), "{detail}");
+            }
+            JobResult::Unknown { detail } if !in_the_end => {
+                assert!(detail.contains("there is no system bus"), "{detail}");
+            }
+            other => panic!("{silent}: {other:?}"),
+        }
+    }
 }

@@ -40,9 +40,9 @@ pub fn installed() -> Layout {
 /// Runs it with a token that nobody takes; what it said.
 fn enrol_elsewhere() -> String {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    put("/root/new-ca.pem", &Gateway::stranger(closed).ca_pem);
+    put("/srv/new-ca.pem", &Gateway::stranger(closed).ca_pem);
     let mut install = Command::new(AGENT)
-        .args(["install", "--token-stdin", "--ca", "/root/new-ca.pem", "--control-plane"])
+        .args(["install", "--token-stdin", "--ca", "/srv/new-ca.pem", "--control-plane"])
         .arg(format!("https://{closed}"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
