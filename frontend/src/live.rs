@@ -356,6 +356,62 @@ pub fn use_live(topics: Vec<String>, on_event: Callback<Event>) {
     });
 }
 
+/// What was told while a moment passed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct News {
+    /// The rows that changed.
+    pub ids: BTreeSet<Uuid>,
+    /// What is read at it has all of these changes in it.
+    pub position: Option<u64>,
+    /// Rows may have changed that are not named.
+    pub others: bool,
+}
+
+impl News {
+    fn add(&mut self, event: &Event) {
+        let ids = event.ids();
+        self.others |= ids.is_empty();
+        self.ids.extend(ids);
+        self.position = self.position.max(event.position());
+    }
+
+    pub fn concern(&self, id: Uuid) -> bool {
+        self.others || self.ids.contains(&id)
+    }
+}
+
+/// How long news are gathered before somebody is called: thousands of hosts may come at the same time.
+const GATHER_MS: u32 = 300;
+
+/// Calls back when the topics have had news: a moment after the first, with all that came until then.
+#[hook]
+pub fn use_news(topics: Vec<String>, on_news: Callback<News>) {
+    let gathered = use_mut_ref(News::default);
+    let timer = use_mut_ref(|| None::<Timeout>);
+    let latest = use_mut_ref(|| on_news.clone());
+    *latest.borrow_mut() = on_news;
+    {
+        let timer = Rc::clone(&timer);
+        use_effect_with((), move |()| move || drop(timer.take()));
+    }
+    let on_event = Callback::from(move |event: Event| {
+        gathered.borrow_mut().add(&event);
+        if timer.borrow().is_some() {
+            return;
+        }
+        let (gathered, latest, fired) = (gathered.clone(), latest.clone(), Rc::clone(&timer));
+        *timer.borrow_mut() = Some(Timeout::new(GATHER_MS, move || {
+            // Dropping a timeout that has fired is not allowed: forget it.
+            if let Some(timeout) = fired.take() {
+                timeout.forget();
+            }
+            let callback = latest.borrow().clone();
+            callback.emit(gathered.take());
+        }));
+    });
+    use_live(topics, on_event);
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -384,5 +440,20 @@ mod tests {
         assert!(changed(json!({ "name": "assets" })).ids().is_empty());
         assert!(Event::Resync.ids().is_empty());
         assert_eq!(changed(json!({})).position(), Some(7));
+    }
+
+    #[test]
+    fn news_name_their_rows_once_and_know_when_others_changed() {
+        let id = "0199b0c2-7d00-7a31-8f00-1234deadbeef";
+        let (one, other) = (id.parse::<Uuid>().unwrap(), Uuid::nil());
+        let mut news = News::default();
+        for _ in 0..2 {
+            news.add(&changed(json!({ "id": id })));
+        }
+        assert_eq!((news.ids.len(), news.position, news.others), (1, Some(7), false));
+        assert!(news.concern(one) && !news.concern(other));
+        news.add(&Event::Resync);
+        assert!(news.concern(other));
+        assert_eq!(news.position, Some(7));
     }
 }
