@@ -181,9 +181,11 @@ fn Next(props: &NextProps) -> Html {
                 </p>
                 if admin {
                     <div class="next-actions">
-                        <button type="button" class="button" onclick={ask(Open::Enrol)} data-testid="host-enrol-again">
-                            { "Enrol again" }
-                        </button>
+                        if host.status != "online" {
+                            <button type="button" class="button" onclick={ask(Open::Enrol)} data-testid="host-enrol-again">
+                                { "Enrol again" }
+                            </button>
+                        }
                         if !revoked {
                             <button type="button" class="button danger" onclick={ask(Open::Revoke)} data-testid="host-revoke">
                                 { "Revoke" }

@@ -142,6 +142,7 @@ async fn enrolled_with_the_wizard(server: &Sandbox, ada: &Browser) -> (Agent, St
     ada.click("enrol-open").await;
     ada.see_with("host", "data-status", "online").await;
     assert_eq!(ada.text("host-name").await, NAME);
+    assert!(ada.all("host-enrol-again").await.is_empty(), "it is here");
     ada.see("host-asset").await;
     ada.see("orders-none").await;
     ada.reads("host-history", "enrolled").await;
@@ -234,7 +235,7 @@ async fn revoked_with_its_name_typed(ada: &Browser) {
     ada.reads("host-reason", "Revoked by Ada Admin: sold to a museum.").await;
     ada.gone("revoke-dialog").await;
     assert!(ada.all("host-revoke").await.is_empty(), "there is nothing more to revoke");
-    ada.reads("host-history", "sold to a museum").await;
+    ada.reads("host-history", "The host was revoked.").await;
     ada.pictures("host-revoked-page").await;
     // Again, as a new host of the same name.
     ada.click("host-enrol-again").await;

@@ -42,7 +42,7 @@ pub fn Identity(props: &IdentityProps) -> Html {
                     if let Some(owner) = &asset.owner {
                         <div><dt>{ "Owner" }</dt><dd>{ owner }</dd></div>
                     }
-                    <div><dt>{ "Facts of" }</dt><dd><Time at={asset.last_seen} relative=true /></dd></div>
+                    <div><dt>{ "Last told" }</dt><dd><Time at={asset.last_seen} relative=true /></dd></div>
                 }
                 <div><dt>{ "Enrolled" }</dt><dd><Time at={host.enrolled_at} /></dd></div>
                 <div><dt>{ "Agent id" }</dt><dd>
