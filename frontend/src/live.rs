@@ -380,34 +380,54 @@ impl News {
     }
 }
 
-/// How long news are gathered before somebody is called: thousands of hosts may come at the same time.
-const GATHER_MS: u32 = 300;
+/// How long news are gathered after somebody was called: thousands of hosts may come at the same time.
+const PAUSE_MS: u32 = 300;
 
-/// Calls back when the topics have had news: a moment after the first, with all that came until then.
+/// News on their way to one component.
+struct Gathering {
+    news: RefCell<News>,
+    /// Runs while more is gathered.
+    pause: RefCell<Option<Timeout>>,
+    callback: RefCell<Callback<News>>,
+}
+
+/// Tells what was gathered, and nothing more for a moment.
+fn tell(gathering: &Rc<Gathering>) {
+    let news = gathering.news.take();
+    if news == News::default() {
+        return;
+    }
+    let again = Rc::clone(gathering);
+    *gathering.pause.borrow_mut() = Some(Timeout::new(PAUSE_MS, move || {
+        // Dropping a timeout that has fired is not allowed: forget it.
+        if let Some(timeout) = again.pause.take() {
+            timeout.forget();
+        }
+        tell(&again);
+    }));
+    let callback = gathering.callback.borrow().clone();
+    callback.emit(news);
+}
+
+/// Calls back when the topics have news: at the first at once, and then with all that came during a pause.
 #[hook]
 pub fn use_news(topics: Vec<String>, on_news: Callback<News>) {
-    let gathered = use_mut_ref(News::default);
-    let timer = use_mut_ref(|| None::<Timeout>);
-    let latest = use_mut_ref(|| on_news.clone());
-    *latest.borrow_mut() = on_news;
+    let gathering = use_memo((), |()| Gathering {
+        news: RefCell::default(),
+        pause: RefCell::default(),
+        callback: RefCell::new(Callback::noop()),
+    });
+    *gathering.callback.borrow_mut() = on_news;
     {
-        let timer = Rc::clone(&timer);
-        use_effect_with((), move |()| move || drop(timer.take()));
+        let gathering = Rc::clone(&gathering);
+        use_effect_with((), move |()| move || drop(gathering.pause.take()));
     }
     let on_event = Callback::from(move |event: Event| {
-        gathered.borrow_mut().add(&event);
-        if timer.borrow().is_some() {
-            return;
+        gathering.news.borrow_mut().add(&event);
+        let is_free = gathering.pause.borrow().is_none();
+        if is_free {
+            tell(&gathering);
         }
-        let (gathered, latest, fired) = (gathered.clone(), latest.clone(), Rc::clone(&timer));
-        *timer.borrow_mut() = Some(Timeout::new(GATHER_MS, move || {
-            // Dropping a timeout that has fired is not allowed: forget it.
-            if let Some(timeout) = fired.take() {
-                timeout.forget();
-            }
-            let callback = latest.borrow().clone();
-            callback.emit(gathered.take());
-        }));
     });
     use_live(topics, on_event);
 }

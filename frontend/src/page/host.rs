@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use nexplane_core::actor::Role;
 use nexplane_core::api::{AssetView, ChangeView, EventView, HostView, Page};
-use nexplane_core::id::{AssetId, HostId};
+use nexplane_core::id::HostId;
 use yew::prelude::*;
 
 use self::order::Orders;
@@ -107,7 +107,7 @@ pub fn Host(props: &HostProps) -> Html {
             <div class="split">
                 <div class="stack">
                     <Orders host={id} />
-                    { changes_panel(asset_id, &changes) }
+                    { changes_panel(&view, &changes) }
                     { events_panel(&history) }
                 </div>
                 <div class="stack side">
@@ -234,8 +234,8 @@ fn advice(host: &HostView) -> Html {
     }
 }
 
-fn changes_panel(asset: Option<AssetId>, changes: &Resource<Page<ChangeView>>) -> Html {
-    let Some(asset) = asset else {
+fn changes_panel(host: &HostView, changes: &Resource<Page<ChangeView>>) -> Html {
+    let Some(asset) = host.asset_id else {
         return html! {
             <section class="panel order-3" aria-labelledby="changes-title" data-testid="host-changes">
                 <h2 id="changes-title">{ "Changes" }</h2>
@@ -250,9 +250,11 @@ fn changes_panel(asset: Option<AssetId>, changes: &Resource<Page<ChangeView>>) -
                 <h2 id="changes-title">{ "Changes" }</h2>
                 <span class="actions">
                     <Link to={Route::Changes} class="small" query={target()} testid="host-all-changes">{ "All of them" }</Link>
-                    <Link to={Route::NewChange} class="button small" query={target()} testid="host-new-change">
-                        <Icon glyph={Glyph::Plus} />{ "New change" }
-                    </Link>
+                    if host.status != "revoked" {
+                        <Link to={Route::NewChange} class="button small" query={target()} testid="host-new-change">
+                            <Icon glyph={Glyph::Plus} />{ "New change" }
+                        </Link>
+                    }
                 </span>
             </div>
             if let Some(page) = changes.value.clone() {

@@ -357,6 +357,7 @@ pub fn Agent(props: &AgentProps) -> Html {
 
 fn certificate(host: &HostView, now: Timestamp) -> Html {
     match host.certificate_expires_at {
+        Some(_) if host.status == "revoked" => html! { <span class="faint">{ "refused" }</span> },
         Some(at) if at < now => html! { <>{ "ended " }<Time at={at} /></> },
         Some(at) => html! { <>{ "until " }<Time at={at} /></> },
         None => html! { "—" },

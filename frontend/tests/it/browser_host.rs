@@ -234,7 +234,10 @@ async fn revoked_with_its_name_typed(ada: &Browser) {
     ada.see_with("host", "data-status", "revoked").await;
     ada.reads("host-reason", "Revoked by Ada Admin: sold to a museum.").await;
     ada.gone("revoke-dialog").await;
-    assert!(ada.all("host-revoke").await.is_empty(), "there is nothing more to revoke");
+    for testid in ["host-revoke", "host-new-change"] {
+        assert!(ada.all(testid).await.is_empty(), "{testid}: there is nothing more to do to it");
+    }
+    ada.reads("host-certificate", "Since the host was revoked").await;
     ada.reads("host-history", "The host was revoked.").await;
     ada.pictures("host-revoked-page").await;
     // Again, as a new host of the same name.

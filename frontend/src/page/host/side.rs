@@ -95,7 +95,9 @@ pub fn Certificate(props: &HostProps) -> Html {
         <section class="panel order-4" aria-labelledby="certificate-title" data-testid="host-certificate">
             <h2 id="certificate-title">{ "Certificate" }</h2>
             <dl class="facts">
-                if let Some(end) = host.certificate_expires_at {
+                if host.status == "revoked" {
+                    <div><dt>{ "Refused" }</dt><dd>{ "Since the host was revoked" }</dd></div>
+                } else if let Some(end) = host.certificate_expires_at {
                     <div><dt>{ if end < now { "Ended" } else { "Valid until" } }</dt><dd><Time at={end} /></dd></div>
                 }
                 <div>
