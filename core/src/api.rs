@@ -5,6 +5,7 @@
 mod change;
 mod delegation;
 mod freeze;
+mod host;
 mod inventory;
 mod maintenance;
 mod policy;
@@ -16,6 +17,7 @@ mod schedule;
 pub use change::*;
 pub use delegation::*;
 pub use freeze::*;
+pub use host::*;
 pub use inventory::*;
 pub use maintenance::*;
 pub use policy::*;

@@ -13,16 +13,50 @@ const DAY_S: i64 = 24 * HOUR_S;
 /// `4 min ago`, `in 2 h`, `just now`.
 pub fn relative(at: Timestamp, now: Timestamp) -> String {
     let seconds = now.seconds_since(at);
-    let span = match seconds.abs() {
-        s if s < 45 => return "just now".to_owned(),
-        s if s < HOUR_S => format!("{} min", (s + 30) / MINUTE_S),
-        s if s < DAY_S => format!("{} h", (s + HOUR_S / 2) / HOUR_S),
-        s => {
-            let days = (s + DAY_S / 2) / DAY_S;
+    match lasting(seconds.abs()) {
+        None => "just now".to_owned(),
+        Some(span) if seconds < 0 => format!("in {span}"),
+        Some(span) => format!("{span} ago"),
+    }
+}
+
+/// How long something has been so: `under a minute`, `3 min`, `2 h`, `5 days`.
+pub fn span(from: Timestamp, to: Timestamp) -> String {
+    lasting(to.seconds_since(from)).unwrap_or_else(|| "under a minute".to_owned())
+}
+
+fn lasting(seconds: i64) -> Option<String> {
+    Some(match seconds {
+        ..45 => return None,
+        45..HOUR_S => format!("{} min", (seconds + 30) / MINUTE_S),
+        HOUR_S..DAY_S => format!("{} h", (seconds + HOUR_S / 2) / HOUR_S),
+        _ => {
+            let days = (seconds + DAY_S / 2) / DAY_S;
             if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
         }
-    };
-    if seconds < 0 { format!("in {span}") } else { format!("{span} ago") }
+    })
+}
+
+/// `14:05`: minutes and seconds that are left, with the hours when there are some; `0:00` afterwards.
+pub fn countdown(until: Timestamp, now: Timestamp) -> String {
+    let left = until.seconds_since(now).max(0);
+    let (hours, minutes, seconds) = (left / HOUR_S, left % HOUR_S / MINUTE_S, left % MINUTE_S);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
+}
+
+/// `15.6 GB`, of 1,000 each.
+pub fn bytes(n: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let (mut whole, mut tenths, mut unit) = (n, 0, 0);
+    while whole >= 1_000 && unit + 1 < units.len() {
+        (tenths, whole, unit) = (whole % 1_000 / 100, whole / 1_000, unit + 1);
+    }
+    let name = units.get(unit).copied().unwrap_or_default();
+    if unit == 0 { format!("{whole} {name}") } else { format!("{whole}.{tenths} {name}") }
 }
 
 /// The moment on the viewer's wall clock, as short as it can be without being ambiguous: today's
@@ -213,6 +247,29 @@ mod tests {
             readable("Complete, until 2026-11-29T10:39:46.979400Z. Version 1.2."),
             "Complete, until 2026-11-29 10:39:46 UTC. Version 1.2."
         );
+    }
+
+    #[test]
+    fn spans_and_what_is_left_of_them() {
+        let now = at("2026-11-23T15:00:00Z");
+        for (from, expected) in [
+            ("2026-11-23T14:59:40Z", "under a minute"),
+            ("2026-11-23T15:00:40Z", "under a minute"),
+            ("2026-11-23T14:57:00Z", "3 min"),
+            ("2026-11-21T15:00:00Z", "2 days"),
+        ] {
+            assert_eq!(span(at(from), now), expected, "{from}");
+        }
+        assert_eq!(countdown(now, at("2026-11-23T14:45:55Z")), "14:05");
+        assert_eq!(countdown(now, at("2026-11-23T13:00:00Z")), "2:00:00");
+        assert_eq!(countdown(now, at("2026-11-23T15:00:01Z")), "0:00");
+    }
+
+    #[test]
+    fn bytes_have_the_unit_that_fits() {
+        assert_eq!((bytes(999), bytes(1_000)), ("999 B".to_owned(), "1.0 kB".to_owned()));
+        assert_eq!(bytes(16_784_039_936), "16.7 GB");
+        assert_eq!(bytes(u64::MAX), "18446744.0 TB");
     }
 
     #[test]

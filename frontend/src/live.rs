@@ -356,6 +356,82 @@ pub fn use_live(topics: Vec<String>, on_event: Callback<Event>) {
     });
 }
 
+/// What was told while a moment passed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct News {
+    /// The rows that changed.
+    pub ids: BTreeSet<Uuid>,
+    /// What is read at it has all of these changes in it.
+    pub position: Option<u64>,
+    /// Rows may have changed that are not named.
+    pub others: bool,
+}
+
+impl News {
+    fn add(&mut self, event: &Event) {
+        let ids = event.ids();
+        self.others |= ids.is_empty();
+        self.ids.extend(ids);
+        self.position = self.position.max(event.position());
+    }
+
+    pub fn concern(&self, id: Uuid) -> bool {
+        self.others || self.ids.contains(&id)
+    }
+}
+
+/// How long news are gathered after somebody was called: thousands of hosts may come at the same time.
+const PAUSE_MS: u32 = 300;
+
+/// News on their way to one component.
+struct Gathering {
+    news: RefCell<News>,
+    /// Runs while more is gathered.
+    pause: RefCell<Option<Timeout>>,
+    callback: RefCell<Callback<News>>,
+}
+
+/// Tells what was gathered, and nothing more for a moment.
+fn tell(gathering: &Rc<Gathering>) {
+    let news = gathering.news.take();
+    if news == News::default() {
+        return;
+    }
+    let again = Rc::clone(gathering);
+    *gathering.pause.borrow_mut() = Some(Timeout::new(PAUSE_MS, move || {
+        // Dropping a timeout that has fired is not allowed: forget it.
+        if let Some(timeout) = again.pause.take() {
+            timeout.forget();
+        }
+        tell(&again);
+    }));
+    let callback = gathering.callback.borrow().clone();
+    callback.emit(news);
+}
+
+/// Calls back when the topics have news: at the first at once, and then with all that came during a pause.
+#[hook]
+pub fn use_news(topics: Vec<String>, on_news: Callback<News>) {
+    let gathering = use_memo((), |()| Gathering {
+        news: RefCell::default(),
+        pause: RefCell::default(),
+        callback: RefCell::new(Callback::noop()),
+    });
+    *gathering.callback.borrow_mut() = on_news;
+    {
+        let gathering = Rc::clone(&gathering);
+        use_effect_with((), move |()| move || drop(gathering.pause.take()));
+    }
+    let on_event = Callback::from(move |event: Event| {
+        gathering.news.borrow_mut().add(&event);
+        let is_free = gathering.pause.borrow().is_none();
+        if is_free {
+            tell(&gathering);
+        }
+    });
+    use_live(topics, on_event);
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -384,5 +460,20 @@ mod tests {
         assert!(changed(json!({ "name": "assets" })).ids().is_empty());
         assert!(Event::Resync.ids().is_empty());
         assert_eq!(changed(json!({})).position(), Some(7));
+    }
+
+    #[test]
+    fn news_name_their_rows_once_and_know_when_others_changed() {
+        let id = "0199b0c2-7d00-7a31-8f00-1234deadbeef";
+        let (one, other) = (id.parse::<Uuid>().unwrap(), Uuid::nil());
+        let mut news = News::default();
+        for _ in 0..2 {
+            news.add(&changed(json!({ "id": id })));
+        }
+        assert_eq!((news.ids.len(), news.position, news.others), (1, Some(7), false));
+        assert!(news.concern(one) && !news.concern(other));
+        news.add(&Event::Resync);
+        assert!(news.concern(other));
+        assert_eq!(news.position, Some(7));
     }
 }

@@ -12,6 +12,7 @@ pub mod draft_form;
 pub mod edit_change;
 pub mod event;
 pub mod first_run;
+pub mod host;
 pub mod hosts;
 pub mod login;
 pub mod new_change;

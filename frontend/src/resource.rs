@@ -2,6 +2,7 @@
 //!
 //! While something is read again the old stays on the screen, so that nothing jumps.
 
+use std::cmp::Ordering;
 use std::rc::Rc;
 
 use nexplane_core::api::Page;
@@ -140,9 +141,12 @@ pub struct List<T> {
 }
 
 type RowEdit<T> = Box<dyn FnOnce(&mut Vec<T>)>;
+/// Which of two rows is further up: the greater one.
+type Order<T> = fn(&T, &T) -> Ordering;
 
 enum ListAction<T> {
     Reload(Option<u64>),
+    Refresh(Option<u64>, Order<T>),
     More,
     Edit(RowEdit<T>),
 }
@@ -169,6 +173,12 @@ impl<T> List<T> {
         self.reload_at(None);
     }
 
+    /// Reads the first page again and lays it over what is shown: rows of later pages stay where they are. The list
+    /// falls along `order`, in which no two rows are equal.
+    pub fn refresh_at(&self, position: Option<u64>, order: Order<T>) {
+        self.act.emit(ListAction::Refresh(position, order));
+    }
+
     pub fn load_more(&self) {
         self.act.emit(ListAction::More);
     }
@@ -185,13 +195,37 @@ struct ListState<T> {
     error: Option<ApiError>,
     loading: bool,
     asked: u64,
+    /// Which path the rows are of.
+    path: Option<String>,
 }
 
 enum ListStep<T> {
-    Asked(u64),
+    Asked(u64, String),
     First(u64, Result<Page<T>, ApiError>),
     Next(u64, Result<Page<T>, ApiError>),
+    Refreshed(String, Order<T>, Page<T>),
     Edited(RowEdit<T>),
+}
+
+/// A first page over rows that were read before, with the cursor that goes on after the last of them.
+fn laid_over<T: Clone>(
+    page: Page<T>,
+    shown: &[T],
+    cursor: Option<String>,
+    order: Order<T>,
+) -> (Vec<T>, Option<String>) {
+    let Page { mut items, next_cursor } = page;
+    let (Some(last), Some(_)) = (items.last(), &next_cursor) else {
+        return (items, next_cursor);
+    };
+    let meets = shown.first().is_some_and(|row| order(row, last).is_ge());
+    let older: Vec<T> = shown.iter().filter(|row| order(row, last).is_lt()).cloned().collect();
+    if !meets || older.is_empty() {
+        // Between both might be rows that nobody has read.
+        return (items, next_cursor);
+    }
+    items.extend(older);
+    (items, cursor)
 }
 
 impl<T: Clone> Reducible for ListState<T> {
@@ -204,6 +238,7 @@ impl<T: Clone> Reducible for ListState<T> {
             error,
             loading,
             asked,
+            path: self.path.clone(),
         };
         let ready = |asked: u64, items: Vec<T>, cursor: Option<String>| Self {
             items: Some(Rc::new(items)),
@@ -211,9 +246,18 @@ impl<T: Clone> Reducible for ListState<T> {
             error: None,
             loading: false,
             asked,
+            path: self.path.clone(),
         };
         Rc::new(match step {
-            ListStep::Asked(number) => keep(number, true, self.error.clone()),
+            ListStep::Asked(number, path) => {
+                Self { path: Some(path), ..keep(number, true, self.error.clone()) }
+            }
+            ListStep::Refreshed(path, ..) if self.path.as_ref() != Some(&path) => return self,
+            ListStep::Refreshed(_, order, page) => {
+                let shown = self.items.as_deref().map(Vec::as_slice).unwrap_or_default();
+                let (items, cursor) = laid_over(page, shown, self.cursor.clone(), order);
+                Self { loading: self.loading, ..ready(self.asked, items, cursor) }
+            }
             ListStep::First(number, _) | ListStep::Next(number, _) if number < self.asked => {
                 return self;
             }
@@ -247,6 +291,7 @@ where
         error: None,
         loading: path.is_some(),
         asked: 0,
+        path: None,
     });
     let counter = use_mut_ref(|| 0_u64);
     let act = {
@@ -256,6 +301,16 @@ where
             let Some(path) = path.clone() else { return };
             let (position, cursor) = match action {
                 ListAction::Edit(edit) => return dispatcher.dispatch(ListStep::Edited(edit)),
+                ListAction::Refresh(position, order) => {
+                    let dispatcher = dispatcher.clone();
+                    spawn_local(async move {
+                        // Rows that cannot be read stay as they were.
+                        if let Ok(page) = api::get_at(&path, position).await {
+                            dispatcher.dispatch(ListStep::Refreshed(path, order, page));
+                        }
+                    });
+                    return;
+                }
                 ListAction::Reload(position) => (position, None),
                 ListAction::More => match cursor {
                     Some(cursor) => (None, Some(cursor.clone())),
@@ -268,7 +323,7 @@ where
                 *counter
             };
             let dispatcher = dispatcher.clone();
-            dispatcher.dispatch(ListStep::Asked(number));
+            dispatcher.dispatch(ListStep::Asked(number, path.clone()));
             spawn_local(async move {
                 let address = query::with(&path, &[("cursor", cursor.as_deref().unwrap_or(""))]);
                 let answer = api::get_at(&address, position).await;
@@ -336,4 +391,33 @@ impl Mutation {
 #[hook]
 pub fn use_mutation() -> Mutation {
     Mutation { busy: use_state_eq(|| false), error: use_state_eq(|| None) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn laid(items: &[u64], more: bool, shown: &[u64]) -> (Vec<u64>, Option<String>) {
+        let next_cursor = more.then(|| "of the page".to_owned());
+        let page = Page { items: items.to_vec(), next_cursor };
+        laid_over(page, shown, Some("shown".to_owned()), Ord::cmp)
+    }
+
+    #[test]
+    fn a_first_page_is_laid_over_what_was_read_without_a_hole() {
+        let of_page = Some("of the page".to_owned());
+        // New rows on top, and the pages that were read stay.
+        assert_eq!(
+            laid(&[6, 5, 4], true, &[5, 4, 3, 2, 1]),
+            (vec![6, 5, 4, 3, 2, 1], Some("shown".to_owned()))
+        );
+        // Only one page was read.
+        assert_eq!(laid(&[6, 5, 4], true, &[5, 4]), (vec![6, 5, 4], of_page.clone()));
+        // So many are new that the rest is somewhere behind.
+        assert_eq!(laid(&[9, 8, 7], true, &[3, 2, 1]), (vec![9, 8, 7], of_page.clone()));
+        assert_eq!(laid(&[9, 8], true, &[]), (vec![9, 8], of_page));
+        // The page is all there is.
+        assert_eq!(laid(&[2, 1], false, &[9, 8]), (vec![2, 1], None));
+        assert_eq!(laid(&[], false, &[1]), (vec![], None));
+    }
 }

@@ -1,6 +1,6 @@
 //! The dashboard's addresses.
 
-use nexplane_core::id::{AssetId, ChangeId};
+use nexplane_core::id::{AssetId, ChangeId, HostId};
 use yew_router::Routable;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Routable)]
@@ -23,6 +23,8 @@ pub enum Route {
     Connections,
     #[at("/hosts")]
     Hosts,
+    #[at("/hosts/:id")]
+    Host { id: HostId },
     #[at("/audit")]
     Audit,
     #[at("/audit/:position")]
@@ -55,6 +57,7 @@ impl Route {
             Self::Asset { .. } => "Asset",
             Self::Connections => "Connections",
             Self::Hosts => "Hosts",
+            Self::Host { .. } => "Host",
             Self::Audit => "Audit",
             Self::Event { .. } => "Event",
             Self::Risk => "Risk",
@@ -74,9 +77,9 @@ impl Route {
             }
             Self::Assets | Self::Asset { .. } => Self::Assets,
             Self::Audit | Self::Event { .. } => Self::Audit,
+            Self::Hosts | Self::Host { .. } => Self::Hosts,
             Self::Approvals
             | Self::Connections
-            | Self::Hosts
             | Self::Risk
             | Self::People
             | Self::Operations

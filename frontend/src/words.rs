@@ -1,11 +1,15 @@
 //! What states, classes and levels are called, and how they look. Colour never stands alone: every
 //! tone comes with a glyph and a word.
 
-use nexplane_core::api::{ChangeState, StepState};
+use nexplane_core::api::{
+    ChangeState, HostView, OrderKind, OrderState, ReceiptLink, ReceiptProof, StepState,
+};
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::risk::{Environment, RiskLevel};
+use nexplane_core::time::Timestamp;
 
 use crate::component::icon::Glyph;
+use crate::format;
 
 /// What a colour means here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +191,103 @@ pub fn host_status(status: &str) -> Label {
     }
 }
 
+/// Whether a host's agent is there, and why not, in a sentence or two.
+pub fn host_presence(host: &HostView, now: Timestamp) -> String {
+    let since = format::span(host.status_since, now);
+    let reason = host.reason.as_deref().map(str::trim).unwrap_or_default();
+    let ended = host.certificate_expires_at.filter(|end| *end <= now);
+    match (host.status.as_str(), ended) {
+        ("online", _) => match late_certificate(host, now) {
+            Some(end) => format!(
+                "Its certificate was not renewed in time, and ends in {}.",
+                format::span(now, end)
+            ),
+            None => "Its agent is connected.".to_owned(),
+        },
+        ("offline", Some(end)) => format!(
+            "Certificate ended {} ago, no poll for {since}. The agent can still renew it for a week after its \
+             end; then the host has to be enrolled again.",
+            format::span(end, now)
+        ),
+        // A host is offline without a reason from its enrolment to its first poll.
+        ("offline", None) if reason.is_empty() => {
+            format!("Enrolled {since} ago, and its agent has not polled yet.")
+        }
+        ("offline", None) if reason == STOPPED_POLLING => format!("No poll for {since}."),
+        ("offline", None) => format!("No poll for {since}: {}", ending(reason)),
+        ("locked", _) => format!("Locked: {}", ending(reason)),
+        ("revoked", _) => match &host.revoked_by_name {
+            Some(name) => format!("Revoked by {name}: {}", ending(reason)),
+            None => format!("Revoked: {}", ending(reason)),
+        },
+        _ => sentence(reason),
+    }
+}
+
+/// What the gateway gives as the reason when there is nothing more to say than that.
+const STOPPED_POLLING: &str = "its agent stopped polling";
+
+/// When the certificate of a connected host ends, once three quarters of its life are over: it ought to have been
+/// renewed at half of it.
+fn late_certificate(host: &HostView, now: Timestamp) -> Option<Timestamp> {
+    let end = host.certificate_expires_at?;
+    let life = end.seconds_since(host.certificate_issued_at);
+    (now.seconds_since(host.certificate_issued_at) > life / 4 * 3).then_some(end)
+}
+
+fn ending(reason: &str) -> String {
+    let stop = if reason.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{reason}{stop}")
+}
+
+pub const fn order_kind(kind: OrderKind) -> &'static str {
+    match kind {
+        OrderKind::Inspect => "Question: what would change",
+        OrderKind::Verify => "Question: is it so",
+        OrderKind::CollectFacts => "Question: facts of the host",
+        OrderKind::Apply => "Order",
+        OrderKind::Revert => "Order to undo",
+    }
+}
+
+pub const fn order_state(state: OrderState, kind: OrderKind) -> Label {
+    match (state, kind) {
+        (OrderState::Waiting, _) => label("Waits for the agent", Tone::Waiting, Glyph::Hourglass),
+        (OrderState::Delivered | OrderState::Received, _) => {
+            label("With the agent", Tone::Active, Glyph::Play)
+        }
+        (OrderState::Started, _) => label("Running", Tone::Active, Glyph::Play),
+        (OrderState::Done, OrderKind::Apply) => {
+            label("Done and read back", Tone::Verified, Glyph::Check)
+        }
+        (OrderState::Done, OrderKind::Revert) => label("Undone", Tone::RolledBack, Glyph::Undo),
+        (OrderState::Done, OrderKind::Inspect | OrderKind::Verify | OrderKind::CollectFacts) => {
+            label("Answered", Tone::Neutral, Glyph::Check)
+        }
+        (OrderState::Unchanged, _) => label("Was so already", Tone::Verified, Glyph::Check),
+        (OrderState::Refused, _) => label("Refused by the agent", Tone::Failed, Glyph::Blocked),
+        (OrderState::Failed, _) => label("Failed", Tone::Failed, Glyph::Cross),
+        (OrderState::Unknown, _) => label("Outcome unknown", Tone::Neutral, Glyph::Question),
+        (OrderState::Withdrawn, _) => label("Withdrawn", Tone::Neutral, Glyph::Cross),
+        (OrderState::Expired, _) => label("Not fetched in time", Tone::Neutral, Glyph::Hourglass),
+    }
+}
+
+/// What a receipt proves, in a word. Nothing is found of one whose content is forgotten.
+pub fn receipt(proof: Option<&ReceiptProof>) -> Label {
+    match proof {
+        Some(proof) if proof.holds() => label("Verified", Tone::Verified, Glyph::Check),
+        Some(ReceiptProof {
+            hash_holds: true,
+            signature_holds: true,
+            link: ReceiptLink::Missing,
+            ..
+        }) => label("The one before is missing", Tone::Waiting, Glyph::Question),
+        Some(_) => label("Does not hold", Tone::Failed, Glyph::Warning),
+        None => label("Only its hash is kept", Tone::Neutral, Glyph::Ring),
+    }
+}
+
 pub fn asset_status(status: &str) -> Label {
     match status {
         "present" => label("Present", Tone::Neutral, Glyph::Dot),
@@ -239,6 +340,75 @@ mod tests {
         let words: std::collections::BTreeSet<_> =
             ChangeState::ALL.into_iter().map(|state| change_state(state).text).collect();
         assert_eq!(words.len(), ChangeState::ALL.len());
+    }
+
+    fn host(status: &str, reason: Option<&str>) -> HostView {
+        let at = Timestamp::from_micros(0);
+        HostView {
+            id: uuid::Uuid::nil().into(),
+            hostname: "web-1".to_owned(),
+            status: status.to_owned(),
+            agent_version: "0.1.0".to_owned(),
+            agent_is_behind: false,
+            policy_hash: None,
+            policy_changed_at: None,
+            certificate_key_hash: "a".repeat(64),
+            certificate_issued_at: at,
+            certificate_expires_at: Some(at.plus_seconds(86_400)),
+            connection_id: uuid::Uuid::nil().into(),
+            asset_id: None,
+            enrolled_at: at,
+            status_since: at,
+            reason: reason.map(str::to_owned),
+            revoked_by: None,
+            revoked_by_name: None,
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn an_absence_has_its_reason() {
+        let says = |host: &HostView, seconds: i64| {
+            host_presence(host, Timestamp::from_micros(0).plus_seconds(seconds))
+        };
+        let online = host("online", None);
+        assert_eq!(says(&online, 43_200), "Its agent is connected.");
+        assert!(says(&online, 70_000).starts_with("Its certificate was not renewed in time"));
+        let silent = host("offline", Some(STOPPED_POLLING));
+        assert_eq!(says(&silent, 180), "No poll for 3 min.");
+        assert!(
+            says(&silent, 100_000).starts_with("Certificate ended 4 h ago, no poll for 1 day.")
+        );
+        let left = host("offline", Some("its gateway stopped"));
+        assert_eq!(says(&left, 180), "No poll for 3 min: its gateway stopped.");
+        let new = host("offline", None);
+        assert_eq!(says(&new, 180), "Enrolled 3 min ago, and its agent has not polled yet.");
+        assert_eq!(says(&host("locked", Some("two agents")), 9), "Locked: two agents.");
+        let mut revoked = host("revoked", Some("sold."));
+        assert_eq!(says(&revoked, 9), "Revoked: sold.");
+        revoked.revoked_by_name = Some("Ada".to_owned());
+        assert_eq!(says(&revoked, 9), "Revoked by Ada: sold.");
+    }
+
+    #[test]
+    fn a_receipt_is_green_only_when_everything_holds() {
+        let proof = |hash_holds, signature_holds, link| ReceiptProof {
+            signed_at: Timestamp::from_micros(0),
+            hash_holds,
+            signature_holds,
+            link,
+            previous: "0".repeat(64),
+        };
+        let links =
+            [ReceiptLink::First, ReceiptLink::Follows, ReceiptLink::Missing, ReceiptLink::Broken];
+        for link in links {
+            for (hash, signature) in [(true, true), (true, false), (false, true), (false, false)] {
+                let is_green = receipt(Some(&proof(hash, signature, link))).tone == Tone::Verified;
+                let holds = matches!(link, ReceiptLink::First | ReceiptLink::Follows);
+                assert_eq!(is_green, hash && signature && holds, "{hash} {signature} {link:?}");
+            }
+        }
+        assert_eq!(receipt(None).tone, Tone::Neutral);
     }
 
     #[test]

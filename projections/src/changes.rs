@@ -31,7 +31,7 @@ pub use fold::{Folded, Hidden, Outcome, apply, fold_change, next_state, plan_vie
 pub use meeting::{in_conflict, may_come_first, meetings_are_known};
 pub use query::{
     ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, inbox,
-    later_applied, list, overdue, runs, submissions,
+    later_applied, list, overdue, runs, submissions, titles,
 };
 pub use waiting::{up as minute, waiting_for};
 

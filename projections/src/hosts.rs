@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use nexplane_core::api::{HostView, Page};
+use nexplane_core::api::{HostCounts, HostView, Page};
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::host::event::HostEvent;
-use nexplane_core::id::{AssetId, Category, ConnectionId, HostId};
+use nexplane_core::host::version;
+use nexplane_core::id::{AssetId, Category, ConnectionId, HostId, PersonId};
 use nexplane_core::time::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -26,16 +27,19 @@ const HOSTS: Table = Table {
         column("status", "text"),
         column("agent_version", "text"),
         optional("policy_hash", "text"),
+        optional("policy_changed_us", "bigint"),
         column("certificate_key_hash", "text"),
+        column("certificate_issued_us", "bigint"),
         column("certificate_expires_us", "bigint"),
         column("enrolled_us", "bigint"),
         column("status_since_us", "bigint"),
         optional("reason", "text"),
+        optional("revoked_by", "uuid"),
         column("version", "bigint"),
         column("position", "bigint"),
     ],
     key: &["id"],
-    indexes: &[],
+    indexes: &["(enrolled_us, id)", "(status, enrolled_us, id)"],
 };
 
 /// The projection `hosts`.
@@ -49,11 +53,14 @@ struct Row {
     status: String,
     agent_version: String,
     policy_hash: Option<String>,
+    policy_changed_us: Option<i64>,
     certificate_key_hash: String,
+    certificate_issued_us: i64,
     certificate_expires_us: i64,
     enrolled_us: i64,
     status_since_us: i64,
     reason: Option<String>,
+    revoked_by: Option<Uuid>,
     version: i64,
     position: i64,
 }
@@ -70,7 +77,7 @@ impl Projection for Hosts {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn reads(&self) -> &'static [Category] {
@@ -148,11 +155,14 @@ fn fold(row: Option<Row>, event: &HostEvent, recorded: &Recorded) -> Option<Row>
             status: OFFLINE.to_owned(),
             agent_version: agent_version.clone(),
             policy_hash: policy_hash.clone(),
+            policy_changed_us: None,
             certificate_key_hash: certificate.key_hash.clone(),
+            certificate_issued_us: at,
             certificate_expires_us: certificate.not_after.as_micros(),
             enrolled_us: at,
             status_since_us: at,
             reason: None,
+            revoked_by: None,
             version,
             position,
         });
@@ -162,11 +172,13 @@ fn fold(row: Option<Row>, event: &HostEvent, recorded: &Recorded) -> Option<Row>
         E::Enrolled { .. } => return Some(row),
         E::Renewed { certificate } => {
             row.certificate_key_hash.clone_from(&certificate.key_hash);
+            row.certificate_issued_us = at;
             row.certificate_expires_us = certificate.not_after.as_micros();
             return Some(row);
         }
         E::PolicyChanged { policy_hash } => {
             row.policy_hash.clone_from(policy_hash);
+            row.policy_changed_us = Some(at);
             return Some(row);
         }
         E::CameOnline {} => (ONLINE, None),
@@ -184,37 +196,49 @@ fn fold(row: Option<Row>, event: &HostEvent, recorded: &Recorded) -> Option<Row>
         status.clone_into(&mut row.status);
         row.reason = reason.cloned();
         row.status_since_us = at;
+        if status == REVOKED {
+            row.revoked_by = recorded.header.actor.person().map(|person| person.0);
+        }
     }
     Some(row)
 }
 
 /// The asset of a host is what discovery of its built-in connection finds; that connection has the
-/// host's id.
-const COLUMNS: &str = "h.*, (SELECT min(a.id::text)::uuid FROM nexplane.rm_assets a \
-    WHERE a.connection = h.id AND a.asset_type = 'host') AS asset";
+/// host's id. An agent that was brought up to date says so with its facts.
+const SELECT: &str = "SELECT h.*, a.id AS asset, a.told FROM nexplane.rm_hosts h LEFT JOIN LATERAL (\
+    SELECT id, metadata->>'agent_version' AS told FROM nexplane.rm_assets \
+    WHERE connection = h.id AND asset_type = 'host' ORDER BY id LIMIT 1) a ON true";
 
 #[derive(FromRow)]
 struct Shown {
     #[sqlx(flatten)]
     host: Row,
     asset: Option<Uuid>,
+    told: Option<String>,
 }
 
 impl Shown {
     fn view(self) -> HostView {
-        let Self { host, asset } = self;
+        let Self { host, asset, told } = self;
+        let agent_version = told.unwrap_or(host.agent_version);
         HostView {
             id: HostId(host.id),
             hostname: host.hostname,
             status: host.status,
-            agent_version: host.agent_version,
+            agent_is_behind: version::is_older(&agent_version, env!("CARGO_PKG_VERSION")),
+            agent_version,
             policy_hash: host.policy_hash,
+            policy_changed_at: host.policy_changed_us.map(Timestamp::from_micros),
+            certificate_key_hash: host.certificate_key_hash,
+            certificate_issued_at: Timestamp::from_micros(host.certificate_issued_us),
             certificate_expires_at: Some(Timestamp::from_micros(host.certificate_expires_us)),
             connection_id: ConnectionId(host.id),
             asset_id: asset.map(AssetId),
             enrolled_at: Timestamp::from_micros(host.enrolled_us),
             status_since: Timestamp::from_micros(host.status_since_us),
             reason: host.reason,
+            revoked_by: host.revoked_by.map(PersonId),
+            revoked_by_name: None,
             version: host.version.unsigned_abs(),
         }
     }
@@ -225,8 +249,45 @@ impl Shown {
 pub struct HostFilter {
     /// `online`, `offline`, `locked` or `revoked`.
     pub status: Option<String>,
-    /// A part of the host name.
+    /// A part of the host name; or eight or more characters of the host's id, as people see it cut short.
     pub q: Option<String>,
+}
+
+/// Characters of an id that make it likely that no host name is meant.
+const SHORT_ID: usize = 8;
+
+impl HostFilter {
+    fn restrict(&self, sql: &mut QueryBuilder<Postgres>) {
+        if let Some(status) = &self.status {
+            sql.push(" AND h.status = ").push_bind(status.clone());
+        }
+        if let Some(q) = &self.q {
+            let q = q.trim().to_lowercase();
+            sql.push(" AND (strpos(lower(h.hostname), ").push_bind(q.clone()).push(") > 0");
+            if q.len() >= SHORT_ID && q.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
+                sql.push(" OR strpos(h.id::text, ").push_bind(q).push(") > 0");
+            }
+            sql.push(")");
+        }
+    }
+}
+
+/// How many hosts have each status.
+pub async fn count(pool: &PgPool, filter: &HostFilter) -> Result<HostCounts, QueryError> {
+    let mut sql: QueryBuilder<Postgres> =
+        QueryBuilder::new("SELECT h.status, count(*) FROM nexplane.rm_hosts h WHERE true");
+    filter.restrict(&mut sql);
+    sql.push(" GROUP BY h.status");
+    let rows: Vec<(String, i64)> = sql.build_query_as().persistent(false).fetch_all(pool).await?;
+    let of = |status: &str| {
+        rows.iter().find(|(name, _)| name == status).map_or(0, |(_, count)| count.unsigned_abs())
+    };
+    Ok(HostCounts {
+        online: of(ONLINE),
+        offline: of(OFFLINE),
+        locked: of(LOCKED),
+        revoked: of(REVOKED),
+    })
 }
 
 /// Hosts, the one that enrolled last first.
@@ -246,18 +307,12 @@ pub async fn list(
             ))
         })
         .transpose()?;
-    let mut sql: QueryBuilder<Postgres> =
-        QueryBuilder::new(format!("SELECT {COLUMNS} FROM nexplane.rm_hosts h WHERE true"));
-    if let Some(status) = &filter.status {
-        sql.push(" AND status = ").push_bind(status.clone());
-    }
-    if let Some(q) = &filter.q {
-        sql.push(" AND strpos(lower(hostname), ").push_bind(q.trim().to_lowercase()).push(") > 0");
-    }
+    let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(format!("{SELECT} WHERE true"));
+    filter.restrict(&mut sql);
     if let Some((at, id)) = before {
-        sql.push(" AND (enrolled_us, id) < (").push_bind(at).push(", ").push_bind(id).push(")");
+        sql.push(" AND (h.enrolled_us, h.id) < (").push_bind(at).push(", ").push_bind(id).push(")");
     }
-    sql.push(" ORDER BY enrolled_us DESC, id DESC LIMIT ").push_bind(probe);
+    sql.push(" ORDER BY h.enrolled_us DESC, h.id DESC LIMIT ").push_bind(probe);
     let rows: Vec<Shown> = sql.build_query_as().persistent(false).fetch_all(pool).await?;
     page::page(
         rows,
@@ -269,13 +324,11 @@ pub async fn list(
 
 /// One host.
 pub async fn find(pool: &PgPool, id: HostId) -> Result<Option<HostView>, QueryError> {
-    let row: Option<Shown> = sqlx::query_as(AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM nexplane.rm_hosts h WHERE id = $1"
-    )))
-    .bind(id.0)
-    .persistent(false)
-    .fetch_optional(pool)
-    .await?;
+    let row: Option<Shown> = sqlx::query_as(AssertSqlSafe(format!("{SELECT} WHERE h.id = $1")))
+        .bind(id.0)
+        .persistent(false)
+        .fetch_optional(pool)
+        .await?;
     Ok(row.map(Shown::view))
 }
 

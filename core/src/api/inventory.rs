@@ -261,8 +261,17 @@ pub struct HostView {
     pub hostname: String,
     /// `online`, `offline`, `locked` or `revoked`.
     pub status: String,
+    /// As the agent told last: at enrolment, or with its facts since.
     pub agent_version: String,
+    /// The agent's version is older than that of the control plane.
+    pub agent_is_behind: bool,
     pub policy_hash: Option<String>,
+    /// Absent while the policy is the one of the enrolment.
+    pub policy_changed_at: Option<Timestamp>,
+    /// SHA-256 of the public key that counts (DER SubjectPublicKeyInfo), hexadecimal.
+    pub certificate_key_hash: String,
+    /// Enrolment or last renewal.
+    pub certificate_issued_at: Timestamp,
     pub certificate_expires_at: Option<Timestamp>,
     pub connection_id: ConnectionId,
     pub asset_id: Option<AssetId>,
@@ -270,6 +279,8 @@ pub struct HostView {
     /// Last change of status.
     pub status_since: Timestamp,
     pub reason: Option<String>,
+    pub revoked_by: Option<PersonId>,
+    pub revoked_by_name: Option<String>,
     pub version: u64,
 }
 
@@ -287,6 +298,8 @@ pub struct EnrollmentTokenRequest {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnrollmentToken {
     pub token: String,
+    /// Which host there will be once the token was used.
+    pub host_id: HostId,
     pub ca_pem: String,
     pub gateway: String,
     pub expires_at: Timestamp,

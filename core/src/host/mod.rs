@@ -35,6 +35,7 @@ mod rejection;
 mod state;
 #[cfg(all(test, feature = "decide"))]
 mod tests;
+pub mod version;
 
 #[cfg(feature = "decide")]
 pub use self::{

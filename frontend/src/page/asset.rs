@@ -7,7 +7,7 @@ use nexplane_core::api::{
     AssetView, BlastRadius, DependantView, EditAssetRequest, EventView, Page, RelationView,
 };
 use nexplane_core::catalog::Catalog;
-use nexplane_core::id::AssetId;
+use nexplane_core::id::{AssetId, HostId};
 use nexplane_core::risk::Environment;
 use serde_json::Value;
 use yew::prelude::*;
@@ -126,6 +126,12 @@ fn head(asset: &AssetView) -> Html {
                         <span class="tag strong">{ "critical" }</span>
                     }
                     <code>{ &asset.key }</code>
+                    if asset.kind == "host" {
+                        // The built-in connection of a host has the host's id.
+                        <Link to={Route::Host { id: HostId(asset.connection_id.0) }} testid="asset-host">
+                            { "Its agent" }
+                        </Link>
+                    }
                 </p>
                 <p class="lead small">
                     { "First seen " }<Time at={asset.first_seen} />{ ", last seen " }<Time at={asset.last_seen} />

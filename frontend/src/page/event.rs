@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use nexplane_core::actor::Actor as CoreActor;
 use nexplane_core::api::{EventDetail, Positions};
-use nexplane_core::id::{AssetId, Category, StreamId};
+use nexplane_core::id::{AssetId, Category, HostId, StreamId};
 use nexplane_core::record::{self, Header, Record};
 use yew::prelude::*;
 
@@ -232,7 +232,7 @@ fn about(detail: &EventDetail) -> Html {
             (name_or("An asset"), Some(Route::Asset { id: AssetId(id) }))
         }
         Some((Category::Connection, _)) => (name_or("A connection"), Some(Route::Connections)),
-        Some((Category::Host, _)) => (name_or("A host"), Some(Route::Hosts)),
+        Some((Category::Host, id)) => (name_or("A host"), Some(Route::Host { id: HostId(id) })),
         Some((Category::Person, _)) => (name_or("A person"), Some(Route::People)),
         Some((Category::Run, _)) => ("A run of a change".to_owned(), change),
         Some((Category::Manifest, _)) => ("The steps of a plan".to_owned(), change),

@@ -56,7 +56,7 @@ impl Sandbox {
         // PostgreSQL runs as a user of its own, who has to get through.
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let log = dir.path().join("server.log");
-        let mut child = Command::new(executable())
+        let mut child = Command::new(executable("nexplane"))
             .args(arguments)
             .arg("--ready-json")
             .arg("--data-dir")
@@ -127,15 +127,15 @@ impl Drop for Sandbox {
     }
 }
 
-/// The server executable of the same build as this test: `target/<profile>/nexplane`.
-fn executable() -> PathBuf {
+/// An executable of the same build as this test: `target/<profile>/<name>`.
+pub fn executable(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
-    let server = profile.join("nexplane");
+    let program = profile.join(name);
     assert!(
-        server.exists(),
+        program.exists(),
         "{} is missing: cargo build -p nexplane-server -p nexplane-agent && frontend/build",
-        server.display()
+        program.display()
     );
-    server
+    program
 }

@@ -1,5 +1,7 @@
 //! Questions about changes.
 
+use std::collections::HashMap;
+
 use nexplane_core::api::{ChangeState, ChangeView, Page};
 use nexplane_core::event::Recorded;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RolloutId, RunId, StreamId};
@@ -110,6 +112,23 @@ pub async fn find_by_number(pool: &PgPool, number: u64) -> Result<Option<ChangeI
             .fetch_optional(pool)
             .await?;
     Ok(id.map(ChangeId))
+}
+
+/// Numbers and titles of changes, as far as they exist.
+pub async fn titles(
+    pool: &PgPool,
+    ids: &[ChangeId],
+) -> Result<HashMap<ChangeId, (u64, String)>, QueryError> {
+    let rows: Vec<(Uuid, i64, String)> = sqlx::query_as(
+        "SELECT id, number, view->>'title' FROM nexplane.rm_changes WHERE id = ANY($1)",
+    )
+    .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    let titled =
+        |(id, number, title): (Uuid, i64, String)| (ChangeId(id), (number.unsigned_abs(), title));
+    Ok(rows.into_iter().map(titled).collect())
 }
 
 /// The runs of a change, oldest first.

@@ -1,6 +1,7 @@
 //! Assets, relations, connections and hosts.
 
 use nexplane_core::actor::Actor;
+use nexplane_core::api::HostCounts;
 use nexplane_core::asset::event::{AssetEvent, Facts, Relation};
 use nexplane_core::connection::event::ConnectionEvent;
 use nexplane_core::event::Event;
@@ -412,7 +413,7 @@ async fn a_host_is_what_its_events_say() {
     };
     let enrolled = HostEvent::Enrolled {
         hostname: "Web-1.example".to_owned(),
-        agent_version: "0.1.0".to_owned(),
+        agent_version: "0.0.9".to_owned(),
         policy_hash: None,
         certificate: certificate(1),
     };
@@ -420,6 +421,8 @@ async fn a_host_is_what_its_events_say() {
     let enrolled_at = Timestamp::from_micros(site.now);
     let view = async || hosts::find(&pool, id).await.unwrap().unwrap();
     let now = view().await;
+    assert!((now.agent_version.as_str(), now.agent_is_behind) == ("0.0.9", true), "{now:?}");
+    assert_eq!((now.certificate_issued_at, now.policy_changed_at), (enrolled_at, None));
     assert_eq!((now.status.as_str(), now.reason, now.asset_id), ("offline", None, None));
     assert_eq!(now.connection_id, ConnectionId(id.0));
     assert_eq!((now.enrolled_at, now.status_since), (enrolled_at, enrolled_at));
@@ -427,17 +430,28 @@ async fn a_host_is_what_its_events_say() {
     site.happened(id, HostEvent::CameOnline {}).await;
     let online_at = Timestamp::from_micros(site.now);
     site.happened(id, HostEvent::Renewed { certificate: certificate(2) }).await;
+    let renewed_at = Timestamp::from_micros(site.now);
     site.happened(id, HostEvent::PolicyChanged { policy_hash: Some("p".to_owned()) }).await;
+    let policy_at = Timestamp::from_micros(site.now);
     let asset = AssetId(Uuid::from_u128(51));
     let discovered = AssetEvent::Discovered {
         connection: ConnectionId(id.0),
         asset_type: "host".to_owned(),
         external_key: "web-1".to_owned(),
         environment: Environment::Prod,
-        facts: facts("web-1", &[]),
+        facts: Facts {
+            metadata: json!({ "agent_version": env!("CARGO_PKG_VERSION") }),
+            ..facts("web-1", &[])
+        },
     };
     site.happened(asset, discovered).await;
     let now = view().await;
+    assert_eq!(
+        (now.agent_version.as_str(), now.agent_is_behind),
+        (env!("CARGO_PKG_VERSION"), false)
+    );
+    assert_eq!((now.certificate_issued_at, now.policy_changed_at), (renewed_at, Some(policy_at)));
+    assert_eq!((now.certificate_key_hash, now.revoked_by), (certificate(2).key_hash, None));
     assert_eq!((now.status.as_str(), now.status_since, now.version), ("online", online_at, 4));
     assert_eq!(now.certificate_expires_at, Some(certificate(2).not_after));
     assert_eq!((now.policy_hash.as_deref(), now.asset_id), (Some("p"), Some(asset)));
@@ -454,6 +468,7 @@ async fn a_host_is_what_its_events_say() {
     site.happened(id, HostEvent::CameOnline {}).await;
     let now = view().await;
     assert_eq!((now.status.as_str(), now.reason.as_deref()), ("revoked", Some("stolen")));
+    assert_eq!(now.revoked_by, Some(PersonId(Uuid::from_u128(1))));
 
     let filter = |status: &str, q: &str| HostFilter {
         status: Some(status.to_owned()),
@@ -469,4 +484,60 @@ async fn a_host_is_what_its_events_say() {
     assert_eq!((credential.host, credential.key_hash), (id, certificate(2).key_hash));
     assert!(credential.is_revoked && !credential.is_locked);
     assert_eq!((credential.policy_hash.as_deref(), credential.version), (Some("p"), now.version));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_counted_found_and_come_page_by_page() {
+    let mut site = Site::new().await;
+    let pool = site.world.pool().clone();
+    let ids: Vec<HostId> = (0..5_u128).map(|n| HostId(Uuid::from_u128(0xabcd_0000 + n))).collect();
+    for (index, id) in ids.iter().enumerate() {
+        let enrolled = HostEvent::Enrolled {
+            hostname: format!("{}-{index}.example", if index < 3 { "web" } else { "db" }),
+            agent_version: "0.1.0".to_owned(),
+            policy_hash: None,
+            certificate: Certificate {
+                key_hash: format!("{index:064}"),
+                not_after: Timestamp::from_micros(START).plus_seconds(86_400),
+            },
+        };
+        site.happened(*id, enrolled).await;
+    }
+    for id in &ids[..2] {
+        site.happened(*id, HostEvent::CameOnline {}).await;
+    }
+    site.happened(ids[4], HostEvent::Revoked { reason: "sold".to_owned() }).await;
+
+    let filter = |q: &str| HostFilter { status: None, q: Some(q.to_owned()) };
+    let count = async |filter: HostFilter| hosts::count(&pool, &filter).await.unwrap();
+    let all = HostCounts { online: 2, offline: 2, locked: 0, revoked: 1 };
+    assert_eq!(count(HostFilter::default()).await, all);
+    assert_eq!(
+        count(filter("WEB")).await,
+        HostCounts { online: 2, offline: 1, ..HostCounts::default() }
+    );
+    assert_eq!(count(filter("nothing")).await, HostCounts::default());
+
+    // The one that enrolled last first; each on one page.
+    let mut seen = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = hosts::list(&pool, &HostFilter::default(), cursor.as_deref(), Some(2)).await;
+        let page = page.unwrap();
+        seen.extend(page.items.into_iter().map(|host| host.id));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let newest_first: Vec<_> = ids.iter().rev().copied().collect();
+    assert_eq!(seen, newest_first);
+
+    // By the end of an id, but not by letters that happen to be in one.
+    let found = async |q: &str| {
+        let page = hosts::list(&pool, &filter(q), None, None).await.unwrap();
+        page.items.into_iter().map(|host| host.id).collect::<Vec<_>>()
+    };
+    assert_eq!(found("abcd0003").await, [ids[3]]);
+    assert!(found("abcd").await.is_empty());
 }

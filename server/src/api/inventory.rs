@@ -20,9 +20,11 @@ use nexplane_projections::{audit, hosts, inventory, risk};
 use serde::Deserialize;
 
 use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
+use super::names;
 use super::people::secret_is_new;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::gateway::token;
 use crate::problem::{ApiError, ApiResult};
 use crate::runtime::change_owner;
 use crate::stream::{self, Request};
@@ -149,14 +151,23 @@ pub struct HostQuery {
     limit: Option<u32>,
 }
 
+const HOST_STATUSES: [&str; 4] = ["online", "offline", "locked", "revoked"];
+
 /// `GET /hosts`
 pub async fn hosts(
     State(app): State<App>,
     Query(query): Query<HostQuery>,
 ) -> ApiResult<Json<Page<HostView>>> {
     let limit = super::limit(query.limit)?;
-    let filter = hosts::HostFilter { status: query.status, q: query.q };
-    Ok(Json(hosts::list(&app.pool, &filter, query.cursor.as_deref(), limit).await?))
+    let status = query.status.filter(|status| !status.is_empty());
+    if status.as_ref().is_some_and(|status| !HOST_STATUSES.contains(&status.as_str())) {
+        let why = format!("status: one of {}", HOST_STATUSES.join(", "));
+        return Err(ApiError::invalid_field("", why));
+    }
+    let filter = hosts::HostFilter { status, q: query.q };
+    let mut page = hosts::list(&app.pool, &filter, query.cursor.as_deref(), limit).await?;
+    names::of_hosts(&app, page.items.iter_mut()).await?;
+    Ok(Json(page))
 }
 
 /// `GET /hosts/{id}`
@@ -168,7 +179,8 @@ async fn show_host(app: &App, id: HostId, position: Option<u64>) -> ApiResult<Re
     if let Some(position) = position {
         let _ = app.projections.wait_for_some(&["hosts"], position, WAIT_FOR_READ_MODELS).await;
     }
-    let view = hosts::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("host"))?;
+    let mut view = hosts::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("host"))?;
+    names::of_hosts(app, std::iter::once(&mut view)).await?;
     Ok(answer(StatusCode::OK, &view, view.version, position))
 }
 
@@ -195,6 +207,7 @@ pub async fn invite_host(
     let done = stream::execute::<Person>(&app.log, caller.person.into(), &request, command).await?;
     secret_is_new(&done)?;
     let token = gateway.invite(body.hostname.as_deref(), ttl_s, caller.person).await?;
+    let host_id = token::host(&app.pool, &token).await?;
     let url = gateway.url();
     // On standard input: what is in the arguments of a process everybody on the host can read.
     let command = format!(
@@ -202,6 +215,7 @@ pub async fn invite_host(
     );
     let body = EnrollmentToken {
         token,
+        host_id,
         ca_pem: gateway.ca_pem().to_owned(),
         gateway: url,
         expires_at,

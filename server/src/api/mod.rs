@@ -12,6 +12,7 @@ mod drafts;
 mod freezes;
 mod glass;
 pub mod guard;
+mod hosts;
 mod inventory;
 mod live;
 mod log;
@@ -378,6 +379,12 @@ pub fn routes() -> Vec<Route> {
         get("/hosts", SignedIn, inventory::hosts, "Hosts with an agent")
             .answers::<api::Page<api::HostView>>(),
         get("/hosts/{id}", SignedIn, inventory::host, "One host").answers::<api::HostView>(),
+        get("/hosts/{id}/history", SignedIn, hosts::history, "Events of a host")
+            .answers::<api::Page<api::EventView>>(),
+        get("/hosts/{id}/orders", SignedIn, hosts::orders, "Orders of a host, and its receipts")
+            .answers::<api::Page<api::HostOrderView>>(),
+        get("/hosts/summary", SignedIn, hosts::summary, "How many hosts have each status")
+            .answers::<api::HostCounts>(),
         post(
             "/hosts/enrollment-tokens",
             ADMIN,

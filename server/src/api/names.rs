@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use nexplane_core::actor::Actor;
-use nexplane_core::api::{ChangeView, EventView};
-use nexplane_core::id::{Category, ChangeId, ProjectId, ScheduleId, StreamId};
-use nexplane_projections::{changes, projects, schedules, upkeep};
+use nexplane_core::api::{ChangeView, EventView, HostView};
+use nexplane_core::id::{Category, ChangeId, HostId, ProjectId, ScheduleId, StreamId};
+use nexplane_projections::{changes, hosts, projects, schedules, upkeep};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -73,6 +73,22 @@ pub async fn of_events<'a>(
     Ok(())
 }
 
+/// Adds the names of those who revoked hosts.
+pub async fn of_hosts<'a>(
+    app: &App,
+    hosts: impl Iterator<Item = &'a mut HostView>,
+) -> ApiResult<()> {
+    let revoked: Vec<_> = hosts.filter(|host| host.revoked_by.is_some()).collect();
+    let people: BTreeSet<Uuid> =
+        revoked.iter().filter_map(|host| host.revoked_by).map(|person| person.0).collect();
+    let people: Vec<Uuid> = people.into_iter().collect();
+    let names = app.directory.names(&people).await?;
+    for host in revoked {
+        host.revoked_by_name = host.revoked_by.and_then(|person| names.get(&person.0)).cloned();
+    }
+    Ok(())
+}
+
 /// The name of what a stream is about; nothing for what has none, or has none any more.
 pub async fn of_stream(app: &App, stream: StreamId) -> ApiResult<Option<String>> {
     Ok(match stream.category {
@@ -83,6 +99,9 @@ pub async fn of_stream(app: &App, stream: StreamId) -> ApiResult<Option<String>>
         Category::Asset | Category::Connection => {
             upkeep::names(&app.pool, &[stream.id]).await?.remove(&stream.id)
         }
+        Category::Host => {
+            hosts::find(&app.pool, HostId(stream.id)).await?.map(|host| host.hostname)
+        }
         Category::Person => app.directory.names(&[stream.id]).await?.remove(&stream.id),
         Category::Project => {
             projects::find(&app.pool, ProjectId(stream.id)).await?.map(|project| project.name)
@@ -91,7 +110,6 @@ pub async fn of_stream(app: &App, stream: StreamId) -> ApiResult<Option<String>>
             schedules::find(&app.pool, ScheduleId(stream.id)).await?.map(|schedule| schedule.title)
         }
         Category::Calendar
-        | Category::Host
         | Category::Manifest
         | Category::Policy
         | Category::Rollout

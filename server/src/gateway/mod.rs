@@ -13,6 +13,7 @@
 //! | [`authority`] | the two certificate authorities, and the key that signs orders |
 //! | [`dispatcher`] | from an order to its receipt |
 //! | [`job`] | orders and receipts in the database |
+//! | [`ledger`] | orders and receipts of a host, as people read them |
 //! | [`presence`] | which agents are here right now |
 //! | [`token`] | enrolment tokens |
 //! | `tls`, `listener`, `route` | whose certificate is accepted; the accept loop; the routes |
@@ -22,6 +23,7 @@ mod arrival;
 pub mod authority;
 pub mod dispatcher;
 pub mod job;
+pub mod ledger;
 mod listener;
 pub mod presence;
 mod route;

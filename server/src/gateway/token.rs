@@ -49,6 +49,16 @@ pub async fn create(
     Ok(token)
 }
 
+/// The host that there will be once this token was used.
+pub async fn host(pool: &PgPool, token: &str) -> Result<HostId, TokenError> {
+    let host: Option<Uuid> =
+        sqlx::query_scalar("SELECT host_id FROM nexplane.enrollment_tokens WHERE token_hash = $1")
+            .bind(hash(token))
+            .fetch_optional(pool)
+            .await?;
+    host.map(HostId).ok_or(TokenError::Unknown)
+}
+
 /// Takes a token for a key. The same key may take it again until it expires; nobody else can.
 /// A wrong host name does not use it up.
 pub async fn redeem(

@@ -69,6 +69,9 @@ const PROMISED: &[(&str, &str, Who)] = &[
     ("POST", "/freeze-windows/{id}/end", Who::Admin),
     ("GET", "/hosts", Who::SignedIn),
     ("GET", "/hosts/{id}", Who::SignedIn),
+    ("GET", "/hosts/{id}/history", Who::SignedIn),
+    ("GET", "/hosts/{id}/orders", Who::SignedIn),
+    ("GET", "/hosts/summary", Who::SignedIn),
     ("POST", "/hosts/enrollment-tokens", Who::Admin),
     ("POST", "/hosts/{id}/revoke", Who::Admin),
     // It checks the token of its subprotocol itself.

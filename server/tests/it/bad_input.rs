@@ -92,6 +92,11 @@ async fn addresses(operator: &Client, auditor: &Client) {
     operator.get("/change-requests/99999999999999999999").await.refused(404, "not_found");
     operator.get("/change-requests/9223372036854775807").await.refused(404, "not_found");
     operator.get("/change-requests?state=nonsense").await.refused(422, "validation.failed");
+    operator.get("/hosts?status=nonsense").await.refused(422, "validation.failed");
+    for list in ["orders", "history"] {
+        let path = format!("/hosts/{unknown}/{list}");
+        operator.get(&path).await.refused(404, "not_found");
+    }
     operator.get("/nothing/here").await.refused(404, "not_found");
     for query in ["cursor=nonsense", "from=yesterday", "resource=nonsense", "actor=nonsense"] {
         auditor.get(&format!("/audit?{query}")).await.is_refused_with(&[400, 422]);
@@ -114,7 +119,13 @@ async fn headers(operator: &Client) {
 
 /// NUL is a character of JSON, and none of PostgreSQL's text.
 async fn characters(server: &Server, operator: &Client, auditor: &Client) {
-    for path in ["/assets?q=%00", "/assets?tag=%00", "/hosts?q=%00", "/change-requests?q=%00"] {
+    for path in [
+        "/assets?q=%00",
+        "/assets?tag=%00",
+        "/hosts?q=%00",
+        "/hosts/summary?q=%00",
+        "/change-requests?q=%00",
+    ] {
         operator.get(path).await.is_refused_with(&[400, 422]);
     }
     auditor.get("/audit?q=%00").await.is_refused_with(&[400, 422]);

@@ -43,6 +43,7 @@ mod going_back;
 mod golden;
 mod harness;
 mod harness_target;
+mod host_orders;
 mod journey_host;
 mod journey_postgres;
 mod meeting;
