@@ -15,6 +15,7 @@
 
 mod check;
 mod confirm;
+mod distrust;
 mod effect;
 mod recover;
 
@@ -39,6 +40,7 @@ use crate::policy;
 use crate::snapshot::Snapshots;
 
 use check::{Admission, Refusal, Work};
+use distrust::Distrust;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -75,6 +77,7 @@ pub struct Runner {
     pub(crate) policy: policy::Source,
     pub(crate) clock: Clock,
     pub(crate) dead_man: DeadMan,
+    distrust: Distrust,
 }
 
 impl Debug for Runner {
@@ -96,7 +99,8 @@ impl Runner {
     ) -> Self {
         let policy = policy.into();
         let dead_man = DeadMan::default();
-        Self { who, key, host, journal, snapshots, policy, clock, dead_man }
+        let distrust = Distrust::default();
+        Self { who, key, host, journal, snapshots, policy, clock, dead_man, distrust }
     }
 
     /// The same, with a line over which an effect that may cut it is confirmed.
@@ -127,7 +131,8 @@ impl Runner {
     }
 
     /// Answers an order: checks it, carries it out, records and signs the result. An order that was
-    /// answered before gets the same answer again; one that says not even which job it is gets none.
+    /// answered before gets the same answer again. One that says not even which job it is gets none, and neither
+    /// do those that are not the control plane's when there are too many; they are [counted](Runner::distrusted).
     ///
     /// # Errors
     /// Only when the journal cannot be written or nothing can be signed; then the process must end.
@@ -138,9 +143,22 @@ impl Runner {
     ) -> Result<Option<(JobId, SignedReceipt)>, RunnerError> {
         match self.admit(envelope, (self.clock)())? {
             Admission::Ignore => Ok(None),
-            Admission::Answered(receipt) => {
+            Admission::Unreadable => {
+                self.distrust.count(RefusalCode::Unreadable, (self.clock)());
+                Ok(None)
+            }
+            Admission::Answered { receipt, reported } => {
+                if reported {
+                    self.distrust.count(RefusalCode::Replayed, (self.clock)());
+                }
                 let job = serde_json::from_str::<Receipt>(&receipt.payload).map(|r| r.job);
                 Ok(job.ok().map(|job| (job, receipt)))
+            }
+            Admission::Refuse { trusted: false, refusal, .. }
+                if !self.distrust.may_sign((self.clock)()) =>
+            {
+                self.distrust.count(refusal.code, (self.clock)());
+                Ok(None)
             }
             Admission::Refuse { id, seq, trusted, refusal } => {
                 tracing::warn!(job.id = %id, code = ?refusal.code, "Order refused: {}", refusal.detail);

@@ -91,6 +91,7 @@ pub async fn of_stream(app: &App, stream: StreamId) -> ApiResult<Option<String>>
             schedules::find(&app.pool, ScheduleId(stream.id)).await?.map(|schedule| schedule.title)
         }
         Category::Calendar
+        | Category::Gateway
         | Category::Host
         | Category::Manifest
         | Category::Policy

@@ -1,5 +1,8 @@
 //! The accept loop. By hand, because the handlers need to know whose certificate a connection has.
 
+use std::cell::Cell;
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +13,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use rustls::ServerConfig;
+use nexplane_core::id::HostId;
+use nexplane_core::refusal::Cause;
+use rustls::{CertificateError, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -19,7 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::authority::Authority;
-use super::tls::Peer;
+use super::refusal::Refusals;
+use super::tls::{Peer, SHOWN};
 
 /// Handshakes at a time: when ten thousand agents return at once, they stand in line.
 const HANDSHAKES: usize = 128;
@@ -33,19 +39,28 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Who is at the other end; in every request's extensions.
 #[derive(Clone, Debug)]
-pub struct Caller(pub Option<Peer>);
+pub struct Caller {
+    pub peer: Option<Peer>,
+    pub source: IpAddr,
+}
 
 /// What every connection needs.
 #[derive(Clone)]
 pub struct Listener {
     pub acceptor: TlsAcceptor,
     pub authority: Arc<Authority>,
+    pub refusals: Arc<Refusals>,
     pub router: Router,
 }
 
 impl Listener {
-    pub fn new(config: Arc<ServerConfig>, authority: Arc<Authority>, router: Router) -> Self {
-        Self { acceptor: TlsAcceptor::from(config), authority, router }
+    pub fn new(
+        config: Arc<ServerConfig>,
+        authority: Arc<Authority>,
+        refusals: Arc<Refusals>,
+        router: Router,
+    ) -> Self {
+        Self { acceptor: TlsAcceptor::from(config), authority, refusals, router }
     }
 
     /// Accepts until `stop`, then lets connections end.
@@ -66,11 +81,11 @@ impl Listener {
                 break;
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, address)) => {
                     let watcher = graceful.watcher();
                     let listener = self.clone();
                     tokio::spawn(async move {
-                        listener.connection(stream, handshake, watcher).await;
+                        listener.connection(stream, address.ip(), handshake, watcher).await;
                         drop(connection);
                     });
                 }
@@ -90,16 +105,25 @@ impl Listener {
     async fn connection(
         self,
         stream: TcpStream,
+        source: IpAddr,
         handshake: OwnedSemaphorePermit,
         watcher: Watcher,
     ) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was not set");
         }
-        let tls = match timeout(HANDSHAKE_WITHIN, self.acceptor.accept(stream)).await {
+        let accepted = async {
+            let accepted = self.acceptor.accept(stream).await;
+            accepted.map_err(|error| (error, SHOWN.with(Cell::get)))
+        };
+        let accepted = SHOWN.scope(Cell::new(None), accepted);
+        let tls = match timeout(HANDSHAKE_WITHIN, accepted).await {
             Ok(Ok(tls)) => tls,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "A TLS handshake failed");
+            Ok(Err((error, shown))) => {
+                tracing::debug!(%error, %source, "A TLS handshake failed");
+                if let Some((host, cause)) = refused(&error, shown) {
+                    self.refusals.caller(host, source, cause);
+                }
                 return;
             }
             Err(_) => {
@@ -114,13 +138,14 @@ impl Listener {
             Some(der) => match Peer::from_certificate(der, &self.authority) {
                 Some(peer) => Some(peer),
                 None => {
-                    tracing::warn!("A certificate of our authority names no host of ours");
+                    tracing::warn!(%source, "A certificate of our authority names no host of ours");
+                    self.refusals.caller(None, source, Cause::CertificateMisnamed);
                     return;
                 }
             },
         };
         let anonymous = peer.is_none();
-        let caller = Caller(peer);
+        let caller = Caller { peer, source };
         let router = self.router;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(caller.clone());
@@ -146,4 +171,18 @@ impl Listener {
             tracing::debug!(%error, "An agent's connection broke");
         }
     }
+}
+
+/// Whom a failed handshake refused and why, when it was for a certificate. `shown` is whose valid or ended
+/// certificate was shown: a claim, since the key was not proven yet.
+fn refused(error: &io::Error, shown: Option<HostId>) -> Option<(Option<HostId>, Cause)> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let rustls::Error::InvalidCertificate(error) = error else { return None };
+    let has_ended =
+        matches!(error, CertificateError::Expired | CertificateError::ExpiredContext { .. });
+    Some(match shown {
+        Some(host) if has_ended => (Some(host), Cause::CertificateExpired),
+        Some(host) if *error == CertificateError::BadSignature => (Some(host), Cause::KeyNotProven),
+        Some(_) | None => (None, Cause::CertificateForeign),
+    })
 }

@@ -13,6 +13,7 @@
 //! | [`dispatcher`] | from an order to its receipt |
 //! | [`job`] | orders and receipts in the database |
 //! | [`presence`] | which agents are here right now |
+//! | [`refusal`] | what was refused, on its way into the log |
 //! | [`token`] | enrolment tokens |
 //! | `tls`, `listener`, `route` | whose certificate is accepted; the accept loop; the routes |
 
@@ -22,6 +23,7 @@ pub mod dispatcher;
 pub mod job;
 mod listener;
 pub mod presence;
+pub mod refusal;
 mod route;
 pub mod tls;
 pub mod token;
@@ -33,7 +35,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use nexplane_core::host::event::Certificate;
-use nexplane_core::id::{HostId, PersonId};
+use nexplane_core::id::{GatewayId, HostId, PersonId};
 use nexplane_core::time::Timestamp;
 use sqlx::PgPool;
 use tokio::net::{TcpListener, TcpSocket};
@@ -47,6 +49,7 @@ use dispatcher::Dispatcher;
 use job::Wake;
 use listener::Listener;
 use presence::{Held, Presence, Slot};
+use refusal::{Refusals, Telling};
 use tls::{OwnCertificate, TlsError};
 use token::TokenError;
 
@@ -87,6 +90,10 @@ pub trait HostRegistry: Send + Sync {
         host: HostId,
         policy_hash: Option<String>,
     ) -> Result<(), RegistryError>;
+
+    /// Something was refused. Told one after the other, and again with the same id when it was
+    /// [`RegistryError::Unavailable`].
+    async fn refused(&self, telling: &Telling) -> Result<(), RegistryError>;
 
     /// The host must be locked.
     async fn lock(&self, host: HostId, reason: &str) -> Result<(), RegistryError>;
@@ -191,6 +198,9 @@ pub struct Gateway {
     local_addr: SocketAddr,
     url: String,
     tasks: TaskTracker,
+    /// Tells what was refused, until nothing more is.
+    recorder: TaskTracker,
+    quiet: CancellationToken,
 }
 
 /// What every request needs.
@@ -202,6 +212,7 @@ pub(crate) struct Shared {
     pub hosts: Arc<dyn HostRegistry>,
     pub presence: Arc<Presence>,
     pub arrivals: Arrivals,
+    pub refusals: Arc<Refusals>,
     pub dispatcher: Dispatcher,
     pub stop: CancellationToken,
 }
@@ -232,6 +243,10 @@ impl Gateway {
             Dispatcher::new(pool.clone(), Arc::clone(&authority), Arc::clone(&presence), id);
         let (arrivals, queue) = arrival::channel();
         tokio::spawn(queue.run(pool.clone(), id));
+        let refusals = Arc::new(Refusals::default());
+        let (recorder, quiet) = (TaskTracker::new(), CancellationToken::new());
+        let (telling, heard, until) = (Arc::clone(&refusals), Arc::clone(&hosts), quiet.clone());
+        recorder.spawn(async move { telling.run(GatewayId(id), heard.as_ref(), until).await });
         let stops = stop.clone();
         let shared = Arc::new(Shared {
             id,
@@ -240,6 +255,7 @@ impl Gateway {
             hosts,
             presence,
             arrivals,
+            refusals,
             dispatcher,
             stop: stops,
         });
@@ -247,7 +263,8 @@ impl Gateway {
 
         let tasks = TaskTracker::new();
         let router = route::router(Arc::clone(&shared));
-        let listener = Listener::new(config, Arc::clone(&shared.authority), router);
+        let (authority, refusals) = (Arc::clone(&shared.authority), Arc::clone(&shared.refusals));
+        let listener = Listener::new(config, authority, refusals, router);
         tasks.spawn(listener.serve(socket, stop.clone()));
         let dispatcher = shared.dispatcher.clone();
         let stopping = stop.clone();
@@ -261,7 +278,7 @@ impl Gateway {
         tasks.spawn(async move {
             stop.run_until_cancelled(housekeeper.keep_house(&own)).await;
         });
-        Ok(Self { shared, local_addr, url, tasks })
+        Ok(Self { shared, local_addr, url, tasks, recorder, quiet })
     }
 
     pub const fn local_addr(&self) -> SocketAddr {
@@ -315,17 +332,25 @@ impl Gateway {
         self.shared.presence.held()
     }
 
+    /// How often what was refused since this gateway started.
+    pub fn refused(&self) -> Vec<refusal::Count> {
+        self.shared.refusals.totals()
+    }
+
     /// Whether the host's agent is connected to this gateway.
     pub fn is_online(&self, host: HostId) -> bool {
         self.shared.presence.is_online(host)
     }
 
-    /// Answers held polls, lets requests end, and stops. Agents come back to wherever there is a
+    /// Answers held polls, lets requests end, records what was refused, and stops. Agents come back to wherever there is a
     /// gateway; nobody is reported offline for this.
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.quiet.cancel();
+        self.recorder.close();
+        self.recorder.wait().await;
     }
 }
 
