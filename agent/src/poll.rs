@@ -369,6 +369,7 @@ impl Agent {
             instance: self.instance,
             number: self.polls,
             policy_hash: self.runner()?.policy_hash(),
+            distrusted: self.runner()?.distrusted()?,
         };
         Ok(self.client.poll(&request).await)
     }
@@ -399,19 +400,17 @@ impl Agent {
         Ok(Ok(()))
     }
 
-    /// Carries an order out and sends its result. False when it cannot be answered at all.
+    /// Carries an order out and sends its result. False when there is none, or it was sent before.
     async fn work(&mut self, envelope: Envelope) -> Result<bool, RunError> {
         let Some((job, receipt)) = self.carry_out(envelope).await? else { return Ok(false) };
         if self.runner()?.journal().job(&job).is_some_and(|entry| entry.armed.is_some()) {
             // Connections from before the effect may have gone where nobody hears of it.
             self.client = self.identity.client()?;
         }
-        let sent = if self.runner()?.journal().unreported()?.is_empty() {
-            // An order that was answered before: the same answer again.
-            self.send_result(job, None, receipt).await?
-        } else {
-            self.report().await?
-        };
+        // An order that was answered before: the same answer again.
+        let again = self.runner()?.journal().unreported()?.is_empty();
+        let sent =
+            if again { self.send_result(job, None, receipt).await? } else { self.report().await? };
         if let Err(error) = sent {
             tracing::warn!(
                 job.id = %job,
@@ -419,7 +418,7 @@ impl Agent {
                 "A result was not sent; it waits in the journal"
             );
         }
-        Ok(true)
+        Ok(!again)
     }
 
     /// Runs an order on a thread of its own, while its progress is posted.

@@ -11,6 +11,7 @@ use crate::asset::event::AssetEvent;
 use crate::calendar::event::CalendarEvent;
 use crate::change::event::ChangeEvent;
 use crate::connection::event::ConnectionEvent;
+use crate::gateway::event::GatewayEvent;
 use crate::host::event::HostEvent;
 use crate::id::{Category, ChangeId, StreamId};
 use crate::manifest::event::ManifestEvent;
@@ -29,6 +30,7 @@ pub enum Event {
     Calendar(CalendarEvent),
     Change(ChangeEvent),
     Connection(ConnectionEvent),
+    Gateway(GatewayEvent),
     Host(HostEvent),
     Manifest(ManifestEvent),
     Person(PersonEvent),
@@ -79,7 +81,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 109] = [
+pub const KINDS: [&str; 113] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -128,10 +130,14 @@ pub const KINDS: [&str; 109] = [
     "connection.removed",
     "connection.renamed",
     "connection.tested",
+    "gateway.refused",
     "host.came_online",
     "host.enrolled",
     "host.locked",
+    "host.order_distrusted",
+    "host.order_refused",
     "host.policy_changed",
+    "host.refused",
     "host.renewed",
     "host.revoked",
     "host.went_offline",
@@ -207,6 +213,7 @@ impl Event {
             Category::Calendar => read(tagged).map(Self::Calendar),
             Category::Change => read(tagged).map(Self::Change),
             Category::Connection => read(tagged).map(Self::Connection),
+            Category::Gateway => read(tagged).map(Self::Gateway),
             Category::Host => read(tagged).map(Self::Host),
             Category::Manifest => read(tagged).map(Self::Manifest),
             Category::Person => read(tagged).map(Self::Person),
@@ -231,6 +238,7 @@ impl Event {
             Self::Calendar(event) => encode(event),
             Self::Change(event) => encode(event),
             Self::Connection(event) => encode(event),
+            Self::Gateway(event) => encode(event),
             Self::Host(event) => encode(event),
             Self::Manifest(event) => encode(event),
             Self::Person(event) => encode(event),
@@ -263,6 +271,7 @@ impl Event {
             Self::Asset(_)
             | Self::Calendar(_)
             | Self::Connection(_)
+            | Self::Gateway(_)
             | Self::Host(_)
             | Self::Person(_)
             | Self::Policy(_)

@@ -51,6 +51,8 @@ ids! {
     ConnectionId;
     /// One thing that can be a target.
     AssetId;
+    /// One process that listens to agents.
+    GatewayId;
     /// One machine with an agent.
     HostId;
     /// One person.
@@ -104,6 +106,7 @@ pub enum Category {
     Calendar,
     Change,
     Connection,
+    Gateway,
     Host,
     Manifest,
     Person,
@@ -121,6 +124,7 @@ impl Category {
             Self::Calendar => "calendar",
             Self::Change => "change",
             Self::Connection => "connection",
+            Self::Gateway => "gateway",
             Self::Host => "host",
             Self::Manifest => "manifest",
             Self::Person => "person",
@@ -141,6 +145,7 @@ impl FromStr for Category {
             "calendar" => Self::Calendar,
             "change" => Self::Change,
             "connection" => Self::Connection,
+            "gateway" => Self::Gateway,
             "host" => Self::Host,
             "manifest" => Self::Manifest,
             "person" => Self::Person,
@@ -205,6 +210,6 @@ macro_rules! streams {
 
 streams! {
     AssetId => Asset, CalendarId => Calendar, ChangeId => Change, ConnectionId => Connection,
-    HostId => Host, ManifestId => Manifest, PersonId => Person, PolicyId => Policy,
+    GatewayId => Gateway, HostId => Host, ManifestId => Manifest, PersonId => Person, PolicyId => Policy,
     ProjectId => Project, RolloutId => Rollout, RunId => Run, ScheduleId => Schedule
 }

@@ -193,9 +193,12 @@ impl JobResult {
 }
 
 /// Why an agent will not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalCode {
+    /// It does not even say which job it is, and for whom. Such an order has no receipt.
+    Unreadable,
     WrongHost,
     BadSignature,
     Replayed,
@@ -211,6 +214,54 @@ pub enum RefusalCode {
     CheckFailed,
     /// The before-state could not be captured, or is gone.
     NoSnapshot,
+}
+
+impl RefusalCode {
+    /// Whether the order was not taken for one of this control plane to this host at this time.
+    pub const fn is_distrust(self) -> bool {
+        match self {
+            Self::Unreadable | Self::WrongHost | Self::BadSignature | Self::Replayed => true,
+            Self::NotYetValid
+            | Self::Expired
+            | Self::PlanMismatch
+            | Self::LocalPolicy
+            | Self::Drift
+            | Self::UnknownOperation
+            | Self::InvalidParameters
+            | Self::CheckFailed
+            | Self::NoSnapshot => false,
+        }
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::WrongHost => "wrong_host",
+            Self::BadSignature => "bad_signature",
+            Self::Replayed => "replayed",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Expired => "expired",
+            Self::PlanMismatch => "plan_mismatch",
+            Self::LocalPolicy => "local_policy",
+            Self::Drift => "drift",
+            Self::UnknownOperation => "unknown_operation",
+            Self::InvalidParameters => "invalid_parameters",
+            Self::CheckFailed => "check_failed",
+            Self::NoSnapshot => "no_snapshot",
+        }
+    }
+}
+
+/// Orders that an agent did not take for this control plane's, of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Distrusted {
+    /// One for which [`RefusalCode::is_distrust`] holds.
+    pub code: RefusalCode,
+    /// All since it enrolled. It is never reset, so whoever swallows a report hides nothing.
+    pub total: u64,
+    /// When the last one came, by the host's clock.
+    pub last_at: Timestamp,
 }
 
 /// What an agent knows of its machine. Names of accounts, packages and units only: no personal data
@@ -352,6 +403,9 @@ pub struct PollRequest {
     /// Hash of the host owner's policy file, or none.
     #[serde(default)]
     pub policy_hash: Option<String>,
+    /// At most one of each kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub distrusted: Vec<Distrusted>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -16,9 +16,10 @@
 //! | [`job`] | orders to host agents and their receipts |
 //! | [`api`] | the shapes of REST answers, shared with the dashboard and the command line |
 //! | [`event`] | every event of every aggregate, as one type |
-//! | `change`, `run`, `rollout`, `manifest`, `connection`, `asset`, `host`, `person`, `calendar`, `policy`, `schedule`, `project` | the aggregates |
+//! | `change`, `run`, `rollout`, `manifest`, `connection`, `asset`, `gateway`, `host`, `person`, `calendar`, `policy`, `schedule`, `project` | the aggregates |
 //! | [`policy`], [`risk`] | who must approve, and how dangerous it is |
 //! | `freeze` | what the calendar, projects and a change have to know of each other |
+//! | [`refusal`] | why somebody is refused, as hosts and gateways record it |
 //! | [`recurrence`] | times that come again, in a time zone |
 //! | `audit` | whether a log says only what can have happened |
 //! | `process` | what follows from an event in another stream |
@@ -38,6 +39,7 @@ pub mod connection;
 pub mod event;
 #[cfg(feature = "decide")]
 pub mod freeze;
+pub mod gateway;
 pub mod host;
 pub mod id;
 pub mod job;
@@ -51,6 +53,7 @@ pub mod project;
 pub mod proof;
 pub mod record;
 pub mod recurrence;
+pub mod refusal;
 pub mod risk;
 pub mod rollout;
 pub mod run;

@@ -116,6 +116,7 @@ impl Projection for Audit {
             Category::Calendar,
             Category::Change,
             Category::Connection,
+            Category::Gateway,
             Category::Host,
             Category::Manifest,
             Category::Person,
@@ -172,6 +173,7 @@ fn run_of_change(recorded: &Recorded) -> Option<(Uuid, Uuid)> {
         | Event::Calendar(_)
         | Event::Change(_)
         | Event::Connection(_)
+        | Event::Gateway(_)
         | Event::Host(_)
         | Event::Manifest(_)
         | Event::Person(_)
@@ -191,6 +193,7 @@ fn row<'a>(recorded: &'a Recorded, runs: &BTreeMap<Uuid, Uuid>) -> Row<'a> {
         | Event::Calendar(_)
         | Event::Change(_)
         | Event::Connection(_)
+        | Event::Gateway(_)
         | Event::Host(_)
         | Event::Manifest(_)
         | Event::Person(_)

@@ -169,7 +169,10 @@ fn fold(row: Option<Row>, event: &HostEvent, recorded: &Recorded) -> Option<Row>
     };
     (row.version, row.position) = (version, position);
     let (status, reason) = match event {
-        E::Enrolled { .. } => return Some(row),
+        E::Enrolled { .. }
+        | E::Refused { .. }
+        | E::OrderRefused { .. }
+        | E::OrderDistrusted { .. } => return Some(row),
         E::Renewed { certificate } => {
             row.certificate_key_hash.clone_from(&certificate.key_hash);
             row.certificate_issued_us = at;

@@ -212,6 +212,7 @@ impl Rows {
             | Event::Calendar(_)
             | Event::Change(_)
             | Event::Connection(_)
+            | Event::Gateway(_)
             | Event::Host(_)
             | Event::Manifest(_)
             | Event::Person(_)
@@ -268,6 +269,7 @@ impl Rows {
             }
             Event::Calendar(_)
             | Event::Change(_)
+            | Event::Gateway(_)
             | Event::Host(_)
             | Event::Manifest(_)
             | Event::Person(_)

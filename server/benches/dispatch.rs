@@ -154,7 +154,14 @@ async fn work(
         Arc::new(|| Timestamp::new(jiff::Timestamp::now())),
     );
     let instance = Uuid::new_v4();
-    let mut request = PollRequest { wait_s: 50, have: 0, instance, number: 1, policy_hash: None };
+    let mut request = PollRequest {
+        wait_s: 50,
+        have: 0,
+        instance,
+        number: 1,
+        policy_hash: None,
+        distrusted: Vec::new(),
+    };
     // Until the server is gone.
     while let Ok(answer) = client.poll(&request).await {
         let at = Instant::now();

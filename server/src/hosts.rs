@@ -9,22 +9,25 @@ use std::sync::{Arc, PoisonError, RwLock};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use nexplane_connectors::host::HostJobs;
-use nexplane_core::aggregate::{Principal, Reject as _};
+use nexplane_core::aggregate::{Principal, Reject};
 use nexplane_core::event::Event;
+use nexplane_core::gateway::{Gateway as GatewayStream, GatewayCommand, GatewayState};
 use nexplane_core::host::event::{Certificate, HostEvent};
-use nexplane_core::host::{Host, HostCommand, HostRejection};
-use nexplane_core::id::{Category, HostId};
+use nexplane_core::host::{Host, HostCommand};
+use nexplane_core::id::{Category, GatewayId, HostId};
+use nexplane_core::refusal::Refused;
 use nexplane_projections::hosts;
 use nexplane_store::log::{Cursor, Log};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::authority::GatewayKeys;
+use crate::gateway::refusal::{Refusal, Telling};
 use crate::gateway::{
     Enrolled, Gateway, GatewayOptions, HostRegistry, NewHost, RegistryError, Standing, presence,
 };
 use crate::open::{self, Opened, write_private};
-use crate::stream::{self, Request, StreamError};
+use crate::stream::{self, Loaded, Request, StreamError};
 
 /// The gateway, and the way to agents.
 pub struct Hosts {
@@ -76,6 +79,8 @@ struct Registry {
     /// Where the following of the log begins.
     from: Cursor,
     known: RwLock<HashMap<HostId, Known>>,
+    /// The stream of this process's gateway, which nobody else writes.
+    refused: tokio::sync::Mutex<Loaded<GatewayStream>>,
 }
 
 #[derive(Clone, Debug)]
@@ -93,7 +98,13 @@ impl Registry {
     async fn load(log: &Log, pool: &PgPool, from: Cursor) -> anyhow::Result<Self> {
         let credentials = hosts::credentials(pool).await?.into_iter();
         let known = credentials.map(|credential| (credential.host, Known::from(credential)));
-        Ok(Self { log: log.clone(), from, known: RwLock::new(known.collect()) })
+        let nothing = Loaded { state: GatewayState, version: 0 };
+        Ok(Self {
+            log: log.clone(),
+            from,
+            known: RwLock::new(known.collect()),
+            refused: tokio::sync::Mutex::new(nothing),
+        })
     }
 
     /// What other servers and people do to hosts.
@@ -164,17 +175,46 @@ impl Registry {
             HostEvent::CameOnline {} => known.is_online = true,
             HostEvent::WentOffline { .. } => known.is_online = false,
             HostEvent::PolicyChanged { policy_hash } => known.policy_hash.clone_from(policy_hash),
+            HostEvent::Refused { .. }
+            | HostEvent::OrderRefused { .. }
+            | HostEvent::OrderDistrusted { .. } => {}
         }
     }
 
     async fn tell(&self, host: HostId, command: HostCommand) -> Result<(), RegistryError> {
-        let request = Request::once(Principal::SYSTEM, stream::now());
-        let done = stream::execute::<Host>(&self.log, host.into(), &request, command).await;
+        self.tell_as(&Request::once(Principal::SYSTEM, stream::now()), host, command).await
+    }
+
+    async fn tell_as(
+        &self,
+        request: &Request,
+        host: HostId,
+        command: HostCommand,
+    ) -> Result<(), RegistryError> {
+        let done = stream::execute::<Host>(&self.log, host.into(), request, command).await;
         let done = done.map_err(refusal)?;
         let before = done.version - done.events.len() as u64;
         for (version, event) in (before + 1..).zip(&done.events) {
             self.learn(host, version, event);
         }
+        Ok(())
+    }
+
+    /// Records what cannot be laid to a host.
+    async fn tell_of_nobody(
+        &self,
+        request: &Request,
+        gateway: GatewayId,
+        refused: Refused,
+    ) -> Result<(), RegistryError> {
+        let mut known = self.refused.lock().await;
+        let command = GatewayCommand::RecordRefused { refused };
+        let (log, from) = (&self.log, known.clone());
+        let done =
+            stream::execute_from::<GatewayStream>(log, gateway.into(), request, command, from)
+                .await
+                .map_err(refusal)?;
+        *known = Loaded { state: done.state, version: done.version };
         Ok(())
     }
 
@@ -202,7 +242,7 @@ impl From<hosts::Credential> for Known {
     }
 }
 
-fn refusal(error: StreamError<HostRejection>) -> RegistryError {
+fn refusal<R: Reject>(error: StreamError<R>) -> RegistryError {
     match error {
         StreamError::Rejected(rejection) => {
             RegistryError::Rejected { code: rejection.code(), detail: rejection.to_string() }
@@ -254,6 +294,27 @@ impl HostRegistry for Registry {
             return Ok(());
         }
         self.tell(host, HostCommand::ReportPolicy { host, policy_hash }).await
+    }
+
+    async fn refused(&self, telling: &Telling) -> Result<(), RegistryError> {
+        let Telling { id, gateway, refusal } = telling.clone();
+        let request = Request::following(id, id, "refused", stream::now());
+        match refusal {
+            Refusal::Caller { host: Some(host), refused } if self.knows(host, |_| true) => {
+                self.tell_as(&request, host, HostCommand::RecordRefused { refused }).await
+            }
+            Refusal::Caller { host: _, refused } => {
+                self.tell_of_nobody(&request, gateway, refused).await
+            }
+            Refusal::Order { host, code, count, since, job, detail } => {
+                let command = HostCommand::RecordOrderRefused { code, count, since, job, detail };
+                self.tell_as(&request, host, command).await
+            }
+            Refusal::Distrusted { host, distrusted } => {
+                let command = HostCommand::ReportDistrusted { host, distrusted };
+                self.tell_as(&request, host, command).await
+            }
+        }
     }
 
     async fn lock(&self, host: HostId, reason: &str) -> Result<(), RegistryError> {

@@ -1,5 +1,6 @@
 //! Numbers for Prometheus.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nexplane_core::api::ProjectionView;
@@ -10,6 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use crate::gateway::refusal::Count;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Answer {
@@ -24,6 +27,13 @@ struct Of {
     projection: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Refusal {
+    /// `caller`, `order` or `distrusted_order`.
+    what: &'static str,
+    cause: &'static str,
+}
+
 /// All of them, with their registry.
 pub struct Metrics {
     registry: Registry,
@@ -33,6 +43,7 @@ pub struct Metrics {
     lag: Family<Of, Gauge>,
     head: Gauge,
     polls: Gauge,
+    refusals: Family<Refusal, Counter>,
     /// Browsers and programs on the live WebSocket.
     pub live: Gauge,
 }
@@ -63,8 +74,11 @@ impl Metrics {
         registry.register("projection_lag_events", "Events it has not seen", lag.clone());
         registry.register("log_next_position", "Events in the log", head.clone());
         registry.register("agent_polls", "Polls of agents that are held", polls.clone());
+        let refusals = Family::<Refusal, Counter>::default();
+        let help = "What the agent gateway and agents refused";
+        registry.register("refusals", help, refusals.clone());
         registry.register("live_connections", "Open live WebSockets", live.clone());
-        Self { registry, answers, duration, position, lag, head, polls, live }
+        Self { registry, answers, duration, position, lag, head, polls, refusals, live }
     }
 
     pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
@@ -73,8 +87,18 @@ impl Metrics {
         self.duration.observe(took.as_secs_f64());
     }
 
-    /// The OpenMetrics text, with the projections and the held polls as they are now.
-    pub fn text(&self, projections: &[ProjectionView], head: u64, polls: usize) -> String {
+    /// The OpenMetrics text, with the projections, the held polls and what was refused as they are now.
+    pub fn text(
+        &self,
+        projections: &[ProjectionView],
+        head: u64,
+        polls: usize,
+        refused: &[Count],
+    ) -> String {
+        for &(what, cause, count) in refused {
+            let counter = self.refusals.get_or_create(&Refusal { what, cause });
+            counter.inner().store(count, Ordering::Relaxed);
+        }
         for row in projections {
             let of = Of { projection: row.name.clone() };
             self.position.get_or_create(&of).set(i64::try_from(row.position).unwrap_or(i64::MAX));

@@ -265,6 +265,21 @@ where
     execute_prepared(log, stream, request, &Plain(prepared)).await
 }
 
+/// The same on a stream of which something is known already: only what came since is read.
+pub async fn execute_from<D: Decider>(
+    log: &Log,
+    stream: StreamId,
+    request: &Request,
+    command: D::Command,
+    known: Loaded<D>,
+) -> Outcome<D>
+where
+    D::Command: Clone + Sync,
+{
+    let prepared = Prepared { command, at: None, guards: Vec::new() };
+    carry_out(log, stream, request, &Plain(prepared), known).await
+}
+
 /// The same with a command that depends on other streams: appended only while they are as they were
 /// when it was decided, and decided again when they are not.
 pub async fn execute_prepared<D: Decider>(

@@ -17,8 +17,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use nexplane_core::id::{HostId, JobId};
-use nexplane_core::job::{Envelope, SignedReceipt};
+use nexplane_core::job::{Distrusted, Envelope, JobResult, Receipt, RefusalCode, SignedReceipt};
 use nexplane_core::plan::Fingerprint;
+use nexplane_core::time::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::deadman::Armed;
@@ -79,6 +80,8 @@ pub struct Journal {
     high_water: u64,
     receipts: u64,
     receipt_head: String,
+    /// At most one of each code.
+    distrusted: Vec<Distrusted>,
     poisoned: bool,
 }
 
@@ -142,6 +145,7 @@ impl Journal {
             high_water: 0,
             receipts: 0,
             receipt_head: record::START.to_owned(),
+            distrusted: Vec::new(),
             poisoned: false,
         };
         let mut reader = BufReader::new(medium.reader().map_err(io)?);
@@ -193,10 +197,11 @@ impl Journal {
         let at = self.length;
         self.length += size as u64;
         match record {
-            Record::Opened { high_water, receipts, receipt_head, .. } => {
+            Record::Opened { host: _, high_water, receipts, receipt_head, distrusted } => {
                 self.high_water = high_water;
                 self.receipts = receipts;
                 self.receipt_head = receipt_head;
+                self.distrusted = distrusted;
             }
             Record::Received { job, seq, envelope, .. } => {
                 self.high_water = self.high_water.max(seq);
@@ -225,8 +230,11 @@ impl Journal {
                     entry.after = after;
                     entry.finished = true;
                     entry.result = Some((at, size));
+                } else if let Some((code, at)) = refusal(&receipt) {
+                    self.distrust(code, 1, at);
                 }
             }
+            Record::Distrusted { code, count, last_at } => self.distrust(code, count, last_at),
             Record::Reported { job, number } => {
                 self.unreported.retain(|(_, unreported, ..)| *unreported != number);
                 if let Some(entry) = self.jobs.get_mut(&job) {
@@ -245,6 +253,21 @@ impl Journal {
                 self.jobs.insert(job, entry);
             }
         }
+    }
+
+    fn distrust(&mut self, code: RefusalCode, count: u64, last_at: Timestamp) {
+        match self.distrusted.iter_mut().find(|known| known.code == code) {
+            Some(known) => {
+                known.total = known.total.saturating_add(count);
+                known.last_at = last_at;
+            }
+            None => self.distrusted.push(Distrusted { code, total: count, last_at }),
+        }
+    }
+
+    /// The orders that were not taken for the control plane's, all since this journal was begun.
+    pub fn distrusted(&self) -> &[Distrusted] {
+        &self.distrusted
     }
 
     pub fn job(&self, job: &JobId) -> Option<&Entry> {
@@ -343,12 +366,19 @@ impl Journal {
             high_water: self.high_water,
             receipts: self.receipts,
             receipt_head: self.receipt_head.clone(),
+            distrusted: self.distrusted.clone(),
         }
     }
 
     fn io(&self, attempt: &'static str, source: io::Error) -> JournalError {
         JournalError::Io { attempt, path: self.medium.path(), source }
     }
+}
+
+/// What a receipt refuses, and when.
+fn refusal(receipt: &SignedReceipt) -> Option<(RefusalCode, Timestamp)> {
+    let Receipt { at, result, .. } = serde_json::from_str(&receipt.payload).ok()?;
+    if let JobResult::Refused { code, .. } = result { Some((code, at)) } else { None }
 }
 
 /// SHA-256 of an order's payload, hexadecimal.

@@ -4,7 +4,7 @@
 //! this line's JSON, so that a line can be neither changed, nor removed, nor put elsewhere.
 
 use nexplane_core::id::{HostId, JobId};
-use nexplane_core::job::{Envelope, SignedReceipt};
+use nexplane_core::job::{Distrusted, Envelope, RefusalCode, SignedReceipt};
 use nexplane_core::plan::Fingerprint;
 use nexplane_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,14 @@ use crate::deadman::Armed;
 #[serde(tag = "record", rename_all = "snake_case")]
 pub enum Record {
     /// First line of every journal: whose it is, and what an earlier, compacted file had reached.
-    Opened { host: HostId, high_water: u64, receipts: u64, receipt_head: String },
+    Opened {
+        host: HostId,
+        high_water: u64,
+        receipts: u64,
+        receipt_head: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        distrusted: Vec<Distrusted>,
+    },
     /// The order passed every check and will be carried out.
     Received { job: JobId, seq: u64, at: Timestamp, envelope: Envelope },
     /// The before-state is saved; the effect may begin.
@@ -41,6 +48,8 @@ pub enum Record {
     },
     /// The control plane has the receipt.
     Reported { job: JobId, number: u64 },
+    /// Orders that were not taken for the control plane's, and got no receipt.
+    Distrusted { code: RefusalCode, count: u64, last_at: Timestamp },
     /// What compaction keeps of a reported job with an effect, for undoing it.
     Done { job: JobId, seq: u64, payload_hash: String, after: Fingerprint },
 }

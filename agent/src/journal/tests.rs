@@ -154,3 +154,40 @@ fn one_in_memory_answers_as_one_on_disk() {
     assert_eq!((journal.high_water(), journal.receipt_head().0), (2, 2));
     assert!(journal.job(&job(1)).unwrap().reported && journal.unreported().unwrap().is_empty());
 }
+
+#[test]
+fn the_count_of_distrusted_orders_survives_compaction() {
+    let directory = TempDir::new().unwrap();
+    let at = Timestamp::from_micros;
+    let receipt = Receipt {
+        job: job(1),
+        host: HOST,
+        number: 1,
+        previous: record::START.to_owned(),
+        at: at(1),
+        result: JobResult::Refused {
+            code: RefusalCode::WrongHost,
+            detail: String::new(),
+            observed: Vec::new(),
+        },
+        undo_until: None,
+    };
+    let payload = serde_json::to_string(&receipt).unwrap();
+    let mut signed = result(1, false);
+    if let Record::Result { receipt, .. } = &mut signed {
+        receipt.payload = payload;
+    }
+    let counted =
+        |count| Record::Distrusted { code: RefusalCode::BadSignature, count, last_at: at(2) };
+    let reported = Record::Reported { job: job(1), number: 1 };
+    let path = journal_with(&directory, &[signed, counted(3), counted(4), reported]);
+    let expected = [
+        Distrusted { code: RefusalCode::WrongHost, total: 1, last_at: at(1) },
+        Distrusted { code: RefusalCode::BadSignature, total: 7, last_at: at(2) },
+    ];
+    let mut journal = Journal::open(&path, HOST).unwrap();
+    assert_eq!(journal.distrusted(), expected);
+    assert!(journal.compact(0, |_| false).unwrap());
+    assert_eq!(journal.distrusted(), expected);
+    assert_eq!(Journal::open(&path, HOST).unwrap().distrusted(), expected);
+}

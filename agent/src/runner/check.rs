@@ -39,8 +39,14 @@ impl Refusal {
 /// What to do with an order.
 pub(super) enum Admission {
     /// A result is in the journal.
-    Answered(SignedReceipt),
-    /// Not to be answered: there is no telling which job it is, or it is being worked on.
+    Answered {
+        receipt: SignedReceipt,
+        /// The control plane has it, so it has no reason to ask again.
+        reported: bool,
+    },
+    /// Not to be answered: there is no telling which job it is.
+    Unreadable,
+    /// Not to be answered yet: it is being worked on.
     Ignore,
     Refuse {
         id: JobId,
@@ -97,8 +103,7 @@ impl Runner {
         now: Timestamp,
     ) -> Result<Admission, RunnerError> {
         let Ok(Header { id, host, seq }) = serde_json::from_str(&envelope.payload) else {
-            tracing::warn!("An order without job id, host and sequence number is ignored");
-            return Ok(Admission::Ignore);
+            return Ok(Admission::Unreadable);
         };
         let refuse = |trusted, code, detail: String| {
             Ok(Admission::Refuse { id, seq, trusted, refusal: Refusal::new(code, detail) })
@@ -119,7 +124,7 @@ impl Runner {
                 return refuse(false, RefusalCode::Replayed, detail);
             }
             return Ok(match self.journal.receipt(&id)? {
-                Some(receipt) => Admission::Answered(receipt),
+                Some(receipt) => Admission::Answered { receipt, reported: entry.reported },
                 None => Admission::Ignore,
             });
         }

@@ -15,6 +15,7 @@
 
 mod check;
 mod confirm;
+mod distrust;
 mod effect;
 mod recover;
 
@@ -40,6 +41,7 @@ use crate::snapshot::Snapshots;
 use crate::vital::Vital;
 
 use check::{Admission, Refusal, Work};
+use distrust::Distrust;
 pub use recover::Early;
 
 /// Tells the time.
@@ -80,6 +82,7 @@ pub struct Runner {
     pub(crate) clock: Clock,
     pub(crate) dead_man: DeadMan,
     pub(crate) vital: Vital,
+    distrust: Distrust,
 }
 
 impl Debug for Runner {
@@ -101,7 +104,8 @@ impl Runner {
     ) -> Self {
         let policy = policy.into();
         let (dead_man, vital) = (DeadMan::default(), Vital::default());
-        Self { who, key, host, journal, snapshots, policy, clock, dead_man, vital }
+        let distrust = Distrust::default();
+        Self { who, key, host, journal, snapshots, policy, clock, dead_man, vital, distrust }
     }
 
     /// The same, with a line over which an effect that may cut it is confirmed.
@@ -139,7 +143,8 @@ impl Runner {
     }
 
     /// Answers an order: checks it, carries it out, records and signs the result. An order that was
-    /// answered before gets the same answer again; one that says not even which job it is gets none.
+    /// answered before gets the same answer again. One that says not even which job it is gets none, and neither
+    /// do those that are not the control plane's when there are too many; they are [counted](Runner::distrusted).
     ///
     /// # Errors
     /// Only when the journal cannot be written or nothing can be signed; then the process must end.
@@ -150,9 +155,22 @@ impl Runner {
     ) -> Result<Option<(JobId, SignedReceipt)>, RunnerError> {
         match self.admit(envelope, (self.clock)())? {
             Admission::Ignore => Ok(None),
-            Admission::Answered(receipt) => {
+            Admission::Unreadable => {
+                self.distrust.count(RefusalCode::Unreadable, (self.clock)());
+                Ok(None)
+            }
+            Admission::Answered { receipt, reported } => {
+                if reported {
+                    self.distrust.count(RefusalCode::Replayed, (self.clock)());
+                }
                 let job = serde_json::from_str::<Receipt>(&receipt.payload).map(|r| r.job);
                 Ok(job.ok().map(|job| (job, receipt)))
+            }
+            Admission::Refuse { trusted: false, refusal, .. }
+                if !self.distrust.may_sign((self.clock)()) =>
+            {
+                self.distrust.count(refusal.code, (self.clock)());
+                Ok(None)
             }
             Admission::Refuse { id, seq, trusted, refusal } => {
                 tracing::warn!(job.id = %id, code = ?refusal.code, "Order refused: {}", refusal.detail);

@@ -1,6 +1,7 @@
 //! Orders that should be carried out, and every order that should not.
 
 use nexplane_agent::host::Mode;
+use nexplane_agent::runner::Runner;
 use nexplane_core::id::{HostId, JobId};
 use nexplane_core::job::{
     Authority, Envelope, Job, JobEvent, JobResult, Order, Receipt, RefusalCode,
@@ -301,7 +302,52 @@ fn every_attack_is_refused_and_changes_nothing() {
             RefusalCode::WrongHost | RefusalCode::BadSignature | RefusalCode::Replayed
         );
         assert_eq!(runner.journal().high_water(), if untrusted { 1 } else { 2 }, "{name}");
+        let counted = if untrusted { vec![(*expected, 1)] } else { Vec::new() };
+        assert_eq!(distrusted(&mut runner), counted, "{name}");
     }
+}
+
+/// What the agent tells of orders that it did not take for the control plane's.
+fn distrusted(runner: &mut Runner) -> Vec<(RefusalCode, u64)> {
+    let told = runner.distrusted().unwrap().into_iter();
+    told.map(|distrusted| (distrusted.code, distrusted.total)).collect()
+}
+
+#[test]
+fn orders_of_somebody_else_are_counted_for_good_and_do_not_fill_the_disk() {
+    let (rig, _) = Rig::fake();
+    let mut runner = rig.start();
+    let real = rig.sign(&rig.job(1, rig.apply_order(CONTENT, &motd("new\n"))));
+    let forged = Envelope { signature: "AAAA".into(), ..real.clone() };
+    let answered = (0..500).filter(|_| rig.deliver(&mut runner, &forged).is_some()).count();
+    assert_eq!(answered, 60, "receipts in an hour");
+    let garbage = Envelope { payload: "{}".into(), ..real.clone() };
+    assert!(rig.deliver(&mut runner, &garbage).is_none());
+    let expected = [(RefusalCode::BadSignature, 500), (RefusalCode::Unreadable, 1)];
+    assert_eq!(distrusted(&mut runner), expected);
+    let lines = std::fs::read_to_string(rig.journal_path()).unwrap().lines().count();
+    assert!(lines < 70, "{lines}");
+    drop(runner);
+    let mut runner = rig.start();
+    assert_eq!(distrusted(&mut runner), expected);
+    let receipt = rig.deliver(&mut runner, &real).unwrap();
+    assert!(matches!(receipt.result, JobResult::Applied { .. }), "{receipt:?}");
+}
+
+#[test]
+fn an_order_whose_answer_is_there_is_a_replay_and_has_the_same_answer() {
+    let (rig, fake) = Rig::fake();
+    let mut runner = rig.start();
+    let job = rig.job(1, rig.apply_order(CONTENT, &motd("new\n")));
+    let envelope = rig.sign(&job);
+    let first = rig.deliver(&mut runner, &envelope).unwrap();
+    assert_eq!(rig.deliver(&mut runner, &envelope).unwrap(), first);
+    assert!(distrusted(&mut runner).is_empty(), "the answer may have been lost");
+    runner.reported(job.id, first.number).unwrap();
+    fake.put_file(&path("/etc/motd"), b"moved on\n", Mode::from_bits(0o644));
+    assert_eq!(rig.deliver(&mut runner, &envelope).unwrap(), first);
+    assert_eq!(content(&rig), "moved on\n");
+    assert_eq!(distrusted(&mut runner), [(RefusalCode::Replayed, 1)]);
 }
 
 #[test]

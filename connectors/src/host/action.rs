@@ -360,7 +360,8 @@ pub(super) fn definite(result: JobResult) -> ConnectorError {
                 RefusalCode::InvalidParameters | RefusalCode::UnknownOperation => {
                     (ErrorKind::Invalid, Advice::Never)
                 }
-                RefusalCode::WrongHost
+                RefusalCode::Unreadable
+                | RefusalCode::WrongHost
                 | RefusalCode::BadSignature
                 | RefusalCode::Replayed
                 | RefusalCode::PlanMismatch

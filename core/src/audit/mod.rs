@@ -160,7 +160,7 @@ impl Auditor {
             Event::Run(event) => self.run(seen, event),
             Event::Person(event) => self.person(seen, event),
             Event::Schedule(event) => self.schedule(seen, event),
-            Event::Connection(_) | Event::Host(_) => {}
+            Event::Connection(_) | Event::Gateway(_) | Event::Host(_) => {}
         }
     }
 
@@ -258,7 +258,11 @@ impl Auditor {
             Category::Run => {
                 self.runs.insert(stream.id, run::Track::Unknown);
             }
-            Category::Asset | Category::Calendar | Category::Connection | Category::Host => {}
+            Category::Asset
+            | Category::Calendar
+            | Category::Connection
+            | Category::Gateway
+            | Category::Host => {}
         }
     }
 
@@ -293,6 +297,7 @@ const fn category(event: &Event) -> Category {
         Event::Calendar(_) => Category::Calendar,
         Event::Change(_) => Category::Change,
         Event::Connection(_) => Category::Connection,
+        Event::Gateway(_) => Category::Gateway,
         Event::Host(_) => Category::Host,
         Event::Manifest(_) => Category::Manifest,
         Event::Person(_) => Category::Person,

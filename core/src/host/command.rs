@@ -4,7 +4,10 @@
 //! names the host of this stream, and an agent of another one is refused.
 
 use crate::host::event::Certificate;
-use crate::id::HostId;
+use crate::id::{HostId, JobId};
+use crate::job::{Distrusted, RefusalCode};
+use crate::refusal::Refused;
+use crate::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostCommand {
@@ -45,4 +48,18 @@ pub enum HostCommand {
         /// 1–500 characters.
         reason: String,
     },
+    /// By Nexplane, when the gateway refused something in the name of this host, in whatever phase that is.
+    RecordRefused { refused: Refused },
+    /// By Nexplane, when the host's agent has signed that it refuses orders of this control plane, in
+    /// whatever phase it is.
+    RecordOrderRefused {
+        code: RefusalCode,
+        count: u64,
+        since: Timestamp,
+        job: JobId,
+        /// What the agent says; it is made plain and cut.
+        detail: String,
+    },
+    /// By the host or Nexplane. Nothing happens when that many are known.
+    ReportDistrusted { host: HostId, distrusted: Distrusted },
 }

@@ -7,8 +7,10 @@ use crate::host::command::HostCommand;
 use crate::host::event::{Certificate, HostEvent};
 use crate::host::evolve::evolve;
 use crate::host::rejection::HostRejection as No;
-use crate::host::state::{Enrolment, HostState, Locked, Offline, Online};
-use crate::id::{Category, HostId};
+use crate::host::state::{Enrolment, HostState, Locked, Offline, Online, Revoked};
+use crate::id::{Category, HostId, JobId};
+use crate::job::{Distrusted, RefusalCode};
+use crate::refusal::{self, Refused};
 use crate::time::Timestamp;
 
 /// Most characters of a host name (RFC 1035, 2.3.4: 255 octets on the wire).
@@ -17,6 +19,7 @@ pub const MAX_HOSTNAME: usize = 253;
 /// Most characters of one part of a host name (RFC 1035, 2.3.4).
 const MAX_LABEL: usize = 63;
 const MAX_REASON: usize = 500;
+const MAX_DETAIL: usize = 300;
 const MAX_AGENT_VERSION: usize = 64;
 const MAX_POLICY_HASH: usize = 128;
 /// Hexadecimal digits of a SHA-256.
@@ -46,10 +49,7 @@ impl Decider for Host {
             HostState::Offline(Offline { enrolment, .. }) => act(enrolment, false, at, command),
             HostState::Online(Online { enrolment, .. }) => act(enrolment, true, at, command),
             HostState::Locked(locked) => act_locked(locked, command),
-            HostState::Revoked(revoked) => Err(No::Revoked {
-                hostname: revoked.hostname.clone(),
-                reason: revoked.reason.clone(),
-            }),
+            HostState::Revoked(revoked) => act_revoked(revoked, command),
         }
     }
 
@@ -91,11 +91,14 @@ fn permitted(by: &Principal, command: &HostCommand) -> Result<(), No> {
     let is_admin = by.actor.kind == ActorKind::User && by.has(Role::Admin);
     let is_host = |host: HostId| by.actor == Actor::agent(host);
     let (may, needed) = match command {
-        C::Enroll { .. } => (is_system, THE_SYSTEM),
+        C::Enroll { .. } | C::RecordRefused { .. } | C::RecordOrderRefused { .. } => {
+            (is_system, THE_SYSTEM)
+        }
         C::Renew { host, .. }
         | C::ComeOnline { host }
         | C::GoOffline { host, .. }
-        | C::ReportPolicy { host, .. } => (is_host(*host) || is_system, THE_HOST),
+        | C::ReportPolicy { host, .. }
+        | C::ReportDistrusted { host, .. } => (is_host(*host) || is_system, THE_HOST),
         C::Lock { .. } => (is_admin || is_system, ADMIN_OR_SYSTEM),
         C::Revoke { .. } => (is_admin, ADMIN),
     };
@@ -133,6 +136,11 @@ fn act(
         C::Enroll { .. } => {
             return Err(No::AlreadyEnrolled { hostname: enrolment.hostname.clone() });
         }
+        C::RecordRefused { refused } => vec![record_refused(refused)?],
+        C::RecordOrderRefused { code, count, since, job, detail } => {
+            vec![record_order_refused(code, count, since, job, &detail)?]
+        }
+        C::ReportDistrusted { distrusted, .. } => report_distrusted(enrolment, &distrusted)?,
         C::Renew { certificate, .. } if certificate == enrolment.certificate => Vec::new(),
         C::Renew { certificate, .. } => {
             vec![E::Renewed { certificate: checked_certificate(certificate, at)? }]
@@ -160,7 +168,7 @@ fn act(
     })
 }
 
-/// A locked host can be revoked, and counts as offline already; nothing else.
+/// A locked host can be revoked, and counts as offline already; what was refused is recorded.
 fn act_locked(locked: &Locked, command: HostCommand) -> Result<Vec<HostEvent>, No> {
     use HostCommand as C;
 
@@ -177,7 +185,74 @@ fn act_locked(locked: &Locked, command: HostCommand) -> Result<Vec<HostEvent>, N
         C::Revoke { reason } => {
             Ok(vec![HostEvent::Revoked { reason: checked_text("reason", &reason, MAX_REASON)? }])
         }
+        C::RecordRefused { refused } => Ok(vec![record_refused(refused)?]),
+        C::RecordOrderRefused { code, count, since, job, detail } => {
+            Ok(vec![record_order_refused(code, count, since, job, &detail)?])
+        }
+        // It came in before the lock.
+        C::ReportDistrusted { distrusted, .. } => report_distrusted(&locked.enrolment, &distrusted),
     }
+}
+
+/// Nothing, but that what was refused is recorded.
+fn act_revoked(revoked: &Revoked, command: HostCommand) -> Result<Vec<HostEvent>, No> {
+    use HostCommand as C;
+
+    match command {
+        C::RecordRefused { refused } => Ok(vec![record_refused(refused)?]),
+        C::RecordOrderRefused { code, count, since, job, detail } => {
+            Ok(vec![record_order_refused(code, count, since, job, &detail)?])
+        }
+        C::Enroll { .. }
+        | C::Renew { .. }
+        | C::ComeOnline { .. }
+        | C::GoOffline { .. }
+        | C::ReportPolicy { .. }
+        | C::ReportDistrusted { .. }
+        | C::Lock { .. }
+        | C::Revoke { .. } => {
+            Err(No::Revoked { hostname: revoked.hostname.clone(), reason: revoked.reason.clone() })
+        }
+    }
+}
+
+fn record_refused(refused: Refused) -> Result<HostEvent, No> {
+    let Refused { cause, count, since, source } =
+        refused.checked().map_err(|(field, problem)| invalid(field, problem))?;
+    Ok(HostEvent::Refused { cause, count, since, source })
+}
+
+fn record_order_refused(
+    code: RefusalCode,
+    count: u64,
+    since: Timestamp,
+    job: JobId,
+    detail: &str,
+) -> Result<HostEvent, No> {
+    if code.is_distrust() {
+        return Err(invalid("code", "an order that is not ours is reported by the agent's count"));
+    }
+    if count == 0 {
+        return Err(invalid("count", "nothing was refused"));
+    }
+    let detail = refusal::plain(detail, MAX_DETAIL);
+    Ok(HostEvent::OrderRefused { code, count, since, job, detail })
+}
+
+/// The agent counts up; a count that went back is that of a journal that was lost, and says nothing.
+fn report_distrusted(enrolment: &Enrolment, told: &Distrusted) -> Result<Vec<HostEvent>, No> {
+    let Distrusted { code, total, last_at } = *told;
+    if !code.is_distrust() {
+        return Err(invalid("code", "such orders are refused by a receipt"));
+    }
+    let known = enrolment.distrusted.get(&code).copied().unwrap_or(0);
+    let count = total.saturating_sub(known);
+    let more = HostEvent::OrderDistrusted { code, count, total, last_at };
+    Ok(if count == 0 { Vec::new() } else { vec![more] })
+}
+
+fn invalid(field: &'static str, problem: &str) -> No {
+    No::Invalid { field, problem: problem.to_owned() }
 }
 
 fn checked_certificate(certificate: Certificate, at: Timestamp) -> Result<Certificate, No> {

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::JobId;
+use crate::job::RefusalCode;
+use crate::refusal::Cause;
 use crate::time::Timestamp;
 
 /// A client certificate, by what tells it apart.
@@ -36,4 +39,36 @@ pub enum HostEvent {
     Locked { reason: String },
     #[serde(rename = "host.revoked")]
     Revoked { reason: String },
+    /// The gateway refused what came in the name of this host.
+    #[serde(rename = "host.refused")]
+    Refused {
+        cause: Cause,
+        /// How often, since `since`.
+        count: u64,
+        since: Timestamp,
+        /// The network that the first of them came from.
+        source: Option<String>,
+    },
+    /// The host's agent refused orders that this control plane had signed.
+    #[serde(rename = "host.order_refused")]
+    OrderRefused {
+        code: RefusalCode,
+        /// How often, since `since`.
+        count: u64,
+        since: Timestamp,
+        /// The first of them, and what the agent said of it: plain text, at most 300 characters.
+        job: JobId,
+        detail: String,
+    },
+    /// The host's agent got orders that it did not take for this control plane's.
+    #[serde(rename = "host.order_distrusted")]
+    OrderDistrusted {
+        code: RefusalCode,
+        /// How many more than were recorded before.
+        count: u64,
+        /// All since the host enrolled.
+        total: u64,
+        /// When the last one came, by the host's clock.
+        last_at: Timestamp,
+    },
 }

@@ -1,5 +1,7 @@
 //! State and event to state.
 
+use std::collections::BTreeMap;
+
 use crate::host::event::HostEvent;
 use crate::host::state::{Enrolment, HostState, Locked, Offline, Online, Revoked};
 use crate::time::Timestamp;
@@ -17,6 +19,7 @@ pub fn evolve(state: HostState, event: &HostEvent, at: Timestamp) -> HostState {
                 agent_version: agent_version.clone(),
                 policy_hash: policy_hash.clone(),
                 certificate: certificate.clone(),
+                distrusted: BTreeMap::new(),
             };
             S::Offline(Offline { enrolment, since: at })
         }
@@ -51,18 +54,31 @@ pub fn evolve(state: HostState, event: &HostEvent, at: Timestamp) -> HostState {
             }
             state
         }
+        (mut state, E::OrderDistrusted { code, total, .. }) => {
+            let enrolment = match &mut state {
+                HostState::Locked(locked) => Some(&mut locked.enrolment),
+                other => enrolment_of(other),
+            };
+            if let Some(enrolment) = enrolment {
+                let known = enrolment.distrusted.entry(*code).or_default();
+                *known = (*known).max(*total);
+            }
+            state
+        }
         (
             state,
             E::Enrolled { .. }
             | E::CameOnline {}
             | E::WentOffline { .. }
             | E::Locked { .. }
-            | E::Revoked { .. },
+            | E::Revoked { .. }
+            | E::Refused { .. }
+            | E::OrderRefused { .. },
         ) => state,
     }
 }
 
-/// The enrolment, while it can still change.
+/// The enrolment, while certificate and policy can still change.
 const fn enrolment_of(state: &mut HostState) -> Option<&mut Enrolment> {
     match state {
         HostState::Absent | HostState::Locked(_) | HostState::Revoked(_) => None,

@@ -1,6 +1,9 @@
 //! One struct per phase: a field that makes no sense in a phase does not exist there.
 
+use std::collections::BTreeMap;
+
 use crate::host::event::Certificate;
+use crate::job::RefusalCode;
 use crate::time::Timestamp;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Enrolment {
     pub policy_hash: Option<String>,
     /// The newest.
     pub certificate: Certificate,
+    /// How many orders the agent did not take for this control plane's, as far as it is recorded.
+    pub distrusted: BTreeMap<RefusalCode, u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,9 @@ use super::event::{Certificate, HostEvent as E};
 use super::{Host, HostCommand as C, HostRejection as No, HostState, is_hostname};
 use crate::actor::{Actor, Role};
 use crate::aggregate::{Asked, Decider, Principal, Reject};
-use crate::id::{HostId, PersonId};
+use crate::id::{HostId, JobId, PersonId};
+use crate::job::{Distrusted, RefusalCode};
+use crate::refusal::{Cause, Refused};
 use crate::time::Timestamp;
 
 const NOW: i64 = 1_800_000_000_000_000;
@@ -247,4 +249,75 @@ fn an_absent_host_can_only_be_enrolled() {
         assert_eq!(when(&[], Principal::SYSTEM, command), Err(No::NotFound));
     }
     assert_eq!(when(&[], admin(), revoke("sold")), Err(No::NotFound));
+}
+
+fn refused() -> C {
+    let source = Some("203.0.113.0/24".to_owned());
+    C::RecordRefused {
+        refused: Refused { cause: Cause::HostRevoked, count: 2, since: now(), source },
+    }
+}
+
+fn order_refused(code: RefusalCode, detail: &str) -> C {
+    let (job, detail) = (JobId(Uuid::from_u128(9)), detail.to_owned());
+    C::RecordOrderRefused { code, count: 1, since: now(), job, detail }
+}
+
+fn distrusted(total: u64) -> C {
+    let code = RefusalCode::BadSignature;
+    C::ReportDistrusted { host: HOST, distrusted: Distrusted { code, total, last_at: now() } }
+}
+
+#[test]
+fn what_is_refused_is_recorded_in_every_phase_and_changes_nothing() {
+    for events in [
+        vec![enrolled()],
+        vec![enrolled(), E::CameOnline {}],
+        vec![enrolled(), locked()],
+        vec![enrolled(), revoked()],
+    ] {
+        for command in [refused(), order_refused(RefusalCode::Expired, "it ended")] {
+            let recorded = when(&events, Principal::SYSTEM, command.clone()).unwrap();
+            assert_eq!(recorded.len(), 1);
+            let after: Vec<_> = events.iter().cloned().chain(recorded).collect();
+            assert_eq!(given(&after), given(&events));
+            for by in [agent(HOST), admin()] {
+                let no = when(&events, by, command.clone()).unwrap_err();
+                assert_eq!(no.code(), "access.denied");
+            }
+        }
+    }
+    assert_eq!(when(&[], Principal::SYSTEM, refused()), Err(No::NotFound));
+}
+
+#[test]
+fn what_an_agent_says_of_a_refusal_is_short_and_plain() {
+    let long = format!("path \u{202e}/etc\n{}", "x".repeat(1000));
+    let command = order_refused(RefusalCode::NoSnapshot, &long);
+    let recorded = when(&[enrolled()], Principal::SYSTEM, command).unwrap();
+    let [E::OrderRefused { detail, .. }] = recorded.as_slice() else { panic!("{recorded:?}") };
+    assert_eq!(detail.chars().count(), 300);
+    assert!(detail.starts_with("path \u{fffd}/etc\u{fffd}x"), "{detail}");
+    let command = order_refused(RefusalCode::BadSignature, "");
+    assert!(is_invalid(&when(&[enrolled()], Principal::SYSTEM, command), "code"));
+}
+
+#[test]
+fn a_count_of_distrusted_orders_is_recorded_once() {
+    let more = |count, total| {
+        let code = RefusalCode::BadSignature;
+        E::OrderDistrusted { code, count, total, last_at: now() }
+    };
+    assert_eq!(when(&[enrolled()], agent(HOST), distrusted(3)), Ok(vec![more(3, 3)]));
+    let events = [enrolled(), more(3, 3)];
+    assert_eq!(when(&events, agent(HOST), distrusted(3)), Ok(Vec::new()));
+    assert_eq!(when(&events, agent(HOST), distrusted(2)), Ok(Vec::new()));
+    assert_eq!(when(&events, agent(HOST), distrusted(5)), Ok(vec![more(2, 5)]));
+    let events = [enrolled(), more(3, 3), locked()];
+    assert_eq!(when(&events, Principal::SYSTEM, distrusted(5)), Ok(vec![more(2, 5)]));
+    let other = agent(HostId(Uuid::from_u128(8)));
+    assert_eq!(when(&events, other, distrusted(5)).unwrap_err().code(), "access.denied");
+    let told = Distrusted { code: RefusalCode::Drift, total: 1, last_at: now() };
+    let command = C::ReportDistrusted { host: HOST, distrusted: told };
+    assert!(is_invalid(&when(&[enrolled()], agent(HOST), command), "code"));
 }

@@ -119,6 +119,9 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             HostEvent::Renewed { .. }
             | HostEvent::WentOffline { .. }
             | HostEvent::PolicyChanged { .. }
+            | HostEvent::Refused { .. }
+            | HostEvent::OrderRefused { .. }
+            | HostEvent::OrderDistrusted { .. }
             | HostEvent::Locked { .. }
             | HostEvent::Revoked { .. } => Vec::new(),
         },
@@ -163,6 +166,7 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
         },
         Event::Asset(_)
         | Event::Connection(_)
+        | Event::Gateway(_)
         | Event::Manifest(_)
         | Event::Person(_)
         | Event::Policy(_) => Vec::new(),

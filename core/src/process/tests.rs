@@ -10,9 +10,11 @@ use crate::connection::event::ConnectionEvent;
 use crate::event::{Event, Recorded};
 use crate::host::event::{Certificate, HostEvent};
 use crate::id::{ChangeId, FreezeId, HostId, ProjectId, RunId, ScheduleId, SecretId, StreamId};
+use crate::job::RefusalCode;
 use crate::person::event::PersonEvent;
 use crate::project::event::ProjectEvent;
 use crate::record::Header;
+use crate::refusal::Cause;
 use crate::run::event::{Reason, RunEvent, RunOutcome};
 use crate::schedule::event::{ScheduleEvent, Skip};
 use crate::time::Timestamp;
@@ -179,6 +181,18 @@ fn nothing_follows_from_the_rest() {
         HostEvent::PolicyChanged { policy_hash: None },
         HostEvent::Locked { reason: reason() },
         HostEvent::Revoked { reason: reason() },
+        HostEvent::Refused {
+            cause: Cause::HostRevoked,
+            count: 1,
+            since: Timestamp::from_micros(1),
+            source: None,
+        },
+        HostEvent::OrderDistrusted {
+            code: RefusalCode::BadSignature,
+            count: 1,
+            total: 1,
+            last_at: Timestamp::from_micros(1),
+        },
     ] {
         assert_eq!(follows(HOST, event), []);
     }

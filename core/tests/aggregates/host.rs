@@ -1,6 +1,9 @@
 use nexplane_core::actor::ActorKind;
 use nexplane_core::host::event::{Certificate, HostEvent as E};
 use nexplane_core::host::{Host, HostCommand as C, HostState as S, is_hostname};
+use nexplane_core::id::JobId;
+use nexplane_core::job::{Distrusted, RefusalCode};
+use nexplane_core::refusal::{Cause, Refused};
 
 use crate::*;
 
@@ -29,7 +32,24 @@ fn command() -> impl Strategy<Value = C> {
             .prop_map(|(host, policy_hash)| C::ReportPolicy { host, policy_hash }),
         1 => text().prop_map(|reason| C::Lock { reason }),
         1 => text().prop_map(|reason| C::Revoke { reason }),
+        2 => (0..3_u64, prop::option::of(text())).prop_map(|(count, source)| {
+            let (cause, since) = (Cause::HostRevoked, moment(0));
+            C::RecordRefused { refused: Refused { cause, count, since, source } }
+        }),
+        1 => (code(), 0..3_u64, text()).prop_map(|(code, count, detail)| {
+            let (since, job) = (moment(0), JobId(Uuid::from_u128(3)));
+            C::RecordOrderRefused { code, count, since, job, detail }
+        }),
+        2 => (host(), code(), 0..5_u64).prop_map(|(host, code, total)| {
+            let distrusted = Distrusted { code, total, last_at: moment(0) };
+            C::ReportDistrusted { host, distrusted }
+        }),
     ]
+}
+
+fn code() -> impl Strategy<Value = RefusalCode> {
+    use RefusalCode as R;
+    prop::sample::select(vec![R::BadSignature, R::Replayed, R::Expired, R::Drift])
 }
 
 fn event() -> impl Strategy<Value = E> {
@@ -46,6 +66,18 @@ fn event() -> impl Strategy<Value = E> {
         prop::option::of(text()).prop_map(|policy_hash| E::PolicyChanged { policy_hash }),
         text().prop_map(|reason| E::Locked { reason }),
         text().prop_map(|reason| E::Revoked { reason }),
+        (1..5_u64).prop_map(|count| E::Refused {
+            cause: Cause::HostLocked,
+            count,
+            since: moment(0),
+            source: None,
+        }),
+        (code(), 0..5_u64).prop_map(|(code, total)| E::OrderDistrusted {
+            code,
+            count: 1,
+            total,
+            last_at: moment(0),
+        }),
     ]
 }
 
@@ -76,7 +108,15 @@ proptest! {
         if let S::Revoked(_) = state {
             prop_assert_eq!(&fold::<Host>(state.clone(), &after), &state);
             for (by, command) in asked {
-                prop_assert!(ask::<Host>(&state, &by, moment(0), &command).is_err());
+                // What is still tried in its name is written down, and that is all.
+                if let Ok(events) = ask::<Host>(&state, &by, moment(0), &command) {
+                    prop_assert_eq!(&fold::<Host>(state.clone(), &events), &state);
+                    let is_record = matches!(
+                        command,
+                        C::RecordRefused { .. } | C::RecordOrderRefused { .. }
+                    );
+                    prop_assert!(is_record, "{:?}", command);
+                }
             }
         }
     }
@@ -97,7 +137,9 @@ proptest! {
         if events.iter().any(|event| matches!(event, E::Revoked { .. })) {
             prop_assert!(matches!(after, S::Revoked(_)));
         } else {
-            prop_assert_eq!(after, locked);
+            let S::Locked(mut after) = after else { panic!("not locked: {after:?}") };
+            after.enrolment.distrusted.clear();
+            prop_assert_eq!(S::Locked(after), locked);
         }
     }
 
@@ -113,7 +155,12 @@ proptest! {
                 | C::ComeOnline { .. }
                 | C::GoOffline { .. }
                 | C::ReportPolicy { .. }
+                | C::ReportDistrusted { .. }
                 | C::Lock { .. } => prop_assert_eq!(again(&moment), Ok(Vec::new())),
+                // Each is another time that something was refused.
+                C::RecordRefused { .. } | C::RecordOrderRefused { .. } => {
+                    prop_assert_eq!(again(&moment), moment.answer);
+                }
             }
         }
     }
@@ -128,10 +175,15 @@ proptest! {
                 C::Renew { host, .. }
                 | C::ComeOnline { host }
                 | C::GoOffline { host, .. }
-                | C::ReportPolicy { host, .. } => {
+                | C::ReportPolicy { host, .. }
+                | C::ReportDistrusted { host, .. } => {
                     prop_assert_eq!(Actor::agent(host), moment.by.actor);
                 }
-                C::Enroll { .. } | C::Lock { .. } | C::Revoke { .. } => {
+                C::Enroll { .. }
+                | C::Lock { .. }
+                | C::Revoke { .. }
+                | C::RecordRefused { .. }
+                | C::RecordOrderRefused { .. } => {
                     prop_assert!(false, "{:?}", moment.command);
                 }
             }

@@ -238,6 +238,7 @@ fn about(detail: &EventDetail) -> Html {
         Some((Category::Manifest, _)) => ("The steps of a plan".to_owned(), change),
         Some((Category::Rollout, _)) => ("The rollout of a change".to_owned(), change),
         Some((Category::Calendar, _)) => ("The calendar".to_owned(), None),
+        Some((Category::Gateway, _)) => ("An agent gateway".to_owned(), Some(Route::Hosts)),
         Some((Category::Project, _)) => (name_or("A project"), None),
         Some((Category::Schedule, _)) => (name_or("A schedule"), None),
         Some((Category::Policy, _)) => ("The approval policy".to_owned(), None),

@@ -7,6 +7,7 @@ use nexplane_core::calendar::event::CalendarEvent;
 use nexplane_core::change::event::{ChangeEvent, Draft, Produced};
 use nexplane_core::connection::event::ConnectionEvent;
 use nexplane_core::event::Event;
+use nexplane_core::host::event::HostEvent;
 use nexplane_core::manifest::event::ManifestEvent;
 use nexplane_core::person::event::PersonEvent;
 use nexplane_core::plan::Plan;
@@ -17,7 +18,7 @@ use nexplane_core::schedule::event::{ScheduleEvent, Skip, Template};
 use uuid::Uuid;
 
 /// The ids of changes, runs, assets, connections, freezes, maintenance windows, hosts,
-/// projects, schedules and secrets that an event names.
+/// projects, schedules, jobs and secrets that an event names.
 /// People are not resources.
 pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
     let mut ids = BTreeSet::new();
@@ -40,7 +41,10 @@ pub fn mentioned(event: &Event) -> BTreeSet<Uuid> {
         Event::Person(PersonEvent::ApprovalsDelegated { to, .. }) => {
             ids.insert(to.0);
         }
-        Event::Host(_) | Event::Person(_) | Event::Policy(_) => {}
+        Event::Host(HostEvent::OrderRefused { job, .. }) => {
+            ids.insert(job.0);
+        }
+        Event::Gateway(_) | Event::Host(_) | Event::Person(_) | Event::Policy(_) => {}
         Event::Project(event) => project(event, &mut ids),
         Event::Run(event) => run(event, &mut ids),
         Event::Schedule(event) => schedule(event, &mut ids),

@@ -9,12 +9,15 @@ use nexplane_core::calendar::event::{CalendarEvent, Scope};
 use nexplane_core::change::event::{ChangeEvent, Draft, Found};
 use nexplane_core::connection::event::{ConnectionEvent, Limits, Purpose};
 use nexplane_core::event::Event;
+use nexplane_core::gateway::event::GatewayEvent;
 use nexplane_core::host::event::HostEvent;
 use nexplane_core::id::ChangeId;
+use nexplane_core::job::RefusalCode;
 use nexplane_core::manifest::event::ManifestEvent;
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::policy::event::PolicyEvent;
 use nexplane_core::project::event::ProjectEvent;
+use nexplane_core::refusal::Cause;
 use nexplane_core::rollout::event::{RolloutEvent, Tally};
 use nexplane_core::run::event::{Finding, RunEvent, RunOutcome};
 use nexplane_core::schedule::event::{ScheduleEvent, Skip, Timing};
@@ -26,6 +29,7 @@ pub fn summary(event: &Event) -> String {
         Event::Calendar(event) => calendar(event),
         Event::Change(event) => change(event),
         Event::Connection(event) => connection(event),
+        Event::Gateway(event) => gateway(event),
         Event::Host(event) => host(event),
         Event::Manifest(ManifestEvent::PageAdded { change: _, steps }) => {
             format!("Wrote down {} of a plan.", count(steps.len(), "step"))
@@ -250,6 +254,73 @@ fn host(event: &HostEvent) -> String {
         }
         E::Locked { .. } => "The host was locked: it gets no more jobs.".to_owned(),
         E::Revoked { .. } => "The host was revoked.".to_owned(),
+        E::Refused { cause, count, since: _, source } => {
+            refused("The gateway refused an agent as this host", *cause, *count, source.as_deref())
+        }
+        E::OrderRefused { code, count, .. } => {
+            format!("The host's agent refused {}: {}.", orders(*count), why(*code))
+        }
+        E::OrderDistrusted { code, count, .. } => format!(
+            "The host's agent got {} that it did not take for this control plane's: {}.",
+            orders(*count),
+            why(*code)
+        ),
+    }
+}
+
+fn gateway(event: &GatewayEvent) -> String {
+    let GatewayEvent::Refused { cause, count, since: _, source } = event;
+    refused("The gateway refused somebody", *cause, *count, source.as_deref())
+}
+
+fn refused(who: &str, cause: Cause, count: u64, source: Option<&str>) -> String {
+    let from = source.map_or_else(String::new, |network| format!(" from {network}"));
+    let times = if count == 1 { String::new() } else { format!(", {count} times") };
+    let why = match cause {
+        Cause::CertificateForeign => "its certificate is not of this installation's authority",
+        Cause::CertificateMisnamed => "its certificate names no host of this installation",
+        Cause::CertificateMissing => "there was no certificate",
+        Cause::CertificateExpired => "its certificate has ended",
+        Cause::KeyNotProven => "the certificate was shown without its key",
+        Cause::HostUnknown => "the host, or its key, is not known",
+        Cause::HostLocked => "the host is locked",
+        Cause::HostRevoked => "the host was revoked",
+        Cause::KeyShared => "two agents use one key",
+        Cause::KeyOfAnother => "the key belongs to another host",
+        Cause::NamesRequested => {
+            "it asked for names of its own in its certificate, which was issued without them"
+        }
+        Cause::RequestInvalid => "the certificate request is not valid",
+        Cause::ReceiptForged => "a receipt was not signed by the host",
+        Cause::ReceiptMisdirected => "a receipt was for another host or job",
+        Cause::ReceiptForked => "a receipt contradicts the ones before it",
+        Cause::TokenUnknown => "there is no such enrolment token",
+        Cause::TokenUsed => "the enrolment token was used before",
+        Cause::TokenExpired => "the enrolment token has expired",
+        Cause::TokenForAnother => "the enrolment token is for another host",
+    };
+    format!("{who}{from}{times}: {why}.")
+}
+
+fn orders(count: u64) -> String {
+    if count == 1 { "an order".to_owned() } else { format!("{count} orders") }
+}
+
+fn why(code: RefusalCode) -> &'static str {
+    match code {
+        RefusalCode::Unreadable => "not readable",
+        RefusalCode::WrongHost => "for another host",
+        RefusalCode::BadSignature => "the signature is not valid",
+        RefusalCode::Replayed => "given before, or out of sequence",
+        RefusalCode::NotYetValid => "too early",
+        RefusalCode::Expired => "too late",
+        RefusalCode::PlanMismatch => "not what was approved",
+        RefusalCode::LocalPolicy => "the host's owner does not allow it",
+        RefusalCode::Drift => "the target is not as it was planned for",
+        RefusalCode::UnknownOperation => "no such operation",
+        RefusalCode::InvalidParameters => "the parameters are not valid",
+        RefusalCode::CheckFailed => "a check did not pass",
+        RefusalCode::NoSnapshot => "the state before cannot be captured",
     }
 }
 

@@ -128,6 +128,7 @@ pub fn apply(folded: Option<Folded>, recorded: &Recorded, number: u64) -> Option
         Event::Asset(_)
         | Event::Calendar(_)
         | Event::Connection(_)
+        | Event::Gateway(_)
         | Event::Host(_)
         | Event::Manifest(_)
         | Event::Person(_)

@@ -12,16 +12,19 @@ use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::change::event::{ChangeEvent, Draft, Produced, Window};
 use nexplane_core::connection::event::{ConnectionEvent, Purpose};
 use nexplane_core::event::Event;
+use nexplane_core::gateway::event::GatewayEvent;
 use nexplane_core::host::event::{Certificate, HostEvent};
 use nexplane_core::id::{
-    AssetId, ChangeId, ConnectionId, HostId, PersonId, ProjectId, RunId, ScheduleId, SecretId,
-    StreamId,
+    AssetId, ChangeId, ConnectionId, GatewayId, HostId, JobId, PersonId, ProjectId, RunId,
+    ScheduleId, SecretId, StreamId,
 };
+use nexplane_core::job::RefusalCode;
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{
     Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef, Undoes, fingerprint,
 };
 use nexplane_core::policy;
+use nexplane_core::refusal::Cause;
 use nexplane_core::risk::{self, Environment, RiskInputs};
 use nexplane_core::run::event::{Captured, Finding, Reason, RunEvent, RunOutcome};
 use nexplane_core::time::Timestamp;
@@ -32,6 +35,8 @@ use crate::support::Command;
 
 /// 2026-11-23T12:00:00Z
 pub const START: i64 = 1_795_435_200_000_000;
+
+const GATEWAY: GatewayId = GatewayId(Uuid::from_u128(0x6a7e));
 
 const TYPES: [&str; 4] = [
     "postgres.lock_user",
@@ -401,10 +406,26 @@ impl History {
         let (id, state) = self.hosts[index];
         let reason = || "no poll for 90 s".to_owned();
         let (state, event) = match (state, self.random.below(6)) {
-            (3, _) => return,
+            (3, _) => {
+                let (cause, since) = (Cause::HostRevoked, self.later(0));
+                (3, HostEvent::Refused { cause, count: 2, since, source: None })
+            }
             (0..=2, 0) if self.random.one_in(4) => (3, HostEvent::Revoked { reason: reason() }),
             (0 | 1, 1) if self.random.one_in(4) => (2, HostEvent::Locked { reason: reason() }),
-            (2, _) => return,
+            (2, _) => {
+                let (cause, since) = (Cause::TokenUnknown, self.later(0));
+                let refused = GatewayEvent::Refused { cause, count: 1, since, source: None };
+                return self.emit(GATEWAY.into(), Actor::SYSTEM, vec![refused]);
+            }
+            (state, 4) if self.random.one_in(2) => {
+                let (code, job) = (RefusalCode::Expired, JobId(self.random.uuid()));
+                let (since, detail) = (self.later(0), "the order ended".to_owned());
+                (state, HostEvent::OrderRefused { code, count: 1, since, job, detail })
+            }
+            (state, 5) if self.random.one_in(2) => {
+                let (code, last_at) = (RefusalCode::BadSignature, self.later(0));
+                (state, HostEvent::OrderDistrusted { code, count: 1, total: 1, last_at })
+            }
             (state, 2) => (state, HostEvent::Renewed { certificate }),
             (state, 3) => (state, HostEvent::PolicyChanged { policy_hash: Some("cd".repeat(32)) }),
             (0, _) => (1, HostEvent::CameOnline {}),

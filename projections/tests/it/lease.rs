@@ -53,6 +53,7 @@ impl Projection for Signed {
             Category::Asset,
             Category::Change,
             Category::Connection,
+            Category::Gateway,
             Category::Project,
             Category::Run,
             Category::Schedule,

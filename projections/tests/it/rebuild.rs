@@ -17,7 +17,7 @@ use crate::rollouts;
 use crate::support::{LONG, World, assert_same, eventually, quick};
 
 /// Every type of event that this build knows.
-const TYPES: usize = 85;
+const TYPES: usize = 89;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_history_has_every_type_of_event() {

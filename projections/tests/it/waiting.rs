@@ -47,6 +47,7 @@ impl Story {
             | Event::Calendar(_)
             | Event::Change(_)
             | Event::Connection(_)
+            | Event::Gateway(_)
             | Event::Host(_)
             | Event::Manifest(_)
             | Event::Person(_)

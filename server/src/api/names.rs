@@ -110,6 +110,7 @@ pub async fn of_stream(app: &App, stream: StreamId) -> ApiResult<Option<String>>
             schedules::find(&app.pool, ScheduleId(stream.id)).await?.map(|schedule| schedule.title)
         }
         Category::Calendar
+        | Category::Gateway
         | Category::Manifest
         | Category::Policy
         | Category::Rollout

@@ -46,7 +46,8 @@ pub async fn metrics(State(app): State<App>) -> ApiResult<Response> {
     let rows = app.projections.status().await.map_err(ApiError::unavailable)?;
     let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
     let polls = app.gateway.as_ref().map_or(0, Gateway::held_polls);
-    let text = app.metrics.text(&rows, head, polls);
+    let refused = app.gateway.as_ref().map(Gateway::refused).unwrap_or_default();
+    let text = app.metrics.text(&rows, head, polls, &refused);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

@@ -166,6 +166,8 @@ pub struct RequestedKey {
     pub hash: String,
     /// Uncompressed P-256 point.
     pub point: Vec<u8>,
+    /// Whether the request asks for names or powers besides, which nobody gets by asking.
+    pub asks_for_more: bool,
 }
 
 impl Authority {
@@ -273,13 +275,19 @@ impl RequestedKey {
     pub fn from_request(csr_pem: &str) -> Result<Self, BadRequest> {
         let request = CertificateSigningRequestParams::from_pem(csr_pem)
             .map_err(|_| BadRequest::Malformed)?;
+        let wanted = &request.params;
+        let asks_for_more = wanted.distinguished_name.iter().next().is_some()
+            || !wanted.subject_alt_names.is_empty()
+            || !wanted.key_usages.is_empty()
+            || !wanted.extended_key_usages.is_empty()
+            || wanted.is_ca != IsCa::NoCa;
         let key = request.public_key;
         if *PublicKeyData::algorithm(&key) != PKCS_ECDSA_P256_SHA256 {
             return Err(BadRequest::NotP256);
         }
         let hash = hex::encode(Sha256::digest(key.subject_public_key_info()));
         let point = key.der_bytes().to_vec();
-        Ok(Self { key, hash, point })
+        Ok(Self { key, hash, point, asks_for_more })
     }
 }
 

@@ -1,5 +1,8 @@
 //! The accept loop. By hand, because the handlers need to know whose certificate a connection has.
 
+use std::cell::Cell;
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +13,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use rustls::ServerConfig;
+use nexplane_core::id::HostId;
+use nexplane_core::refusal::Cause;
+use rustls::{CertificateError, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -19,7 +24,8 @@ use tower::ServiceExt;
 
 use super::admission::{Admission, HOLDS_UP, Place, Stranger};
 use super::authority::Authority;
-use super::tls::Peer;
+use super::refusal::Refusals;
+use super::tls::{Peer, SHOWN};
 
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection without a certificate may stay: long enough to enrol.
@@ -29,19 +35,28 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Who is at the other end; in every request's extensions.
 #[derive(Clone, Debug)]
-pub struct Caller(pub Option<Peer>);
+pub struct Caller {
+    pub peer: Option<Peer>,
+    pub source: IpAddr,
+}
 
 /// What every connection needs.
 #[derive(Clone)]
 pub struct Listener {
     pub acceptor: TlsAcceptor,
     pub authority: Arc<Authority>,
+    pub refusals: Arc<Refusals>,
     pub router: Router,
 }
 
 impl Listener {
-    pub fn new(config: Arc<ServerConfig>, authority: Arc<Authority>, router: Router) -> Self {
-        Self { acceptor: TlsAcceptor::from(config), authority, router }
+    pub fn new(
+        config: Arc<ServerConfig>,
+        authority: Arc<Authority>,
+        refusals: Arc<Refusals>,
+        router: Router,
+    ) -> Self {
+        Self { acceptor: TlsAcceptor::from(config), authority, refusals, router }
     }
 
     /// Accepts until `stop`, then lets connections end.
@@ -64,7 +79,7 @@ impl Listener {
                     };
                     let watcher = graceful.watcher();
                     let listener = self.clone();
-                    tokio::spawn(listener.connection(stream, place, stranger, watcher));
+                    tokio::spawn(listener.connection(stream, from.ip(), place, stranger, watcher));
                 }
                 Err(error) => {
                     // Usually out of file descriptors; a loop without a pause would only burn.
@@ -82,6 +97,7 @@ impl Listener {
     async fn connection(
         self,
         stream: TcpStream,
+        source: IpAddr,
         place: Place,
         stranger: Stranger,
         watcher: Watcher,
@@ -98,10 +114,18 @@ impl Listener {
             drop(handshake);
             accept.await
         };
-        let tls = match timeout(HANDSHAKE_WITHIN, shaken).await {
+        let accepted = async {
+            let accepted = shaken.await;
+            accepted.map_err(|error| (error, SHOWN.with(Cell::get)))
+        };
+        let accepted = SHOWN.scope(Cell::new(None), accepted);
+        let tls = match timeout(HANDSHAKE_WITHIN, accepted).await {
             Ok(Ok(tls)) => tls,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "A TLS handshake failed");
+            Ok(Err((error, shown))) => {
+                tracing::debug!(%error, %source, "A TLS handshake failed");
+                if let Some((host, cause)) = refused(&error, shown) {
+                    self.refusals.caller(host, source, cause);
+                }
                 return;
             }
             Err(_) => {
@@ -115,14 +139,15 @@ impl Listener {
             Some(der) => match Peer::from_certificate(der, &self.authority) {
                 Some(peer) => Some(peer),
                 None => {
-                    tracing::warn!("A certificate of our authority names no host of ours");
+                    tracing::warn!(%source, "A certificate of our authority names no host of ours");
+                    self.refusals.caller(None, source, Cause::CertificateMisnamed);
                     return;
                 }
             },
         };
         // It counts for as long as it shows nothing.
         let stranger = peer.is_none().then_some(stranger);
-        let caller = Caller(peer);
+        let caller = Caller { peer, source };
         let router = self.router;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(caller.clone());
@@ -148,4 +173,18 @@ impl Listener {
             tracing::debug!(%error, "An agent's connection broke");
         }
     }
+}
+
+/// Whom a failed handshake refused and why, when it was for a certificate. `shown` is whose valid or ended
+/// certificate was shown: a claim, since the key was not proven yet.
+fn refused(error: &io::Error, shown: Option<HostId>) -> Option<(Option<HostId>, Cause)> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let rustls::Error::InvalidCertificate(error) = error else { return None };
+    let has_ended =
+        matches!(error, CertificateError::Expired | CertificateError::ExpiredContext { .. });
+    Some(match shown {
+        Some(host) if has_ended => (Some(host), Cause::CertificateExpired),
+        Some(host) if *error == CertificateError::BadSignature => (Some(host), Cause::KeyNotProven),
+        Some(_) | None => (None, Cause::CertificateForeign),
+    })
 }

@@ -15,6 +15,7 @@
 //! | [`job`] | orders and receipts in the database |
 //! | [`ledger`] | orders and receipts of a host, as people read them |
 //! | [`presence`] | which agents are here right now |
+//! | [`refusal`] | what was refused, on its way into the log |
 //! | [`token`] | enrolment tokens |
 //! | `tls`, `listener`, `route` | whose certificate is accepted; the accept loop; the routes |
 
@@ -26,6 +27,7 @@ pub mod job;
 pub mod ledger;
 mod listener;
 pub mod presence;
+pub mod refusal;
 mod route;
 pub mod tls;
 pub mod token;
@@ -37,7 +39,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use nexplane_core::host::event::Certificate;
-use nexplane_core::id::{HostId, PersonId};
+use nexplane_core::id::{GatewayId, HostId, PersonId};
 use nexplane_core::time::Timestamp;
 use sqlx::PgPool;
 use tokio::net::{TcpListener, TcpSocket};
@@ -51,6 +53,7 @@ use dispatcher::Dispatcher;
 use job::Wake;
 use listener::Listener;
 use presence::{Held, Presence, Slot};
+use refusal::{Refusals, Telling};
 use tls::{OwnCertificate, TlsError};
 use token::TokenError;
 
@@ -91,6 +94,10 @@ pub trait HostRegistry: Send + Sync {
         host: HostId,
         policy_hash: Option<String>,
     ) -> Result<(), RegistryError>;
+
+    /// Something was refused. Told one after the other, and again with the same id when it was
+    /// [`RegistryError::Unavailable`].
+    async fn refused(&self, telling: &Telling) -> Result<(), RegistryError>;
 
     /// The host must be locked.
     async fn lock(&self, host: HostId, reason: &str) -> Result<(), RegistryError>;
@@ -195,6 +202,9 @@ pub struct Gateway {
     local_addr: SocketAddr,
     url: String,
     tasks: TaskTracker,
+    /// Tells what was refused, until nothing more is.
+    recorder: TaskTracker,
+    quiet: CancellationToken,
 }
 
 /// What every request needs.
@@ -206,6 +216,7 @@ pub(crate) struct Shared {
     pub hosts: Arc<dyn HostRegistry>,
     pub presence: Arc<Presence>,
     pub arrivals: Arrivals,
+    pub refusals: Arc<Refusals>,
     pub dispatcher: Dispatcher,
     pub stop: CancellationToken,
 }
@@ -236,6 +247,10 @@ impl Gateway {
             Dispatcher::new(pool.clone(), Arc::clone(&authority), Arc::clone(&presence), id);
         let (arrivals, queue) = arrival::channel();
         tokio::spawn(queue.run(pool.clone(), id));
+        let refusals = Arc::new(Refusals::default());
+        let (recorder, quiet) = (TaskTracker::new(), CancellationToken::new());
+        let (telling, heard, until) = (Arc::clone(&refusals), Arc::clone(&hosts), quiet.clone());
+        recorder.spawn(async move { telling.run(GatewayId(id), heard.as_ref(), until).await });
         let stops = stop.clone();
         let shared = Arc::new(Shared {
             id,
@@ -244,6 +259,7 @@ impl Gateway {
             hosts,
             presence,
             arrivals,
+            refusals,
             dispatcher,
             stop: stops,
         });
@@ -251,7 +267,8 @@ impl Gateway {
 
         let tasks = TaskTracker::new();
         let router = route::router(Arc::clone(&shared));
-        let listener = Listener::new(config, Arc::clone(&shared.authority), router);
+        let (authority, refusals) = (Arc::clone(&shared.authority), Arc::clone(&shared.refusals));
+        let listener = Listener::new(config, authority, refusals, router);
         tasks.spawn(listener.serve(socket, stop.clone()));
         let dispatcher = shared.dispatcher.clone();
         let stopping = stop.clone();
@@ -265,7 +282,7 @@ impl Gateway {
         tasks.spawn(async move {
             stop.run_until_cancelled(housekeeper.keep_house(&own)).await;
         });
-        Ok(Self { shared, local_addr, url, tasks })
+        Ok(Self { shared, local_addr, url, tasks, recorder, quiet })
     }
 
     pub const fn local_addr(&self) -> SocketAddr {
@@ -319,17 +336,25 @@ impl Gateway {
         self.shared.presence.held()
     }
 
+    /// How often what was refused since this gateway started.
+    pub fn refused(&self) -> Vec<refusal::Count> {
+        self.shared.refusals.totals()
+    }
+
     /// Whether the host's agent is connected to this gateway.
     pub fn is_online(&self, host: HostId) -> bool {
         self.shared.presence.is_online(host)
     }
 
-    /// Answers held polls, lets requests end, and stops. Agents come back to wherever there is a
+    /// Answers held polls, lets requests end, records what was refused, and stops. Agents come back to wherever there is a
     /// gateway; nobody is reported offline for this.
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.quiet.cancel();
+        self.recorder.close();
+        self.recorder.wait().await;
     }
 }
 

@@ -4,11 +4,12 @@
 //! process names itself in each poll and counts them, so a process that was replaced and comes back,
 //! or a count that does not rise, is a second one.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nexplane_core::id::HostId;
+use nexplane_core::job::RefusalCode;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -54,6 +55,8 @@ struct State {
     nothing_above: Option<u64>,
     #[expect(clippy::option_option, reason = "not told yet, no file, or a file")]
     policy_hash: Option<Option<String>>,
+    /// Orders that it did not take for ours, as it said.
+    distrusted: BTreeMap<RefusalCode, u64>,
 }
 
 /// Two live users of one key.
@@ -97,6 +100,7 @@ impl Presence {
                     key_hash: String::new(),
                     nothing_above: None,
                     policy_hash: None,
+                    distrusted: BTreeMap::new(),
                 }),
             })
         }))
@@ -247,6 +251,21 @@ impl Slot {
         state.policy_hash = Some(hash.cloned());
         news
     }
+
+    /// Takes note of how many orders it did not take for ours; how many more they are than it said here
+    /// before.
+    pub fn more_distrusted(&self, code: RefusalCode, total: u64) -> u64 {
+        let mut state = lock(&self.state);
+        let known = state.distrusted.entry(code).or_default();
+        let more = total.saturating_sub(*known);
+        *known = total;
+        more
+    }
+
+    /// The next time that it says how many they are is the first.
+    pub fn forget_distrusted(&self, code: RefusalCode) {
+        lock(&self.state).distrusted.remove(&code);
+    }
 }
 
 impl Drop for Held {
@@ -337,6 +356,19 @@ mod tests {
         assert!(!held.ended.is_cancelled());
         assert!(!held.slot.goes_on(|key| key == "another"));
         assert!(held.ended.is_cancelled());
+    }
+
+    #[test]
+    fn distrusted_orders_are_news_once() {
+        let presence = Presence::new(SILENCE);
+        let slot = presence.slot(HOST);
+        let code = RefusalCode::BadSignature;
+        assert_eq!(slot.more_distrusted(code, 3), 3);
+        assert_eq!(slot.more_distrusted(code, 3), 0);
+        assert_eq!(slot.more_distrusted(RefusalCode::Replayed, 3), 3);
+        assert_eq!(slot.more_distrusted(code, 5), 2);
+        slot.forget_distrusted(code);
+        assert_eq!(slot.more_distrusted(code, 5), 5);
     }
 
     #[test]

@@ -12,9 +12,10 @@ use nexplane_agent::key::receipt_is_authentic;
 use nexplane_core::host::event::Certificate;
 use nexplane_core::id::{HostId, JobId};
 use nexplane_core::job::{
-    EnrollRequest, EnrollResponse, JobEvent, PollRequest, PollResponse, Receipt, RenewRequest,
-    RenewResponse, SignedReceipt, TimeResponse,
+    Distrusted, EnrollRequest, EnrollResponse, JobEvent, JobResult, PollRequest, PollResponse,
+    Receipt, RenewRequest, RenewResponse, SignedReceipt, TimeResponse,
 };
+use nexplane_core::refusal::{self, Cause};
 use nexplane_core::time::Timestamp;
 use serde::de::DeserializeOwned;
 use sqlx::PgPool;
@@ -23,7 +24,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::authority::{AgentCertificate, RequestedKey};
 use super::job::{self, Chained, Outcome};
 use super::listener::Caller;
-use super::presence::{Held, TwoUsers};
+use super::presence::{Held, Slot, TwoUsers};
 use super::tls::Peer;
 use super::token::{self, TokenError};
 use super::{Enrolled, NewHost, RegistryError, Shared, Standing};
@@ -40,6 +41,8 @@ const RETURN_AFTER: Duration = Duration::from_secs(2);
 const RETURNS: Duration = Duration::from_millis(1);
 /// Renewal is due after half of a certificate's life.
 const RENEW_AFTER_S: i64 = super::authority::AGENT_CERTIFICATE_S / 2;
+/// Most characters that are kept of what an agent says of a refusal.
+const DETAIL: usize = 300;
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -58,13 +61,22 @@ type Shares = State<Arc<Shared>>;
 /// `POST /agent/v1/enroll`: the one route without a certificate.
 async fn enroll(
     State(shared): Shares,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<EnrollResponse>> {
     let request: EnrollRequest = read(&headers, body, SMALL_BODY).await?;
-    let key = requested_key(&request.csr_pem)?;
+    let refused = |host, cause| shared.refusals.caller(host, caller.source, cause);
+    let key =
+        requested_key(&request.csr_pem).inspect_err(|_| refused(None, Cause::RequestInvalid))?;
     let pool = &shared.pool;
-    let host = token::redeem(pool, &request.token, &request.hostname, &key.hash).await?;
+    let host = token::redeem(pool, &request.token, &request.hostname, &key.hash)
+        .await
+        .inspect_err(|error| {
+            if let Some((host, cause)) = error.refusal() {
+                refused(host, cause);
+            }
+        })?;
     let now = now();
     let issued = shared.authority.certify_agent(host, &key, now).map_err(ApiError::internal)?;
     let certificate = certificate(&key, &issued);
@@ -91,7 +103,13 @@ async fn enroll(
         }
         Err(error @ RegistryError::Unavailable(_)) => return Err(error.into()),
     };
-    remember_key(pool, host, &key, &issued).await?;
+    if !remember_key(pool, host, &key, &issued).await? {
+        refused(Some(host), Cause::KeyOfAnother);
+        return Err(key_of_another());
+    }
+    if key.asks_for_more {
+        refused(Some(host), Cause::NamesRequested);
+    }
     tracing::info!(host.id = %host, name, "Host enrolled");
     Ok(Json(EnrollResponse {
         host,
@@ -110,16 +128,23 @@ async fn renew(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<RenewResponse>> {
-    let peer = known(&shared, caller)?;
+    let peer = known(&shared, &caller)?;
     let request: RenewRequest = read(&headers, body, SMALL_BODY).await?;
-    let key = requested_key(&request.csr_pem)?;
+    let refused = |cause| shared.refusals.caller(Some(peer.host), caller.source, cause);
+    let key = requested_key(&request.csr_pem).inspect_err(|_| refused(Cause::RequestInvalid))?;
     if key.hash == peer.key_hash {
         return Err(ApiError::invalid_field("/csr_pem", "a renewal takes a fresh key"));
     }
     let now = now();
     let issued =
         shared.authority.certify_agent(peer.host, &key, now).map_err(ApiError::internal)?;
-    remember_key(&shared.pool, peer.host, &key, &issued).await?;
+    if !remember_key(&shared.pool, peer.host, &key, &issued).await? {
+        refused(Cause::KeyOfAnother);
+        return Err(key_of_another());
+    }
+    if key.asks_for_more {
+        refused(Cause::NamesRequested);
+    }
     shared.hosts.renewed(peer.host, certificate(&key, &issued)).await?;
     Ok(Json(RenewResponse {
         certificate_pem: issued.pem,
@@ -133,7 +158,7 @@ async fn time(
     State(shared): Shares,
     Extension(caller): Extension<Caller>,
 ) -> ApiResult<Json<TimeResponse>> {
-    valid(&shared, caller)?;
+    valid(&shared, &caller)?;
     Ok(Json(TimeResponse { now: now() }))
 }
 
@@ -144,16 +169,22 @@ async fn poll(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<PollResponse>> {
-    let peer = valid(&shared, caller)?;
+    let peer = valid(&shared, &caller)?;
     let request: PollRequest = read(&headers, body, SMALL_BODY).await?;
     let (instance, number) = (request.instance, request.number);
     let held = match shared.presence.hold(peer.host, &peer.key_hash, instance, number) {
         Ok(held) => held,
-        Err(TwoUsers) => return Err(quarantine(&shared, peer.host).await),
+        Err(TwoUsers) => {
+            shared.refusals.caller(Some(peer.host), caller.source, Cause::KeyShared);
+            return Err(quarantine(&shared, peer.host).await);
+        }
     };
     // Whoever learned earlier that it may not act has not seen this poll.
-    check_standing(&shared, &peer)?;
+    standing(&shared, peer).map_err(|no| no.counted(&shared, &caller))?;
     shared.came(peer.host, &held).await;
+    for distrusted in request.distrusted {
+        take_distrusted(&shared, peer.host, &held.slot, distrusted);
+    }
     if held.slot.is_new_policy(request.policy_hash.as_ref())
         && let Err(error) =
             shared.hosts.policy_changed(peer.host, request.policy_hash.clone()).await
@@ -170,10 +201,22 @@ async fn poll(
             }
             held.slot.found_nothing(request.have);
         }
-        if let Some(pause) = wait_for_order(&shared, &peer, &held, deadline).await? {
+        if let Some(pause) = wait_for_order(&shared, peer, &held, deadline).await? {
             let next_delay_ms = u64::try_from(pause.as_millis()).unwrap_or(0);
             return Ok(Json(PollResponse { jobs: Vec::new(), next_delay_ms }));
         }
+    }
+}
+
+/// Takes note of what an agent did not take for an order of ours, when that is more than it was.
+fn take_distrusted(shared: &Shared, host: HostId, slot: &Slot, distrusted: Distrusted) {
+    if !distrusted.code.is_distrust() {
+        return;
+    }
+    let (code, total) = (distrusted.code, distrusted.total);
+    let more = slot.more_distrusted(code, total);
+    if more > 0 && !shared.refusals.distrusted(host, distrusted, more) {
+        slot.forget_distrusted(code);
     }
 }
 
@@ -189,7 +232,8 @@ async fn wait_for_order(
         biased;
         () = shared.stop.cancelled() => Ok(Some(return_after(shared, peer.host))),
         () = held.ended.cancelled() => {
-            check_standing(shared, peer)?;
+            // That it ends is no attack; what comes next is refused.
+            standing(shared, peer).map_err(|no| no.error)?;
             // Another poll of this agent took its place.
             Ok(Some(Duration::ZERO))
         }
@@ -218,30 +262,40 @@ async fn event(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<StatusCode> {
-    let peer = valid(&shared, caller)?;
+    let peer = valid(&shared, &caller)?;
     let id: JobId = id.parse().map_err(|_| ApiError::not_found("job"))?;
     shared.presence.slot(peer.host).touch();
     match read(&headers, body, BODY).await? {
         JobEvent::Received { .. } => job::progress(&shared.pool, peer.host, id, false).await?,
         JobEvent::Intent { .. } => job::progress(&shared.pool, peer.host, id, true).await?,
-        JobEvent::Result { receipt } => result(&shared, &peer, id, receipt).await?,
+        JobEvent::Result { receipt } => result(&shared, &caller, peer, id, receipt).await?,
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Checks a receipt and stores it.
-async fn result(shared: &Shared, peer: &Peer, id: JobId, signed: SignedReceipt) -> ApiResult<()> {
+async fn result(
+    shared: &Shared,
+    caller: &Caller,
+    peer: &Peer,
+    id: JobId,
+    signed: SignedReceipt,
+) -> ApiResult<()> {
+    let refused = |cause| shared.refusals.caller(Some(peer.host), caller.source, cause);
     let invalid = |reason: &str| ApiError::invalid_field("/receipt", reason);
     if !signed_by_host(shared, peer, &signed).await? {
+        refused(Cause::ReceiptForged);
         return Err(invalid("it was not signed by a key of this host"));
     }
     let receipt: Receipt =
         serde_json::from_str(&signed.payload).map_err(|_| invalid("it is not a receipt"))?;
     if receipt.host != peer.host || receipt.job != id || receipt.number == 0 {
+        refused(Cause::ReceiptMisdirected);
         return Err(invalid("it is for another host or another job"));
     }
     match job::store_receipt(&shared.pool, peer.host, &receipt, &signed, shared.id).await? {
         Chained::Stored => {
+            note_refusal(shared, peer.host, id, &receipt.result);
             let outcome = Outcome {
                 job: id,
                 result: receipt.result,
@@ -252,7 +306,19 @@ async fn result(shared: &Shared, peer: &Peer, id: JobId, signed: SignedReceipt) 
             Ok(())
         }
         Chained::Known => Ok(()),
-        Chained::Forked => Err(quarantine(shared, peer.host).await),
+        Chained::Forked => {
+            refused(Cause::ReceiptForked);
+            Err(quarantine(shared, peer.host).await)
+        }
+    }
+}
+
+/// Takes note that an agent refuses an order of ours. Of those that are not, it tells the number.
+fn note_refusal(shared: &Shared, host: HostId, job: JobId, result: &JobResult) {
+    if let JobResult::Refused { code, detail, .. } = result
+        && !code.is_distrust()
+    {
+        shared.refusals.order(host, *code, job, refusal::plain(detail, DETAIL));
     }
 }
 
@@ -295,44 +361,67 @@ fn locked() -> ApiError {
     )
 }
 
+/// Why somebody is refused, and what they are told.
+struct No {
+    cause: Cause,
+    error: ApiError,
+}
+
+impl No {
+    /// The answer, once it is counted.
+    fn counted(self, shared: &Shared, caller: &Caller) -> ApiError {
+        let host = caller.peer.as_ref().map(|peer| peer.host);
+        shared.refusals.caller(host, caller.source, self.cause);
+        self.error
+    }
+}
+
 /// A caller with a certificate that was valid a short while ago at least, and in good standing.
-fn known(shared: &Shared, Caller(peer): Caller) -> ApiResult<Peer> {
-    let peer = peer.ok_or_else(|| {
-        ApiError::unauthenticated("agent.certificate_missing", "An agent's certificate is needed.")
-    })?;
-    check_standing(shared, &peer)?;
+fn known<'a>(shared: &Shared, caller: &'a Caller) -> ApiResult<&'a Peer> {
+    let nobody = || {
+        let detail = "An agent's certificate is needed.";
+        let error = ApiError::unauthenticated("agent.certificate_missing", detail);
+        No { cause: Cause::CertificateMissing, error }.counted(shared, caller)
+    };
+    let peer = caller.peer.as_ref().ok_or_else(nobody)?;
+    standing(shared, peer).map_err(|no| no.counted(shared, caller))?;
     Ok(peer)
 }
 
 /// A caller with a valid certificate and in good standing.
-fn valid(shared: &Shared, caller: Caller) -> ApiResult<Peer> {
+fn valid<'a>(shared: &Shared, caller: &'a Caller) -> ApiResult<&'a Peer> {
     let peer = known(shared, caller)?;
     if peer.not_after <= now() {
-        return Err(ApiError::unauthenticated(
-            "agent.certificate_expired",
-            "The agent's certificate has ended. It has to be renewed first.",
-        ));
+        let detail = "The agent's certificate has ended. It has to be renewed first.";
+        let error = ApiError::unauthenticated("agent.certificate_expired", detail);
+        return Err(No { cause: Cause::CertificateExpired, error }.counted(shared, caller));
     }
     Ok(peer)
 }
 
-fn check_standing(shared: &Shared, peer: &Peer) -> ApiResult<()> {
-    let forbidden = |code, detail: &str| Err(ApiError::new(StatusCode::FORBIDDEN, code, detail));
+fn standing(shared: &Shared, peer: &Peer) -> Result<(), No> {
+    let no = |cause, error| Err(No { cause, error });
+    let forbidden = |code, detail: &str| ApiError::new(StatusCode::FORBIDDEN, code, detail);
     match shared.hosts.standing(peer.host, &peer.key_hash) {
-        Standing::Revoked => forbidden("host.revoked", "This host was revoked."),
-        Standing::Unknown => forbidden("host.unknown", "This host is not known here."),
-        Standing::Locked => Err(locked()),
-        Standing::Good if shared.presence.is_denied(peer.host) => Err(locked()),
+        Standing::Revoked => {
+            no(Cause::HostRevoked, forbidden("host.revoked", "This host was revoked."))
+        }
+        Standing::Unknown => {
+            no(Cause::HostUnknown, forbidden("host.unknown", "This host is not known here."))
+        }
+        Standing::Locked => no(Cause::HostLocked, locked()),
+        Standing::Good if shared.presence.is_denied(peer.host) => no(Cause::HostLocked, locked()),
         Standing::Good => Ok(()),
     }
 }
 
+/// False when the key belongs to another host.
 async fn remember_key(
     pool: &PgPool,
     host: HostId,
     key: &RequestedKey,
     issued: &AgentCertificate,
-) -> ApiResult<()> {
+) -> Result<bool, sqlx::Error> {
     let stored = sqlx::query(
         "INSERT INTO nexplane.agent_certificates AS c (key_hash, host_id, public_key, not_after)
          VALUES ($1, $2, $3, to_timestamp($4))
@@ -345,10 +434,11 @@ async fn remember_key(
     .bind(seconds(issued.not_after))
     .execute(pool)
     .await?;
-    if stored.rows_affected() == 0 {
-        return Err(ApiError::invalid_field("/csr_pem", "the key belongs to another host"));
-    }
-    Ok(())
+    Ok(stored.rows_affected() > 0)
+}
+
+fn key_of_another() -> ApiError {
+    ApiError::invalid_field("/csr_pem", "the key belongs to another host")
 }
 
 /// For `to_timestamp`; whole seconds, which a double holds exactly.
@@ -401,7 +491,7 @@ impl From<TokenError> for ApiError {
         let detail = error.to_string();
         match error {
             TokenError::Unknown => Self::unauthenticated("enrollment.token_unknown", detail),
-            TokenError::Used => Self::unauthenticated("enrollment.token_used", detail),
+            TokenError::Used(_) => Self::unauthenticated("enrollment.token_used", detail),
             TokenError::Expired => Self::unauthenticated("enrollment.token_expired", detail),
             TokenError::OtherHostname => {
                 Self::new(StatusCode::FORBIDDEN, "enrollment.other_hostname", detail)

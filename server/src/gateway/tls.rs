@@ -1,5 +1,6 @@
 //! TLS 1.3 for agents: whose certificate is accepted, and what it says.
 
+use std::cell::Cell;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -23,6 +24,12 @@ use super::authority::{Authority, AuthorityError};
 /// How long after its end a certificate still opens its own renewal, and nothing else: a machine that
 /// was switched off over a weekend need not be enrolled again. The deny list counts all the same.
 pub const RENEWAL_GRACE: Duration = Duration::from_hours(7 * 24);
+
+tokio::task_local! {
+    /// Whose certificate a handshake shows, once it is known to be one that we issued, ended or not. For
+    /// whoever accepts the connection: of a handshake that fails, nothing else is left.
+    pub static SHOWN: Cell<Option<HostId>>;
+}
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +118,7 @@ fn certify(
 /// TLS 1.3 with a client certificate if the client has one. No resumption: every connection shows its
 /// certificate anew.
 pub fn config(
-    authority: &Authority,
+    authority: &Arc<Authority>,
     own: Arc<OwnCertificate>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
@@ -128,7 +135,10 @@ pub fn config(
             .map_err(TlsError::Verifier)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(Arc::new(AgentVerifier { inner: verifier }))
+        .with_client_cert_verifier(Arc::new(AgentVerifier {
+            inner: verifier,
+            authority: Arc::clone(authority),
+        }))
         .with_cert_resolver(own);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.send_tls13_tickets = 0;
@@ -141,6 +151,15 @@ pub fn config(
 #[derive(Debug)]
 struct AgentVerifier {
     inner: Arc<dyn ClientCertVerifier>,
+    authority: Arc<Authority>,
+}
+
+impl AgentVerifier {
+    fn show(&self, certificate: &CertificateDer<'_>) {
+        let host = Peer::from_certificate(certificate, &self.authority).map(|peer| peer.host);
+        // Outside of a connection there is nobody to tell.
+        let _ = SHOWN.try_with(|shown| shown.set(host));
+    }
 }
 
 impl ClientCertVerifier for AgentVerifier {
@@ -159,6 +178,9 @@ impl ClientCertVerifier for AgentVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let verified = self.inner.verify_client_cert(end_entity, intermediates, now);
+        if verified.is_ok() {
+            self.show(end_entity);
+        }
         let Err(rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         )) = &verified
@@ -169,11 +191,15 @@ impl ClientCertVerifier for AgentVerifier {
         let Ok(end_s) = u64::try_from(certificate.validity().not_after.timestamp()) else {
             return verified;
         };
-        if now.as_secs() > end_s + RENEWAL_GRACE.as_secs() {
+        let end = UnixTime::since_unix_epoch(Duration::from_secs(end_s));
+        let at_its_end = self.inner.verify_client_cert(end_entity, intermediates, end);
+        if at_its_end.is_ok() {
+            self.show(end_entity);
+        }
+        if now.as_secs() > end_s.saturating_add(RENEWAL_GRACE.as_secs()) {
             return verified;
         }
-        let end = UnixTime::since_unix_epoch(Duration::from_secs(end_s));
-        self.inner.verify_client_cert(end_entity, intermediates, end)
+        at_its_end
     }
 
     fn verify_tls12_signature(

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nexplane_core::id::{HostId, PersonId};
+use nexplane_core::refusal::Cause;
 use ring::rand::{SecureRandom, SystemRandom};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
@@ -13,8 +14,9 @@ use uuid::Uuid;
 pub enum TokenError {
     #[error("there is no such token")]
     Unknown,
+    /// With another key, by the host that has it.
     #[error("the token was used before")]
-    Used,
+    Used(HostId),
     #[error("the token has expired")]
     Expired,
     #[error("the token is for another host name")]
@@ -23,6 +25,19 @@ pub enum TokenError {
     Random,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+}
+
+impl TokenError {
+    /// Why somebody is refused, and in the name of which host.
+    pub const fn refusal(&self) -> Option<(Option<HostId>, Cause)> {
+        match self {
+            Self::Unknown => Some((None, Cause::TokenUnknown)),
+            Self::Used(host) => Some((Some(*host), Cause::TokenUsed)),
+            Self::Expired => Some((None, Cause::TokenExpired)),
+            Self::OtherHostname => Some((None, Cause::TokenForAnother)),
+            Self::Random | Self::Database(_) => None,
+        }
+    }
 }
 
 /// Makes a token. It is in the answer and nowhere else.
@@ -101,8 +116,8 @@ pub async fn release(pool: &PgPool, token: &str, key_hash: &str) -> Result<(), T
 
 /// Whoever has the token may know why it does not work.
 async fn why_not(pool: &PgPool, token: &str) -> Result<TokenError, sqlx::Error> {
-    let found: Option<(bool, bool)> = sqlx::query_as(
-        "SELECT used_at IS NOT NULL, expires_at <= now() FROM nexplane.enrollment_tokens
+    let found: Option<(bool, bool, Uuid)> = sqlx::query_as(
+        "SELECT used_at IS NOT NULL, expires_at <= now(), host_id FROM nexplane.enrollment_tokens
          WHERE token_hash = $1",
     )
     .bind(hash(token))
@@ -110,9 +125,9 @@ async fn why_not(pool: &PgPool, token: &str) -> Result<TokenError, sqlx::Error> 
     .await?;
     Ok(match found {
         None => TokenError::Unknown,
-        Some((true, _)) => TokenError::Used,
-        Some((false, true)) => TokenError::Expired,
-        Some((false, false)) => TokenError::OtherHostname,
+        Some((true, _, host)) => TokenError::Used(HostId(host)),
+        Some((false, true, _)) => TokenError::Expired,
+        Some((false, false, _)) => TokenError::OtherHostname,
     })
 }
 

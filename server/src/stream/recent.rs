@@ -16,7 +16,7 @@ use nexplane_core::id::{ConnectionId, StreamId};
 use nexplane_store::log::Log;
 use uuid::Uuid;
 
-use super::{LoadError, Loaded, Outcome, Plain, Prepared, Request, carry_out, catch_up};
+use super::{LoadError, Loaded, Outcome, Request, catch_up, execute_from};
 
 /// How long after a stream was read from its beginning it is read from there again.
 const FRESH: Duration = Duration::from_mins(1);
@@ -80,9 +80,8 @@ pub async fn execute(
     request: &Request,
     command: ConnectionCommand,
 ) -> Outcome<Connection> {
-    let prepared = Prepared { command, at: None, guards: Vec::new() };
     let Seen { loaded, whole } = of(log, id);
-    let done = carry_out(log, id.into(), request, &Plain(prepared), loaded).await;
+    let done = execute_from(log, id.into(), request, command, loaded).await;
     match &done {
         Ok(done) => {
             let loaded = Loaded { state: done.state.clone(), version: done.version };

@@ -32,7 +32,14 @@ async fn run(rig: &Rig, host: HostId, order: Order, key: &str) -> Outcome {
 }
 
 fn poll(number: u64, have: u64) -> PollRequest {
-    PollRequest { wait_s: 10, have, instance: Uuid::from_u128(1), number, policy_hash: None }
+    PollRequest {
+        wait_s: 10,
+        have,
+        instance: Uuid::from_u128(1),
+        number,
+        policy_hash: None,
+        distrusted: Vec::new(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use crate::gateway_rig::{Rig, SILENCE, until};
 
 fn poll(instance: u128, number: u64, wait_s: u32) -> PollRequest {
     let instance = Uuid::from_u128(instance);
-    PollRequest { wait_s, have: 0, instance, number, policy_hash: None }
+    PollRequest { wait_s, have: 0, instance, number, policy_hash: None, distrusted: Vec::new() }
 }
 
 fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> String {

@@ -20,6 +20,7 @@ use nexplane_core::job::{Authority, Order};
 use nexplane_core::plan::{Plan, PlanHeader, Step, TargetRef, Undoes};
 use nexplane_core::time::Timestamp;
 use nexplane_server::gateway::authority::GatewayKeys;
+use nexplane_server::gateway::refusal::Telling;
 use nexplane_server::gateway::{
     Enrolled, Gateway, GatewayOptions, HostRegistry, NewHost, RegistryError, Standing,
 };
@@ -54,6 +55,11 @@ impl Registry {
         if let Some(entry) = self.hosts.lock().unwrap().get_mut(&host) {
             entry.1 = standing;
         }
+    }
+
+    /// Lets a host in that enrolled elsewhere.
+    pub fn admit(&self, host: HostId, name: &str) {
+        self.hosts.lock().unwrap().insert(host, (name.to_owned(), Standing::Good));
     }
 
     /// What was told of a host, in order.
@@ -116,6 +122,11 @@ impl HostRegistry for Registry {
         hash: Option<String>,
     ) -> Result<(), RegistryError> {
         self.tell(host, format!("policy {hash:?}"))
+    }
+
+    /// What becomes of it is the subject of `attacks`.
+    async fn refused(&self, _: &Telling) -> Result<(), RegistryError> {
+        Ok(())
     }
 
     async fn lock(&self, host: HostId, reason: &str) -> Result<(), RegistryError> {

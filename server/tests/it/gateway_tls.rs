@@ -21,7 +21,14 @@ fn csr(key: &KeyPair) -> String {
 }
 
 fn poll(number: u64) -> PollRequest {
-    PollRequest { wait_s: 0, have: 0, instance: Uuid::from_u128(1), number, policy_hash: None }
+    PollRequest {
+        wait_s: 0,
+        have: 0,
+        instance: Uuid::from_u128(1),
+        number,
+        policy_hash: None,
+        distrusted: Vec::new(),
+    }
 }
 
 fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> String {

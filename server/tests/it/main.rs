@@ -11,6 +11,7 @@
 
 mod approvals;
 mod architecture;
+mod attacks;
 mod audit_command;
 mod authorisation;
 mod bad_input;

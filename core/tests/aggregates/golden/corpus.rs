@@ -6,11 +6,13 @@ use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::change::event::{ChangeEvent, Draft, Found, Produced, Quorum, Window};
 use nexplane_core::connection::event::{ConnectionEvent, Limits, Purpose};
 use nexplane_core::event::Event;
+use nexplane_core::gateway::event::GatewayEvent;
 use nexplane_core::host::event::{Certificate, HostEvent};
 use nexplane_core::id::{
-    AssetId, ChangeId, ConnectionId, FreezeId, ManifestId, ProjectId, RunId, ScheduleId, SecretId,
-    WindowId,
+    AssetId, ChangeId, ConnectionId, FreezeId, JobId, ManifestId, ProjectId, RunId, ScheduleId,
+    SecretId, WindowId,
 };
+use nexplane_core::job::RefusalCode;
 use nexplane_core::manifest::event::ManifestEvent;
 use nexplane_core::person::event::{PersonEvent, TokenKind};
 use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, TargetRef};
@@ -20,6 +22,7 @@ use nexplane_core::policy::{
 };
 use nexplane_core::project::event::ProjectEvent;
 use nexplane_core::recurrence::Recurrence;
+use nexplane_core::refusal::Cause;
 use nexplane_core::risk::{Environment, Factor, Risk, RiskLevel};
 use nexplane_core::rollout::event::{RolloutEvent, Strategy, Tally};
 use nexplane_core::run::event::{Captured, Finding, LateReport, Reason, RunEvent, RunOutcome};
@@ -176,6 +179,14 @@ corpus! {
         DiscoveryFailed { kind: "unreachable".to_owned(), reason: "no route to host".to_owned() }
         CredentialsOpened { purpose: Purpose::Execute, change: Some(ChangeId(uuid(20))) }
     }
+    GatewayEvent {
+        Refused {
+            cause: Cause::TokenUnknown,
+            count: 12,
+            since: moment(0),
+            source: Some("203.0.113.0/24".to_owned()),
+        }
+    }
     HostEvent {
         Enrolled {
             hostname: "web-1.example".to_owned(),
@@ -189,6 +200,25 @@ corpus! {
         PolicyChanged { policy_hash: Some("6a3d".to_owned()) }
         Locked { reason: "two users of one key".to_owned() }
         Revoked { reason: "sold".to_owned() }
+        Refused {
+            cause: Cause::HostRevoked,
+            count: 3,
+            since: moment(0),
+            source: Some("2001:db8:1::/48".to_owned()),
+        }
+        OrderRefused {
+            code: RefusalCode::PlanMismatch,
+            count: 1,
+            since: moment(0),
+            job: JobId(uuid(81)),
+            detail: "step 0 is not part of the approved plan".to_owned(),
+        }
+        OrderDistrusted {
+            code: RefusalCode::BadSignature,
+            count: 2,
+            total: 5,
+            last_at: moment(0),
+        }
     }
     PersonEvent {
         Added { roles: vec![Role::Operator, Role::Approver] }
