@@ -10,8 +10,8 @@ use nexplane_core::time::Timestamp;
 
 use crate::config::{Config, Retention};
 use crate::deadman::{DeadMan, Limit};
-use crate::host::{LinuxHost, SealingKey};
 use crate::host::linux::OpenRootError;
+use crate::host::{LinuxHost, SealingKey};
 use crate::identity::{Identity, IdentityError};
 use crate::journal::{Journal, JournalError};
 use crate::key::{AgentKey, KeyError};

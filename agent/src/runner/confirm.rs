@@ -60,6 +60,7 @@ impl From<HostError> for Stuck {
             | HostError::UnknownName { .. }
             | HostError::Io { .. }
             | HostError::Package { .. }
+            | HostError::Unplanned { .. }
             | HostError::Service { .. }
             | HostError::Item { .. } => false,
         };

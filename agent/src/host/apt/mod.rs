@@ -13,20 +13,20 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nexplane_core::id::JobId;
 
 use self::said::{
     FORMAT, INVENTORY, STATES, effects, inventory, offers, records, unsettled, versions,
 };
+use super::HostError;
 use super::kept::{self, KeptPackages};
 use super::lock;
 use super::package::{
     Effect, Inventory, Package, PackageManager, PackageName, PackageVersion, Wish, trouble,
 };
 use super::program::{Output, run, run_in};
-use super::HostError;
 
 const APT_GET: &str = "/usr/bin/apt-get";
 const APT_CACHE: &str = "/usr/bin/apt-cache";

@@ -119,22 +119,6 @@ impl Operation for RunHardeningProfile {
         Ok(State { profile: before.profile, items })
     }
 
-    /// A service that was found before and cannot be asked for now is a hindrance, and nobody's doing.
-    fn reread(&self, host: &dyn Host, like: &State) -> Result<State, HostError> {
-        let now = self.snapshot(host)?;
-        let unasked = like
-            .items
-            .iter()
-            .find(|(id, found)| matches!(found, Found::Service(_)) && !now.items.contains_key(*id));
-        match unasked {
-            None => Ok(now),
-            Some((id, _)) => {
-                let why = "its unit cannot be looked at now".to_owned();
-                Err(HostError::Item { item: like.name(id), why })
-            }
-        }
-    }
-
     fn fields(state: &State) -> Vec<Field> {
         let fields = state.items.iter().flat_map(|(id, found)| {
             let name = state.name(id);
@@ -153,12 +137,16 @@ impl Operation for RunHardeningProfile {
     }
 
     /// Every item of `like`, whether it would apply now or not. One that is not there any more is left out, and
-    /// so differs.
+    /// so differs; but a service that cannot be asked for now is a hindrance, and nobody's doing.
     fn reread(&self, host: &dyn Host, like: &State) -> Result<State, HostError> {
         let mut items = BTreeMap::new();
-        for id in like.items.keys() {
+        for (id, was) in &like.items {
             let item = self.item(id)?;
             let found = item.rule.read(id, host).map_err(|error| of(item, &error))?;
+            if found.is_none() && matches!(was, Found::Service(_)) {
+                let why = "its unit cannot be looked at now".to_owned();
+                return Err(HostError::Item { item: like.name(id), why });
+            }
             items.extend(found.map(|found| (id.clone(), found)));
         }
         Ok(State { profile: self.profile, items })

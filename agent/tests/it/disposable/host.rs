@@ -310,7 +310,9 @@ fn launch(name: &str, root: &Path, holder: u32, groups: &[PathBuf], console: &Pa
         .arg(format!("--directory={}", root.display()))
         .arg(format!("--bind-ro={}:{PROGRAM}", program.display()))
         // Other packages' tests carry it there.
-        .args(option_env!("CARGO_BIN_EXE_nexplane-agent").map(|it| format!("--bind-ro={it}:{AGENT}")))
+        .args(
+            option_env!("CARGO_BIN_EXE_nexplane-agent").map(|it| format!("--bind-ro={it}:{AGENT}")),
+        )
         // Settings of the host's own network can be written.
         .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
         .stdin(Stdio::null())
