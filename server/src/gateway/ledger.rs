@@ -147,11 +147,11 @@ impl Told {
             Order::Inspect { operation, target: _, parameters: _ } => {
                 question(OrderKind::Inspect, Some(operation))
             }
-            Order::Verify { operation, target: _, parameters: _ } => {
+            Order::Verify { operation, target: _, parameters: _, prepared: _ } => {
                 question(OrderKind::Verify, Some(operation))
             }
             Order::CollectFacts => question(OrderKind::CollectFacts, None),
-            Order::Apply { step, authority } => Self {
+            Order::Apply { step, authority, prepared: _ } => Self {
                 kind: OrderKind::Apply,
                 action: Some(step.action),
                 change: Some(authority.change),
