@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
-use super::{INSIDE, MARKER, base, printed};
+use super::{AGENT, INSIDE, MARKER, base, printed};
 
 /// What a host has to do within this time: to start, to end. Seconds, where nobody else is at work.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -31,8 +31,6 @@ const REBOOT: i32 = 133;
 const PREFIX: &str = "nexplane-host-";
 /// The test program, as the host sees it.
 const PROGRAM: &str = "/opt/nexplane/it";
-/// The agent, as the host sees it before it is installed.
-pub const AGENT: &str = "/opt/nexplane/nexplane-agent";
 const OUTPUT: &str = "/var/log/nexplane-inside";
 
 static COUNT: AtomicU32 = AtomicU32::new(0);

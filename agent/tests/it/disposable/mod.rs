@@ -9,8 +9,10 @@ mod host;
 
 use std::process::Output;
 
-pub use host::{AGENT, RealHost};
+pub use host::RealHost;
 
+/// The agent, as a host sees it before it is installed.
+pub const AGENT: &str = "/opt/nexplane/nexplane-agent";
 /// Says which test runs inside; holds the name of the host that it may run on.
 pub const INSIDE: &str = "NEXPLANE_INSIDE";
 /// The host's name again, in the host: so that nothing but a host that is thrown away is ever changed.

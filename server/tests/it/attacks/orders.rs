@@ -266,12 +266,12 @@ fn theft(victim: &Victim) -> Order {
 /// An approved order of an operation that cannot be planned honestly.
 fn planned(host: &str, operation: &str, parameters: &Value) -> Order {
     let (step, authority) = approved(operation, parameters, host, &"00".repeat(32), None);
-    Order::Apply { step: Box::new(step), authority: Box::new(authority) }
+    Order::Apply { step: Box::new(step), authority: Box::new(authority), prepared: None }
 }
 
 fn apply(job: &mut Job) -> (&mut Step, &mut Approval) {
     match &mut job.order {
-        Order::Apply { step, authority } => (step, authority),
+        Order::Apply { step, authority, prepared: _ } => (step, authority),
         other => panic!("{other:?}"),
     }
 }
