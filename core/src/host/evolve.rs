@@ -55,9 +55,10 @@ pub fn evolve(state: HostState, event: &HostEvent, at: Timestamp) -> HostState {
             state
         }
         (mut state, E::OrderDistrusted { code, total, .. }) => {
-            let enrolment = match &mut state {
-                HostState::Locked(locked) => Some(&mut locked.enrolment),
-                other => enrolment_of(other),
+            let enrolment = if let HostState::Locked(locked) = &mut state {
+                Some(&mut locked.enrolment)
+            } else {
+                enrolment_of(&mut state)
             };
             if let Some(enrolment) = enrolment {
                 let known = enrolment.distrusted.entry(*code).or_default();

@@ -426,9 +426,9 @@ mod tests {
             told.push(refusal);
         }
         assert_eq!(told.len(), NETWORKS + 1);
-        let counts = told.iter().map(|refusal| match refusal {
-            Refusal::Caller { host: None, refused } => (refused.source.is_some(), refused.count),
-            other => panic!("{other:?}"),
+        let counts = told.iter().map(|refusal| {
+            let Refusal::Caller { host: None, refused } = refusal else { panic!("{refusal:?}") };
+            (refused.source.is_some(), refused.count)
         });
         let (named, others): (Vec<_>, Vec<_>) = counts.partition(|(named, _)| *named);
         assert!(named.iter().all(|(_, count)| *count == 1));

@@ -399,8 +399,8 @@ fn valid<'a>(shared: &Shared, caller: &'a Caller) -> ApiResult<&'a Peer> {
     Ok(peer)
 }
 
-fn standing(shared: &Shared, peer: &Peer) -> Result<(), No> {
-    let no = |cause, error| Err(No { cause, error });
+fn standing(shared: &Shared, peer: &Peer) -> Result<(), Box<No>> {
+    let no = |cause, error| Err(Box::new(No { cause, error }));
     let forbidden = |code, detail: &str| ApiError::new(StatusCode::FORBIDDEN, code, detail);
     match shared.hosts.standing(peer.host, &peer.key_hash) {
         Standing::Revoked => {
