@@ -274,6 +274,11 @@ impl Config {
         self.state.join("snapshots")
     }
 
+    /// Packages that undoing a change may need.
+    pub fn packages(&self) -> PathBuf {
+        self.state.join("packages")
+    }
+
     pub fn policy(&self) -> PathBuf {
         self.directory.join("policy.toml")
     }

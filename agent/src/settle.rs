@@ -83,8 +83,8 @@ impl<'a> Terms<'a> {
         };
         let snapshots =
             Snapshots::open(&config.snapshots(), snapshot::TOTAL_LIMIT)?.kept_for(retention);
-        let mut host = LinuxHost::open(root, &config.own_paths())?
-            .keeping_packages_in(config.state().join("packages"));
+        let mut host =
+            LinuxHost::open(root, &config.own_paths())?.keeping_packages_in(config.packages());
         match SealingKey::load_or_make(&config.keep()) {
             Ok(key) => host = host.with_sealing_key(key),
             Err(error) => tracing::error!(

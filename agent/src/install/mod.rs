@@ -292,13 +292,15 @@ impl Layout {
 
 /// What an agent keeps in its state directory, by name.
 fn own_files(state: &Path) -> Vec<PathBuf> {
-    const FILES: [&str; 7] = [
+    const FILES: [&str; 9] = [
         "armed",
         "enrolling.json",
         "identity.json",
         "journal",
         "lock",
+        "packages",
         "renewing.json",
+        "sealing.key",
         "snapshots",
     ];
     // Those of earlier identities have the host's number in their names.

@@ -144,7 +144,7 @@ impl Runner {
         before: &Observation,
         goal: &Goal,
     ) -> Result<JobResult, RunnerError> {
-        let done = self.perform(bound, before, goal);
+        let (done, is_left) = self.perform(bound, before, goal);
         if !bound.may_cut_line() {
             return Ok(done);
         }
@@ -154,7 +154,8 @@ impl Runner {
             return self.confirm(job, bound, before, goal, limit, done);
         }
         // A part of it may be there, and the line may hang on that part.
-        if let JobResult::Unknown { detail } = &done
+        if is_left
+            && let JobResult::Unknown { detail } = &done
             && self.put_back_in_the_end(bound, before, goal).is_ok()
         {
             return Ok(JobResult::Failed { detail: format!("{detail}; put back later") });

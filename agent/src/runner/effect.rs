@@ -116,13 +116,14 @@ impl Runner {
         }
     }
 
-    /// Does it, reads it back, and puts it back when it did not come out.
+    /// Does it, reads it back, and puts it back when it did not come out. Says besides whether a part of it is
+    /// left that may be put back later.
     pub(super) fn perform(
         &self,
         bound: &dyn Bound,
         before: &Observation,
         goal: &Goal,
-    ) -> JobResult {
+    ) -> (JobResult, bool) {
         let host = self.host.as_ref();
         let done = match goal {
             Goal::Apply => bound.apply(host, before),
@@ -132,7 +133,7 @@ impl Runner {
         let is_beyond = matches!(done, Err(HostError::Unplanned { .. }));
         let problem = match done {
             Ok(()) => match self.reached(bound, goal) {
-                Ok((true, now)) => return success(before, now, goal),
+                Ok((true, now)) => return (success(before, now, goal), false),
                 Ok((false, _)) => "it was done, but reading back did not find it".to_owned(),
                 Err(error) => format!("it was done but not read back: {}", error.sentence()),
             },
@@ -141,10 +142,12 @@ impl Runner {
         match self.put_back(bound, before, goal) {
             Ok(()) if is_beyond => {
                 let detail = format!("{problem}; what was planned was put back, and that was not");
-                JobResult::Unknown { detail }
+                (JobResult::Unknown { detail }, false)
             }
-            Ok(()) => JobResult::Failed { detail: problem },
-            Err(left) => JobResult::Unknown { detail: format!("{problem}; {}", left.why) },
+            Ok(()) => (JobResult::Failed { detail: problem }, false),
+            Err(left) => {
+                (JobResult::Unknown { detail: format!("{problem}; {}", left.why) }, !left.is_final)
+            }
         }
     }
 
