@@ -31,7 +31,7 @@ const ROUNDS: usize = 5_000;
 
 fn main() {
     let now = Timestamp::new(jiff::Timestamp::now());
-    let authority = Authority::open(&GatewayKeys::generate(now).unwrap()).unwrap();
+    let authority = Arc::new(Authority::open(&GatewayKeys::generate(now).unwrap()).unwrap());
     let names = vec!["localhost".to_owned()];
     let own = Arc::new(OwnCertificate::new(&authority, names, now).unwrap());
     let never = tls::config(&authority, own).unwrap();

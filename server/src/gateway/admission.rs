@@ -34,8 +34,8 @@ impl Source {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.octets()),
             IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, ..] = address.octets();
-                Self::V6([a, b, c, d, e, f, g])
+                let octets = address.octets();
+                Self::V6(*octets.first_chunk().expect("an address has sixteen bytes"))
             }
         }
     }
