@@ -218,7 +218,7 @@ async fn a_change_is_shown_as_it_was(server: &Sandbox) {
 
 async fn a_produced_password_is_shown_once_to_its_requester(server: &Sandbox) {
     let olivia = signed_in(server, "olivia").await;
-    let address = draft(&olivia, "rotate password", "reporting").await;
+    let address = draft(&olivia, "rotate role", "reporting").await;
     olivia.see("diff").await;
     olivia.click("action-submit").await;
     olivia.see_with("change-state", "data-state", "submitted").await;

@@ -20,7 +20,7 @@ async fn browser_a_responder_lets_a_change_pass_a_freeze() {
     let (email, password) = server.person("olivia");
     let olivia = signed_in(&server, &email, &password).await;
     let first = submitted(&olivia, "lock a role").await;
-    let second = submitted(&olivia, "rotate password").await;
+    let second = submitted(&olivia, "rotate role").await;
     olivia.see("conflicts").await;
     olivia.pictures("change-conflicts").await;
     olivia.click("conflict").await;

@@ -22,7 +22,7 @@ use crate::harness::{Client, Server, eventually, id, items, text};
 
 const UNIT: &str = "nexplane-agent.service";
 /// The program as it was carried to the host, before it is installed.
-const BROUGHT: &str = "/root/nexplane-agent";
+const BROUGHT: &str = "/opt/nexplane-agent";
 /// What an agent leaves in a host's file system besides /etc.
 const PLACES: &str = "ls -A /usr/local/bin /var/lib /etc/systemd/system /run/systemd/system";
 /// Where it is then.
@@ -82,16 +82,16 @@ impl Stage {
         let program = Path::new(env!("CARGO_BIN_EXE_nexplane")).with_file_name("nexplane-agent");
         block_in_place(|| {
             self.host.give(&program, BROUGHT);
-            self.host.give(&self.server.ca, "/root/ca.pem");
+            self.host.give(&self.server.ca, "/opt/ca.pem");
         });
         let told = self.sh(&format!(
-            "{BROUGHT} install --control-plane {} --ca /root/ca.pem --token-stdin <<'TOKEN'\n{}\nTOKEN",
+            "{BROUGHT} install --control-plane {} --ca /opt/ca.pem --token-stdin <<'TOKEN'\n{}\nTOKEN",
             self.control_plane(),
             text(&invited["token"]),
         ));
         println!("{told}");
         // What the owner has no more use for.
-        self.sh(&format!("rm {BROUGHT} /root/ca.pem"));
+        self.sh(&format!("rm {BROUGHT} /opt/ca.pem"));
     }
 
     /// A setting of the service that the owner makes, and a restart with it.
