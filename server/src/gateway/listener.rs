@@ -74,7 +74,8 @@ impl Listener {
             match accepted {
                 Ok((stream, from)) => {
                     let Some(stranger) = admission.stranger(from.ip()) else {
-                        tracing::warn!(%from, "Refused: too many connections without a certificate");
+                        // Not louder: whoever floods the gateway must not flood its log.
+                        tracing::debug!(%from, "Refused: too many connections without a certificate");
                         continue;
                     };
                     let watcher = graceful.watcher();

@@ -183,7 +183,7 @@ async fn real_host_from_its_installation_to_its_removal() {
     println!("{checked}");
     assert!(!checked.contains("FAIL"), "{checked}");
 
-    // Carried out, and undone.
+    // Carried out.
     let first = stage.content("after\n").await;
 
     // Killed: systemd has it back, and it goes on.
