@@ -27,6 +27,10 @@ pub enum Order {
         parameters: Value,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prepared: Option<Prepared>,
+        /// The job that is to be undone: what it changed is read, also where a fresh look would cover
+        /// more today, or less. An agent that does not have its before-state any more looks afresh.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        undoes: Option<JobId>,
     },
     /// Read only: facts of the host.
     CollectFacts,

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Runner, RunnerError};
-use crate::host::HostError;
+use crate::host::{Host, HostError};
 use crate::journal::payload_hash;
 use crate::key::order_is_authentic;
 use crate::operation::{self, Bound, Observation, TARGET_TYPE};
@@ -71,6 +71,7 @@ pub(super) enum Work {
     },
     Verify {
         bound: Box<dyn Bound>,
+        undoes: Option<Earlier>,
     },
     Apply {
         bound: Box<dyn Bound>,
@@ -85,6 +86,23 @@ pub(super) enum Work {
         not_after: Timestamp,
         saved: Box<Saved>,
     },
+}
+
+/// What an earlier effect found and left.
+pub(super) struct Earlier {
+    pub before: Observation,
+    /// Fingerprint of what it left.
+    pub left: String,
+}
+
+impl Earlier {
+    /// What it covered, as it is now.
+    ///
+    /// # Errors
+    /// The host cannot be looked at in any way that finds what it left or found.
+    pub fn look(&self, bound: &dyn Bound, host: &dyn Host) -> Result<Observation, HostError> {
+        seen(bound, host, &self.before, &[&self.left, &self.before.fingerprint])
+    }
 }
 
 /// The part of a job that every version of the control plane writes.
@@ -167,10 +185,11 @@ impl Runner {
                 let held = policy.hold.then(|| "the host's owner holds all changes".to_owned());
                 Ok(Work::Inspect { bound, target: target.clone(), held })
             }
-            Order::Verify { operation, target: _, parameters, prepared } => {
+            Order::Verify { operation, target: _, parameters, prepared, undoes } => {
                 let bound = bind(operation, parameters, prepared.as_ref())?;
                 self.allowed(operation, bound.as_ref())?;
-                Ok(Work::Verify { bound })
+                let undoes = undoes.and_then(|job| self.earlier(&job, operation, parameters));
+                Ok(Work::Verify { bound, undoes })
             }
             Order::Apply { step, authority, prepared } => {
                 self.check_plan(step, authority)?;
@@ -185,8 +204,8 @@ impl Runner {
                 let (saved, after) = self.undoable(step, undoes)?;
                 let bound = bind(&saved.operation, &saved.parameters, None)?;
                 self.check_policy(step, authority, bound.as_ref())?;
-                self.check_as_left(bound.as_ref(), &saved.before, &after)?;
-                self.check_unmoved(bound.as_ref(), &authority.precondition)?;
+                let earlier = Earlier { before: saved.before.clone(), left: after };
+                self.check_as_left(bound.as_ref(), &earlier, &authority.precondition)?;
                 let saved = Box::new(saved);
                 let (step, authority) = (step.clone(), authority.clone());
                 Ok(Work::Revert { bound, step, authority, not_after: job.not_after, saved })
@@ -226,6 +245,14 @@ impl Runner {
             return Err(Refusal::new(RefusalCode::PlanMismatch, detail));
         }
         Ok((saved, after))
+    }
+
+    /// What a job found and left that did the same with the same parameters, as far as that is kept.
+    fn earlier(&self, job: &JobId, operation: &str, parameters: &Value) -> Option<Earlier> {
+        let left = self.journal.job(job)?.after.clone()?;
+        let saved = self.snapshots.load(job).ok()?;
+        let is_same = saved.operation == operation && saved.parameters == *parameters;
+        is_same.then_some(Earlier { before: saved.before, left })
     }
 
     /// Why there is no before-state, with the time for which it was promised.
@@ -276,23 +303,47 @@ impl Runner {
         unmoved(now, expected)
     }
 
-    /// The target is still as the job left it that began at `before`, as far as that job went: what is
-    /// there to be seen besides, or not any more, may be another today.
+    /// The target is still as the job left it that is to be undone, or as it found it, and the order says so.
     fn check_as_left(
         &self,
         bound: &dyn Bound,
-        before: &Observation,
-        left: &str,
+        earlier: &Earlier,
+        expected: &str,
     ) -> Result<(), Refusal> {
-        let host = self.host.as_ref();
-        let now = bound.snapshot(host).map_err(unreadable)?;
-        if now.fingerprint == left {
-            return Ok(());
+        let now = earlier.look(bound, self.host.as_ref()).map_err(unreadable)?;
+        if now.fingerprint == earlier.before.fingerprint {
+            return unmoved(now, expected);
         }
-        // What it went to tells how far it went, unless that cannot be found out any more.
-        let as_far = bound.intended(host, before).and_then(|to| bound.reread(host, &to));
-        unmoved(as_far.unwrap_or(now), left)
+        unmoved(now.clone(), &earlier.left)?;
+        unmoved(now, expected)
     }
+}
+
+/// The target with the eyes of an effect that began at `before`: what there is to be seen besides, or not any
+/// more, may be another today. Of the ways to look it is the one that finds something `known`, if any does.
+pub(super) fn seen(
+    bound: &dyn Bound,
+    host: &dyn Host,
+    before: &Observation,
+    known: &[&str],
+) -> Result<Observation, HostError> {
+    let is_known = |found: &Result<Observation, HostError>| {
+        found.as_ref().is_ok_and(|found| known.contains(&found.fingerprint.as_str()))
+    };
+    let afresh = bound.snapshot(host);
+    if is_known(&afresh) {
+        return afresh;
+    }
+    // What it went to tells how far it went, unless that cannot be found out any more.
+    let as_far = bound.intended(host, before).and_then(|to| bound.reread(host, &to));
+    if is_known(&as_far) {
+        return as_far;
+    }
+    let as_begun = bound.reread(host, before);
+    if is_known(&as_begun) {
+        return as_begun;
+    }
+    afresh.map(|afresh| as_far.unwrap_or(afresh))
 }
 
 fn unmoved(now: Observation, expected: &str) -> Result<(), Refusal> {

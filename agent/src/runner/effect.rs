@@ -6,7 +6,7 @@ use nexplane_core::id::JobId;
 use nexplane_core::job::{Authority, JobEvent, JobResult, RefusalCode};
 use nexplane_core::plan::Step;
 
-use super::check::{Refusal, Work, unreadable};
+use super::check::{Refusal, Work, seen, unreadable};
 use super::confirm::Stuck;
 use super::{Progress, Runner, RunnerError, failed_checks};
 use crate::host::HostError;
@@ -76,7 +76,11 @@ impl Runner {
         {
             return Err(refusal);
         }
-        let before = bound.snapshot(host).map_err(unreadable)?;
+        let before = match goal {
+            Goal::Apply => bound.snapshot(host),
+            Goal::Restore(state) => seen(bound, host, state, &[&authority.precondition]),
+        };
+        let before = before.map_err(unreadable)?;
         if before.fingerprint != authority.precondition {
             let detail = "the target moved right before the effect";
             return Err(Refusal::drift(detail, before.fields));

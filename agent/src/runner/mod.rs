@@ -40,7 +40,7 @@ use crate::policy;
 use crate::snapshot::Snapshots;
 use crate::vital::Vital;
 
-use check::{Admission, Refusal, Work};
+use check::{Admission, Earlier, Refusal, Work};
 use distrust::Distrust;
 pub use recover::Early;
 
@@ -251,7 +251,7 @@ impl Runner {
             Work::Inspect { bound, target, held } => {
                 Ok(self.inspect(bound.as_ref(), &target, held))
             }
-            Work::Verify { bound } => Ok(self.verify(bound.as_ref())),
+            Work::Verify { bound, undoes } => Ok(self.verify(bound.as_ref(), undoes.as_ref())),
             Work::Apply { .. } | Work::Revert { .. } => {
                 let at = (self.clock)();
                 let envelope = envelope.clone();
@@ -291,8 +291,15 @@ impl Runner {
         JobResult::Inspected { checks, before, fingerprint, diff, summary, rollback }
     }
 
-    fn verify(&self, bound: &dyn Bound) -> JobResult {
-        match bound.verify(self.host.as_ref()) {
+    fn verify(&self, bound: &dyn Bound, undoes: Option<&Earlier>) -> JobResult {
+        let host = self.host.as_ref();
+        let read = match undoes {
+            None => bound.verify(host),
+            Some(earlier) => {
+                earlier.look(bound, host).map(|now| (now.fingerprint == earlier.left, now))
+            }
+        };
+        match read {
             Ok((satisfied, now)) => JobResult::Verified {
                 satisfied,
                 observed: now.fields,

@@ -8,9 +8,12 @@ use nexplane_agent::host::fake::Node;
 use nexplane_agent::host::{FakeHost, Host, HostPath, Mode};
 use nexplane_agent::operation::hardening::profile::ProfileId;
 use nexplane_agent::operation::{self, Bound};
-use nexplane_core::job::{JobResult, RefusalCode};
+use nexplane_agent::runner::Runner;
+use nexplane_core::id::JobId;
+use nexplane_core::job::{JobResult, Order, RefusalCode};
 use nexplane_core::plan::Check;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::rig::{Rig, linux, path, refusal};
 
@@ -195,7 +198,10 @@ fn an_item_that_does_not_apply_any_more_is_still_compared_and_undone() {
     let nodes = fake.nodes();
     let job = rig.job(1, rig.apply_order(ID, &parameters));
     let result = rig.run(&mut runner, &job);
-    assert!(matches!(result, JobResult::Applied { changed: true, .. }), "{result:?}");
+    let JobResult::Applied { changed: true, before_fingerprint, after_fingerprint, .. } = result
+    else {
+        panic!("{result:?}");
+    };
 
     // Another kernel has it built in, so a file would not keep it away: it is not offered any more.
     let built_in = path("/usr/lib/modules/6.1.0/modules.builtin");
@@ -204,17 +210,44 @@ fn an_item_that_does_not_apply_any_more_is_still_compared_and_undone() {
     let checks = profile.validate(fake.as_ref());
     assert!(detail(&checks, "module-hfs").contains("built into the kernel"), "{checks:?}");
 
+    // Whoever asks about what that job did is told about what it did, and not about what it would do now.
+    let mut seq = 1;
+    let mut read = |runner: &mut Runner, undoes| {
+        seq += 1;
+        let (operation, target) = (ID.to_owned(), "web-1".to_owned());
+        let parameters = parameters.clone();
+        let order = Order::Verify { operation, target, parameters, prepared: None, undoes };
+        match rig.run(runner, &rig.job(seq, order)) {
+            JobResult::Verified { satisfied, fingerprint, .. } => (satisfied, fingerprint),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (_, afresh) = read(&mut runner, None);
+    assert_ne!(afresh, after_fingerprint);
+    assert_eq!(read(&mut runner, Some(JobId(Uuid::from_u128(7)))).1, afresh, "no such job");
+    let left = (true, after_fingerprint.clone());
+    assert_eq!(read(&mut runner, Some(job.id)), left);
+
     // What somebody changed in it is seen all the same.
     let file = path("/etc/modprobe.d/60-nexplane-module-hfs.conf");
     let ours = fake.read(&file, 1 << 20).unwrap().unwrap().content;
     fake.put_file(&file, b"# theirs\n", Mode::from_bits(0o644));
-    let undo = rig.job(2, rig.revert_order(ID, &parameters, job.id));
-    assert_eq!(refusal(&rig.run(&mut runner, &undo)), RefusalCode::Drift);
+    let (satisfied, theirs) = read(&mut runner, Some(job.id));
+    assert!(!satisfied && theirs != after_fingerprint && theirs != before_fingerprint);
+    let undo_from = |current: &str| Rig::revert_order_from(current, ID, &parameters, job.id);
+    for (seq, current) in [(20, &theirs), (21, &after_fingerprint)] {
+        let undo = rig.job(seq, undo_from(current));
+        assert_eq!(refusal(&rig.run(&mut runner, &undo)), RefusalCode::Drift);
+    }
     fake.put_file(&file, &ours, Mode::from_bits(0o644));
 
-    let undo = rig.job(3, rig.revert_order(ID, &parameters, job.id));
-    let result = rig.run(&mut runner, &undo);
-    assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
+    let undo = rig.job(22, undo_from(&afresh));
+    assert_eq!(refusal(&rig.run(&mut runner, &undo)), RefusalCode::Drift, "of other items");
+    // Once more is as once: it is found as it was before.
+    for (seq, current) in [(23, &after_fingerprint), (24, &before_fingerprint)] {
+        let result = rig.run(&mut runner, &rig.job(seq, undo_from(current)));
+        assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
+    }
     assert!(fake.stat(&file).unwrap().is_none());
     let meta = fake.stat(&built_in).unwrap().unwrap();
     fake.remove(&built_in, &meta).unwrap();

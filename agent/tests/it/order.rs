@@ -128,7 +128,7 @@ fn inspecting_what_cannot_be_done_says_why() {
     }
     let parameters = json!({ "path": "/etc/none", "mode": "0640" });
     let (operation, target) = (PERMISSION.to_owned(), "h".to_owned());
-    let order = Order::Verify { operation, target, parameters, prepared: None };
+    let order = Order::Verify { operation, target, parameters, prepared: None, undoes: None };
     let verified = rig.run(&mut runner, &rig.job(9, order));
     assert!(matches!(verified, JobResult::Verified { satisfied: false, .. }), "{verified:?}");
 }

@@ -246,8 +246,18 @@ impl Rig {
     pub fn revert_order(&self, operation: &str, parameters: &Value, undoes: JobId) -> Order {
         let bound = operation::find(operation).unwrap().bind(parameters).unwrap();
         let current = bound.snapshot(self.host.as_ref()).unwrap().fingerprint;
-        let step = step(operation, parameters, &current, Some(Undoes { run: RUN, step: 0 }));
-        let authority = authority(&step, &current);
+        Self::revert_order_from(&current, operation, parameters, undoes)
+    }
+
+    /// The same for a target that was found to have this fingerprint.
+    pub fn revert_order_from(
+        current: &str,
+        operation: &str,
+        parameters: &Value,
+        undoes: JobId,
+    ) -> Order {
+        let step = step(operation, parameters, current, Some(Undoes { run: RUN, step: 0 }));
+        let authority = authority(&step, current);
         Order::Revert { step: Box::new(step), undoes, authority: Box::new(authority) }
     }
 

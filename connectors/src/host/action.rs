@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::password::NewPassword;
-use super::{Host, Session};
+use super::{Host, HostPort, Session};
 use crate::sdk::{
-    Advice, AnyAction, AnySession, Call, ConnectorError, ErrorKind, Executed, FieldError,
-    Inspection, OpenContext, Produced, Redactor, RolledBack, SecretBytes, Snapshot, StepContext,
-    TypedSession, Verification, check_schema,
+    Advice, AnyAction, AnySession, Call, ConnectorError, EarlierEffect, ErrorKind, Executed,
+    FieldError, Inspection, OpenContext, Produced, Redactor, RolledBack, SecretBytes, Snapshot,
+    StepContext, TypedSession, Verification, check_schema,
 };
 
 /// The action for an operation.
@@ -106,6 +106,7 @@ impl HostAction {
         target: &TargetRef,
         parameters: &Value,
         new: Option<&NewPassword>,
+        undoes: Option<JobId>,
     ) -> Result<(bool, Vec<Field>, Fingerprint), ConnectorError> {
         self.fit(target, parameters)?;
         let order = Order::Verify {
@@ -113,6 +114,7 @@ impl HostAction {
             target: target.name.clone(),
             parameters: parameters.clone(),
             prepared: new.map(NewPassword::prepared),
+            undoes,
         };
         let result = session.ask(order).await?;
         if let JobResult::Verified { satisfied, observed, fingerprint } = result {
@@ -175,11 +177,16 @@ impl AnyAction for HostAction {
         session: &dyn AnySession,
         target: &TargetRef,
         parameters: &Value,
+        undoes: Option<&EarlierEffect>,
     ) -> Result<Snapshot, ConnectorError> {
         let session = TypedSession::<Host>::of(session)?;
         let work = async {
+            let undoes = match undoes {
+                Some(effect) => job_of(&session.inner.port, effect, None).await?,
+                None => None,
+            };
             let (_, observed, fingerprint) =
-                self.verify_now(&session.inner, target, parameters, None).await?;
+                self.verify_now(&session.inner, target, parameters, None, undoes).await?;
             seal(session.redactor.fields(observed), fingerprint, None)
         };
         self.call(target, "read", &session.cx).run(&session.redactor, work).await
@@ -203,7 +210,7 @@ impl AnyAction for HostAction {
             self.fit(&cx.step.target, &cx.step.parameters)?;
             let order = Order::Apply {
                 step: Box::new(cx.step.clone()),
-                authority: Box::new(authority(cx, &before.fingerprint)),
+                authority: Box::new(authority(cx)),
                 prepared: new.as_ref().map(NewPassword::prepared),
             };
             let port = &session.inner.port;
@@ -236,7 +243,7 @@ impl AnyAction for HostAction {
         let call = self.call(target, "verify", &session.cx);
         let new = self.new_password(before).map_err(|error| call.place(error))?;
         let redactor = redactor(session, new.as_ref());
-        let work = self.verify_now(&session.inner, target, parameters, new.as_ref());
+        let work = self.verify_now(&session.inner, target, parameters, new.as_ref(), None);
         let (satisfied, observed, fingerprint) = call.run(&redactor, work).await?;
         let observed = redactor.fields(observed);
         let produced = if satisfied { self.produced(new.as_ref()) } else { Vec::new() };
@@ -256,21 +263,18 @@ impl AnyAction for HostAction {
                 outcome.and_then(|value| serde_json::from_value(value.clone()).ok());
             let new = self.new_password(before)?;
             let port = &session.inner.port;
-            let undoes =
-                match (cx.undoes_job.or(applied.map(|applied| applied.job)), &cx.undoes_key) {
-                    (Some(job), _) => Some(job),
-                    (None, Some(key)) => {
-                        port.jobs.find(port.id, &job_key(key, new.as_ref())).await?
-                    }
-                    (None, None) => None,
-                };
+            let undoes = match (applied, &cx.undoes) {
+                (_, Some(effect)) => job_of(port, effect, new.as_ref()).await?,
+                (Some(applied), None) => Some(applied.job),
+                (None, None) => None,
+            };
             let undoes = undoes.ok_or_else(|| {
                 ConnectorError::invalid("it is not known which job of the host is to be undone")
             })?;
             let order = Order::Revert {
                 step: Box::new(cx.step.clone()),
                 undoes,
-                authority: Box::new(authority(cx, &cx.step.before_fingerprint)),
+                authority: Box::new(authority(cx)),
             };
             let done = port.jobs.run(port.id, order, cx.deadline, &cx.idempotency_key).await?;
             let JobResult::Reverted { after_fingerprint, .. } = done.result else {
@@ -284,7 +288,7 @@ impl AnyAction for HostAction {
                 ));
             }
             Ok(RolledBack {
-                changed: after_fingerprint != cx.step.before_fingerprint,
+                changed: after_fingerprint != cx.precondition,
                 outcome: json!({ "job": done.job, "after_fingerprint": after_fingerprint }),
             })
         };
@@ -300,14 +304,14 @@ impl AnyAction for HostAction {
 /// The port ends its waiting at the deadline by itself and knows more about why.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
 
-fn authority(cx: &StepContext, precondition: &Fingerprint) -> Authority {
+fn authority(cx: &StepContext) -> Authority {
     Authority {
         change: cx.change,
         run: cx.run,
         epoch: cx.epoch,
         plan_digest: cx.plan_digest.clone(),
         proof: cx.proof.clone(),
-        precondition: precondition.clone(),
+        precondition: cx.precondition.clone(),
         approvals: cx.approvals.clone(),
     }
 }
@@ -320,6 +324,18 @@ fn checked(fingerprint: Fingerprint) -> Result<Fingerprint, ConnectorError> {
     }
     let message = "the agent answered with a fingerprint that is none";
     Err(ConnectorError::new(ErrorKind::Unexpected, Advice::Never, message))
+}
+
+/// The job that had an effect, where it can be found.
+async fn job_of(
+    port: &HostPort,
+    effect: &EarlierEffect,
+    new: Option<&NewPassword>,
+) -> Result<Option<JobId>, ConnectorError> {
+    match effect.job {
+        Some(job) => Ok(Some(job)),
+        None => port.jobs.find(port.id, &job_key(&effect.key, new)).await,
+    }
 }
 
 /// The key of the job of a step.

@@ -81,12 +81,14 @@ pub trait AnyAction: Send + Sync {
     ) -> Result<Inspection, ConnectorError>;
 
     /// The state of the target now, for before / after / now. Changes nothing. Its `sealed` is of no
-    /// use for `execute` or `rollback`.
+    /// use for `execute` or `rollback`. With `undoes` it is what that effect covered, where a fresh look
+    /// would cover more today, or less: so it can be compared with what the effect found and left.
     async fn read(
         &self,
         session: &dyn AnySession,
         target: &TargetRef,
         parameters: &Value,
+        undoes: Option<&EarlierEffect>,
     ) -> Result<Snapshot, ConnectorError>;
 
     /// Does it. `before` is the snapshot of an `inspect` made right before and stored durably: what a
@@ -151,11 +153,20 @@ pub struct StepContext {
     pub approvals: Vec<PersonId>,
     /// Time left for the effect. When it is over the outcome is unknown.
     pub deadline: Duration,
-    /// On a rollback of a host operation: the job that is undone.
-    pub undoes_job: Option<JobId>,
-    /// On a rollback: the idempotency key of the effect that is undone. It is known when the answer to
-    /// that effect, and with it the job, was lost in a crash.
-    pub undoes_key: Option<String>,
+    /// Fingerprint of what was read right before, which the target must still have.
+    pub precondition: Fingerprint,
+    /// On a rollback: what is undone.
+    pub undoes: Option<EarlierEffect>,
+}
+
+/// The effect that a rollback undoes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlierEffect {
+    /// Of a host operation: the job that had it.
+    pub job: Option<JobId>,
+    /// Its idempotency key. It is known when the answer to the effect, and with it the job, was lost in
+    /// a crash.
+    pub key: String,
 }
 
 /// The state of a target at one moment.

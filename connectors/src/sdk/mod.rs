@@ -26,8 +26,9 @@ pub use action::{
 pub use connector::{Actions, Connector, ConnectorMeta};
 pub use egress::{Egress, EgressRules};
 pub use erased::{
-    AnyAction, AnyConnector, AnySession, CALL_TIMEOUT, DiscoveredAsset, Discovery, Executed,
-    Inspection, OpenContext, Produced, Relation, RolledBack, Snapshot, StepContext, Verification,
+    AnyAction, AnyConnector, AnySession, CALL_TIMEOUT, DiscoveredAsset, Discovery, EarlierEffect,
+    Executed, Inspection, OpenContext, Produced, Relation, RolledBack, Snapshot, StepContext,
+    Verification,
 };
 pub use error::{Advice, ConnectorError, ErrorKind, FieldError};
 pub use registry::Registry;

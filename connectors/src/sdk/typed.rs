@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::action::{Action, Before, Reversible, SessionOf, TargetState, check};
 use super::connector::{Connector, secrets_of};
 use super::erased::{
-    AnyAction, AnyConnector, AnySession, Discovery, Executed, Inspection, OpenContext, RolledBack,
-    Snapshot, StepContext, Verification,
+    AnyAction, AnyConnector, AnySession, Discovery, EarlierEffect, Executed, Inspection,
+    OpenContext, RolledBack, Snapshot, StepContext, Verification,
 };
 use super::error::{ConnectorError, FieldError};
 use super::layer::{Call, Redactor};
@@ -266,6 +266,7 @@ impl<A: Action> AnyAction for TypedAction<A> {
         session: &dyn AnySession,
         target: &TargetRef,
         parameters: &Value,
+        _: Option<&EarlierEffect>,
     ) -> Result<Snapshot, ConnectorError> {
         let session = TypedSession::<A::Connector>::of(session)?;
         let call = self.call(target, "read", &session.cx);

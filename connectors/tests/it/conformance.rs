@@ -81,7 +81,7 @@ impl Trial<'_> {
 
     async fn fingerprint(&mut self) -> String {
         let (target, parameters) = (&self.case.target, &self.case.parameters);
-        let read = self.action.read(&*self.session, target, parameters).await.expect("read");
+        let read = self.action.read(&*self.session, target, parameters, None).await.expect("read");
         self.heard(&read);
         read.fingerprint
     }

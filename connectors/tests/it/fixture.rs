@@ -226,7 +226,7 @@ pub fn step(
         proof: PlanProof { header_hash: "0".repeat(64), step_hashes: Vec::new() },
         approvals: vec![PersonId(Uuid::now_v7())],
         deadline: Duration::from_secs(20),
-        undoes_job: None,
-        undoes_key: None,
+        precondition: before.to_owned(),
+        undoes: None,
     }
 }

@@ -11,7 +11,8 @@ use nexplane_agent::host::{FakeHost, HostPath, Mode};
 use nexplane_agent::operation::{self, Bound, Observation};
 use nexplane_connectors::host::{HostJobs, HostPort, SignedOutcome};
 use nexplane_connectors::sdk::{
-    Advice, AnyConnector, AnySession, ConnectorError, ErrorKind, OpenContext, Registry, StepContext,
+    Advice, AnyConnector, AnySession, ConnectorError, EarlierEffect, ErrorKind, OpenContext,
+    Registry, StepContext,
 };
 use nexplane_core::catalog::ActionSpec;
 use nexplane_core::id::{HostId, JobId};
@@ -195,7 +196,7 @@ async fn contract_every_operation_conforms() {
         assert!(!inspection.diff.is_empty() && !inspection.summary.is_empty());
         assert!(!inspection.rollback.is_empty(), "{id}");
         let before = inspection.before;
-        let read = action.read(session, &host, &example).await.unwrap();
+        let read = action.read(session, &host, &example, None).await.unwrap();
         assert_eq!(read.fingerprint, before.fingerprint, "{id}");
         assert_eq!(there(&bench.agent.machine), initially, "{id}: inspect had an effect");
         let verified = action.verify(session, &host, &example, &before, None).await.unwrap();
@@ -218,7 +219,7 @@ async fn contract_every_operation_conforms() {
         let undone = action.rollback(session, &undo, &before, outcome).await.expect(id);
         assert!(undone.changed, "{id}");
         assert_eq!(there(&bench.agent.machine), initially, "{id}: not restored");
-        let read = action.read(session, &host, &example).await.unwrap();
+        let read = action.read(session, &host, &example, None).await.unwrap();
         assert_eq!(read.fingerprint, before.fingerprint, "{id}");
         action.rollback(session, &undo, &before, outcome).await.expect(id);
         assert_eq!(there(&bench.agent.machine), initially, "{id}: undone twice");
@@ -240,11 +241,17 @@ async fn contract_orders_carry_step_authority_and_undone_job() {
     let error = action.rollback(&*bench.session, &undo, &before, None).await.expect_err("which?");
     assert_eq!(error.kind, ErrorKind::Invalid);
     // The answer was lost; the key of the effect still leads to its job.
-    undo.undoes_key = Some(cx.idempotency_key.clone());
+    let key = cx.idempotency_key.clone();
+    undo.undoes = Some(EarlierEffect { job: None, key: key.clone() });
     action.rollback(&*bench.session, &undo, &before, None).await.expect("the job is found");
-    undo.undoes_job = Some(job);
+    undo.undoes = Some(EarlierEffect { job: Some(job), key });
     undo.idempotency_key = Uuid::now_v7().to_string();
     action.rollback(&*bench.session, &undo, &before, None).await.expect("the job is named");
+    // What the effect covered is read, once more by its key and by its job.
+    for job in [None, Some(job)] {
+        let effect = EarlierEffect { job, key: cx.idempotency_key.clone() };
+        action.read(&*bench.session, &host, &spec.example, Some(&effect)).await.expect("read");
+    }
 
     let orders = bench.agent.orders.lock().unwrap().clone();
     let keys: std::collections::BTreeSet<_> = orders.iter().map(|(key, _)| key).collect();
@@ -257,6 +264,8 @@ async fn contract_orders_carry_step_authority_and_undone_job() {
     assert_eq!(authority.precondition, before.fingerprint);
     assert_eq!((authority.change, authority.run, authority.epoch), (cx.change, cx.run, cx.epoch));
     assert_eq!(authority.approvals, cx.approvals);
+    let read = |undone: &&(String, Order)| matches!(undone.1, Order::Verify { undoes: Some(of), .. } if of == job);
+    assert_eq!(orders.iter().filter(read).count(), 2, "{orders:?}");
     let reverted = orders.iter().find(|(key, _)| *key == undo.idempotency_key).expect("revert");
     let Order::Revert { undoes, authority, .. } = &reverted.1 else { panic!("{reverted:?}") };
     assert_eq!((*undoes, &authority.precondition), (job, &now));
@@ -301,7 +310,7 @@ async fn contract_a_new_password_is_produced_here_and_the_host_gets_its_hash() {
     assert_ne!(executed.produced[0].value.expose(), clear);
     assert_ne!(executed.outcome["after_fingerprint"], json!(other.fingerprint), "a job of its own");
 
-    let read = action.read(session, &host, &user).await.unwrap();
+    let read = action.read(session, &host, &user, None).await.unwrap();
     let error = action.execute(session, &cx, &read).await.expect_err("no password");
     assert_eq!(error.kind, ErrorKind::Invalid);
 }

@@ -227,6 +227,6 @@ async fn real_an_effect_that_waits_too_long_ends_and_does_not_happen_later() {
     assert_eq!((error.kind, error.advice), (ErrorKind::Conflict, Advice::Later), "{error:?}");
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let now = action.read(&*session, &target, &none).await.unwrap();
+    let now = action.read(&*session, &target, &none, None).await.unwrap();
     assert_eq!(now.fingerprint, before.fingerprint, "the effect happened after its end");
 }

@@ -229,10 +229,10 @@ async fn real_more_privileges_of_a_created_user_are_drift() {
     action.execute(&*session, &cx, &before).await.unwrap();
     let after = action.verify(&*session, &target, &parameters, &before, None).await.unwrap();
     bench.sql("CREATE TABLE app.later ()").await;
-    let now = action.read(&*session, &target, &parameters).await.unwrap();
+    let now = action.read(&*session, &target, &parameters, None).await.unwrap();
     assert_eq!(now.fingerprint, after.fingerprint, "a new table is not drift");
     bench.sql(&format!("GRANT USAGE ON SCHEMA more TO \"{user}\"")).await;
-    let now = action.read(&*session, &target, &parameters).await.unwrap();
+    let now = action.read(&*session, &target, &parameters, None).await.unwrap();
     assert_ne!(now.fingerprint, after.fingerprint, "another privilege is drift");
     // And somebody else's role of that name is not dropped.
     bench.sql(&format!("ALTER ROLE \"{user}\" PASSWORD 'another'")).await;

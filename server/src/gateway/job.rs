@@ -372,8 +372,11 @@ fn order_hash(order: &Order) -> Vec<u8> {
         Order::Inspect { operation, target: _, parameters } => {
             json!({ "inspect": operation, "parameters": parameters })
         }
-        Order::Verify { operation, target: _, parameters, prepared: _ } => {
+        Order::Verify { operation, target: _, parameters, prepared: _, undoes: None } => {
             json!({ "verify": operation, "parameters": parameters })
+        }
+        Order::Verify { operation, target: _, parameters, prepared: _, undoes: Some(undoes) } => {
+            json!({ "verify": operation, "parameters": parameters, "undoes": undoes })
         }
         Order::CollectFacts => json!("collect_facts"),
         Order::Apply { step, authority: _, prepared: None } => json!({ "apply": step }),

@@ -147,7 +147,7 @@ impl Told {
             Order::Inspect { operation, target: _, parameters: _ } => {
                 question(OrderKind::Inspect, Some(operation))
             }
-            Order::Verify { operation, target: _, parameters: _, prepared: _ } => {
+            Order::Verify { operation, target: _, parameters: _, prepared: _, undoes: _ } => {
                 question(OrderKind::Verify, Some(operation))
             }
             Order::CollectFacts => question(OrderKind::CollectFacts, None),

@@ -8,6 +8,7 @@ mod assess;
 mod back;
 mod begin;
 mod discovery;
+mod earlier;
 mod engine;
 mod lease;
 mod limiter;

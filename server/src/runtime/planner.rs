@@ -16,6 +16,7 @@ use nexplane_core::plan::{Check, DiffLine, Field, Plan, PlanHeader, Step, Target
 use nexplane_core::run::{Run, RunState, Verified};
 use serde_json::Value;
 
+use super::earlier::{earlier, verified_at};
 use super::parts::{self, Found, Reads};
 use super::targets::{OpenError, Opened, Targets};
 use crate::policy;
@@ -211,7 +212,13 @@ impl Planner {
             self.targets.open(first.connection, Purpose::Plan, Some(change), request).await?;
         let mut moved = Vec::new();
         for step in &plan.steps {
-            let now = action.read(&*opened.session, &step.target, &step.parameters).await?;
+            let undoes = match step.undoes {
+                Some(undoes) => verified_at(&self.targets.log, undoes).await?,
+                None => None,
+            };
+            let undoes = undoes.as_ref().map(|(_, verified)| earlier(verified));
+            let Step { target, parameters, .. } = step;
+            let now = action.read(&*opened.session, target, parameters, undoes.as_ref()).await?;
             if now.fingerprint != step.before_fingerprint {
                 moved.push(step.target.name.clone());
             }
@@ -259,8 +266,10 @@ impl Reads for Reread<'_> {
         index: usize,
         target: &TargetRef,
     ) -> Result<Snapshot, ConnectorError> {
-        let parameters = self.done.get(index).map_or(&Value::Null, |(_, step, _)| &step.parameters);
-        self.action.read(&*opened.session, target, parameters).await
+        let done = self.done.get(index);
+        let parameters = done.map_or(&Value::Null, |(_, step, _)| &step.parameters);
+        let undoes = done.map(|(.., verified)| earlier(verified));
+        self.action.read(&*opened.session, target, parameters, undoes.as_ref()).await
     }
 }
 

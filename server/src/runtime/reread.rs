@@ -8,9 +8,11 @@ use nexplane_core::catalog::EffectClass;
 use nexplane_core::change::event::Found;
 use nexplane_core::connection::Purpose;
 use nexplane_core::id::{ChangeId, RolloutId, RunId};
+use nexplane_core::plan::Step;
 use nexplane_core::rollout::{Rollout, RolloutState};
 use nexplane_core::run::{Intent, Run, RunState, StepPhase};
 
+use super::earlier::{earlier, verified_at};
 use super::targets::{OpenError, Targets, change_owner};
 use crate::problem::chain;
 use crate::stream::{self, Request};
@@ -63,8 +65,17 @@ async fn look(
     }
     let action = targets.action(&step.action)?;
     let opened = targets.open(step.connection, Purpose::Execute, Some(change), request).await?;
-    let now = action.read(&*opened.session, &step.target, &step.parameters).await?.fingerprint;
-    let (done, undone) = match step.undoes {
+    let left = match step.undoes {
+        None => None,
+        Some(undoes) => {
+            let Some((_, left)) = verified_at(&targets.log, undoes).await? else { return Ok(None) };
+            Some(left)
+        }
+    };
+    let undoes = left.as_ref().map(earlier);
+    let Step { target, parameters, .. } = step;
+    let now = action.read(&*opened.session, target, parameters, undoes.as_ref()).await?.fingerprint;
+    let (done, undone) = match left {
         None => {
             let before = captured(targets, change, intent).await?;
             let verified = action
@@ -72,14 +83,7 @@ async fn look(
                 .await?;
             (verified.satisfied, now == before.fingerprint)
         }
-        Some(undoes) => {
-            let state = stream::load::<Run>(&targets.log, undoes.run.into()).await?.state;
-            let RunState::Finished(earlier) = state else { return Ok(None) };
-            let Some((_, StepPhase::Verified(left))) = earlier.run.step(undoes.step) else {
-                return Ok(None);
-            };
-            (now == left.effect.intent.before.fingerprint, now == left.fingerprint)
-        }
+        Some(left) => (now == left.effect.intent.before.fingerprint, now == left.fingerprint),
     };
     Ok(match (done, undone) {
         (true, false) => Some(Found::Applied),

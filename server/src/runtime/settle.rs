@@ -69,7 +69,7 @@ impl At<'_> {
         if self.step.effect_class == EffectClass::Keyed {
             return self.ask_again(action, &opened, intent, before, undone).await;
         }
-        let now = self.read(action, &opened).await?;
+        let now = self.read(action, &opened, undone).await?;
         if now.fingerprint == before.fingerprint && undone.is_none() {
             return Ok(Found::nothing(
                 "The target is as it was before: nothing was done.",
@@ -126,7 +126,8 @@ impl At<'_> {
             .time_left()
             .map_err(|_| Why::new("lease", "the lease may have run out".to_owned()))?
             .min(self.hold.options.effect);
-        let cx = self.context(intent.key.clone(), deadline, undone);
+        let (key, precondition) = (intent.key.clone(), intent.before.fingerprint.clone());
+        let cx = self.context(key, precondition, deadline, undone);
         let answer = match undone {
             None => action.execute(&*opened.session, &cx, before).await.map(|done| done.produced),
             Some(undone) => action

@@ -10,16 +10,15 @@ use nexplane_core::aggregate::Reject as _;
 use nexplane_core::catalog::EffectClass;
 use nexplane_core::change::event::Produced;
 use nexplane_core::connection::Purpose;
-use nexplane_core::id::JobId;
-use nexplane_core::plan::{Field, Step};
+use nexplane_core::plan::{Field, Fingerprint, Step};
 use nexplane_core::run::event::{Captured, Finding, Reason};
 use nexplane_core::run::{
-    Effect, Intent, Run, RunCommand, RunRejection, RunState, Running, StepPhase, UNSTORABLE,
-    Verified,
+    Intent, RunCommand, RunRejection, Running, StepPhase, UNSTORABLE, Verified,
 };
 
 use nexplane_core::time::Timestamp;
 
+use super::earlier::{earlier, verified_at};
 use super::engine::{Hold, Left};
 use super::report::Report;
 use super::targets::{OpenError, Opened, change_owner};
@@ -106,7 +105,7 @@ impl At<'_> {
             return Ok(blocked);
         }
         let (before, sealed) = match &undone {
-            Some(undone) => match self.read(action, &opened).await {
+            Some(undone) => match self.read(action, &opened, Some(undone)).await {
                 Ok(now) if Self::is_settled_for(undone, &now) => (now, None),
                 Ok(now) => {
                     let why = Why::new(
@@ -220,7 +219,8 @@ impl At<'_> {
             Ok(left) => left.min(self.hold.options.effect),
             Err(left) => return Err(left),
         };
-        let cx = self.context(key, deadline, undone.as_ref());
+        let precondition = before.fingerprint.clone();
+        let cx = self.context(key, precondition, deadline, undone.as_ref());
         let acted = match &undone {
             None => action
                 .execute(&*opened.session, &cx, &before)
@@ -286,7 +286,7 @@ impl At<'_> {
                 let (action, opened) = self.open().await?;
                 match &undone {
                     Some(undone) => {
-                        let now = self.read(action, &opened).await?;
+                        let now = self.read(action, &opened, Some(undone)).await?;
                         let satisfied = now.fingerprint == undone.before.fingerprint;
                         Ok::<_, Why>((satisfied, now.fields, now.fingerprint))
                     }
@@ -392,22 +392,23 @@ impl At<'_> {
         &self,
         action: &dyn AnyAction,
         opened: &Opened,
+        undone: Option<&Undone>,
     ) -> Result<Snapshot, ConnectorError> {
-        action.read(&*opened.session, &self.step.target, &self.step.parameters).await
+        let undoes = undone.map(|undone| earlier(&undone.verified));
+        let Step { target, parameters, .. } = self.step;
+        action.read(&*opened.session, target, parameters, undoes.as_ref()).await
     }
 
     /// On a rollback: the step of the earlier run, with the before-state that was sealed then.
     pub(super) async fn undone(&self) -> Result<Option<Undone>, Left> {
         let Some(undoes) = self.step.undoes else { return Ok(None) };
-        let state = stream::load::<Run>(&self.hold.targets.log, undoes.run.into()).await?.state;
-        let RunState::Finished(finished) = state else { return Err(Left::Taken) };
-        let Some((_, StepPhase::Verified(verified))) = finished.run.step(undoes.step) else {
+        let Some((change, verified)) = verified_at(&self.hold.targets.log, undoes).await? else {
             return Err(Left::Taken);
         };
         let captured = &verified.effect.intent.before;
         let sealed = match captured.sealed {
             Some(id) => {
-                let owner = change_owner(finished.run.change);
+                let owner = change_owner(change);
                 let bytes = self.hold.targets.vault.open(&owner, id).await?;
                 SecretBytes::new(bytes.expose().to_vec())
             }
@@ -418,7 +419,7 @@ impl At<'_> {
             fingerprint: captured.fingerprint.clone(),
             sealed,
         };
-        Ok(Some(Undone { verified: verified.clone(), before }))
+        Ok(Some(Undone { verified, before }))
     }
 
     /// The snapshot that was stored with an intent.
@@ -453,6 +454,7 @@ impl At<'_> {
     pub(super) fn context(
         &self,
         key: String,
+        precondition: Fingerprint,
         deadline: Duration,
         undone: Option<&Undone>,
     ) -> StepContext {
@@ -466,8 +468,8 @@ impl At<'_> {
             proof: self.run.plan.proof(),
             approvals: self.run.approvals.clone(),
             deadline,
-            undoes_job: undone.and_then(|undone| job_of(&undone.verified.effect)),
-            undoes_key: undone.map(|undone| undone.verified.effect.intent.key.clone()),
+            precondition,
+            undoes: undone.map(|undone| earlier(&undone.verified)),
         }
     }
 
@@ -504,11 +506,6 @@ fn attempt_of(run: &Running, step: u32) -> u32 {
         Some((_, StepPhase::Intended(intent))) => intent.attempt,
         Some(_) | None => 0,
     }
-}
-
-/// The job by which an agent did a step.
-fn job_of(effect: &Effect) -> Option<JobId> {
-    effect.outcome.as_ref()?.get("job")?.as_str()?.parse().ok()
 }
 
 /// Why a step did not go on, in words that may be shown.

@@ -87,6 +87,7 @@ async fn a_poll_that_follows_another_asks_the_database_nothing() {
         target: "web-1".to_owned(),
         parameters: json!({ "path": "/etc/motd", "content": "x" }),
         prepared: None,
+        undoes: None,
     };
     let dispatcher = elsewhere.dispatcher();
     let host = identity.host;

@@ -5,9 +5,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::reader::{Snapshot, files};
+use super::reader::{Snapshot, difference, files};
 use super::{Row, Stage};
-use crate::harness::Agent;
+use crate::harness::{Agent, id};
 
 pub const ROWS: [Row; 9] = [
     ("host.lock_local_account", "a password"),
@@ -109,4 +109,56 @@ async fn accounts_and_the_kernel_are_as_before_after_every_way_back() {
             )
             .await;
     }
+}
+
+/// What a profile did is undone as far as it went, whatever would be in it today.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_is_undone_when_other_items_apply_than_did() {
+    let stage = Stage::new().await;
+    let Stage { server, operator, .. } = &stage;
+    let agent = Agent::start(server).await;
+    let root = agent.path("/");
+    let martians = root.join("proc/sys/net/ipv4/conf/all");
+    for folder in
+        ["etc/modprobe.d", "etc/sysctl.d", "proc/sys/net/ipv4/conf", "usr/lib/modules/6.1.0"]
+    {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    fs::write(root.join("proc/sys/net/ipv4/tcp_syncookies"), "0\n").unwrap();
+    fs::write(root.join("usr/lib/os-release"), "ID=debian\nVERSION_ID=\"12\"\n").unwrap();
+    let only = ["module-hfs", "net-syncookies", "net-log-martians-all"];
+    let profile = json!({ "profile": "cis-debian12-level1", "only": only });
+    let request = agent.request("host.run_hardening_profile", profile);
+    let submitted = operator.submitted(request).await;
+    stage.approve(&submitted).await;
+    let first = files(&root);
+    let change = id(&submitted);
+    assert_eq!(operator.executed(&change).await["state"], "complete");
+
+    // Another kernel: one item is not offered any more, and another one is.
+    let built_in = root.join("usr/lib/modules/6.1.0/modules.builtin");
+    fs::write(&built_in, "kernel/fs/hfs/hfs.ko\n").unwrap();
+    fs::create_dir_all(&martians).unwrap();
+    fs::write(martians.join("log_martians"), "0\n").unwrap();
+
+    // Somebody else's doing is not undone.
+    let file = root.join("etc/modprobe.d/60-nexplane-module-hfs.conf");
+    let ours = fs::read(&file).unwrap();
+    fs::write(&file, "# theirs\n").unwrap();
+    let rollback = operator.act(&change, "rollback").await.is(201);
+    stage.approve(&rollback).await;
+    let blocked = operator.executed(&id(&rollback)).await;
+    assert_eq!(blocked["state"], "rollback_blocked", "{blocked:#}");
+    assert_eq!(fs::read(&file).unwrap(), b"# theirs\n");
+
+    fs::write(&file, ours).unwrap();
+    let rollback = operator.act(&change, "rollback").await.is(201);
+    stage.approve(&rollback).await;
+    let settled = operator.executed(&id(&rollback)).await;
+    assert_eq!(settled["state"], "complete", "{settled:#}");
+    assert_eq!(operator.undone(&change).await["state"], "rolled_back");
+    fs::remove_file(&built_in).unwrap();
+    fs::remove_dir_all(&martians).unwrap();
+    let left = difference(&first, &files(&root));
+    assert!(left.is_empty(), "not as it was: {left:#?}");
 }
