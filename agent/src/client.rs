@@ -3,6 +3,8 @@
 //! Deliberately absent: the machine's certificate store (only the pinned authority counts),
 //! redirects, and any listening socket.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +13,12 @@ use nexplane_core::job::{
     EnrollRequest, EnrollResponse, JobEvent, PollRequest, PollResponse, RenewRequest,
     RenewResponse, TimeResponse,
 };
+use nexplane_core::time::Timestamp;
 use reqwest::{StatusCode, header::RETRY_AFTER};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,6 +39,9 @@ pub enum ClientError {
     Setup(#[source] reqwest::Error),
     #[error("the control plane could not be reached")]
     Unreachable(#[source] reqwest::Error),
+    /// What is shown is not valid at this host's time. Whose it is was not looked at then.
+    #[error("{0}")]
+    OutOfTime(OutOfTime),
     #[error("the control plane said no ({status}): {detail}")]
     Refused { status: u16, code: String, detail: String, retry_after_s: Option<u64> },
     #[error("the control plane's answer is not understood")]
@@ -52,9 +58,59 @@ impl ClientError {
             | Self::Tls(_)
             | Self::Setup(_)
             | Self::Unreachable(_)
+            | Self::OutOfTime(_)
             | Self::Malformed => None,
         }
     }
+
+    /// The reason, when a certificate's time is it, and otherwise that nobody was reached.
+    fn unreachable(error: reqwest::Error) -> Self {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+        while let Some(error) = cause {
+            if let Some(rustls::Error::InvalidCertificate(error)) = error.downcast_ref()
+                && let Some(out_of_time) = OutOfTime::of(error)
+            {
+                return Self::OutOfTime(out_of_time);
+            }
+            // What is within an I/O error is not its source.
+            cause = match error.downcast_ref::<io::Error>() {
+                Some(error) => error.get_ref().map(|within| within as _),
+                None => error.source(),
+            };
+        }
+        Self::Unreachable(error)
+    }
+}
+
+/// How a certificate's time and this host's clock do not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutOfTime {
+    #[error(
+        "the control plane's certificate is valid from {from}, and it is {here} on this host: is this host's clock right?"
+    )]
+    NotYet { from: Timestamp, here: Timestamp },
+    #[error(
+        "the control plane's certificate was valid until {until}, and it is {here} on this host: is this host's clock \
+         right?"
+    )]
+    Ended { until: Timestamp, here: Timestamp },
+}
+
+impl OutOfTime {
+    fn of(error: &CertificateError) -> Option<Self> {
+        if let CertificateError::NotValidYetContext { time, not_before } = error {
+            return Some(Self::NotYet { from: moment(*not_before)?, here: moment(*time)? });
+        }
+        if let CertificateError::ExpiredContext { time, not_after } = error {
+            return Some(Self::Ended { until: moment(*not_after)?, here: moment(*time)? });
+        }
+        None
+    }
+}
+
+fn moment(time: UnixTime) -> Option<Timestamp> {
+    let seconds = i64::try_from(time.as_secs()).ok()?;
+    jiff::Timestamp::from_second(seconds).ok().map(Timestamp::new)
 }
 
 /// A connection to the agent gateway.
@@ -155,7 +211,7 @@ impl Client {
         patience: Duration,
     ) -> Result<Vec<u8>, ClientError> {
         let mut answer =
-            request.timeout(patience).send().await.map_err(ClientError::Unreachable)?;
+            request.timeout(patience).send().await.map_err(ClientError::unreachable)?;
         let status = answer.status();
         let retry_after_s =
             answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());

@@ -76,6 +76,7 @@ fn ask(client: &Client, patience: Duration) -> Result<(), String> {
             | ClientError::Tls(_)
             | ClientError::Setup(_)
             | ClientError::Unreachable(_)
+            | ClientError::OutOfTime(_)
             | ClientError::Malformed),
         )) => Err(sentence::of(&error)),
         Err(_) => Err(no_answer(patience)),

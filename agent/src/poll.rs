@@ -196,7 +196,10 @@ pub async fn enroll(
                 return Ok(identity);
             }
             Err(IdentityError::Refused {
-                source: ref cause @ (ClientError::Unreachable(_) | ClientError::Malformed),
+                source:
+                    ref cause @ (ClientError::Unreachable(_)
+                    | ClientError::OutOfTime(_)
+                    | ClientError::Malformed),
                 ..
             }) => {
                 let pause = backoff.next(LONGEST_PAUSE);
@@ -507,6 +510,7 @@ impl Agent {
             | ClientError::Tls(_)
             | ClientError::Setup(_)
             | ClientError::Unreachable(_)
+            | ClientError::OutOfTime(_)
             | ClientError::Malformed => None,
         };
         let longest = if matches!(error.code(), Some("host.revoked" | "host.locked")) {

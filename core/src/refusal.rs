@@ -24,6 +24,8 @@ pub enum Cause {
     CertificateMissing,
     /// The certificate has ended.
     CertificateExpired,
+    /// It refused us: the gateway's certificate is not valid at its time. Its clock is probably wrong.
+    ClockWrong,
     /// A certificate of ours was shown without proof of its key.
     KeyNotProven,
     /// The host, or this key of it, is not known.
@@ -63,6 +65,7 @@ impl Cause {
             Self::CertificateMisnamed => "certificate_misnamed",
             Self::CertificateMissing => "certificate_missing",
             Self::CertificateExpired => "certificate_expired",
+            Self::ClockWrong => "clock_wrong",
             Self::KeyNotProven => "key_not_proven",
             Self::HostUnknown => "host_unknown",
             Self::HostLocked => "host_locked",

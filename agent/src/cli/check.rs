@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use nexplane_agent::client::ClientError;
 use nexplane_agent::config::Config;
 use nexplane_agent::host::LinuxHost;
 use nexplane_agent::identity::Identity;
@@ -38,6 +39,8 @@ pub(super) type Finding = Result<String, (String, Cow<'static, str>)>;
 
 const ENROL: &str =
     "enrol with: nexplane-agent install --control-plane URL --token-file FILE --ca FILE";
+
+const SET_CLOCK: &str = "set the clock, for example with: timedatectl set-ntp true";
 
 impl Check {
     pub fn run(self) -> anyhow::Result<ExitCode> {
@@ -168,13 +171,14 @@ async fn control_plane(identity: &Identity) -> (Finding, Option<Finding>) {
             } else {
                 Err((
                     format!("{skew_s} s from the control plane's: orders will be refused"),
-                    "set the clock, for example with: timedatectl set-ntp true".into(),
+                    SET_CLOCK.into(),
                 ))
             };
             (Ok(identity.control_plane.clone()), Some(clock))
         }
         Err(error) => {
             let fix = match error.code() {
+                None if matches!(error, ClientError::OutOfTime(_)) => SET_CLOCK,
                 Some("host.revoked" | "host.locked") => {
                     "ask an administrator of the control plane for a new token"
                 }

@@ -255,6 +255,9 @@ fn advice(error: &IdentityError) -> String {
         IdentityError::Refused { source: ClientError::Refused { .. }, .. } => {
             "a token works once and for a short time: make another in the dashboard (Hosts)"
         }
+        IdentityError::Refused { source: ClientError::OutOfTime(_), .. } => {
+            "set the clock and run the same command again"
+        }
         IdentityError::Refused { .. } => {
             "check address, firewall, and that the authority's certificate is the right one"
         }

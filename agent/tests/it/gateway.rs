@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
+use nexplane_agent::client::ClientError;
 use nexplane_agent::identity::Identity;
 use nexplane_core::job::TimeResponse;
 use rcgen::{
@@ -30,9 +32,14 @@ pub struct Gateway {
 impl Gateway {
     /// Answers on the listener for as long as the process lives.
     pub fn start(listener: TcpListener) -> Self {
+        Self::valid(listener, 2000..4000)
+    }
+
+    /// The same with a certificate for some years.
+    fn valid(listener: TcpListener, years: Range<i32>) -> Self {
         let address = listener.local_addr().unwrap();
         let authority = authority();
-        let (certificate, key) = leaf(&authority, ExtendedKeyUsagePurpose::ServerAuth);
+        let (certificate, key) = leaf(&authority, years);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(authority.der().clone()).unwrap();
@@ -101,12 +108,14 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
 
 fn leaf(
     authority: &CertifiedIssuer<'static, KeyPair>,
-    purpose: ExtendedKeyUsagePurpose,
+    years: Range<i32>,
 ) -> (CertificateDer<'static>, KeyPair) {
     let key = KeyPair::generate().unwrap();
     let mut params =
         CertificateParams::new(vec!["127.0.0.1".to_owned(), "::1".to_owned()]).unwrap();
-    params.extended_key_usages = vec![purpose];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let [begin, end] = [years.start, years.end].map(|year| rcgen::date_time_ymd(year, 1, 1));
+    (params.not_before, params.not_after) = (begin, end);
     let certificate = params.signed_by(&key, authority).unwrap();
     (certificate.der().clone(), key)
 }
@@ -134,5 +143,19 @@ fn identity(
         dispatchers: Vec::new(),
         renew_after: now(),
         token_hash: String::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_out_of_its_time_is_said_with_both_times() {
+    for (years, words) in [
+        (3000..4000, "is valid from 3000-01-01T00:00:00"),
+        (2000..2001, "was valid until 2001-01-01T00:00:00"),
+    ] {
+        let gateway = Gateway::valid(TcpListener::bind("127.0.0.1:0").unwrap(), years);
+        let error = gateway.identity.client().unwrap().time().await.unwrap_err();
+        let said = error.to_string();
+        assert!(matches!(error, ClientError::OutOfTime(_)), "{error:?}");
+        assert!(said.contains(words) && said.contains("is this host's clock right?"), "{said}");
     }
 }

@@ -281,6 +281,9 @@ fn refused(who: &str, cause: Cause, count: u64, source: Option<&str>) -> String 
         Cause::CertificateMisnamed => "its certificate names no host of this installation",
         Cause::CertificateMissing => "there was no certificate",
         Cause::CertificateExpired => "its certificate has ended",
+        Cause::ClockWrong => {
+            "at its time the gateway's own certificate is not valid, so its clock is probably wrong"
+        }
         Cause::KeyNotProven => "the certificate was shown without its key",
         Cause::HostUnknown => "the host, or its key, is not known",
         Cause::HostLocked => "the host is locked",

@@ -15,7 +15,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use nexplane_core::id::HostId;
 use nexplane_core::refusal::Cause;
-use rustls::{CertificateError, ServerConfig};
+use rustls::{AlertDescription, CertificateError, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -180,6 +180,10 @@ impl Listener {
 /// certificate was shown: a claim, since the key was not proven yet.
 fn refused(error: &io::Error, shown: Option<HostId>) -> Option<(Option<HostId>, Cause)> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    // Whoever thinks so goes away before it has shown who it is.
+    if *error == rustls::Error::AlertReceived(AlertDescription::CertificateExpired) {
+        return Some((None, Cause::ClockWrong));
+    }
     let rustls::Error::InvalidCertificate(error) = error else { return None };
     let has_ended =
         matches!(error, CertificateError::Expired | CertificateError::ExpiredContext { .. });

@@ -272,8 +272,9 @@ async fn real_host_whose_line_is_cut_does_its_work_once() {
     stage.content("twice\n").await;
 }
 
-/// With a wrong clock no order is in its time: the host is not even read, and both sides say why. (One that is
-/// more than five minutes slow finds that the gateway's certificate is not valid yet, and stays away.)
+/// With a wrong clock no order is in its time: the host is not even read, and both sides say why. One that is
+/// more than five minutes slow finds that the gateway's certificate is not valid yet, and stays away; of that,
+/// too, both sides know.
 #[tokio::test(flavor = "multi_thread")]
 async fn real_host_with_a_wrong_clock_says_so() {
     let Some(stage) = Stage::new().await else { return };
@@ -305,6 +306,24 @@ async fn real_host_with_a_wrong_clock_says_so() {
         let checked = stage.sh(&format!("{INSTALLED} check || true"));
         assert!(!checked.contains("FAIL  control plane"), "{checked}");
     }
+    stage.set(&format!(
+        "Environment=LD_PRELOAD={} FAKETIME=-20m DONT_FAKE_MONOTONIC=1",
+        library.trim()
+    ));
+    eventually("the agent says what is wrong", async || {
+        let told = stage.sh(&format!("systemctl status --no-pager {UNIT} || true"));
+        told.contains(
+            "Not served by the control plane: the control plane's certificate is valid from",
+        )
+        .then_some(())
+    })
+    .await;
+    let summary = eventually("the control plane says so", async || {
+        let page = stage.server.admin.get("/audit?type=gateway.refused").await.is(200);
+        items(&page).iter().map(|event| text(&event["summary"])).find(|said| said.contains("clock"))
+    })
+    .await;
+    println!("{summary}");
     stage.unset();
     stage.until("online").await;
     stage.content("in time\n").await;

@@ -1,17 +1,24 @@
 //! Attacks on the gateway: who comes, with which certificate, token, key or receipt.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nexplane_agent::client::ClientError;
+use nexplane_agent::identity::Identity;
 use nexplane_agent::key::AgentKey;
 use nexplane_core::id::{HostId, JobId};
 use nexplane_core::job::{
     EnrollRequest, JobEvent, JobResult, PollRequest, Receipt, RenewRequest, SignedReceipt,
 };
+use nexplane_core::time::Timestamp;
 use nexplane_server::gateway::authority::GatewayKeys;
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
@@ -22,6 +29,37 @@ use crate::gateway_rig::{Agent, now};
 use crate::harness::{eventually, items};
 
 const HOUR_S: i64 = 3600;
+
+/// A clock that stands still.
+#[derive(Debug)]
+struct Early(Timestamp);
+
+impl TimeProvider for Early {
+    fn current_time(&self) -> Option<UnixTime> {
+        let micros = u64::try_from(self.0.as_micros()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_micros(micros)))
+    }
+}
+
+/// Why an agent's handshake failed that has this clock.
+async fn shake_hands(identity: &Identity, clock: Arc<dyn TimeProvider>) -> rustls::Error {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(identity.ca_pem.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).unwrap();
+    let config = ClientConfig::builder_with_details(provider, clock)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![chain], key)
+        .unwrap();
+    let address = identity.control_plane.strip_prefix("https://").unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from(address.split(':').next().unwrap().to_owned()).unwrap();
+    let failed = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap_err();
+    failed.get_ref().unwrap().downcast_ref::<rustls::Error>().unwrap().clone()
+}
 
 pub const ROWS: &[Row] = &[
     Row {
@@ -99,6 +137,24 @@ pub const ROWS: &[Row] = &[
                 let refused = stage.client_with(&shown).renew(&renewal).await;
                 assert!(matches!(refused, Err(ClientError::Unreachable(_))), "{refused:?}");
                 Some(identity.host)
+            })
+        },
+    },
+    Row {
+        name: "a clock before the time of the gateway's certificate",
+        kind: "gateway.refused",
+        cause: "clock_wrong",
+        words: "at its time the gateway's own certificate is not valid",
+        attack: |stage, _| {
+            Box::pin(async move {
+                let (_directory, identity) = stage.enrolled("slow-1").await;
+                let early = Early(now().plus_seconds(-HOUR_S));
+                let refused = shake_hands(&identity, Arc::new(early)).await;
+                let rustls::Error::InvalidCertificate(why) = &refused else {
+                    panic!("{refused:?}")
+                };
+                assert!(matches!(why, CertificateError::NotValidYetContext { .. }), "{why:?}");
+                None
             })
         },
     },
