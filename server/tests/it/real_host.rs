@@ -109,16 +109,12 @@ impl Stage {
         ));
     }
 
-    async fn listed(&self) -> Value {
-        let hosts = self.server.admin.get("/hosts").await.is(200);
-        items(&hosts).pop().unwrap_or_default()
-    }
-
-    /// Until the control plane sees the host like this, with its asset.
+    /// Until the control plane sees a host like this, with its asset.
     async fn until(&self, status: &str) -> Value {
         eventually(status, async || {
-            let host = self.listed().await;
-            (host["status"] == status && host["asset_id"].is_string()).then_some(host)
+            let hosts = items(&self.server.admin.get("/hosts").await.is(200));
+            let is_so = |host: &Value| host["status"] == status && host["asset_id"].is_string();
+            hosts.into_iter().find(is_so)
         })
         .await
     }
@@ -270,6 +266,35 @@ async fn real_host_whose_line_is_cut_does_its_work_once() {
     stage.line.mend();
     stage.until("online").await;
     stage.content("twice\n").await;
+}
+
+/// Its owner does nothing but run the same command with a new token.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_host_that_was_shut_out_is_enrolled_again() {
+    let Some(stage) = Stage::new().await else { return };
+    stage.install().await;
+    let first = stage.until("online").await;
+    let change = stage.content("of the first\n").await;
+    let shut_out = json!({ "reason": "Its disk was copied." });
+    let path = format!("/hosts/{}/revoke", id(&first));
+    stage.server.admin.post(&path, shut_out).await.is(200);
+    stage.until("revoked").await;
+    eventually("the agent says why", async || {
+        let told = stage.sh(&format!("systemctl status --no-pager {UNIT} || true"));
+        told.contains("revoked").then_some(())
+    })
+    .await;
+
+    stage.install().await;
+    let second = stage.until("online").await;
+    assert_ne!(id(&second), id(&first));
+    assert_eq!(second["hostname"], first["hostname"]);
+    stage.content("of the second\n").await;
+    let checked = stage.sh(&format!("{INSTALLED} check"));
+    assert!(!checked.contains("FAIL"), "{checked}");
+    // What the first one did is not the second one's to undo.
+    stage.operator.act(&id(&change), "rollback").await.refused(503, "target.unreachable");
+    assert_eq!(stage.sh("cat /etc/motd"), "of the second\n");
 }
 
 /// With a wrong clock no order is in its time: the host is not even read, and both sides say why. One that is
