@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
-use nexplane_connectors::sdk::ConnectorError;
+use nexplane_connectors::sdk::{ConnectorError, ErrorKind};
 use nexplane_core::connection::Purpose;
 use nexplane_core::id::{ChangeId, ConnectionId};
 use nexplane_core::plan::{Check, Plan, PlanHeader, Step, TargetRef};
 
 use super::manifest;
 use super::planner::PlanError;
-use super::targets::{Opened, Targets};
+use super::targets::{OpenError, Opened, Targets};
 use crate::stream::{self, Request};
 
 /// Connections that are read at the same time.
@@ -42,14 +42,14 @@ pub(super) trait Reads: Sync {
 pub(super) type Found<T> = (usize, Located, T);
 
 /// Reads something of every target, in their order; one session for each connection. A target that cannot be
-/// read has no reading and a check that says so.
+/// read has no reading and a fault.
 pub(super) async fn read_each<R: Reads>(
     targets: &Targets,
     change: ChangeId,
     wanted: Vec<Located>,
     request: &Request,
     reads: &R,
-) -> Result<(Vec<Found<R::Reading>>, Vec<Check>), PlanError> {
+) -> Result<(Vec<Found<R::Reading>>, Vec<Fault>), PlanError> {
     let mut groups: BTreeMap<ConnectionId, Vec<(usize, TargetRef)>> = BTreeMap::new();
     for (index, (connection, target)) in wanted.into_iter().enumerate() {
         groups.entry(connection).or_default().push((index, target));
@@ -62,14 +62,15 @@ pub(super) async fn read_each<R: Reads>(
             let opened = targets.open(connection, Purpose::Plan, Some(change), &request).await;
             let opened = match opened {
                 Err(error) if error.is_away() => return Err(PlanError::from(error)),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err((kind_of(&error), error.to_string())),
                 Ok(opened) => Ok(opened),
             };
             let mut readings = Vec::with_capacity(group.len());
             for (index, target) in group {
                 let reading = match &opened {
                     Ok(opened) => {
-                        reads.read(opened, index, &target).await.map_err(|error| error.message)
+                        let read = reads.read(opened, index, &target).await;
+                        read.map_err(|error| (error.kind, error.message))
                     }
                     Err(why) => Err(why.clone()),
                 };
@@ -82,16 +83,40 @@ pub(super) async fn read_each<R: Reads>(
         for (index, located, reading) in readings? {
             match reading {
                 Ok(reading) => found.push((index, located, reading)),
-                Err(why) => faults.push(Check {
-                    name: "readable".to_owned(),
-                    ok: false,
-                    detail: format!("{}: {why}", located.1.name),
-                }),
+                Err((kind, why)) => {
+                    let detail = format!("{}: {why}", located.1.name);
+                    faults.push(Fault { kind, detail });
+                }
             }
         }
     }
     found.sort_by_key(|(index, ..)| *index);
     Ok((found, faults))
+}
+
+/// A target that could not be read.
+pub(super) struct Fault {
+    pub(super) kind: ErrorKind,
+    /// Which, and why.
+    pub(super) detail: String,
+}
+
+impl From<Fault> for Check {
+    fn from(fault: Fault) -> Self {
+        Self { name: "readable".to_owned(), ok: false, detail: fault.detail }
+    }
+}
+
+fn kind_of(error: &OpenError) -> ErrorKind {
+    match error {
+        OpenError::Connector(error) => error.kind,
+        OpenError::NoConnection | OpenError::NoConnector(_) | OpenError::NoAction(_) => {
+            ErrorKind::NotFound
+        }
+        OpenError::Connection(_) | OpenError::Load(_) | OpenError::Vault(_) => {
+            ErrorKind::Unreachable
+        }
+    }
 }
 
 /// Some targets that could not be read, and how many there are.
@@ -101,7 +126,7 @@ pub(super) struct Unread {
 }
 
 /// Of these; `None` when there are none.
-pub(super) fn named(faults: &[Check]) -> Option<Unread> {
+pub(super) fn named(faults: &[Fault]) -> Option<Unread> {
     let some: Vec<_> = faults.iter().take(SOME).map(|fault| fault.detail.as_str()).collect();
     (!faults.is_empty()).then(|| Unread { count: faults.len(), some: some.join("; ") })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
 use nexplane_connectors::sdk::{
-    Advice, AnyAction, ConnectorError, ErrorKind, Inspection, SecretBytes, Snapshot,
+    Advice, AnyAction, ConnectorError, Inspection, SecretBytes, Snapshot,
 };
 use nexplane_core::api::FieldError;
 use nexplane_core::catalog::Reversibility;
@@ -109,8 +109,9 @@ impl Planner {
         let header = header(change, subject, policy_version);
         if draft.rollout.is_some() {
             let inspect = Inspect { action, parameters: &draft.parameters };
-            let (found, mut checks) =
+            let (found, faults) =
                 parts::read_each(&self.targets, change, targets, request, &inspect).await?;
+            let mut checks: Vec<_> = faults.into_iter().map(Check::from).collect();
             let mut steps = Vec::with_capacity(found.len());
             for (_, (connection, target), mut found) in found {
                 checks.extend(found.checks.drain(..).map(|check| named(&target, check)));
@@ -159,7 +160,7 @@ impl Planner {
         if let Some(fault) = faults.first()
             && (!is_in_parts || found.is_empty())
         {
-            let error = ConnectorError::new(ErrorKind::Unreachable, Advice::Later, &fault.detail);
+            let error = ConnectorError::new(fault.kind, Advice::Later, &fault.detail);
             return Err(error.into());
         }
         if is_in_parts {

@@ -293,7 +293,7 @@ async fn real_host_that_was_shut_out_is_enrolled_again() {
     let checked = stage.sh(&format!("{INSTALLED} check"));
     assert!(!checked.contains("FAIL"), "{checked}");
     // What the first one did is not the second one's to undo.
-    stage.operator.act(&id(&change), "rollback").await.refused(503, "target.unreachable");
+    stage.operator.act(&id(&change), "rollback").await.refused(422, "target.not_found");
     assert_eq!(stage.sh("cat /etc/motd"), "of the second\n");
 }
 
