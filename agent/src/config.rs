@@ -8,17 +8,16 @@
 //! dead_man_s = 60                                  # absent: 60 seconds
 //! ```
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nexplane_core::time::Timestamp;
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::deadman::Limit;
 use crate::keep::Keep;
+use crate::os;
 
 /// The agent's directories.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,19 +220,13 @@ impl Config {
     pub fn lock(&self) -> Result<File, ConfigError> {
         let io =
             |attempt| move |source| ConfigError::Io { attempt, path: self.state.clone(), source };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.state)
-            .map_err(io("make the state directory"))?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
+        os::private_directory(&self.state).map_err(io("make the state directory"))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let mut file = os::private(&mut options)
             .open(self.state.join("lock"))
             .map_err(io("lock the state directory"))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match file.try_lock() {
             Ok(()) => {
                 let name = std::process::id().to_string();
                 file.set_len(0)
@@ -241,24 +234,15 @@ impl Config {
                     .map_err(io("lock the state directory"))?;
                 Ok(file)
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(ConfigError::InUse { path: self.state.clone() })
-            }
-            Err(error) => Err(io("lock the state directory")(error.into())),
+            Err(TryLockError::WouldBlock) => Err(ConfigError::InUse { path: self.state.clone() }),
+            Err(TryLockError::Error(error)) => Err(io("lock the state directory")(error)),
         }
     }
 
-    /// The process that holds the lock, as long as one does: it said so, and has the file open still.
-    pub fn holder(&self) -> Option<rustix::process::Pid> {
-        let path = self.state.join("lock");
-        let said = std::fs::read_to_string(&path).ok()?.trim().parse().ok()?;
-        let lock = std::fs::metadata(&path).ok()?;
-        let is_lock = |opened: std::fs::DirEntry| {
-            let opened = std::fs::metadata(opened.path());
-            opened.is_ok_and(|meta| (meta.dev(), meta.ino()) == (lock.dev(), lock.ino()))
-        };
-        let holds = std::fs::read_dir(format!("/proc/{said}/fd")).ok()?.flatten().any(is_lock);
-        holds.then(|| rustix::process::Pid::from_raw(said)).flatten()
+    /// The process that holds the lock, as long as one does: it said so, and has the file open still. `None` where
+    /// the system does not say who has a file open.
+    pub fn holder(&self) -> Option<u32> {
+        os::holder(&self.state.join("lock"))
     }
 
     pub fn journal(&self) -> PathBuf {
@@ -343,7 +327,8 @@ mod tests {
         let config = Config::new(directory.path().join("agent"));
         let lock = config.lock().unwrap();
         assert!(matches!(config.lock(), Err(ConfigError::InUse { .. })));
-        assert_eq!(config.holder(), Some(rustix::process::getpid()));
+        let own = cfg!(target_os = "linux").then(std::process::id);
+        assert_eq!(config.holder(), own);
         drop(lock);
         assert_eq!(config.holder(), None, "what stands in the file is old");
         config.lock().unwrap();

@@ -2,11 +2,12 @@
 //! or in memory, for the thousands of agents that a test runs in one process.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::os;
 
 /// Where an agent keeps what it must not lose.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl Keep {
     /// Makes the directory with mode 0700 if need be.
     pub(crate) fn make(&self) -> io::Result<()> {
         match self {
-            Self::Directory(path) => fs::DirBuilder::new().recursive(true).mode(0o700).create(path),
+            Self::Directory(path) => os::private_directory(path),
             Self::Memory(_) => Ok(()),
         }
     }
@@ -118,11 +119,12 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let mut file = os::private(OpenOptions::new().write(true).create_new(true)).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    // Windows renames no file that is open.
+    drop(file);
+    os::put_in_place(&beside, path)
 }
 
 #[cfg(test)]

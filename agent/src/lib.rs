@@ -6,7 +6,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`operation`] | what can be done: validate, snapshot, apply, verify, revert |
-//! | [`host`] | how a machine is read and written: Linux by descriptor, and a fake in memory |
+//! | [`host`] | how a machine is read and written: Linux, macOS and Windows, and a fake in memory |
 //! | [`deadman`], [`line`] | what becomes of an effect that may cut the line, and how the line is tried |
 //! | [`journal`], [`snapshot`] | what was promised and done, and what it can be undone from |
 //! | [`keep`] | the agent's own small files |
@@ -17,8 +17,9 @@
 //! | [`config`], [`identity`] | the agent's directory, key and certificate |
 //! | [`client`], [`poll`] | the way to the control plane, and the agent's life |
 //! | [`vital`] | what the service manager is told of it |
+//! | [`os`] | what the agent needs of its operating system for itself |
 //! | [`sentence`] | errors as people read them |
-//! | [`install`] | the agent as a service of its host |
+//! | [`install`] | the agent as a service of a Linux host |
 
 mod backoff;
 pub mod client;
@@ -26,12 +27,14 @@ pub mod config;
 pub mod deadman;
 pub mod host;
 pub mod identity;
+#[cfg(target_os = "linux")]
 pub mod install;
 pub mod journal;
 pub mod keep;
 pub mod key;
 pub mod line;
 pub mod operation;
+pub mod os;
 pub mod policy;
 pub mod poll;
 pub mod runner;

@@ -14,16 +14,15 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use nexplane_core::id::PersonId;
-use rustix::fs::OFlags;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::host::HostPath;
+use crate::os;
 
 /// Largest policy file: 64 KiB.
 const LIMIT: u64 = 64 * 1024;
@@ -111,7 +110,7 @@ impl Policy {
     /// Reads the file; the default policy when there is none.
     pub fn load(path: &Path) -> Result<Loaded, PolicyError> {
         let io = |source| PolicyError::Io { path: path.to_owned(), source };
-        let file = match open(path) {
+        let file = match os::open_carefully(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::default()),
             other => other.map_err(io)?,
         };
@@ -119,7 +118,7 @@ impl Policy {
         if !meta.is_file() || meta.len() > LIMIT {
             return Err(PolicyError::NotAFile { path: path.to_owned() });
         }
-        if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+        if !os::is_of_administrators(path, &meta) {
             return Err(PolicyError::NotOfRoot { path: path.to_owned() });
         }
         let mut text = String::new();
@@ -174,19 +173,11 @@ impl Policy {
     }
 }
 
-/// Opens without following a link and without waiting for whoever may be at the other end of a pipe.
-fn open(path: &Path) -> io::Result<File> {
-    let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let careful =
-        i32::try_from(careful.bits()).expect("open flags fit in the C int that open(2) takes");
-    std::fs::OpenOptions::new().read(true).custom_flags(careful).open(path)
-}
-
 /// SHA-256 of the file as it is, understood or not, for the control plane to see that it changed;
 /// `None` when it is not there or not readable.
 pub fn file_hash(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
-    open(path).ok()?.take(LIMIT).read_to_end(&mut bytes).ok()?;
+    os::open_carefully(path).ok()?.take(LIMIT).read_to_end(&mut bytes).ok()?;
     Some(hex::encode(Sha256::digest(&bytes)))
 }
 
@@ -248,6 +239,7 @@ mod tests {
         assert!(toml::from_str::<Policy>("paths = [\"etc\"]").is_err());
     }
 
+    #[cfg(unix)]
     #[test]
     fn only_a_file_of_root_counts() {
         use std::os::unix::fs::PermissionsExt;

@@ -27,6 +27,7 @@ use crate::journal::JournalError;
 use crate::keep::Keep;
 use crate::key::{AgentKey, KeyError};
 use crate::line::FreshLine;
+use crate::os;
 use crate::policy;
 use crate::runner::{Runner, RunnerError};
 use crate::settle::{SettleError, Terms};
@@ -185,8 +186,7 @@ pub async fn enroll(
     policy: &policy::Source,
     enrolment: &Enrolment,
 ) -> Result<Identity, RunError> {
-    let system_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let name = enrolment.name.clone().unwrap_or_else(system_name);
+    let name = enrolment.name.clone().unwrap_or_else(os::host_name);
     let mut backoff = Backoff::default();
     loop {
         let Enrolment { control_plane, ca_pem, token, .. } = enrolment;

@@ -10,8 +10,7 @@ use nexplane_core::time::Timestamp;
 
 use crate::config::{Config, Retention};
 use crate::deadman::{DeadMan, Limit};
-use crate::host::linux::OpenRootError;
-use crate::host::{LinuxHost, SealingKey};
+use crate::host::{OpenRootError, SealingKey, local};
 use crate::identity::{Identity, IdentityError};
 use crate::journal::{Journal, JournalError};
 use crate::key::{AgentKey, KeyError};
@@ -83,15 +82,14 @@ impl<'a> Terms<'a> {
         };
         let snapshots =
             Snapshots::open(&config.snapshots(), snapshot::TOTAL_LIMIT)?.kept_for(retention);
-        let mut host =
-            LinuxHost::open(root, &config.own_paths())?.keeping_packages_in(config.packages());
-        match SealingKey::load_or_make(&config.keep()) {
-            Ok(key) => host = host.with_sealing_key(key),
-            Err(error) => tracing::error!(
-                error = &error as &dyn std::error::Error,
+        let sealing_key = SealingKey::load_or_make(&config.keep()).inspect_err(|error| {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
                 "The sealing key cannot be used; what needs it is refused"
-            ),
-        }
+            );
+        });
+        let (own, packages) = (config.own_paths(), config.packages());
+        let host = local::open(root, &own, packages, sealing_key.ok())?;
         let who = Who {
             host: identity.host,
             name: identity.name.clone(),
@@ -105,7 +103,7 @@ impl<'a> Terms<'a> {
             marker: Some(config.armed()),
             ..DeadMan::default()
         };
-        Ok(Runner::new(who, key, Arc::new(host), journal, snapshots, config.policy(), clock)
+        Ok(Runner::new(who, key, host, journal, snapshots, config.policy(), clock)
             .with_dead_man(dead_man)
             .with_vital(vital.clone()))
     }

@@ -8,16 +8,13 @@
 //! but a fresh certificate.
 
 use std::error::Error as StdError;
-use std::ffi::OsString;
 use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+
+use crate::os::Notifier;
 
 /// Longest that one attempt at an effect, at taking one back or at enrolling may take. What takes longer as a
 /// whole says so before each of its attempts.
@@ -156,33 +153,11 @@ impl Watchdog {
     }
 }
 
-/// The datagram socket of the service manager.
-#[derive(Debug)]
-struct Notifier {
-    socket: UnixDatagram,
-    address: SocketAddr,
-}
-
-impl Notifier {
-    /// At a path, or at an abstract name behind an `@`.
-    fn open(address: OsString) -> io::Result<Self> {
-        let address = match address.as_bytes().strip_prefix(b"@") {
-            Some(name) => SocketAddr::from_abstract_name(name)?,
-            None => SocketAddr::from_pathname(PathBuf::from(address))?,
-        };
-        let socket = UnixDatagram::unbound()?;
-        // A service manager that does not read must not hold the agent up.
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket, address })
-    }
-
-    fn send(&self, what: &str) -> io::Result<()> {
-        self.socket.send_to_addr(what.as_bytes(), &self.address).map(drop)
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
     use super::*;
 
     fn manager() -> (tempfile::TempDir, UnixDatagram, Vital) {

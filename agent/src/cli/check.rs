@@ -2,22 +2,24 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use nexplane_agent::client::ClientError;
 use nexplane_agent::config::Config;
-use nexplane_agent::host::LinuxHost;
+use nexplane_agent::host;
 use nexplane_agent::identity::Identity;
 use nexplane_agent::journal::Journal;
 use nexplane_agent::key::AgentKey;
+use nexplane_agent::os;
 use nexplane_agent::policy::Policy;
 use nexplane_agent::sentence;
 use nexplane_core::time::Timestamp;
 
-use super::{Directory, check_unit};
+use super::Directory;
+#[cfg(target_os = "linux")]
+use super::check_unit;
 
 /// Try everything the agent needs, and say what to do about what does not work.
 #[derive(Debug, clap::Args)]
@@ -30,7 +32,7 @@ pub struct Check {
     #[command(flatten)]
     directory: Directory,
     /// Root directory that the agent is run with.
-    #[arg(long, value_name = "DIR", default_value = "/")]
+    #[arg(long, value_name = "DIR", default_value = os::ROOT)]
     root: PathBuf,
 }
 
@@ -56,6 +58,7 @@ impl Check {
             ("root directory", self.root(&config)),
             ("host owner's policy", policy(&config)),
         ];
+        #[cfg(target_os = "linux")]
         findings.extend(check_unit::findings(&config));
         match Identity::of(&config) {
             Err(error) => findings.push(("identity", Err((error.to_string(), ENROL.into())))),
@@ -85,23 +88,24 @@ impl Check {
         let directory = &self.directory.config_dir;
         match std::fs::metadata(directory) {
             Err(error) => Err((format!("{}: {error}", directory.display()), ENROL.into())),
-            Ok(meta) if meta.mode() & 0o022 != 0 => Err((
-                format!("{} can be written by other users", directory.display()),
-                "take that away with: chmod go-w on the directory".into(),
-            )),
-            Ok(_) => Ok(directory.display().to_string()),
+            Ok(meta) => match os::is_writable_by_others(&meta) {
+                Some(true) => Err((
+                    format!("{} can be written by other users", directory.display()),
+                    "take that away with: chmod go-w on the directory".into(),
+                )),
+                Some(false) => Ok(directory.display().to_string()),
+                None => Ok(format!(
+                    "{} (who can write it is not looked at on this kind of host)",
+                    directory.display()
+                )),
+            },
         }
     }
 
     fn root(&self, config: &Config) -> Finding {
-        LinuxHost::open(&self.root, &config.own_paths())
-            .map(|_| self.root.display().to_string())
-            .map_err(|error| {
-                (
-                    sentence::of(&error),
-                    "the directory must exist, and Linux must be 5.6 or newer".into(),
-                )
-            })
+        host::local::try_root(&self.root, &config.own_paths())
+            .map(|()| self.root.display().to_string())
+            .map_err(|error| (sentence::of(&error), host::local::NEEDS.into()))
     }
 }
 

@@ -11,7 +11,7 @@ use nexplane_agent::install::{Layout, Mode, Outcome, Problem, Said, Step};
 use nexplane_agent::sentence;
 use nexplane_agent::settle::Terms;
 use nexplane_agent::vital::Vital;
-use nexplane_agent::{keep, policy};
+use nexplane_agent::{keep, os, policy};
 
 use super::enrolment::EnrolmentArguments;
 use super::service::{Service, Told};
@@ -198,10 +198,7 @@ impl Place<'_> {
                 })?;
             settled = format!("; the earlier identity is set aside, {open} orders of it were open");
         }
-        let name = name.map_or_else(
-            || rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            str::to_owned,
-        );
+        let name = name.map_or_else(os::host_name, str::to_owned);
         let policy = policy::Source::File(config.policy());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -1,14 +1,21 @@
 //! The command line: one command per file.
 
 mod check;
+#[cfg(target_os = "linux")]
 mod check_unit;
 mod enrolment;
+#[cfg(target_os = "linux")]
 mod install;
+#[cfg(not(target_os = "linux"))]
+mod not_here;
 mod rotate_cert;
 mod run;
+#[cfg(target_os = "linux")]
 mod service;
+mod signal;
 mod status;
 mod take_back;
+#[cfg(target_os = "linux")]
 mod uninstall;
 mod version;
 
@@ -17,6 +24,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use nexplane_agent::config::{Config, ConfigError};
+use nexplane_agent::os;
+#[cfg(not(target_os = "linux"))]
+use not_here::{NotHere as Install, NotHere as Uninstall};
+#[cfg(target_os = "linux")]
+use {install::Install, uninstall::Uninstall};
 
 /// The Nexplane host agent: carries out approved, typed changes on this machine.
 #[derive(Debug, Parser)]
@@ -36,7 +48,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make the agent a service of this machine, enrolled and started.
-    Install(install::Install),
+    Install(Install),
     /// Enrol if need be, then serve in the foreground until SIGTERM.
     Run(run::Run),
     /// Show who this agent is and what its journal says.
@@ -48,7 +60,7 @@ enum Command {
     /// Take back what may cut the line and was not confirmed before the machine was started.
     TakeBack(take_back::TakeBack),
     /// Stop the agent and remove everything that `install` made.
-    Uninstall(uninstall::Uninstall),
+    Uninstall(Uninstall),
     /// Print the version.
     Version(version::Version),
 }
@@ -58,7 +70,7 @@ enum Command {
 struct Directory {
     /// Directory of config.toml and the host owner's policy; of identity, journal and snapshots too,
     /// unless config.toml says otherwise.
-    #[arg(long = "config-dir", env = "NEXPLANE_CONFIG_DIR", default_value = "/etc/nexplane-agent")]
+    #[arg(long = "config-dir", env = "NEXPLANE_CONFIG_DIR", default_value = os::CONFIG_DIRECTORY)]
     config_dir: PathBuf,
 }
 

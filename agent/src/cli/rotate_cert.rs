@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use nexplane_agent::config::{Config, ConfigError};
 use nexplane_agent::identity::Identity;
-use rustix::process::{Pid, Signal, kill_process};
+use nexplane_agent::os;
 
 use super::Directory;
 
@@ -66,14 +66,12 @@ fn ask(config: &Config, earlier: &Identity) -> anyhow::Result<Identity> {
         );
     };
     // The signal ends whoever does not wait for it: an installation, or an agent that begins just now.
-    if !waits_for(holder, Signal::USR1) {
+    if !os::ask_renewal(holder).context("could not tell the running agent")? {
         bail!(
-            "process {} works with {state} and is no agent that could be told now: wait until it has ended, \
-             or until the agent has begun, and run this again",
-            holder.as_raw_nonzero()
+            "process {holder} works with {state} and is no agent that could be told now: wait until it has ended, \
+             or until the agent has begun, and run this again"
         );
     }
-    kill_process(holder, Signal::USR1).context("could not tell the running agent")?;
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
         if let Some(now) = Identity::of(config)?
@@ -87,15 +85,4 @@ fn ask(config: &Config, earlier: &Identity) -> anyhow::Result<Identity> {
         "the running agent has no new certificate after {} seconds: see journalctl -u nexplane-agent",
         PATIENCE.as_secs()
     )
-}
-
-/// Whether the process has a handler for the signal (`SigCgt` of `proc_pid_status(5)`: bit n-1 is signal n).
-fn waits_for(process: Pid, signal: Signal) -> bool {
-    let path = format!("/proc/{}/status", process.as_raw_nonzero());
-    let caught = || {
-        let text = std::fs::read_to_string(path).ok()?;
-        let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
-        u64::from_str_radix(mask.trim(), 16).ok()
-    };
-    caught().is_some_and(|mask| mask & (1 << (signal.as_raw() - 1)) != 0)
 }

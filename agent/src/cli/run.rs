@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use nexplane_agent::config::Retention;
+use nexplane_agent::os;
 use nexplane_agent::poll::{self, Enrolment, Ready, Settings};
 use nexplane_agent::vital::{Vital, Watchdog};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::Directory;
 use super::enrolment::EnrolmentArguments;
+use super::signal::Signals;
 
 /// Enrol if need be, then serve in the foreground until SIGTERM.
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,7 @@ pub struct Run {
     enrolment: EnrolmentArguments,
     /// Everything that orders can reach lies beneath this directory: /etc/motd in an order is
     /// DIR/etc/motd here.
-    #[arg(long, value_name = "DIR", default_value = "/")]
+    #[arg(long, value_name = "DIR", default_value = os::ROOT)]
     root: PathBuf,
     /// Print one line of JSON on stdout when serving.
     #[arg(long)]
@@ -56,30 +57,15 @@ impl Run {
             .context("could not start the runtime")?;
         let vital =
             Vital::of_environment().context("could not reach who started this as a service")?;
-        let (mut terminate, mut rotate) = {
+        let signals = {
             let _entered = runtime.enter();
-            let terminate = signal(SignalKind::terminate());
-            let rotate = signal(SignalKind::user_defined1());
-            (
-                terminate.context("could not listen for SIGTERM")?,
-                rotate.context("could not listen for SIGUSR1")?,
-            )
+            Signals::listen()?
         };
         let renewal = vital.clone();
-        runtime.spawn(async move {
-            while rotate.recv().await.is_some() {
-                renewal.ask_renewal();
-            }
-        });
+        let shutdown = signals.serve(&runtime, move || renewal.ask_renewal());
         if let Some(watchdog) = Watchdog::of_environment() {
             runtime.spawn(vital.clone().ping(watchdog));
         }
-        let shutdown = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        };
         let ready = |ready: Ready| {
             tracing::info!(host.id = %ready.host, name = ready.name, "Waiting for orders");
             if self.ready_json {

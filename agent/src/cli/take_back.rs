@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use nexplane_agent::config::ConfigError;
 use nexplane_agent::identity::Identity;
+use nexplane_agent::os;
 use nexplane_agent::settle::Terms;
 use nexplane_agent::vital::Vital;
 
@@ -25,7 +26,7 @@ pub struct TakeBack {
     #[command(flatten)]
     directory: Directory,
     /// Root directory that the agent is run with.
-    #[arg(long, value_name = "DIR", default_value = "/")]
+    #[arg(long, value_name = "DIR", default_value = os::ROOT)]
     root: PathBuf,
 }
 

@@ -65,8 +65,15 @@ pub struct Deny {
 
 impl Deny {
     /// `own` are the agent's own files and directories, as paths within the root.
+    #[cfg(any(unix, test))]
     pub const fn new(own: Vec<HostPath>) -> Self {
         Self { own }
+    }
+
+    /// The agent's own files and directories.
+    #[cfg(unix)]
+    pub fn own(&self) -> &[HostPath] {
+        &self.own
     }
 
     /// # Errors

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::HostPath;
 
 /// Largest value that is read or written: 4 KiB, the kernel's own limit for one write.
+#[cfg(target_os = "linux")]
 pub const VALUE_LIMIT: usize = 4096;
 
 /// Directories of `/proc/sys`.

@@ -6,34 +6,52 @@
 //! and anything that follows a symbolic link.
 
 pub mod account;
+mod alias;
+#[cfg(target_os = "linux")]
 mod apt;
 mod deny;
 pub mod fake;
 mod fake_package;
+#[cfg(target_os = "linux")]
 mod kept;
 mod kernel;
+#[cfg(target_os = "linux")]
 pub mod linux;
+pub mod local;
+#[cfg(target_os = "linux")]
 mod lock;
+#[cfg(unix)]
+pub mod macos;
 pub mod package;
 mod path;
+#[cfg(target_os = "linux")]
 mod program;
 pub mod sealing;
 mod service;
 pub mod shadow;
+#[cfg(target_os = "linux")]
 mod sshd;
+#[cfg(target_os = "linux")]
 mod systemd;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+pub mod windows;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 pub use fake::FakeHost;
 pub use kernel::{BadKey, BadValue, SysctlKey, SysctlValue};
+#[cfg(target_os = "linux")]
 pub use linux::LinuxHost;
 pub use package::{PackageManager, PackageName, PackageVersion};
 pub use path::{BadMode, BadPath, HostPath, Mode};
 pub use sealing::{Sealed, SealingKey};
 pub use service::{BadUnit, Unit, UnitName};
+#[cfg(target_os = "linux")]
 pub use systemd::ServiceState;
 
 /// Largest file content that is written, or captured before a write: 1 MiB.
@@ -87,6 +105,21 @@ pub struct SystemFacts {
     pub cpus: u32,
     pub memory_bytes: u64,
     pub uptime_s: u64,
+}
+
+/// Which operating system a host has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// As the `ID` of `os-release(5)`: `macos`, `windows`.
+    pub id: String,
+    pub name: String,
+    pub version: String,
+}
+
+/// Processors that programs can use at the same time.
+fn cpus() -> u32 {
+    std::thread::available_parallelism()
+        .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
 
 /// How a directory is mounted.
@@ -222,8 +255,20 @@ pub trait Host: Send + Sync + Debug {
         Err(HostError::Unsupported { what: "packages" })
     }
 
+    /// Whether files have an owner, a group and a mode, as POSIX has them. Where they have not, those of a
+    /// [`FileMeta`] say nothing, [`Host::write`] leaves them alone, and an operation that is about them is
+    /// refused.
+    fn has_modes(&self) -> bool {
+        true
+    }
+
     /// Owner that a new file gets when nobody asks for one: the agent itself.
     fn own_ids(&self) -> Ids;
+
+    /// `None` where the host says it in `os-release(5)`.
+    fn release(&self) -> Option<Release> {
+        None
+    }
 
     fn system(&self) -> SystemFacts;
 }
@@ -231,7 +276,16 @@ pub trait Host: Send + Sync + Debug {
 /// A lock of a host, released when dropped.
 #[derive(Debug, Default)]
 pub struct Held {
-    _lock: Option<std::os::fd::OwnedFd>,
+    _lock: Option<std::fs::File>,
+}
+
+/// Why a root directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("could not open {path} as root directory")]
+pub struct OpenRootError {
+    path: PathBuf,
+    #[source]
+    source: std::io::Error,
 }
 
 /// Why a host could not do what it was asked.
@@ -264,7 +318,7 @@ pub enum HostError {
          {what}"
     )]
     Unplanned { what: String },
-    #[error("this host has no {what} that the agent could manage")]
+    #[error("not on this kind of host: it has no {what} that the agent could manage")]
     Unsupported { what: &'static str },
     #[error("{unit}: {why}")]
     Service { unit: String, why: String },

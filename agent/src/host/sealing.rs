@@ -124,8 +124,6 @@ impl SealingKey {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -157,7 +155,11 @@ mod tests {
         let again = SealingKey::load_or_make(&keep).unwrap();
         assert_eq!(again.open(&sealed).unwrap().as_str(), "secret");
         let file = directory.path().join(FILE);
-        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        }
         std::fs::write(&file, "short").unwrap();
         let error = SealingKey::load_or_make(&keep).unwrap_err();
         assert!(matches!(error, SealingKeyError::Malformed { .. }), "{error}");

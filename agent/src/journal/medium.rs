@@ -2,8 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use crate::os;
 
 /// A file, or memory.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub(super) enum Medium {
 impl Medium {
     pub fn open(path: &Path) -> io::Result<Self> {
         let file =
-            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+            os::private(OpenOptions::new().read(true).append(true).create(true)).open(path)?;
         Ok(Self::File { path: path.to_owned(), file })
     }
 
@@ -77,7 +78,7 @@ impl Medium {
     /// Makes the name of a new file durable.
     pub fn sync_name(&self) -> io::Result<()> {
         match self {
-            Self::File { path, .. } => sync_directory(path),
+            Self::File { path, .. } => os::sync_directory(path),
             Self::Memory(_) => Ok(()),
         }
     }
@@ -104,23 +105,16 @@ impl Medium {
         match self {
             Self::File { path, .. } => {
                 let beside = path.with_extension("new");
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .mode(0o600)
-                    .open(&beside)?;
+                let mut options = OpenOptions::new();
+                options.write(true).create(true).truncate(true);
+                let mut file = os::private(&mut options).open(&beside)?;
                 file.write_all(text.as_bytes())?;
                 file.sync_all()?;
-                std::fs::rename(&beside, path)?;
-                sync_directory(path)?;
+                drop(file);
+                os::put_in_place(&beside, path)?;
                 Self::open(path)
             }
             Self::Memory(_) => Ok(Self::Memory(text.as_bytes().to_vec())),
         }
     }
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -4,19 +4,27 @@ use std::collections::BTreeSet;
 
 use nexplane_core::job::{AccountFact, HostFacts, PackageFact, ServiceFact};
 
-use crate::host::{Host, HostError, HostPath, account};
+use crate::host::{Host, HostError, HostPath, Release, account};
 
 const SMALL: u64 = 64 * 1024;
 const LARGE: u64 = 64 * 1024 * 1024;
 const MOST: usize = 10_000;
 
-/// Reads the facts. What a host does not have (another package manager, no systemd) stays empty.
+/// Reads the facts. What a host does not have (another package manager, no systemd) stays empty; so do accounts,
+/// packages and services of a host that is not Linux.
 ///
 /// # Errors
 /// When one of the files is there but cannot be read.
 pub fn collect(host: &dyn Host) -> Result<HostFacts, HostError> {
     let system = host.system();
-    let release = os_release(host)?;
+    let of_host = host.release();
+    let is_linux = of_host.is_none();
+    let release = match of_host {
+        Some(Release { id, name, version }) => {
+            format!("ID={id}\nPRETTY_NAME={name}\nVERSION_ID={version}\n")
+        }
+        None => os_release(host)?,
+    };
     let entry = |key: &str| {
         let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         line.map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).unwrap_or_default()
@@ -32,7 +40,7 @@ pub fn collect(host: &dyn Host) -> Result<HostFacts, HostError> {
         memory_bytes: system.memory_bytes,
         uptime_s: system.uptime_s,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        accounts: account::accounts(host)?
+        accounts: if is_linux { account::accounts(host)? } else { Vec::new() }
             .into_iter()
             .take(MOST)
             .map(|account| AccountFact {
@@ -43,8 +51,8 @@ pub fn collect(host: &dyn Host) -> Result<HostFacts, HostError> {
                 shell: account.shell,
             })
             .collect(),
-        packages: packages(host)?,
-        services: services(host)?,
+        packages: if is_linux { packages(host)? } else { Vec::new() },
+        services: if is_linux { services(host)? } else { Vec::new() },
     })
 }
 

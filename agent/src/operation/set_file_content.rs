@@ -43,6 +43,13 @@ pub struct State(Option<Captured>);
 struct Captured {
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     content: Vec<u8>,
+    /// None on a host that has no owners and modes.
+    #[serde(flatten)]
+    permission: Option<Permission>,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+struct Permission {
     mode: Mode,
     ids: Ids,
     owner: String,
@@ -95,7 +102,7 @@ impl Operation for SetFileContent {
             check("directory_exists", self.directory_exists(host)),
             check("file_replaceable", self.file_replaceable(host)),
             check("content_size", self.content_size()),
-            check("mode_plain", self.mode_plain()),
+            check("mode_plain", self.mode_plain(host)),
         ]
     }
 
@@ -104,19 +111,18 @@ impl Operation for SetFileContent {
         let Some(FileView { meta, content }) = host.read(&self.path, CONTENT_LIMIT)? else {
             return Ok(State(None));
         };
-        let (owner, group) = account::names(host, meta.ids)?;
-        Ok(State(Some(Captured { content, mode: meta.mode, ids: meta.ids, owner, group })))
+        let permission = Permission::of(host, meta.mode, meta.ids)?;
+        Ok(State(Some(Captured { content, permission })))
     }
 
     fn intended(&self, host: &dyn Host, before: &State) -> Result<State, HostError> {
         let content = self.content.clone().into_bytes();
         let captured = if let Some(old) = &before.0 {
-            Captured { content, mode: self.mode.unwrap_or(old.mode), ..old.clone() }
+            let mode = |old: Permission| Permission { mode: self.mode.unwrap_or(old.mode), ..old };
+            Captured { content, permission: old.permission.clone().map(mode) }
         } else {
-            let ids = host.own_ids();
-            let (owner, group) = account::names(host, ids)?;
             let mode = self.mode.unwrap_or(Mode::from_bits(0o644));
-            Captured { content, mode, ids, owner, group }
+            Captured { content, permission: Permission::of(host, mode, host.own_ids())? }
         };
         Ok(State(Some(captured)))
     }
@@ -125,14 +131,19 @@ impl Operation for SetFileContent {
         let Some(file) = &state.0 else {
             return vec![Field::new("exists", false)];
         };
-        vec![
+        let mut fields = vec![
             Field::new("exists", true),
             Field::new("size", file.content.len()),
             Field::new("sha256", hex::encode(Sha256::digest(&file.content))),
-            Field::new("mode", file.mode.to_string()),
-            Field::new("owner", file.owner.clone()),
-            Field::new("group", file.group.clone()),
-        ]
+        ];
+        if let Some(Permission { mode, owner, group, .. }) = &file.permission {
+            fields.extend([
+                Field::new("mode", mode.to_string()),
+                Field::new("owner", owner.clone()),
+                Field::new("group", group.clone()),
+            ]);
+        }
+        fields
     }
 
     fn diff(target: &str, before: &State, after: &State) -> Vec<DiffLine> {
@@ -157,8 +168,9 @@ impl Operation for SetFileContent {
             (None, None) => true,
             (Some(file), Some(view)) => {
                 file.content == view.content
-                    && file.mode == view.meta.mode
-                    && file.ids == view.meta.ids
+                    && file.permission.as_ref().is_none_or(|permission| {
+                        (permission.mode, permission.ids) == (view.meta.mode, view.meta.ids)
+                    })
             }
             (None, Some(_)) | (Some(_), None) => false,
         };
@@ -170,7 +182,13 @@ impl Operation for SetFileContent {
         }
         let expected = now.as_ref().map(|view| &view.meta);
         match (&to.0, expected) {
-            (Some(file), _) => host.write(&self.path, expected, &file.content, file.mode, file.ids),
+            (Some(file), _) => {
+                let (mode, ids) = file.permission.as_ref().map_or_else(
+                    || (Mode::from_bits(0o644), host.own_ids()),
+                    |permission| (permission.mode, permission.ids),
+                );
+                host.write(&self.path, expected, &file.content, mode, ids)
+            }
             (None, Some(meta)) => host.remove(&self.path, meta),
             (None, None) => Ok(()),
         }
@@ -219,8 +237,12 @@ impl SetFileContent {
         }
     }
 
-    fn mode_plain(&self) -> Result<String, String> {
+    fn mode_plain(&self, host: &dyn Host) -> Result<String, String> {
         match self.mode {
+            Some(_) if !host.has_modes() => {
+                Err("not on this kind of host: its files have no mode, so leave it out".to_owned())
+            }
+            None if !host.has_modes() => Ok("who may use the file stays as it is".to_owned()),
             Some(mode) if mode.is_special() => {
                 Err(format!("{mode} has special bits: use set_file_permission for them"))
             }
@@ -230,12 +252,30 @@ impl SetFileContent {
     }
 }
 
+impl Permission {
+    /// None on a host that has no owners and modes.
+    fn of(host: &dyn Host, mode: Mode, ids: Ids) -> Result<Option<Self>, HostError> {
+        if !host.has_modes() {
+            return Ok(None);
+        }
+        let (owner, group) = account::names(host, ids)?;
+        Ok(Some(Self { mode, ids, owner, group }))
+    }
+}
+
+impl Captured {
+    /// As far as it is known.
+    fn is_readable_by_everyone(&self) -> bool {
+        self.permission.as_ref().is_some_and(|permission| permission.mode.is_readable_by_everyone())
+    }
+}
+
 impl State {
     /// The content for people. What not everyone on the host may read is not copied off it.
     fn shown(&self) -> Value {
         match &self.0 {
             None => Value::Null,
-            Some(file) if file.mode.is_readable_by_everyone() => text(&file.content),
+            Some(file) if file.is_readable_by_everyone() => text(&file.content),
             Some(file) => Value::String(format!(
                 "({} bytes, not shown: the file is not readable by everyone)",
                 file.content.len()

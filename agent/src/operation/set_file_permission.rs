@@ -40,6 +40,14 @@ pub struct State {
     group: String,
 }
 
+/// Where files have none, there is nothing that this operation could set.
+fn has_modes(host: &dyn Host) -> Result<(), HostError> {
+    if host.has_modes() {
+        return Ok(());
+    }
+    Err(HostError::Unsupported { what: "owner, group and mode of a file" })
+}
+
 impl Operation for SetFilePermission {
     const META: Meta = Meta {
         id: "host.set_file_permission",
@@ -96,6 +104,7 @@ impl Operation for SetFilePermission {
 
     fn snapshot(&self, host: &dyn Host) -> Result<State, HostError> {
         host.may_touch(&self.path, Access::Permission)?;
+        has_modes(host)?;
         let meta =
             host.stat(&self.path)?.ok_or_else(|| HostError::Missing { path: self.path.clone() })?;
         let (owner, group) = account::names(host, meta.ids)?;
@@ -146,6 +155,7 @@ impl SetFilePermission {
     }
 
     fn file_exists(&self, host: &dyn Host) -> Result<String, String> {
+        has_modes(host).map_err(|error| error.sentence())?;
         match host.stat(&self.path) {
             Ok(None) => Err(format!("{} does not exist", self.path)),
             Ok(Some(meta)) => match self.wanted(host, meta.ids) {

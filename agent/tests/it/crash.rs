@@ -296,7 +296,7 @@ fn crashes(rig: &Rig, envelope: &Envelope) -> bool {
 #[test]
 fn at_every_change_of_the_host_the_end_is_the_same_there_and_back() {
     let mut orders = orders();
-    if rustix::process::geteuid().is_root() {
+    if is_root() {
         orders.push((
             PERMISSION,
             json!({ "path": "/etc/motd", "mode": "0600", "owner": "www-data" }),
@@ -404,4 +404,11 @@ fn a_journal_cut_off_in_the_middle_of_everything_loses_no_earlier_job() {
     let ids: Vec<JobId> =
         runner.journal().unreported().unwrap().into_iter().map(|(job, ..)| job).collect();
     assert_eq!(ids, [first.id, second.id]);
+}
+
+fn is_root() -> bool {
+    #[cfg(unix)]
+    return rustix::process::geteuid().is_root();
+    #[cfg(not(unix))]
+    false
 }

@@ -8,11 +8,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nexplane_agent::config::Retention;
 use nexplane_agent::deadman::{DeadMan, Limit, Line, Moment, Watch};
+#[cfg(target_os = "linux")]
+use nexplane_agent::host::LinuxHost;
 use nexplane_agent::host::fake::{FILES, SEALING_KEY};
-use nexplane_agent::host::{FakeHost, Host, HostPath, LinuxHost, SealingKey};
+#[cfg(unix)]
+use nexplane_agent::host::macos::MacosHost;
+#[cfg(windows)]
+use nexplane_agent::host::windows::WindowsHost;
+use nexplane_agent::host::{FakeHost, Host, HostPath, SealingKey};
 use nexplane_agent::journal::Journal;
 use nexplane_agent::key::{AgentKey, receipt_is_authentic};
-use nexplane_agent::operation::{self, Bound};
+use nexplane_agent::operation::{self, Bound, Entry};
 use nexplane_agent::runner::{Clock, Runner, RunnerError, Who};
 use nexplane_agent::snapshot::Snapshots;
 use nexplane_core::catalog::{EffectClass, Reversibility};
@@ -374,21 +380,46 @@ const NEEDS_MORE_THAN_FILES: &[(&str, &str)] = &[
 
 /// The hosts on which an operation is tried here, furnished.
 pub fn hosts(operation: &str) -> Vec<(Option<TempDir>, Arc<dyn Host>)> {
-    let fake: (_, Arc<dyn Host>) = (None, Arc::new(FakeHost::furnished()));
+    let mut hosts: Vec<(_, Arc<dyn Host>)> = vec![(None, Arc::new(FakeHost::furnished()))];
+    #[cfg(target_os = "linux")]
     match NEEDS_MORE_THAN_FILES.iter().find(|(id, _)| *id == operation) {
-        Some((id, what)) => {
-            println!("{id}: not in a directory, which has no {what}");
-            vec![fake]
-        }
+        Some((id, what)) => println!("{id}: not in a directory, which has no {what}"),
         None => {
             let (root, host) = linux();
-            vec![fake, (Some(root), Arc::new(host))]
+            hosts.push((Some(root), Arc::new(host)));
         }
     }
+    #[cfg(unix)]
+    if ON_MACOS.contains(&operation) {
+        let (root, host) = macos();
+        hosts.push((Some(root), Arc::new(host)));
+    }
+    #[cfg(windows)]
+    if ON_WINDOWS.contains(&operation) {
+        let (root, host) = windows();
+        hosts.push((Some(root), Arc::new(host)));
+    }
+    hosts
 }
 
-/// A Linux host on an empty directory with the same files as the fake one.
-pub fn linux() -> (TempDir, LinuxHost) {
+/// The operations that a Mac has. The suite runs them on every Unix.
+#[cfg(unix)]
+pub const ON_MACOS: [&str; 2] = ["host.set_file_content", "host.set_file_permission"];
+/// The operations that a Windows machine has.
+#[cfg(windows)]
+pub const ON_WINDOWS: [&str; 1] = ["host.set_file_content"];
+
+/// The operation's example, without a mode where files have none.
+pub fn example(entry: &Entry, host: &dyn Host) -> Value {
+    let mut parameters = entry.spec().example;
+    if !host.has_modes() && entry.meta.id == "host.set_file_content" {
+        parameters.as_object_mut().unwrap().remove("mode");
+    }
+    parameters
+}
+
+/// A directory with the same files as the fake host.
+fn furnished() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(root.path().join("etc/sysctl.d")).unwrap();
     for (file, content) in FILES {
@@ -396,6 +427,41 @@ pub fn linux() -> (TempDir, LinuxHost) {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, content).unwrap();
     }
+    root
+}
+
+/// A Linux host on an empty directory with the same files as the fake one.
+#[cfg(target_os = "linux")]
+pub fn linux() -> (TempDir, LinuxHost) {
+    let root = furnished();
     let host = LinuxHost::open(root.path(), &[]).unwrap();
     (root, host.with_sealing_key(SealingKey::new(&SEALING_KEY)))
+}
+
+/// The same as a Mac.
+#[cfg(unix)]
+pub fn macos() -> (TempDir, MacosHost) {
+    let root = furnished();
+    let host = MacosHost::open(root.path(), &[]).unwrap();
+    (root, host.with_sealing_key(SealingKey::new(&SEALING_KEY)))
+}
+
+/// The same as a Windows machine.
+#[cfg(windows)]
+pub fn windows() -> (TempDir, WindowsHost) {
+    let root = furnished();
+    let host = WindowsHost::open(root.path(), &[]).unwrap();
+    (root, host.with_sealing_key(SealingKey::new(&SEALING_KEY)))
+}
+
+/// Every operation that is not among `here` is refused, and says so, on a host that has the same files.
+pub fn the_rest_is_refused(host: &dyn Host, here: &[&str]) {
+    for entry in operation::OPERATIONS.iter().filter(|entry| !here.contains(&entry.meta.id)) {
+        let (id, bound) = (entry.meta.id, bound(entry.meta.id, &entry.spec().example));
+        let error = bound.snapshot(host).unwrap_err().sentence();
+        assert!(error.contains("not on this kind of host"), "{id}: {error}");
+        let checks = bound.validate(host);
+        let why = checks.iter().find(|check| !check.ok).map(|check| check.detail.as_str());
+        assert!(why.is_some_and(|why| why.contains("not on this kind of host")), "{id}: {why:?}");
+    }
 }

@@ -48,6 +48,14 @@ pub struct State {
     items: BTreeMap<String, Found>,
 }
 
+/// Every profile is for a distribution of Linux.
+fn has_profiles(host: &dyn Host) -> Result<(), HostError> {
+    match host.release() {
+        None => Ok(()),
+        Some(_) => Err(HostError::Unsupported { what: "profile" }),
+    }
+}
+
 impl Operation for RunHardeningProfile {
     const META: Meta = Meta {
         id: "host.run_hardening_profile",
@@ -99,6 +107,7 @@ impl Operation for RunHardeningProfile {
     }
 
     fn snapshot(&self, host: &dyn Host) -> Result<State, HostError> {
+        has_profiles(host)?;
         let survey = self.survey(host);
         let mut items = BTreeMap::new();
         for item in self.items().filter(|item| !item.rule.is_report()) {
@@ -236,6 +245,7 @@ impl RunHardeningProfile {
     }
 
     fn system_fits(&self, host: &dyn Host) -> Result<String, String> {
+        has_profiles(host).map_err(|error| error.sentence())?;
         let release = os_release(host).map_err(|error| error.sentence())?;
         let entry = |key: &str| {
             let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
