@@ -18,8 +18,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::apt::Apt;
 use super::deny::Deny;
+use super::distribution;
 use super::kept::KeptPackages;
 use super::kernel::{self, SysctlKey, SysctlValue};
 use super::lock;
@@ -521,8 +521,8 @@ impl Host for LinuxHost {
 
     /// Programs know nothing of a root directory of the agent's own.
     fn package_manager(&self) -> Result<Box<dyn PackageManager + '_>, HostError> {
-        if self.is_whole() && Apt::is_here() {
-            return Ok(Box::new(Apt { kept: self.kept_packages.clone() }));
+        if self.is_whole() {
+            return distribution::package_manager(self.kept_packages.clone());
         }
         Err(HostError::Unsupported { what: "packages" })
     }

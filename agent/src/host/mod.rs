@@ -8,6 +8,7 @@
 pub mod account;
 mod apt;
 mod deny;
+mod distribution;
 pub mod fake;
 mod fake_package;
 mod kept;
@@ -17,6 +18,7 @@ mod lock;
 pub mod package;
 mod path;
 mod program;
+mod rpm;
 pub mod sealing;
 mod service;
 pub mod shadow;
