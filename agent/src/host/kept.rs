@@ -24,17 +24,37 @@ const DIRECTORY: &str = "/var/lib/nexplane-agent/packages";
 
 /// Where they are.
 #[derive(Clone, Debug)]
-pub(super) struct KeptPackages(PathBuf);
+pub(super) struct KeptPackages {
+    directory: PathBuf,
+    kind: Kind,
+}
+
+/// What the files are called.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Deb,
+    Rpm,
+}
 
 impl Default for KeptPackages {
     fn default() -> Self {
-        Self(DIRECTORY.into())
+        Self::within(DIRECTORY.into())
     }
 }
 
 impl KeptPackages {
     pub fn within(directory: PathBuf) -> Self {
-        Self(directory)
+        Self { directory, kind: Kind::Deb }
+    }
+
+    /// The same for packages of rpm.
+    pub fn of_rpm(self) -> Self {
+        Self { kind: Kind::Rpm, ..self }
+    }
+
+    /// A file of the package manager's own, beside what is kept.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     /// The file of this version, of whichever job.
@@ -43,7 +63,7 @@ impl KeptPackages {
         name: &PackageName,
         version: &PackageVersion,
     ) -> io::Result<Option<PathBuf>> {
-        let file = file_name(name, version);
+        let file = self.kind.file_name(name, version);
         let mut paths = self.jobs()?.into_iter().map(|(_, directory)| directory.join(&file));
         Ok(paths.find(|path| path.is_file()))
     }
@@ -55,7 +75,7 @@ impl KeptPackages {
         name: &PackageName,
         version: &PackageVersion,
     ) -> io::Result<bool> {
-        let own = self.directory(job).join(file_name(name, version));
+        let own = self.directory(job).join(self.kind.file_name(name, version));
         if own.is_file() {
             return Ok(true);
         }
@@ -80,7 +100,7 @@ impl KeptPackages {
     ) -> io::Result<()> {
         let directory = self.directory(job);
         make(&directory)?;
-        let path = directory.join(file_name(name, version));
+        let path = directory.join(self.kind.file_name(name, version));
         let beside = path.with_extension("new");
         let sum = copy(from, &beside)?;
         if !sums.contains(&sum) {
@@ -110,11 +130,11 @@ impl KeptPackages {
     }
 
     fn directory(&self, job: &JobId) -> PathBuf {
-        self.0.join(job.to_string())
+        self.directory.join(job.to_string())
     }
 
     fn jobs(&self) -> io::Result<Vec<(JobId, PathBuf)>> {
-        let entries = match fs::read_dir(&self.0) {
+        let entries = match fs::read_dir(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other?,
         };
@@ -128,9 +148,20 @@ impl KeptPackages {
     }
 }
 
-/// Neither a name nor a version of Debian has a `_`, so no two make the same.
-fn file_name(name: &PackageName, version: &PackageVersion) -> String {
-    format!("{name}_{}.deb", version.as_str().replace(':', "_"))
+impl Kind {
+    /// Neither a name nor a version of Debian has a `_`, and of rpm a `,`: so no two make the same.
+    fn file_name(self, name: &PackageName, version: &PackageVersion) -> String {
+        let version = version.as_str();
+        match self {
+            Self::Deb => format!("{name}_{}.deb", version.replace(':', "_")),
+            Self::Rpm => format!("{name},{}.rpm", version.replace(':', ",")),
+        }
+    }
+}
+
+/// The sum of a file, in hexadecimal.
+pub(super) fn sum(file: &Path) -> io::Result<String> {
+    summed(&mut File::open(file)?, &mut io::sink())
 }
 
 fn make(directory: &Path) -> io::Result<()> {
@@ -156,7 +187,13 @@ fn copy(from: &Path, to: &Path) -> io::Result<String> {
         Ok(()) | Err(_) => {}
     }
     let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
-    let mut source = source.take(LIMIT);
+    let sum = summed(&mut source.take(LIMIT), &mut target)?;
+    target.sync_all()?;
+    Ok(sum)
+}
+
+/// Copies, and says the sum of what was read.
+fn summed(source: &mut dyn Read, target: &mut dyn Write) -> io::Result<String> {
     let mut sum = Sha256::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -165,7 +202,6 @@ fn copy(from: &Path, to: &Path) -> io::Result<String> {
         sum.update(part);
         target.write_all(part)?;
     }
-    target.sync_all()?;
     Ok(hex::encode(sum.finalize()))
 }
 
@@ -173,6 +209,16 @@ fn copy(from: &Path, to: &Path) -> io::Result<String> {
 mod tests {
     use super::*;
     use uuid::Uuid;
+
+    #[test]
+    fn no_two_packages_have_the_same_file() {
+        let file = |name: &str, version: &str| {
+            Kind::Rpm.file_name(&name.parse().unwrap(), &version.parse().unwrap())
+        };
+        assert_eq!(file("nx-app", "1:2.0-1"), "nx-app,1,2.0-1.rpm");
+        assert_ne!(file("a_b", "1-1"), file("aa", "b_1-1"));
+        assert_ne!(file("aa", "1:2-1"), file("aa", "1_2-1"));
+    }
 
     #[test]
     fn what_is_kept_is_whole_and_goes_with_the_last_job_that_needs_it() {

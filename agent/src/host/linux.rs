@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::{self as sys, OFlags, StatVfsMountFlags};
 
-use super::apt::Apt;
+use super::distribution;
 use super::kept::KeptPackages;
 use super::kernel::{self, SysctlKey, SysctlValue};
 use super::lock;
@@ -252,8 +252,8 @@ impl Host for LinuxHost {
 
     /// Programs know nothing of a root directory of the agent's own.
     fn package_manager(&self) -> Result<Box<dyn PackageManager + '_>, HostError> {
-        if self.is_whole() && Apt::is_here() {
-            return Ok(Box::new(Apt { kept: self.kept_packages.clone() }));
+        if self.is_whole() {
+            return distribution::package_manager(self.kept_packages.clone());
         }
         Err(HostError::Unsupported { what: "packages" })
     }

@@ -10,6 +10,8 @@ mod alias;
 #[cfg(target_os = "linux")]
 mod apt;
 mod deny;
+#[cfg(target_os = "linux")]
+mod distribution;
 pub mod fake;
 mod fake_package;
 #[cfg(target_os = "linux")]
@@ -26,6 +28,8 @@ pub mod package;
 mod path;
 #[cfg(target_os = "linux")]
 mod program;
+#[cfg(target_os = "linux")]
+mod rpm;
 pub mod sealing;
 mod service;
 pub mod shadow;

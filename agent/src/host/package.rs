@@ -109,6 +109,14 @@ impl PackageVersion {
         let upstream = self.0.split_once(':').map_or(self.0.as_str(), |(_, rest)| rest);
         upstream.starts_with(|c: char| c.is_ascii_digit()) && !self.0.contains(['_', '^'])
     }
+
+    /// As rpm has them: `[epoch:]version-release`, of which neither has a `-` or a `:`.
+    pub fn is_of_rpm(&self) -> bool {
+        let rest = self.0.split_once(':').map_or(self.0.as_str(), |(_, rest)| rest);
+        let parts = rest.split_once('-');
+        let is_part = |part: &str| !part.is_empty() && !part.contains(['-', ':']);
+        parts.is_some_and(|(version, release)| is_part(version) && is_part(release))
+    }
 }
 
 impl FromStr for PackageVersion {
@@ -192,6 +200,11 @@ pub struct Package {
     pub cleans_up: bool,
     /// Its configuration files.
     pub conffiles: Vec<HostPath>,
+    /// Of them, and of what the package manager lays beside them then, those that are not as they are now
+    /// after it was removed without its configuration and installed again.
+    pub lost_on_removal: Vec<HostPath>,
+    /// The same for another version of it in its place, and this one again.
+    pub lost_on_replacement: Vec<HostPath>,
 }
 
 /// A package that a transaction would change.
@@ -236,8 +249,8 @@ impl Wish {
     }
 }
 
-/// Every package whose files are there, at least in part, with its version. One of another architecture has
-/// that in its name: `libc6:i386`.
+/// Every package whose files are there, at least in part, with its version; several versions of one with a
+/// space between them. One of another architecture has that in its name: `libc6:i386`.
 pub type Inventory = BTreeMap<String, String>;
 
 /// A host's package manager.
@@ -362,6 +375,13 @@ mod tests {
         let of_debian = |text: &str| text.parse::<PackageVersion>().unwrap().is_of_debian();
         assert!(of_debian("1:1.0~rc1-2") && !of_debian("v1") && !of_debian("1:v1"));
         assert!(!of_debian("1_0") && !of_debian("1^git"));
+    }
+
+    #[test]
+    fn rpm_has_a_release() {
+        let of_rpm = |text: &str| text.parse::<PackageVersion>().unwrap().is_of_rpm();
+        assert!(of_rpm("1.0-1") && of_rpm("2:1.0~rc1^git-3.el9_4") && of_rpm("v1-r0"));
+        assert!(!of_rpm("1.0") && !of_rpm("1:2:3-4") && !of_rpm("1.0-1-2"));
     }
 
     #[test]

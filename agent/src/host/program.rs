@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Most bytes that are read of what a program says.
-const OUTPUT_LIMIT: u64 = 1024 * 1024;
+const OUTPUT_LIMIT: u64 = 8 * 1024 * 1024;
 /// Most characters of a program's complaint that go into an error.
 const COMPLAINT_LIMIT: usize = 700;
 /// How long a program that was asked to end may take for it.
@@ -46,6 +46,8 @@ const ERRORS: [&str; 7] = [
 pub(super) struct Output {
     pub status: ExitStatus,
     pub said: String,
+    /// False when it said more than is read.
+    pub is_whole: bool,
     complained: String,
 }
 
@@ -57,9 +59,23 @@ impl Output {
     /// What it says went wrong, and nothing else that it printed: bounded, and without what opens a source of
     /// packages.
     pub fn complaint(&self) -> String {
+        self.complaint_of(&ERRORS)
+    }
+
+    /// The same of the lines that begin in one of these ways.
+    pub fn complaint_of(&self, marks: &[&str]) -> String {
+        let is_it = |line: &str| marks.iter().any(|mark| line.starts_with(mark));
+        self.ended_with(&self.picked(is_it))
+    }
+
+    /// Lines of everything that it said, without what opens a source of packages.
+    pub fn picked(&self, is_it: impl Fn(&str) -> bool) -> Vec<String> {
         let lines = self.complained.lines().chain(self.said.lines());
-        let picked = lines.filter(|line| ERRORS.iter().any(|mark| line.starts_with(mark)));
-        let picked: Vec<String> = picked.map(|line| redacted(line.trim())).collect();
+        lines.filter(|line| is_it(line)).map(|line| redacted(line.trim())).collect()
+    }
+
+    /// These lines in one, bounded, with how it ended.
+    pub fn ended_with(&self, picked: &[String]) -> String {
         // The names in it are somebody else's.
         let mut text = picked.join("; ").replace(char::is_control, " ");
         if let Some((cut, _)) = text.char_indices().nth(COMPLAINT_LIMIT) {
@@ -112,14 +128,17 @@ pub(super) fn run_in(
         let why = format!("it did not end within {} seconds", limit.as_secs());
         return Err(io::Error::new(io::ErrorKind::TimedOut, why));
     };
-    Ok(Output { status: status?, said: text(&mut said)?, complained: text(&mut complained)? })
+    let (said, is_whole) = text(&mut said)?;
+    Ok(Output { status: status?, said, is_whole, complained: text(&mut complained)?.0 })
 }
 
-fn text(file: &mut File) -> io::Result<String> {
+/// What is in the file, and whether that is all.
+fn text(file: &mut File) -> io::Result<(String, bool)> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;
+    let size = file.metadata()?.len();
     file.take(OUTPUT_LIMIT).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok((String::from_utf8_lossy(&bytes).into_owned(), size <= OUTPUT_LIMIT))
 }
 
 /// Without what may open the door of an address: all that is before its last `@`, wherever that is, for a

@@ -6,7 +6,7 @@
 //! upgrading a whole host, removing what nobody needs any more, and purging anything when an installation is
 //! undone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nexplane_core::catalog::EffectClass;
 use nexplane_core::id::JobId;
@@ -180,7 +180,8 @@ impl Operation for InstallPackage {
             return Err(unknown(&self.name));
         }
         let wish = self.wish(&state);
-        take_along(&mut state, manager.as_ref(), &wish)?;
+        let lost = take_along(&mut state, manager.as_ref(), &package, &wish)?;
+        state.files = read_files(host, lost.into_iter())?;
         Ok(state)
     }
 
@@ -191,6 +192,8 @@ impl Operation for InstallPackage {
             None => before.package.version.clone(),
         };
         let mut after = State { others: BTreeMap::new(), plan: Vec::new(), ..before.clone() };
+        // For whatever somebody makes of them then.
+        after.files = Vec::new();
         after.package.version = version;
         after.package.is_settled = true;
         after.package.is_auto = false;
@@ -302,14 +305,16 @@ impl Operation for RemovePackage {
         let package = look(manager.as_ref(), &self.name)?;
         let mut state = State::of(&self.name, &package);
         state.residue = Some(package.is_residue);
+        let mut files = BTreeSet::new();
         if package.version.is_some() {
             state.leaves_residue = package.leaves_residue;
             let wish = self.wish(&state);
-            take_along(&mut state, manager.as_ref(), &wish)?;
+            files = take_along(&mut state, manager.as_ref(), &package, &wish)?;
         }
         if self.purge && (package.version.is_some() || package.is_residue) {
-            state.files = read_files(host, package.conffiles.into_iter())?;
+            files.extend(package.conffiles);
         }
+        state.files = read_files(host, files.into_iter())?;
         Ok(state)
     }
 

@@ -1,7 +1,7 @@
 //! What installing and removing a package have in common: how they are checked, how what they need is
 //! provided, and that what is done is what the plan says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nexplane_core::id::JobId;
 use nexplane_core::plan::Check;
@@ -10,7 +10,7 @@ use super::package_check::{Rule, can_be_had, complete, way_back};
 use super::package_state::{State, mark, sentence, unknown};
 use super::{Operation, check};
 use crate::host::package::{Effect, Inventory, Package, Wish};
-use crate::host::{Host, HostError, PackageManager, PackageName, PackageVersion};
+use crate::host::{Host, HostError, HostPath, PackageManager, PackageName, PackageVersion};
 
 /// In what the two differ.
 pub(super) trait Change: Operation<State = State> {
@@ -93,18 +93,27 @@ fn refusal<T: Change>(
     Ok(rules.find_map(|(_, result)| result.err()))
 }
 
-/// Notes what the way to the goal changes, and how that is now.
+/// Notes what the way to the goal changes, and how that is now. Gives the configuration files that are not as
+/// they are now when only the packages are brought back.
 pub(super) fn take_along(
     state: &mut State,
     manager: &dyn PackageManager,
+    package: &Package,
     wish: &Wish,
-) -> Result<(), HostError> {
+) -> Result<BTreeSet<HostPath>, HostError> {
     state.plan = manager.simulate(wish)?;
     let others = state.plan.iter().map(|effect| effect.name.clone());
     let others = others.filter(|name| *name != state.name).collect();
     let others = manager.packages(&others)?;
     state.others = others.iter().map(|(name, package)| (name.clone(), package.into())).collect();
-    Ok(())
+    let mut lost = BTreeSet::new();
+    for Effect { name, after, .. } in &state.plan {
+        let changed = others.get(name).unwrap_or(package);
+        let files =
+            if after.is_some() { &changed.lost_on_replacement } else { &changed.lost_on_removal };
+        lost.extend(files.iter().cloned());
+    }
+    Ok(lost)
 }
 
 /// Fetches what the plan installs, and keeps what it replaces or removes.

@@ -38,7 +38,7 @@ pub struct State {
     /// leaves behind when it is undone is not a difference.
     #[serde(default)]
     pub(super) residue: Option<bool>,
-    /// Configuration files that go with it.
+    /// Configuration files that go with it, or are not left as they are.
     pub(super) files: Vec<Saved>,
 }
 
@@ -179,7 +179,7 @@ impl State {
             let [was, will] = [&effect.before, &effect.after].map(|text| version(text.as_ref()));
             lines.push(line(format!("other_{}", effect.name), was, will));
         }
-        if after.files.is_empty() {
+        if after.package.version.is_none() {
             let gone = before.files.iter().filter(|saved| saved.file.is_some());
             lines.extend(
                 gone.map(|saved| line(format!("file_{}", saved.path), json!("kept"), Value::Null)),

@@ -24,6 +24,10 @@ const PACKAGES: &[&str] = &[
     "sudo",
     "systemd-sysv",
 ];
+/// What a host of another kin has besides: both of its front ends, and what makes a repository for them.
+const OF_RPM: &[&str] = &["createrepo-c", "dnf", "python3", "rpm", "zypper"];
+/// What such a host has where it differs from Debian: rpm's database where those kin have it.
+const RPM_MACROS: &str = "%_dbpath /var/lib/rpm\n";
 /// Seconds that a mirror may take.
 const LIMIT: &str = "900";
 
@@ -31,8 +35,24 @@ pub fn is_given() -> bool {
     std::env::var_os(GIVEN).is_some()
 }
 
+/// Which packages a host is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kin {
+    /// Debian's own.
+    Debian,
+    /// rpm's, with dnf and zypper, on what is a Debian otherwise.
+    Rpm,
+}
+
 /// The directory to start hosts from; nobody writes to it.
-pub fn directory() -> PathBuf {
+pub fn directory(kin: Kin) -> PathBuf {
+    match kin {
+        Kin::Debian => debian(),
+        Kin::Rpm => of_rpm(),
+    }
+}
+
+fn debian() -> PathBuf {
     if let Some(given) = std::env::var_os(GIVEN) {
         let given = PathBuf::from(given);
         assert!(given.join("usr").is_dir(), "{GIVEN} is no root file system: {}", given.display());
@@ -41,15 +61,54 @@ pub fn directory() -> PathBuf {
     let suite = suite();
     let key = hex::encode(Sha256::digest(PACKAGES.join(",")));
     let cache = cache();
-    fs::create_dir_all(&cache).unwrap();
     let base = cache.join(format!("host-{suite}-{}", &key[..12]));
-    // Others that want it wait for the one who makes it; its time is limited below.
+    once(&base, |half| make(&suite, half));
+    base
+}
+
+/// A copy of the other one with more packages.
+fn of_rpm() -> PathBuf {
+    let debian = debian();
+    let key = hex::encode(Sha256::digest([&OF_RPM.join(","), RPM_MACROS].concat()));
+    let name = debian.file_name().unwrap().to_string_lossy();
+    let base = cache().join(format!("{name}-rpm-{}", &key[..12]));
+    once(&base, |half| {
+        let script = r#"
+            cp -a --reflink=auto "$1" "$2"
+            cp -L /etc/resolv.conf "$2/etc/resolv.conf"
+            mount --bind /proc "$2/proc"
+            mount --rbind /dev "$2/dev"
+            export DEBIAN_FRONTEND=noninteractive
+            chroot "$2" apt-get -q update
+            chroot "$2" apt-get -q -y --no-install-recommends install $3
+            chroot "$2" apt-get -q clean
+            rm -f "$2/etc/resolv.conf"
+            mkdir -p "$2/etc/rpm"
+            printf '%s' "$4" >"$2/etc/rpm/macros"
+            chroot "$2" rpm --initdb"#;
+        let output = Command::new("timeout")
+            .args([LIMIT, "unshare", "--mount", "--propagation", "private"])
+            .args(["sh", "-euc", script, "base"])
+            .args([&debian, half])
+            .args([&OF_RPM.join(" "), RPM_MACROS])
+            .output()
+            .unwrap();
+        super::printed("the packages of rpm", &output);
+    });
+    base
+}
+
+/// Makes it unless it is there. Others that want it wait for the one who does; its time is limited.
+fn once(base: &Path, make: impl FnOnce(&Path)) {
+    fs::create_dir_all(base.parent().unwrap()).unwrap();
     let lock = File::create(base.with_extension("lock")).unwrap();
     lock.lock().unwrap();
     if !base.is_dir() {
-        make(&suite, &base);
+        let half = base.with_extension("part");
+        let _ = fs::remove_dir_all(&half);
+        make(&half);
+        fs::rename(&half, base).unwrap();
     }
-    base
 }
 
 fn cache() -> PathBuf {
@@ -65,14 +124,12 @@ fn suite() -> String {
     name.unwrap_or("stable").trim_matches('"').to_owned()
 }
 
-fn make(suite: &str, base: &Path) {
-    let half = base.with_extension("part");
-    let _ = fs::remove_dir_all(&half);
+fn make(suite: &str, half: &Path) {
     let output = Command::new("timeout")
         .args([LIMIT, "mmdebstrap", "--quiet", "--mode=root", "--variant=apt"])
         .arg(format!("--include={}", PACKAGES.join(",")))
         .arg(suite)
-        .arg(&half)
+        .arg(half)
         .output()
         .unwrap();
     super::printed("mmdebstrap", &output);
@@ -84,5 +141,4 @@ fn make(suite: &str, base: &Path) {
             fs::remove_file(file.path()).unwrap();
         }
     }
-    fs::rename(&half, base).unwrap();
 }

@@ -59,11 +59,16 @@ struct Watch {
 struct Holder(Child);
 
 impl RealHost {
-    /// Starts one and waits until systemd calls it `running`.
+    /// Starts one of Debian and waits until systemd calls it `running`.
     pub fn start() -> Self {
+        Self::start_of(base::Kin::Debian)
+    }
+
+    /// The same, of whichever packages.
+    pub fn start_of(kin: base::Kin) -> Self {
         let own = std::process::id();
         let name = format!("{PREFIX}{own}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let base = base::directory();
+        let base = base::directory(kin);
         let directory = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir().unwrap();
         sweep(directory.path().parent().unwrap());
         let root = directory.path().join("tree");

@@ -9,6 +9,7 @@ mod host;
 
 use std::process::Output;
 
+pub use base::Kin;
 pub use host::RealHost;
 
 /// The agent, as a host sees it before it is installed.
@@ -23,7 +24,12 @@ pub const CONFIGURATION: &str = "cd /etc; find . -printf '%p %y %m %u %g %l\\n' 
 
 /// A host that runs; none, with a line that says why, where there can be none.
 pub fn start_or_skip() -> Option<RealHost> {
-    let Some(missing) = missing() else { return Some(RealHost::start()) };
+    start_of_or_skip(Kin::Debian)
+}
+
+/// The same, of whichever packages.
+pub fn start_of_or_skip(kin: Kin) -> Option<RealHost> {
+    let Some(missing) = missing() else { return Some(RealHost::start_of(kin)) };
     let how = format!("{missing}: a host for this test needs root and what `./setup` installs");
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{how}");
     println!("skipped: {how}");
