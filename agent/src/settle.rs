@@ -18,6 +18,7 @@ use crate::key::{AgentKey, KeyError};
 use crate::line::FreshLine;
 use crate::runner::{Clock, Runner, RunnerError, Who};
 use crate::snapshot::{self, SnapshotError, Snapshots};
+use crate::update::installed;
 use crate::vital::Vital;
 
 /// Why what is open cannot be settled.
@@ -91,6 +92,9 @@ impl<'a> Terms<'a> {
                 error = &error as &dyn std::error::Error,
                 "The sealing key cannot be used; what needs it is refused"
             ),
+        }
+        if *root == *Path::new("/") {
+            host = host.with_own_program(Arc::new(installed::program(config)));
         }
         let who = Who {
             host: identity.host,

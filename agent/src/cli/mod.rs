@@ -3,7 +3,9 @@
 mod check;
 mod check_unit;
 mod enrolment;
+mod guard;
 mod install;
+mod release;
 mod rotate_cert;
 mod run;
 mod service;
@@ -22,7 +24,7 @@ use nexplane_agent::config::{Config, ConfigError};
 #[derive(Debug, Parser)]
 #[command(
     name = "nexplane-agent",
-    version,
+    version = nexplane_agent::release::VERSION,
     after_help = "Examples:\n  \
         nexplane-agent install --control-plane https://nexplane.example:8443 --token-file token --ca ca.pem\n  \
         nexplane-agent check\n  \
@@ -47,9 +49,13 @@ enum Command {
     RotateCert(rotate_cert::RotateCert),
     /// Take back what may cut the line and was not confirmed before the machine was started.
     TakeBack(take_back::TakeBack),
+    /// Count a start of a new program in its trial, and put the earlier one back when the trial is over.
+    Guard(guard::Guard),
+    /// Make release keys, and sign and check releases of the agent.
+    Release(release::Release),
     /// Stop the agent and remove everything that `install` made.
     Uninstall(uninstall::Uninstall),
-    /// Print the version.
+    /// Print the version, and what machines it is built for.
     Version(version::Version),
 }
 
@@ -77,6 +83,8 @@ impl Arguments {
             Command::Install(command) => command.run(),
             Command::RotateCert(command) => command.run(),
             Command::TakeBack(command) => command.run(),
+            Command::Guard(command) => command.run(),
+            Command::Release(command) => command.run(),
             Command::Uninstall(command) => command.run(),
             Command::Version(command) => command.run(),
         }

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{
@@ -26,8 +27,8 @@ use super::lock;
 use super::sshd;
 use super::systemd::{self, ServiceState, Systemd};
 use super::{
-    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, Mount, PackageManager,
-    SealingKey, SystemFacts, Unit, UnitName, Version,
+    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, Mount, OwnProgram,
+    PackageManager, SealingKey, SystemFacts, Unit, UnitName, Version,
 };
 
 const CAPABILITIES: &str = "security.capability";
@@ -67,6 +68,7 @@ pub struct LinuxHost {
     patience: Duration,
     kept_packages: KeptPackages,
     sealing_key: Option<SealingKey>,
+    own_program: Option<Arc<dyn OwnProgram>>,
 }
 
 /// Why a root directory cannot be used.
@@ -117,6 +119,7 @@ impl LinuxHost {
             patience,
             kept_packages,
             sealing_key,
+            own_program: None,
         })
     }
 
@@ -124,6 +127,13 @@ impl LinuxHost {
     #[must_use]
     pub fn with_sealing_key(mut self, key: SealingKey) -> Self {
         self.sealing_key = Some(key);
+        self
+    }
+
+    /// With a program of the agent that can be replaced.
+    #[must_use]
+    pub fn with_own_program(mut self, program: Arc<dyn OwnProgram>) -> Self {
+        self.own_program = Some(program);
         self
     }
 
@@ -154,6 +164,11 @@ impl LinuxHost {
     /// What the service manager knows of a service.
     pub fn service(&self, name: &UnitName) -> Result<ServiceState, HostError> {
         self.systemd(name)?.service(name)
+    }
+
+    /// Ends the main process of a service at once. What starts it again does so.
+    pub fn kill_service(&self, name: &UnitName) -> Result<(), HostError> {
+        self.systemd(name)?.kill(name)
     }
 
     /// Makes the service manager read the unit's files again, or notice that they are gone.
@@ -525,6 +540,10 @@ impl Host for LinuxHost {
             return Ok(Box::new(Apt { kept: self.kept_packages.clone() }));
         }
         Err(HostError::Unsupported { what: "packages" })
+    }
+
+    fn own_program(&self) -> Result<&dyn OwnProgram, HostError> {
+        self.own_program.as_deref().ok_or(HostError::Unsupported { what: "service of the agent" })
     }
 
     fn own_ids(&self) -> Ids {

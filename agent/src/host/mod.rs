@@ -10,10 +10,12 @@ mod apt;
 mod deny;
 pub mod fake;
 mod fake_package;
+pub(crate) mod fake_program;
 mod kept;
 mod kernel;
 pub mod linux;
 mod lock;
+pub mod own_program;
 pub mod package;
 mod path;
 mod program;
@@ -29,7 +31,9 @@ use serde::{Deserialize, Serialize};
 
 pub use fake::FakeHost;
 pub use kernel::{BadKey, BadValue, SysctlKey, SysctlValue};
+pub use fake_program::FakeProgram;
 pub use linux::LinuxHost;
+pub use own_program::{Build, OwnProgram, Standing};
 pub use package::{PackageManager, PackageName, PackageVersion};
 pub use path::{BadMode, BadPath, HostPath, Mode};
 pub use sealing::{Sealed, SealingKey};
@@ -220,6 +224,14 @@ pub trait Host: Send + Sync + Debug {
     /// When there is none that the agent knows.
     fn package_manager(&self) -> Result<Box<dyn PackageManager + '_>, HostError> {
         Err(HostError::Unsupported { what: "packages" })
+    }
+
+    /// The agent's own program.
+    ///
+    /// # Errors
+    /// When nothing here can start another one in its place.
+    fn own_program(&self) -> Result<&dyn OwnProgram, HostError> {
+        Err(HostError::Unsupported { what: "service of the agent" })
     }
 
     /// Owner that a new file gets when nobody asks for one: the agent itself.
