@@ -9,7 +9,7 @@
 //!
 //! [update]
 //! keys = ["…"]                                     # absent: the agent is never updated
-//! trial_s = 120                                    # absent: 120 seconds
+//! trial_s = 60                                     # absent: 60 seconds
 //! ```
 
 use std::fs::{DirBuilder, File, OpenOptions};

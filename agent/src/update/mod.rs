@@ -40,7 +40,7 @@ use crate::release::{self, Manifest, Signatures, TARGET, Version};
 /// What is remembered of the programs that ran: which is the newest, and who signed those that are kept.
 const MEMORY: &str = "releases.json";
 /// Seconds of a trial, unless the host's owner says otherwise.
-pub const TRIAL_S: u32 = 120;
+pub const TRIAL_S: u32 = 60;
 
 /// Where releases come from.
 pub trait Releases: Send + Sync + std::fmt::Debug {

@@ -82,7 +82,7 @@ fn what_is_told_is_not_done_and_what_is_done_is_done_once() {
         assert!(!text.contains("@STATE") && !text.contains("@MOUNTS"), "{text}");
         assert!(!text.contains("RequiresMountsFor"), "{text}");
     }
-    let [(_, unit), (_, early)] = layout.units();
+    let [(_, unit), (_, early), _] = layout.units();
     assert!(unit.contains("\nStateDirectory=nexplane-agent\n"), "{unit}");
     assert!(early.contains("\nConditionPathExists=/var/lib/nexplane-agent/armed\n"), "{early}");
 }
@@ -203,7 +203,7 @@ fn state_that_the_owner_keeps_elsewhere_stays_there_and_the_units_know() {
     assert_eq!(fs::metadata(&own).unwrap().mode() & 0o7777, 0o700);
     assert!(!root.path().join("var/lib/nexplane-agent").exists());
     assert_eq!(put(&layout, Mode::Do).unwrap(), [""; 0]);
-    let [(_, unit), (_, early)] = layout.units();
+    let [(_, unit), (_, early), _] = layout.units();
     let mounts = format!("\nRequiresMountsFor={}\n", own.display());
     assert!(unit.contains(&mounts) && early.contains(&mounts), "{unit}{early}");
     assert!(!unit.contains("StateDirectory"), "{unit}");

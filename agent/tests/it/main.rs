@@ -29,3 +29,4 @@ mod rig;
 mod services;
 mod sysctl;
 mod takeback;
+mod update;
