@@ -377,18 +377,16 @@ mod tests {
         assert_eq!(said.retention(), Some(Retention { seconds: 2 * DAY_S }));
         assert_eq!(said.dead_man(), None);
         assert_eq!(say("dead_man_s = 90").unwrap().dead_man(), Limit::new(90));
-        for wrong in
-            [
-                "state_dri = \"/x\"",
-                "state_dir = \"x\"",
-                "dead_man_s = 9",
-                "dead_man_s = 601",
-                "[update]\nkeys = [\"AAAA\"]",
-                "[update]\ntrial_s = 29",
-                "[update]\ntrial_s = 601",
-                "[update]\nkey = []",
-            ]
-        {
+        for wrong in [
+            "state_dri = \"/x\"",
+            "state_dir = \"x\"",
+            "dead_man_s = 9",
+            "dead_man_s = 601",
+            "[update]\nkeys = [\"AAAA\"]",
+            "[update]\ntrial_s = 29",
+            "[update]\ntrial_s = 601",
+            "[update]\nkey = []",
+        ] {
             assert!(matches!(say(wrong), Err(ConfigError::Malformed { .. })), "{wrong}");
         }
         assert!(matches!(say("keep_snapshots = \"2\""), Err(ConfigError::Malformed { .. })));

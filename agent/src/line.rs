@@ -100,8 +100,7 @@ fn answer(
         .enable_all()
         .build()
         .map_err(|error| format!("the line could not be tried: {error}"))?;
-    let answer =
-        runtime.block_on(async { tokio::time::timeout(patience, question(client)).await });
+    let answer = runtime.block_on(async { tokio::time::timeout(patience, question(client)).await });
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
     answer.unwrap_or_else(|_| Err(no_answer(patience)))

@@ -22,8 +22,8 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::authority::GatewayKeys;
-use crate::gateway::release::Releases;
 use crate::gateway::refusal::{Refusal, Telling};
+use crate::gateway::release::Releases;
 use crate::gateway::{
     Enrolled, Gateway, GatewayOptions, HostRegistry, NewHost, RegistryError, Standing, presence,
 };

@@ -97,8 +97,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let stop = CancellationToken::new();
     let (from, names) = (Cursor::end(head), &options.gateway_names);
     let releases = Releases::within(options.agent_releases.clone());
-    let hosts =
-        hosts::start(&opened, from, gateway_listen, names, releases, stop.clone()).await?;
+    let hosts = hosts::start(&opened, from, gateway_listen, names, releases, stop.clone()).await?;
     let (seals, sealer) = seal::start(&opened).await?;
     let log_key = sealer.as_ref().map(|sealer| sealer.key().verifier().to_string());
     let spool = Spool::open(&opened.data_dir)

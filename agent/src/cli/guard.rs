@@ -1,7 +1,7 @@
 //! `nexplane-agent guard`
 
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use anyhow::Context;
 use nexplane_agent::deadman::{SystemWatch, Watch};
 use nexplane_agent::host::{LinuxHost, UnitName};
 use nexplane_agent::install::UNIT;
+use nexplane_agent::release::digest;
 use nexplane_agent::sentence;
 use nexplane_agent::update::installed;
 use nexplane_agent::update::place::{Guarded, Place};
@@ -41,6 +42,7 @@ impl Guard {
         let place = installed::place(&self.directory.config()?);
         let clock = SystemWatch::default();
         let mut out = std::io::stdout();
+        let mut is_told = false;
         loop {
             let guarded = place
                 .guard(&clock.moment(), !self.watch)
@@ -53,7 +55,9 @@ impl Guard {
                     return Ok(ExitCode::SUCCESS);
                 }
                 Guarded::Back { why } => {
-                    writeln!(out, "the earlier program is in its place again: {why}")?;
+                    if !std::mem::replace(&mut is_told, true) {
+                        writeln!(out, "the earlier program is in its place again: {why}")?;
+                    }
                     if !self.watch {
                         return Ok(ExitCode::SUCCESS);
                     }
@@ -73,10 +77,11 @@ fn end_other(place: &Place) -> anyhow::Result<()> {
     if pid == 0 {
         return Ok(());
     }
-    let file = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-    let runs = file(Path::new(&format!("/proc/{pid}/exe")));
+    // By their bytes: numbers of files differ where file systems lie on each other.
+    let program = |path: &Path| File::open(path).and_then(digest).ok();
+    let runs = program(Path::new(&format!("/proc/{pid}/exe")));
     if runs.is_some()
-        && runs != file(place.program())
+        && runs != program(place.program())
         && let Err(error) = host.kill_service(&unit)
     {
         // It may have ended by itself meanwhile; otherwise it is tried again.

@@ -204,7 +204,11 @@ impl Verify {
             .with_context(|| format!("could not read {}", program.display()))?;
         manifest.compare(file)??;
         let Manifest { version, target, .. } = manifest;
-        writeln!(io::stdout(), "OK    {PROGRAM} {version} for {target}, signed by {}", signer.id())?;
+        writeln!(
+            io::stdout(),
+            "OK    {PROGRAM} {version} for {target}, signed by {}",
+            signer.id()
+        )?;
         Ok(ExitCode::SUCCESS)
     }
 }

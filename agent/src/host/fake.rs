@@ -7,8 +7,9 @@ use super::deny::Deny;
 use super::fake_package::Beyond;
 use super::fake_program::FakeProgram;
 use super::{
-    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, OwnProgram, PackageManager,
-    SealingKey, SysctlKey, SysctlValue, SystemFacts, Unit, UnitName, Version, fake_package,
+    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, OwnProgram,
+    PackageManager, SealingKey, SysctlKey, SysctlValue, SystemFacts, Unit, UnitName, Version,
+    fake_package,
 };
 
 /// What a furnished host has: enough for the example of every operation.

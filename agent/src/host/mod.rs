@@ -30,8 +30,8 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 
 pub use fake::FakeHost;
-pub use kernel::{BadKey, BadValue, SysctlKey, SysctlValue};
 pub use fake_program::FakeProgram;
+pub use kernel::{BadKey, BadValue, SysctlKey, SysctlValue};
 pub use linux::LinuxHost;
 pub use own_program::{Build, OwnProgram, Standing};
 pub use package::{PackageManager, PackageName, PackageVersion};

@@ -224,9 +224,8 @@ impl Layout {
             changed.push(path);
         }
         let programs = self.programs();
-        let is_as_wanted = |meta: &fs::Metadata| {
-            meta.is_dir() && is_own(meta) && meta.mode() & 0o7777 == 0o755
-        };
+        let is_as_wanted =
+            |meta: &fs::Metadata| meta.is_dir() && is_own(meta) && meta.mode() & 0o7777 == 0o755;
         match fs::symlink_metadata(&programs) {
             Ok(meta) if is_as_wanted(&meta) => {}
             Ok(meta) if !meta.is_dir() || !is_own(&meta) => {

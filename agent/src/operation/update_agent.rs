@@ -72,7 +72,10 @@ impl UpdateAgent {
         }
         let build = self.offered(host, &running).map_err(sentence)?;
         let key = build.signed_by.unwrap_or_default();
-        Ok(format!("{} is signed by release key {key}, and follows {}", self.version, running.version))
+        Ok(format!(
+            "{} is signed by release key {key}, and follows {}",
+            self.version, running.version
+        ))
     }
 
     /// What was approved, from the difference in the plan; without one the version runs already.
@@ -119,7 +122,10 @@ impl Operation for UpdateAgent {
                       as the host keeps it.",
         effect_class: EffectClass::Verifiable,
         base_risk: 7,
-        permissions: &["root to replace the agent's program", "a release key in the agent's config.toml"],
+        permissions: &[
+            "root to replace the agent's program",
+            "a release key in the agent's config.toml",
+        ],
     };
 
     type State = Build;
@@ -150,7 +156,8 @@ impl Operation for UpdateAgent {
     }
 
     fn rollback(&self) -> String {
-        "Puts the earlier program of the agent back, as long as no other update followed.".to_owned()
+        "Puts the earlier program of the agent back, as long as no other update followed."
+            .to_owned()
     }
 
     fn validate(&self, host: &dyn Host) -> Vec<Check> {

@@ -20,9 +20,13 @@ const ID: usize = 16;
 /// Why a key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseKeyError {
-    #[error("'{0}' is not a release key: it is the 32 bytes of an Ed25519 public key in base64, as `nexplane-agent release keygen` prints them")]
+    #[error(
+        "'{0}' is not a release key: it is the 32 bytes of an Ed25519 public key in base64, as `nexplane-agent release keygen` prints them"
+    )]
     Public(String),
-    #[error("the file is not an Ed25519 private key in PKCS#8 and PEM, as `nexplane-agent release keygen` writes it")]
+    #[error(
+        "the file is not an Ed25519 private key in PKCS#8 and PEM, as `nexplane-agent release keygen` writes it"
+    )]
     Private,
     #[error("no key could be made: the machine has no randomness")]
     Random,

@@ -134,11 +134,17 @@ pub enum ReleaseError {
     TooLong,
     #[error("the manifest is not understood: {0}")]
     Malformed(String),
-    #[error("the file of signatures is not understood: one 'KEY-ID SIGNATURE' in each line, at most {MOST_SIGNATURES}")]
+    #[error(
+        "the file of signatures is not understood: one 'KEY-ID SIGNATURE' in each line, at most {MOST_SIGNATURES}"
+    )]
     BadSignatures,
-    #[error("the release is signed by {signed}, and none of these keys is pinned on this host ({pinned})")]
+    #[error(
+        "the release is signed by {signed}, and none of these keys is pinned on this host ({pinned})"
+    )]
     UnknownKey { signed: String, pinned: String },
-    #[error("the signature by release key {key_id} does not fit the manifest: it was changed, or the key is another")]
+    #[error(
+        "the signature by release key {key_id} does not fit the manifest: it was changed, or the key is another"
+    )]
     WrongSignature { key_id: String },
     #[error("the program has {found} bytes, and the manifest says {expected}")]
     OtherSize { found: u64, expected: u64 },
@@ -216,7 +222,8 @@ impl Manifest {
 
 /// A target triple, safe as a part of a path.
 pub fn is_target(text: &str) -> bool {
-    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    let good =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
     (1..=64).contains(&text.len()) && text.bytes().all(good) && !text.starts_with('-')
 }
 

@@ -67,7 +67,10 @@ impl Runner {
         match self.try_trial() {
             Ok(()) => Ok(Ok(success(&saved.before, now, goal))),
             Err(why) => {
-                tracing::error!(why, "This program of the agent does not stay; the earlier one is put back");
+                tracing::error!(
+                    why,
+                    "This program of the agent does not stay; the earlier one is put back"
+                );
                 match self.program(|program| program.put_back(&why)) {
                     Ok(()) => Err(RunnerError::HandedOver),
                     Err(error) => {

@@ -54,8 +54,9 @@ pub fn hindrance(config: &Config) -> Option<String> {
             "this agent is not the service that `install` makes, so nothing would start another program: {AGAIN}"
         ));
     }
-    let is_as_written =
-        |(path, text): &(PathBuf, String)| std::fs::read_to_string(path).is_ok_and(|is| is == *text);
+    let is_as_written = |(path, text): &(PathBuf, String)| {
+        std::fs::read_to_string(path).is_ok_and(|is| is == *text)
+    };
     if let Some((path, _)) = layout.units().iter().find(|unit| !is_as_written(unit)) {
         return Some(format!("{} is not what this version writes: {AGAIN}", path.display()));
     }

@@ -265,10 +265,10 @@ impl OwnProgram for ServiceProgram {
         } else {
             Ok(format!("the host's owner believes {ids}"))
         };
-        let service = self.hindrance.clone().map_or_else(
-            || Ok("the agent is a service of this host".to_owned()),
-            Err,
-        );
+        let service = self
+            .hindrance
+            .clone()
+            .map_or_else(|| Ok("the agent is a service of this host".to_owned()), Err);
         let limit_s = self.limit.seconds();
         let trial = match self.standing() {
             Err(error) => Err(error.sentence()),
@@ -383,4 +383,3 @@ impl OwnProgram for ServiceProgram {
         note().map_err(self.io("note which program runs"))
     }
 }
-

@@ -36,7 +36,9 @@ pub enum Guarded {
     Nothing,
     Open,
     /// The earlier program is in its place.
-    Back { why: String },
+    Back {
+        why: String,
+    },
 }
 
 impl Place {
@@ -117,7 +119,8 @@ impl Place {
     pub fn put(&self, build: &Build) -> io::Result<()> {
         let directory = self.program.parent().ok_or(io::ErrorKind::InvalidInput)?;
         let mut from = File::open(self.kept(build))?.take(PROGRAM_LIMIT);
-        let mut file = tempfile::Builder::new().prefix(".nexplane-agent-").tempfile_in(directory)?;
+        let mut file =
+            tempfile::Builder::new().prefix(".nexplane-agent-").tempfile_in(directory)?;
         io::copy(&mut from, &mut file)?;
         let (sha256, _) = digest(File::open(file.path())?)?;
         if sha256 != build.sha256 {

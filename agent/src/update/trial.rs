@@ -40,7 +40,9 @@ pub enum Stage {
     /// The control plane has answered the new program.
     Confirmed,
     /// The earlier program has to be in its place.
-    Over { why: String },
+    Over {
+        why: String,
+    },
 }
 
 impl Trial {

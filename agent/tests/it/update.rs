@@ -59,7 +59,11 @@ impl Line for Switched {
 
     fn poll(&self, request: &PollRequest, _: Duration) -> Result<(), String> {
         assert_eq!(request.wait_s, 0);
-        if self.is_down.load(Ordering::SeqCst) { Err("no route to host".to_owned()) } else { Ok(()) }
+        if self.is_down.load(Ordering::SeqCst) {
+            Err("no route to host".to_owned())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -262,7 +266,9 @@ fn every_release_that_is_not_to_be_believed_is_refused() {
         (
             "0.3.0",
             "none of these keys is pinned",
-            Box::new(|site| site.offer_as("0.3.0", &good.to_text(), &stranger.sign(&good.to_text()))),
+            Box::new(|site| {
+                site.offer_as("0.3.0", &good.to_text(), &stranger.sign(&good.to_text()))
+            }),
         ),
         (
             "0.3.0",
@@ -311,7 +317,9 @@ fn every_release_that_is_not_to_be_believed_is_refused() {
 
 #[test]
 fn a_program_that_is_not_what_was_signed_is_not_kept() {
-    for bytes in [b"program 0.3.1".to_vec(), b"program".to_vec(), b"program 0.3.0 and more".to_vec()] {
+    for bytes in
+        [b"program 0.3.1".to_vec(), b"program".to_vec(), b"program 0.3.0 and more".to_vec()]
+    {
         let mut site = Site::new();
         site.offer(&manifest("0.3.0"));
         site.shop.offers.lock().unwrap().get_mut("0.3.0").unwrap().1 = bytes;
@@ -452,7 +460,10 @@ fn whatever_becomes_of_the_new_program_the_guard_puts_the_earlier_one_back() {
     type Fate = fn(&Site);
     let fates: [(Fate, &str); 3] = [
         // It ends at once, or does not even start.
-        (|site| (0..3).for_each(|_| assert_eq!(site.guard(true), Guarded::Open)), "started 3 times"),
+        (
+            |site| (0..3).for_each(|_| assert_eq!(site.guard(true), Guarded::Open)),
+            "started 3 times",
+        ),
         // It hangs.
         (|site| site.watch.sleep(Duration::from_secs(120)), "within 120 s"),
         // The machine is started again.
@@ -492,6 +503,13 @@ fn what_was_confirmed_is_not_put_back_and_what_was_put_back_not_confirmed() {
     assert_eq!(site.guard(true), Guarded::Nothing);
     new.put_back("too late").unwrap();
     assert_eq!(site.in_place(), "program 0.3.0");
+
+    // Killed between its confirmation and its result, it needs no line for the result.
+    let mut site = Site::new();
+    let job = site.begin("0.3.0");
+    site.program().confirm().unwrap();
+    site.line.is_down.store(true, Ordering::SeqCst);
+    assert!(matches!(site.settled(&job), JobResult::Applied { .. }));
 
     let mut site = Site::new();
     let job = site.begin("0.3.0");

@@ -184,10 +184,7 @@ fn act_locked(locked: &Locked, command: HostCommand) -> Result<Vec<HostEvent>, N
     let hostname = || locked.enrolment.hostname.clone();
     match command {
         C::Enroll { .. } => Err(No::AlreadyEnrolled { hostname: hostname() }),
-        C::Renew { .. }
-        | C::ComeOnline { .. }
-        | C::ReportPolicy { .. }
-        | C::ReportAgent { .. } => {
+        C::Renew { .. } | C::ComeOnline { .. } | C::ReportPolicy { .. } | C::ReportAgent { .. } => {
             Err(No::Locked { hostname: hostname(), reason: locked.reason.clone() })
         }
         C::GoOffline { reason, .. } | C::Lock { reason } => {

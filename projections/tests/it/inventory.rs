@@ -441,10 +441,7 @@ async fn a_host_is_what_its_events_say() {
         asset_type: "host".to_owned(),
         external_key: "web-1".to_owned(),
         environment: Environment::Prod,
-        facts: Facts {
-            metadata: json!({ "agent_version": "0.0.9" }),
-            ..facts("web-1", &[])
-        },
+        facts: Facts { metadata: json!({ "agent_version": "0.0.9" }), ..facts("web-1", &[]) },
     };
     site.happened(asset, discovered).await;
     let now = view().await;

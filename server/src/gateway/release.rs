@@ -146,8 +146,10 @@ impl Releases {
         }
         Signatures::parse(&signatures).map_err(|error| found.damaged(error))?;
         let program = found.directory.join(PROGRAM);
-        let (size, sha256) =
-            self.hash(&program).await.map_err(|error| found.damaged(format!("{PROGRAM}: {error}")))?;
+        let (size, sha256) = self
+            .hash(&program)
+            .await
+            .map_err(|error| found.damaged(format!("{PROGRAM}: {error}")))?;
         parsed.is(&sha256, size).map_err(|error| found.damaged(error))?;
         Ok((ReleaseOffer { manifest, signatures }, parsed))
     }
@@ -195,11 +197,110 @@ impl Releases {
         });
         let mut response = Response::new(Body::from_stream(pieces));
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/octet-stream"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(manifest.size));
         Ok(response)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use nexplane_agent::release::key::SigningKey;
+    use nexplane_agent::release::{FORMAT, TARGET};
+
+    use super::*;
+
+    const BYTES: &[u8] = b"the program";
+
+    fn manifest(version: &str) -> Manifest {
+        let (sha256, size) = release::digest(BYTES).unwrap();
+        let (program, target) = (PROGRAM.to_owned(), TARGET.to_owned());
+        let version = version.parse().unwrap();
+        Manifest { format: FORMAT, program, version, target, sha256, size, from: None }
+    }
+
+    /// A directory with a release.
+    fn shop(manifest: &Manifest, at: &str) -> (tempfile::TempDir, Releases) {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join(at).join(TARGET);
+        std::fs::create_dir_all(&directory).unwrap();
+        let text = manifest.to_text();
+        std::fs::write(directory.join("manifest.json"), &text).unwrap();
+        let signature = SigningKey::generate().unwrap().sign(&text);
+        std::fs::write(directory.join("manifest.sig"), signature).unwrap();
+        std::fs::write(directory.join(PROGRAM), BYTES).unwrap();
+        let releases = Releases::within(Some(root.path().to_owned()));
+        (root, releases)
+    }
+
+    #[tokio::test]
+    async fn a_release_is_given_as_it_is() {
+        let (_root, releases) = shop(&manifest("1.2.3"), "1.2.3");
+        let offer = releases.offer("1.2.3", TARGET).await.unwrap();
+        assert_eq!(offer.manifest, manifest("1.2.3").to_text());
+        let response = releases.program("1.2.3", TARGET).await.unwrap();
+        assert_eq!(response.headers()[header::CONTENT_LENGTH], BYTES.len().to_string());
+        let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
+        assert_eq!(body, BYTES);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_said_to_be_unknown_and_no_path_leads_out() {
+        let (root, releases) = shop(&manifest("1.2.3"), "1.2.3");
+        std::fs::write(root.path().join("manifest.json"), "secret").unwrap();
+        let long = "9".repeat(300);
+        for (version, target) in [
+            ("1.2.4", TARGET),
+            ("1.2.3", "aarch64-unknown-linux-musl"),
+            ("..", TARGET),
+            ("1.2.3", ".."),
+            ("1.2.3", "../.."),
+            ("", ""),
+            (&long, TARGET),
+        ] {
+            let refused = releases.offer(version, target).await.unwrap_err();
+            assert!(matches!(refused, ReleaseError::Unknown { .. }), "{version} {target}");
+            assert!(refused.to_string().len() < 300);
+        }
+        let none = Releases::within(None).offer("1.2.3", TARGET).await.unwrap_err();
+        assert!(none.to_string().contains("agent-releases"), "{none}");
+    }
+
+    #[tokio::test]
+    async fn a_mishap_in_the_directory_is_found_here() {
+        let (_root, other_place) = shop(&manifest("1.2.3"), "1.2.4");
+        let refused = other_place.offer("1.2.4", TARGET).await.unwrap_err().to_string();
+        assert!(refused.contains("its manifest is for 1.2.3"), "{refused}");
+
+        let (root, releases) = shop(&manifest("1.2.3"), "1.2.3");
+        releases.offer("1.2.3", TARGET).await.unwrap();
+        let program = root.path().join("1.2.3").join(TARGET).join(PROGRAM);
+        std::fs::write(program, "the program, cut").unwrap();
+        for refused in [
+            releases.offer("1.2.3", TARGET).await.map(drop).unwrap_err(),
+            releases.program("1.2.3", TARGET).await.map(drop).unwrap_err(),
+        ] {
+            assert!(refused.to_string().contains("damaged here"), "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_so_many_programs_are_fetched_at_a_time() {
+        let (_root, releases) = shop(&manifest("1.2.3"), "1.2.3");
+        let mut open = Vec::new();
+        for _ in 0..DOWNLOADS {
+            open.push(releases.program("1.2.3", TARGET).await.unwrap());
+        }
+        let busy = releases.program("1.2.3", TARGET).await.unwrap_err();
+        assert!(matches!(busy, ReleaseError::Busy), "{busy}");
+        // Whoever goes away gives the place back, with or without the program.
+        drop(open.pop());
+        let last = open.pop().unwrap();
+        axum::body::to_bytes(last.into_body(), 1000).await.unwrap();
+        for _ in 0..2 {
+            open.push(releases.program("1.2.3", TARGET).await.unwrap());
+        }
+        assert!(releases.program("1.2.3", TARGET).await.is_err());
     }
 }

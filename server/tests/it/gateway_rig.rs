@@ -73,7 +73,10 @@ impl Registry {
     /// The versions that agents of a host said they are, in order.
     pub fn versions(&self, host: HostId) -> Vec<String> {
         let told = self.versions.lock().unwrap();
-        told.iter().filter(|(about, _)| *about == host).map(|(_, version)| version.clone()).collect()
+        told.iter()
+            .filter(|(about, _)| *about == host)
+            .map(|(_, version)| version.clone())
+            .collect()
     }
 
     pub async fn until_told(&self, host: HostId, what: &str) {
