@@ -4,13 +4,13 @@
 //! redirects, and any listening socket.
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nexplane_core::id::JobId;
 use nexplane_core::job::{
-    EnrollRequest, EnrollResponse, JobEvent, PollRequest, PollResponse, RenewRequest,
+    EnrollRequest, EnrollResponse, JobEvent, PollRequest, PollResponse, ReleaseOffer, RenewRequest,
     RenewResponse, TimeResponse,
 };
 use nexplane_core::time::Timestamp;
@@ -22,9 +22,13 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::release::{PROGRAM, VERSION, Version};
+
 /// Largest answer that is read: 32 MiB.
 const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time that a program may take: an order is valid as long.
+const DOWNLOAD: Duration = Duration::from_mins(10);
 
 /// Why a call had no answer.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,10 @@ pub enum ClientError {
     OutOfTime(OutOfTime),
     #[error("the control plane said no ({status}): {detail}")]
     Refused { status: u16, code: String, detail: String, retry_after_s: Option<u64> },
+    #[error("the control plane sends more than the {limit} bytes that were promised")]
+    TooLong { limit: u64 },
+    #[error("what the control plane sends could not be written")]
+    Write(#[source] std::io::Error),
     #[error("the control plane's answer is not understood")]
     Malformed,
 }
@@ -59,6 +67,8 @@ impl ClientError {
             | Self::Setup(_)
             | Self::Unreachable(_)
             | Self::OutOfTime(_)
+            | Self::TooLong { .. }
+            | Self::Write(_)
             | Self::Malformed => None,
         }
     }
@@ -165,7 +175,7 @@ impl Client {
             .http2_keep_alive_interval(Duration::from_secs(20))
             .http2_keep_alive_timeout(Duration::from_secs(10))
             .http2_keep_alive_while_idle(true)
-            .user_agent(concat!("nexplane-agent/", env!("CARGO_PKG_VERSION")))
+            .user_agent(format!("{PROGRAM}/{VERSION}"))
             .build()
             .map_err(ClientError::Setup)?;
         Ok(Self { http, base })
@@ -195,6 +205,44 @@ impl Client {
         parse(&self.send(request, TIMEOUT).await?)
     }
 
+    /// What is offered of a version for a target.
+    pub async fn release(
+        &self,
+        version: &Version,
+        target: &str,
+    ) -> Result<ReleaseOffer, ClientError> {
+        let request = self.http.get(format!("{}/agent/v1/releases/{version}/{target}", self.base));
+        parse(&self.send(request, TIMEOUT).await?)
+    }
+
+    /// Writes the program of a version for a target, of at most `limit` bytes.
+    pub async fn program(
+        &self,
+        version: &Version,
+        target: &str,
+        limit: u64,
+        to: &mut impl Write,
+    ) -> Result<(), ClientError> {
+        let path = format!("{}/agent/v1/releases/{version}/{target}/program", self.base);
+        let request = self.http.get(path).timeout(DOWNLOAD);
+        let mut answer = request.send().await.map_err(ClientError::Unreachable)?;
+        let status = answer.status();
+        let retry_after_s = retry_after(&answer);
+        if !status.is_success() {
+            let body = body(answer).await?;
+            return Err(refused(status, retry_after_s, &body));
+        }
+        let mut written = 0;
+        while let Some(part) = answer.chunk().await.map_err(ClientError::Unreachable)? {
+            written += part.len() as u64;
+            if written > limit {
+                return Err(ClientError::TooLong { limit });
+            }
+            to.write_all(&part).map_err(ClientError::Write)?;
+        }
+        Ok(())
+    }
+
     async fn post<Q: Serialize, A: DeserializeOwned>(
         &self,
         path: &str,
@@ -210,23 +258,29 @@ impl Client {
         request: reqwest::RequestBuilder,
         patience: Duration,
     ) -> Result<Vec<u8>, ClientError> {
-        let mut answer =
-            request.timeout(patience).send().await.map_err(ClientError::unreachable)?;
-        let status = answer.status();
-        let retry_after_s =
-            answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let mut body = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(ClientError::Unreachable)? {
-            if body.len() + part.len() > ANSWER_LIMIT {
-                return Err(ClientError::Malformed);
-            }
-            body.extend_from_slice(&part);
-        }
+        let answer = request.timeout(patience).send().await.map_err(ClientError::unreachable)?;
+        let (status, retry_after_s) = (answer.status(), retry_after(&answer));
+        let body = body(answer).await?;
         if status.is_success() {
             return Ok(body);
         }
         Err(refused(status, retry_after_s, &body))
     }
+}
+
+fn retry_after(answer: &reqwest::Response) -> Option<u64> {
+    answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok())
+}
+
+async fn body(mut answer: reqwest::Response) -> Result<Vec<u8>, ClientError> {
+    let mut body = Vec::new();
+    while let Some(part) = answer.chunk().await.map_err(ClientError::Unreachable)? {
+        if body.len() + part.len() > ANSWER_LIMIT {
+            return Err(ClientError::Malformed);
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body)
 }
 
 fn refused(status: StatusCode, retry_after_s: Option<u64>, body: &[u8]) -> ClientError {

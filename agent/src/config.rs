@@ -6,6 +6,10 @@
 //! state_dir = "/var/lib/nexplane-agent"            # absent: this directory
 //! keep_snapshots = "30d"                           # absent: 30 days
 //! dead_man_s = 60                                  # absent: 60 seconds
+//!
+//! [update]
+//! keys = ["…"]                                     # absent: the agent is never updated
+//! trial_s = 60                                     # absent: 60 seconds
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -16,8 +20,10 @@ use nexplane_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::deadman::Limit;
+use crate::host::local;
 use crate::keep::Keep;
 use crate::os;
+use crate::release::key::PublicKey;
 
 /// The agent's directories.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +32,7 @@ pub struct Config {
     state: PathBuf,
     retention: Option<Retention>,
     dead_man: Option<Limit>,
+    update: UpdateFile,
     /// Address of the control plane, and its authority's certificate.
     gateway: Option<(String, String)>,
 }
@@ -42,6 +49,37 @@ pub struct ConfigFile {
     pub keep_snapshots: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_man_s: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateFile>,
+}
+
+/// Whose programs take the agent's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateFile {
+    /// Public release keys, as `nexplane-agent release keygen` prints them.
+    #[serde(default)]
+    pub keys: Vec<PublicKey>,
+    /// Seconds in which the control plane has to answer a new program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_s: Option<u32>,
+}
+
+impl UpdateFile {
+    /// How long a new program is on trial.
+    ///
+    /// # Errors
+    /// A sentence that says what may be said.
+    pub fn trial(&self) -> Result<Limit, String> {
+        let seconds = self.trial_s.unwrap_or(TRIAL_S);
+        let wrong = || {
+            format!(
+                "[update] trial_s is a number of seconds from {SHORTEST_TRIAL_S} to {}, and not {seconds}",
+                Limit::LONGEST_S
+            )
+        };
+        Limit::new(seconds).filter(|_| seconds >= SHORTEST_TRIAL_S).ok_or_else(wrong)
+    }
 }
 
 impl ConfigFile {
@@ -104,6 +142,10 @@ impl Default for Retention {
     }
 }
 
+/// A new program starts ten seconds after the earlier one ended, and is started three times.
+/// Seconds of the trial of a new program, unless the host's owner says otherwise.
+const TRIAL_S: u32 = 60;
+const SHORTEST_TRIAL_S: u32 = 30;
 const DAY_S: i64 = 24 * 60 * 60;
 const LONGEST_S: i64 = 3650 * DAY_S;
 
@@ -135,7 +177,8 @@ impl Config {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let directory = directory.into();
         let state = directory.clone();
-        Self { state, directory, retention: None, dead_man: None, gateway: None }
+        let update = UpdateFile::default();
+        Self { state, directory, retention: None, dead_man: None, update, gateway: None }
     }
 
     /// As the directory's `config.toml` says; as [`Config::new`] when there is none.
@@ -157,6 +200,10 @@ impl Config {
                     return Err(ConfigError::Malformed { path, reason: error.to_string() });
                 }
             }
+        }
+        config.update = file.update.unwrap_or_default();
+        if let Err(reason) = config.update.trial() {
+            return Err(ConfigError::Malformed { path, reason });
         }
         config.retention = match file.keep_snapshots.as_deref().map(Retention::parse).transpose() {
             Ok(retention) => retention,
@@ -203,6 +250,11 @@ impl Config {
     /// How long an effect that may cut the line may stand unconfirmed, where `config.toml` says it.
     pub fn dead_man(&self) -> Option<Limit> {
         self.dead_man
+    }
+
+    /// Whose programs take the agent's place; nobody's unless `config.toml` says so.
+    pub fn update(&self) -> &UpdateFile {
+        &self.update
     }
 
     /// The control plane's address and its authority's certificate, where `config.toml` says them.
@@ -271,6 +323,7 @@ impl Config {
     pub fn own_paths(&self) -> Vec<PathBuf> {
         let mut own = vec![self.directory.clone(), self.state.clone(), self.snapshots()];
         own.extend(std::env::current_exe());
+        own.extend(local::installed());
         own
     }
 }
@@ -308,9 +361,16 @@ mod tests {
         assert_eq!(said.retention(), Some(Retention { seconds: 2 * DAY_S }));
         assert_eq!(said.dead_man(), None);
         assert_eq!(say("dead_man_s = 90").unwrap().dead_man(), Limit::new(90));
-        for wrong in
-            ["state_dri = \"/x\"", "state_dir = \"x\"", "dead_man_s = 9", "dead_man_s = 601"]
-        {
+        for wrong in [
+            "state_dri = \"/x\"",
+            "state_dir = \"x\"",
+            "dead_man_s = 9",
+            "dead_man_s = 601",
+            "[update]\nkeys = [\"AAAA\"]",
+            "[update]\ntrial_s = 29",
+            "[update]\ntrial_s = 601",
+            "[update]\nkey = []",
+        ] {
             assert!(matches!(say(wrong), Err(ConfigError::Malformed { .. })), "{wrong}");
         }
         assert!(matches!(say("keep_snapshots = \"2\""), Err(ConfigError::Malformed { .. })));

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nexplane_core::job::PollRequest;
 use nexplane_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,14 @@ pub trait Line: Send + Sync + Debug {
     /// # Errors
     /// A sentence that says why there was no answer.
     fn reach(&self, patience: Duration) -> Result<(), String>;
+
+    /// Polls over such a connection, as the agent does, and leaves alone what there is to do.
+    ///
+    /// # Errors
+    /// A sentence that says why there was no answer, or that it was no.
+    fn poll(&self, _request: &PollRequest, patience: Duration) -> Result<(), String> {
+        self.reach(patience)
+    }
 }
 
 /// How time passes.

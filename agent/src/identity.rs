@@ -149,7 +149,7 @@ impl Identity {
             token: token.to_owned(),
             csr_pem: request_pem(&pending.key_pem).map_err(IdentityError::Key)?,
             hostname: name.to_owned(),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent_version: crate::release::VERSION.to_owned(),
             policy_hash,
         };
         let refused = |source| IdentityError::Refused { attempt: "enrol", source };

@@ -13,6 +13,7 @@
 //! | [`policy`] | the host owner's say |
 //! | [`key`] | signatures of orders and receipts |
 //! | [`runner`] | checks an order and carries it out |
+//! | [`release`], [`update`] | which program is believed to be a newer agent, and how it takes the place of the running one |
 //! | [`settle`] | what an earlier process left open, opened for its runner |
 //! | [`config`], [`identity`] | the agent's directory, key and certificate |
 //! | [`client`], [`poll`] | the way to the control plane, and the agent's life |
@@ -37,8 +38,11 @@ pub mod operation;
 pub mod os;
 pub mod policy;
 pub mod poll;
+pub mod release;
 pub mod runner;
 pub mod sentence;
 pub mod settle;
 pub mod snapshot;
+#[cfg(target_os = "linux")]
+pub mod update;
 pub mod vital;

@@ -7,6 +7,8 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use nexplane_core::job::PollRequest;
+
 use crate::client::{Client, ClientError};
 use crate::deadman::Line;
 use crate::identity::Identity;
@@ -40,13 +42,45 @@ impl FreshLine {
 
 impl Line for FreshLine {
     fn reach(&self, patience: Duration) -> Result<(), String> {
+        self.ask(patience, async |client| match client.time().await {
+            Ok(_) => Ok(()),
+            // A no is an answer: the control plane was reached, by this certificate.
+            Err(ClientError::Refused { .. }) => Ok(()),
+            Err(
+                error @ (ClientError::Address(_)
+                | ClientError::Pem(_)
+                | ClientError::Tls(_)
+                | ClientError::Setup(_)
+                | ClientError::Unreachable(_)
+                | ClientError::OutOfTime(_)
+                | ClientError::TooLong { .. }
+                | ClientError::Write(_)
+                | ClientError::Malformed),
+            ) => Err(sentence::of(&error)),
+        })
+    }
+
+    fn poll(&self, request: &PollRequest, patience: Duration) -> Result<(), String> {
+        let request = request.clone();
+        self.ask(patience, async move |client| {
+            client.poll(&request).await.map(drop).map_err(|error| sentence::of(&error))
+        })
+    }
+}
+
+impl FreshLine {
+    /// On a thread with a runtime of its own: whoever asks may be in the middle of another one.
+    fn ask(
+        &self,
+        patience: Duration,
+        question: impl AsyncFnOnce(Client) -> Result<(), String> + Send + 'static,
+    ) -> Result<(), String> {
         let Self { control_plane, ca_pem, certificate_pem, key_pem } = self;
         let client = Client::new(control_plane, ca_pem, certificate_pem, key_pem)
             .map_err(|error| sentence::of(&error))?;
-        // On a thread with a runtime of its own: whoever asks may be in the middle of another one.
         let (sender, receiver) = mpsc::channel();
         let ask = move || {
-            let answer = ask(&client, patience);
+            let answer = answer(client, question, patience);
             // Nobody listens any more when it took too long.
             let _ = sender.send(answer);
         };
@@ -58,29 +92,19 @@ impl Line for FreshLine {
     }
 }
 
-fn ask(client: &Client, patience: Duration) -> Result<(), String> {
+fn answer(
+    client: Client,
+    question: impl AsyncFnOnce(Client) -> Result<(), String>,
+    patience: Duration,
+) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("the line could not be tried: {error}"))?;
-    let answer = runtime.block_on(async { tokio::time::timeout(patience, client.time()).await });
+    let answer = runtime.block_on(async { tokio::time::timeout(patience, question(client)).await });
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
-    match answer {
-        Ok(Ok(_)) => Ok(()),
-        // A no is an answer: the control plane was reached, by this certificate.
-        Ok(Err(ClientError::Refused { .. })) => Ok(()),
-        Ok(Err(
-            error @ (ClientError::Address(_)
-            | ClientError::Pem(_)
-            | ClientError::Tls(_)
-            | ClientError::Setup(_)
-            | ClientError::Unreachable(_)
-            | ClientError::OutOfTime(_)
-            | ClientError::Malformed),
-        )) => Err(sentence::of(&error)),
-        Err(_) => Err(no_answer(patience)),
-    }
+    answer.unwrap_or_else(|_| Err(no_answer(patience)))
 }
 
 fn no_answer(patience: Duration) -> String {

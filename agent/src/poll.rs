@@ -134,6 +134,25 @@ pub async fn run_as_service(
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(Ready),
 ) -> Result<(), RunError> {
+    match live(settings, vital, shutdown, ready).await {
+        Err(
+            RunError::Runner(RunnerError::HandedOver)
+            | RunError::Settle(SettleError::Runner(RunnerError::HandedOver)),
+        ) => {
+            vital.stopping();
+            tracing::info!("Another program of the agent is in place; this one ends");
+            Ok(())
+        }
+        ended => ended,
+    }
+}
+
+async fn live(
+    settings: Settings,
+    vital: &Vital,
+    shutdown: impl Future<Output = ()>,
+    ready: impl FnOnce(Ready),
+) -> Result<(), RunError> {
     let _lock = settings.config.lock()?;
     let mut shutdown = pin!(shutdown);
     let keep = settings.config.keep();
@@ -511,6 +530,8 @@ impl Agent {
             | ClientError::Setup(_)
             | ClientError::Unreachable(_)
             | ClientError::OutOfTime(_)
+            | ClientError::TooLong { .. }
+            | ClientError::Write(_)
             | ClientError::Malformed => None,
         };
         let longest = if matches!(error.code(), Some("host.revoked" | "host.locked")) {

@@ -89,7 +89,8 @@ impl<'a> Terms<'a> {
             );
         });
         let (own, packages) = (config.own_paths(), config.packages());
-        let host = local::open(root, &own, packages, sealing_key.ok())?;
+        let program = local::own_program(config, root);
+        let host = local::open(root, &own, packages, sealing_key.ok(), program)?;
         let who = Who {
             host: identity.host,
             name: identity.name.clone(),

@@ -81,7 +81,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 113] = [
+pub const KINDS: [&str; 114] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -131,6 +131,7 @@ pub const KINDS: [&str; 113] = [
     "connection.renamed",
     "connection.tested",
     "gateway.refused",
+    "host.agent_changed",
     "host.came_online",
     "host.enrolled",
     "host.locked",

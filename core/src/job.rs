@@ -429,6 +429,16 @@ pub enum JobEvent {
     Result { receipt: SignedReceipt },
 }
 
+/// `GET /agent/v1/releases/{version}/{target}`: what the control plane offers, as whoever released it wrote it. Only
+/// the agent's own check of the signatures says anything about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseOffer {
+    /// The exact text that is signed.
+    pub manifest: String,
+    /// `KEY-ID SIGNATURE` in each line.
+    pub signatures: String,
+}
+
 /// `GET /agent/v1/time`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TimeResponse {

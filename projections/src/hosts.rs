@@ -184,6 +184,10 @@ fn fold(row: Option<Row>, event: &HostEvent, recorded: &Recorded) -> Option<Row>
             row.policy_changed_us = Some(at);
             return Some(row);
         }
+        E::AgentChanged { agent_version } => {
+            row.agent_version.clone_from(agent_version);
+            return Some(row);
+        }
         E::CameOnline {} => (ONLINE, None),
         E::WentOffline { reason } => (OFFLINE, Some(reason)),
         E::Locked { reason } => (LOCKED, Some(reason)),
@@ -207,9 +211,9 @@ fn fold(row: Option<Row>, event: &HostEvent, recorded: &Recorded) -> Option<Row>
 }
 
 /// The asset of a host is what discovery of its built-in connection finds; that connection has the
-/// host's id. An agent that was brought up to date says so with its facts.
-const SELECT: &str = "SELECT h.*, a.id AS asset, a.told FROM nexplane.rm_hosts h LEFT JOIN LATERAL (\
-    SELECT id, metadata->>'agent_version' AS told FROM nexplane.rm_assets \
+/// host's id.
+const SELECT: &str = "SELECT h.*, a.id AS asset FROM nexplane.rm_hosts h LEFT JOIN LATERAL (\
+    SELECT id FROM nexplane.rm_assets \
     WHERE connection = h.id AND asset_type = 'host' ORDER BY id LIMIT 1) a ON true";
 
 #[derive(FromRow)]
@@ -217,13 +221,12 @@ struct Shown {
     #[sqlx(flatten)]
     host: Row,
     asset: Option<Uuid>,
-    told: Option<String>,
 }
 
 impl Shown {
     fn view(self) -> HostView {
-        let Self { host, asset, told } = self;
-        let agent_version = told.unwrap_or(host.agent_version);
+        let Self { host, asset } = self;
+        let agent_version = host.agent_version;
         HostView {
             id: HostId(host.id),
             hostname: host.hostname,

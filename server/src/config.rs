@@ -55,6 +55,11 @@ pub struct ServerOptions {
     #[arg(long, env = "NEXPLANE_WITNESS_POLICY", value_name = "FILE")]
     pub witness_policy: Option<PathBuf>,
 
+    /// Directory of signed releases of the agent, as `nexplane-agent release sign --out` writes it, for hosts to
+    /// be updated from [default: none].
+    #[arg(long, env = "NEXPLANE_AGENT_RELEASES", value_name = "DIR")]
+    pub agent_releases: Option<PathBuf>,
+
     /// Print one JSON line with the addresses on stdout when serving.
     #[arg(long)]
     pub ready_json: bool,
@@ -103,6 +108,7 @@ impl ServerOptions {
         self.gateway_listen = self.gateway_listen.or(file.gateway_listen);
         self.public_url = self.public_url.or(file.public_url);
         self.witness_policy = self.witness_policy.or(file.witness_policy);
+        self.agent_releases = self.agent_releases.or(file.agent_releases);
         if self.gateway_names.is_empty() {
             self.gateway_names = file.gateway_names;
         }
@@ -129,4 +135,5 @@ struct File {
     gateway_names: Vec<String>,
     public_url: Option<String>,
     witness_policy: Option<PathBuf>,
+    agent_releases: Option<PathBuf>,
 }

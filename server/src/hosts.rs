@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::authority::GatewayKeys;
 use crate::gateway::refusal::{Refusal, Telling};
+use crate::gateway::release::Releases;
 use crate::gateway::{
     Enrolled, Gateway, GatewayOptions, HostRegistry, NewHost, RegistryError, Standing, presence,
 };
@@ -49,6 +50,7 @@ pub async fn start(
     from: Cursor,
     listen: SocketAddr,
     names: &[String],
+    releases: Releases,
     stop: CancellationToken,
 ) -> anyhow::Result<Hosts> {
     let made = || Ok(GatewayKeys::generate(stream::now())?.to_bytes());
@@ -63,6 +65,7 @@ pub async fn start(
         pool: opened.pool.clone(),
         hosts: registry,
         silence: presence::SILENCE,
+        releases,
     })
     .await
     .context("cannot start the agent gateway")?;
@@ -90,6 +93,8 @@ struct Known {
     keys: [Option<String>; 2],
     is_online: bool,
     policy_hash: Option<String>,
+    /// What its agent last said that it is; none until it is heard here.
+    agent_version: Option<String>,
     /// Of the host's stream, as far as it was heard here.
     version: u64,
 }
@@ -144,12 +149,13 @@ impl Registry {
     /// Takes note of an event that was not heard before.
     fn learn(&self, host: HostId, version: u64, event: &HostEvent) {
         let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if let HostEvent::Enrolled { certificate, policy_hash, .. } = event {
+        if let HostEvent::Enrolled { certificate, policy_hash, agent_version, .. } = event {
             all.entry(host).or_insert_with(|| Known {
                 standing: Standing::Good,
                 keys: [Some(certificate.key_hash.clone()), None],
                 is_online: false,
                 policy_hash: policy_hash.clone(),
+                agent_version: Some(agent_version.clone()),
                 version,
             });
             return;
@@ -175,6 +181,9 @@ impl Registry {
             HostEvent::CameOnline {} => known.is_online = true,
             HostEvent::WentOffline { .. } => known.is_online = false,
             HostEvent::PolicyChanged { policy_hash } => known.policy_hash.clone_from(policy_hash),
+            HostEvent::AgentChanged { agent_version } => {
+                known.agent_version = Some(agent_version.clone());
+            }
             HostEvent::Refused { .. }
             | HostEvent::OrderRefused { .. }
             | HostEvent::OrderDistrusted { .. } => {}
@@ -237,6 +246,7 @@ impl From<hosts::Credential> for Known {
             keys: [Some(credential.key_hash), None],
             is_online: credential.is_online,
             policy_hash: credential.policy_hash,
+            agent_version: None,
             version: credential.version,
         }
     }
@@ -294,6 +304,14 @@ impl HostRegistry for Registry {
             return Ok(());
         }
         self.tell(host, HostCommand::ReportPolicy { host, policy_hash }).await
+    }
+
+    async fn agent_changed(&self, host: HostId, agent_version: &str) -> Result<(), RegistryError> {
+        if self.knows(host, |known| known.agent_version.as_deref() == Some(agent_version)) {
+            return Ok(());
+        }
+        let agent_version = agent_version.to_owned();
+        self.tell(host, HostCommand::ReportAgent { host, agent_version }).await
     }
 
     async fn refused(&self, telling: &Telling) -> Result<(), RegistryError> {

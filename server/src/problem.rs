@@ -123,6 +123,13 @@ impl ApiError {
         problem
     }
 
+    /// The same, with a time after which it is worth another try.
+    #[must_use]
+    pub const fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
     /// 429
     pub fn too_many(retry_after_s: u32, detail: impl Into<String>) -> Self {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);

@@ -23,6 +23,7 @@ use crate::api;
 use crate::app::{App, Parts};
 use crate::auth::{self, Throttle};
 use crate::config::ServerOptions;
+use crate::gateway::release::Releases;
 use crate::hosts;
 use crate::metrics::Metrics;
 use crate::open::{self, Opened};
@@ -95,7 +96,8 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
 
     let stop = CancellationToken::new();
     let (from, names) = (Cursor::end(head), &options.gateway_names);
-    let hosts = hosts::start(&opened, from, gateway_listen, names, stop.clone()).await?;
+    let releases = Releases::within(options.agent_releases.clone());
+    let hosts = hosts::start(&opened, from, gateway_listen, names, releases, stop.clone()).await?;
     let (seals, sealer) = seal::start(&opened).await?;
     let log_key = sealer.as_ref().map(|sealer| sealer.key().verifier().to_string());
     let spool = Spool::open(&opened.data_dir)

@@ -7,6 +7,8 @@ use std::path::Path;
 use nexplane_agent::config::Config;
 use nexplane_agent::host::{ServiceState, Unit};
 use nexplane_agent::install::{Layout, Problem, TAKE_BACK_UNIT, UNIT};
+use nexplane_agent::release::key::PublicKey;
+use nexplane_agent::update::Memory;
 
 use super::check::Finding;
 use super::service::Service;
@@ -28,6 +30,8 @@ pub fn findings(config: &Config) -> Vec<(&'static str, Finding)> {
         return findings;
     }
     findings.push(("program", program(&layout.binary())));
+    findings.push(("programs for updates", programs(&layout.programs())));
+    findings.push(("updates", updates(config)));
     findings.extend(layout.units().map(|(path, text)| ("unit", unit_text(&path, &text))));
     match running() {
         Err(Problem { why, fix }) => findings.push(("service", Err((why, fix.into())))),
@@ -75,6 +79,30 @@ fn program(path: &Path) -> Finding {
         )),
         Ok(_) => Ok(path.display().to_string()),
     }
+}
+
+fn programs(path: &Path) -> Finding {
+    match fs::symlink_metadata(path) {
+        Err(error) => Err((format!("{}: {error}", path.display()), AGAIN.into())),
+        Ok(meta) if !meta.is_dir() || meta.uid() != 0 || meta.mode() & 0o022 != 0 => Err((
+            format!("{} is not a directory of root that only root can write", path.display()),
+            AGAIN.into(),
+        )),
+        Ok(_) => Ok(path.display().to_string()),
+    }
+}
+
+/// Whose programs take the agent's place. That it is nobody's is the owner's to say.
+fn updates(config: &Config) -> Finding {
+    let keys: Vec<_> = config.update().keys.iter().map(PublicKey::id).collect();
+    if keys.is_empty() {
+        return Ok("no release key is pinned: every update is refused".to_owned());
+    }
+    if let Err(error) = Memory::load(&config.keep()) {
+        let fix = "until it can be read every update is refused; if it is lost, remove it:                    the version that runs is then the lowest";
+        return Err((format!("releases.json in the state directory: {error}"), fix.into()));
+    }
+    Ok(format!("signed by release key {}", keys.join(" or ")))
 }
 
 /// What takes back before the network is up.

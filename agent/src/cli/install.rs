@@ -10,6 +10,7 @@ use nexplane_agent::identity::{Identity, IdentityError, hash_token};
 use nexplane_agent::install::{Layout, Mode, Outcome, Problem, Said, Step};
 use nexplane_agent::sentence;
 use nexplane_agent::settle::Terms;
+use nexplane_agent::update::trial::TrialFile;
 use nexplane_agent::vital::Vital;
 use nexplane_agent::{keep, os, policy};
 
@@ -282,5 +283,11 @@ fn program(layout: &Layout, mode: Mode) -> Step {
         why: format!("this program does not know where it is: {error}"),
         fix: "/proc must be mounted".to_owned(),
     })?;
-    layout.put_binary(&own, mode)
+    let put = layout.put_binary(&own, mode)?;
+    // What the host's owner puts there is on nobody's trial.
+    let trial = TrialFile::within(&layout.state());
+    if put.changed && mode == Mode::Do && trial.exists() {
+        trial.lock().and_then(|locked| locked.remove()).map_err(|error| problem(&error))?;
+    }
+    Ok(put)
 }

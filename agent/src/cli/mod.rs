@@ -5,9 +5,12 @@ mod check;
 mod check_unit;
 mod enrolment;
 #[cfg(target_os = "linux")]
+mod guard;
+#[cfg(target_os = "linux")]
 mod install;
 #[cfg(not(target_os = "linux"))]
 mod not_here;
+mod release;
 mod rotate_cert;
 mod run;
 #[cfg(target_os = "linux")]
@@ -34,7 +37,7 @@ use {install::Install, uninstall::Uninstall};
 #[derive(Debug, Parser)]
 #[command(
     name = "nexplane-agent",
-    version,
+    version = nexplane_agent::release::VERSION,
     after_help = "Examples:\n  \
         nexplane-agent install --control-plane https://nexplane.example:8443 --token-file token --ca ca.pem\n  \
         nexplane-agent check\n  \
@@ -59,9 +62,13 @@ enum Command {
     RotateCert(rotate_cert::RotateCert),
     /// Take back what may cut the line and was not confirmed before the machine was started.
     TakeBack(take_back::TakeBack),
+    /// Count a start of a new program in its trial, and put the earlier one back when the trial is over.
+    Guard(guard::Guard),
+    /// Make release keys, and sign and check releases of the agent.
+    Release(release::Release),
     /// Stop the agent and remove everything that `install` made.
     Uninstall(Uninstall),
-    /// Print the version.
+    /// Print the version, and what machines it is built for.
     Version(version::Version),
 }
 
@@ -89,6 +96,8 @@ impl Arguments {
             Command::Install(command) => command.run(),
             Command::RotateCert(command) => command.run(),
             Command::TakeBack(command) => command.run(),
+            Command::Guard(command) => command.run(),
+            Command::Release(command) => command.run(),
             Command::Uninstall(command) => command.run(),
             Command::Version(command) => command.run(),
         }

@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use nexplane_agent::identity::Identity;
 use nexplane_agent::journal::Journal;
 use nexplane_agent::policy::Policy;
+use nexplane_agent::release::{TARGET, VERSION};
 use nexplane_agent::snapshot::{Snapshots, TOTAL_LIMIT};
+use nexplane_agent::update::installed;
+use nexplane_agent::update::trial::{Stage, Trial};
 
 use super::Directory;
 
@@ -30,6 +33,22 @@ impl Status {
             writeln!(out, "not enrolled: there is no identity in {}", config.state().display())?;
             return Ok(ExitCode::FAILURE);
         };
+        writeln!(out, "agent          {VERSION} for {TARGET}")?;
+        match installed::place(&config).trial.read() {
+            Ok(None) => {}
+            Ok(Some(Trial { from, to, stage, .. })) => writeln!(
+                out,
+                "trial          {} in place of {}: {}",
+                to.version,
+                from.version,
+                match stage {
+                    Stage::Open => "the control plane has not answered it yet".to_owned(),
+                    Stage::Confirmed => "the control plane has answered it".to_owned(),
+                    Stage::Over { why } => format!("over, because {why}"),
+                }
+            )?,
+            Err(error) => writeln!(out, "trial          not readable: {error}")?,
+        }
         let ends = identity.not_after().map_or_else(|| "unknown".to_owned(), |at| at.to_string());
         writeln!(out, "host           {} ({})", identity.name, identity.host)?;
         writeln!(out, "control plane  {}", identity.control_plane)?;

@@ -5,9 +5,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::deny::Deny;
 use super::fake_package::Beyond;
+use super::fake_program::FakeProgram;
 use super::{
-    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, PackageManager,
-    SealingKey, SysctlKey, SysctlValue, SystemFacts, Unit, UnitName, Version, fake_package,
+    Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, OwnProgram,
+    PackageManager, SealingKey, SysctlKey, SysctlValue, SystemFacts, Unit, UnitName, Version,
+    fake_package,
 };
 
 /// What a furnished host has: enough for the example of every operation.
@@ -46,6 +48,7 @@ pub struct FakeHost {
     state: Mutex<State>,
     deny: Deny,
     sealing_key: OnceLock<SealingKey>,
+    program: FakeProgram,
 }
 
 #[derive(Debug, Default)]
@@ -392,6 +395,10 @@ impl Host for FakeHost {
 
     fn package_manager(&self) -> Result<Box<dyn PackageManager + '_>, HostError> {
         fake_package::FakePackages::on(self)
+    }
+
+    fn own_program(&self) -> Result<&dyn OwnProgram, HostError> {
+        Ok(&self.program)
     }
 
     fn own_ids(&self) -> Ids {

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{self as sys, OFlags, StatVfsMountFlags};
@@ -22,7 +23,7 @@ use super::systemd::{self, ServiceState, Systemd};
 use super::unix::{Files, Way, failed, io_failed};
 use super::{
     Access, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode, Mount, OpenRootError,
-    PackageManager, SealingKey, SystemFacts, Unit, UnitName,
+    OwnProgram, PackageManager, SealingKey, SystemFacts, Unit, UnitName,
 };
 
 /// The lock of all programs that change accounts, and how long they wait for it (`lckpwdf(3)`).
@@ -37,6 +38,7 @@ pub struct LinuxHost {
     patience: Duration,
     kept_packages: KeptPackages,
     sealing_key: Option<SealingKey>,
+    own_program: Option<Arc<dyn OwnProgram>>,
 }
 
 impl LinuxHost {
@@ -51,6 +53,7 @@ impl LinuxHost {
             patience: systemd::PATIENCE,
             kept_packages: KeptPackages::default(),
             sealing_key: None,
+            own_program: None,
         })
     }
 
@@ -58,6 +61,13 @@ impl LinuxHost {
     #[must_use]
     pub fn with_sealing_key(mut self, key: SealingKey) -> Self {
         self.sealing_key = Some(key);
+        self
+    }
+
+    /// With a program of the agent that can be replaced.
+    #[must_use]
+    pub fn with_own_program(mut self, program: Arc<dyn OwnProgram>) -> Self {
+        self.own_program = Some(program);
         self
     }
 
@@ -89,6 +99,11 @@ impl LinuxHost {
     /// What the service manager knows of a service.
     pub fn service(&self, name: &UnitName) -> Result<ServiceState, HostError> {
         self.systemd(name)?.service(name)
+    }
+
+    /// Ends the main process of a service at once. What starts it again does so.
+    pub fn kill_service(&self, name: &UnitName) -> Result<(), HostError> {
+        self.systemd(name)?.kill(name)
     }
 
     /// Makes the service manager read the unit's files again, or notice that they are gone.
@@ -256,6 +271,10 @@ impl Host for LinuxHost {
             return distribution::package_manager(self.kept_packages.clone());
         }
         Err(HostError::Unsupported { what: "packages" })
+    }
+
+    fn own_program(&self) -> Result<&dyn OwnProgram, HostError> {
+        self.own_program.as_deref().ok_or(HostError::Unsupported { what: "service of the agent" })
     }
 
     fn own_ids(&self) -> Ids {

@@ -14,6 +14,7 @@ mod deny;
 mod distribution;
 pub mod fake;
 mod fake_package;
+pub(crate) mod fake_program;
 #[cfg(target_os = "linux")]
 mod kept;
 mod kernel;
@@ -24,6 +25,7 @@ pub mod local;
 mod lock;
 #[cfg(unix)]
 pub mod macos;
+pub mod own_program;
 pub mod package;
 mod path;
 #[cfg(target_os = "linux")]
@@ -48,9 +50,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use fake::FakeHost;
+pub use fake_program::FakeProgram;
 pub use kernel::{BadKey, BadValue, SysctlKey, SysctlValue};
 #[cfg(target_os = "linux")]
 pub use linux::LinuxHost;
+pub use own_program::{Build, OwnProgram, Standing};
 pub use package::{PackageManager, PackageName, PackageVersion};
 pub use path::{BadMode, BadPath, HostPath, Mode};
 pub use sealing::{Sealed, SealingKey};
@@ -264,6 +268,14 @@ pub trait Host: Send + Sync + Debug {
     /// refused.
     fn has_modes(&self) -> bool {
         true
+    }
+
+    /// The agent's own program.
+    ///
+    /// # Errors
+    /// When nothing here can start another one in its place.
+    fn own_program(&self) -> Result<&dyn OwnProgram, HostError> {
+        Err(HostError::Unsupported { what: "service of the agent" })
     }
 
     /// Owner that a new file gets when nobody asks for one: the agent itself.

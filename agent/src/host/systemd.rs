@@ -34,6 +34,8 @@ const WANTING_IT: [&str; 2] = ["WantedBy", "UpheldBy"];
 const STOPPED_BY_ITS_START: [&str; 2] = ["Conflicts", "ConflictedBy"];
 /// Most units that are looked at because of one: more hang together only where somebody made a circle.
 const MANY: usize = 256;
+/// The signal that no process survives (`signal(7)`).
+const SIGKILL: i32 = 9;
 const QUESTION: Duration = Duration::from_secs(10);
 /// Shortest wait for a unit to start or stop: systemd's own default (`DefaultTimeoutStartSec=`).
 const JOB: Duration = Duration::from_secs(90);
@@ -86,6 +88,13 @@ impl Systemd {
 
     pub(super) fn service(&self, name: &UnitName) -> Result<ServiceState, HostError> {
         self.ask(name, QUESTION, async |manager| manager.service(name).await)
+    }
+
+    /// Ends the main process of a service at once, if there is one.
+    pub(super) fn kill(&self, name: &UnitName) -> Result<(), HostError> {
+        self.ask(name, QUESTION, async |manager| {
+            manager.call("KillUnit", &(name.as_str(), "main", SIGKILL)).await.map(drop)
+        })
     }
 
     /// Makes the manager read the unit's files again, or notice that they are gone.

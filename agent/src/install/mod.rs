@@ -18,13 +18,17 @@ use crate::deadman::Limit;
 pub const UNIT: &str = "nexplane-agent.service";
 /// The unit that takes back, before the network is up, what was not confirmed.
 pub const TAKE_BACK_UNIT: &str = "nexplane-agent-takeback.service";
+/// The unit that ends the trial of a new program when its time is over.
+pub const GUARD_UNIT: &str = "nexplane-agent-guard.service";
 const UNIT_FILE: &str = include_str!("nexplane-agent.service");
 const TAKE_BACK_FILE: &str = include_str!("nexplane-agent-takeback.service");
+const GUARD_FILE: &str = include_str!("nexplane-agent-guard.service");
 const POLICY: &str = include_str!("policy.toml");
 const CONFIG_HEAD: &str = "\
 # Where the agent finds its control plane, and keeps what it knows. Read when it starts.
 # Understood are: control_plane, with ca.pem beside this file; state_dir; keep_snapshots, such as \"30d\";
-# dead_man_s, from 10 to 600.
+# dead_man_s, from 10 to 600; and a section [update] with keys, the public release keys of whoever builds the agent,
+# and trial_s, from 30 to 600.
 ";
 
 /// Where the parts of an installed agent are.
@@ -111,6 +115,11 @@ impl Layout {
         self.root.join("usr/local/bin/nexplane-agent")
     }
 
+    /// Directory of the agent's programs that are kept for an update, and for the way back from it.
+    pub fn programs(&self) -> PathBuf {
+        self.root.join("usr/local/lib/nexplane-agent")
+    }
+
     pub fn config(&self) -> PathBuf {
         self.root.join("etc/nexplane-agent")
     }
@@ -136,9 +145,17 @@ impl Layout {
         self.root.join("etc/systemd/system").join(TAKE_BACK_UNIT)
     }
 
+    pub fn guard_unit(&self) -> PathBuf {
+        self.root.join("etc/systemd/system").join(GUARD_UNIT)
+    }
+
     /// The units as this version writes them, with their places.
-    pub fn units(&self) -> [(PathBuf, String); 2] {
-        [(self.unit(), self.fill(UNIT_FILE)), (self.take_back_unit(), self.fill(TAKE_BACK_FILE))]
+    pub fn units(&self) -> [(PathBuf, String); 3] {
+        [
+            (self.unit(), self.fill(UNIT_FILE)),
+            (self.take_back_unit(), self.fill(TAKE_BACK_FILE)),
+            (self.guard_unit(), self.fill(GUARD_FILE)),
+        ]
     }
 
     fn fill(&self, text: &str) -> String {
@@ -150,7 +167,10 @@ impl Layout {
             None => ("StateDirectory=nexplane-agent\nStateDirectoryMode=0700\n", String::new()),
             Some(_) => ("", format!("RequiresMountsFor={state}\n")),
         };
+        let programs = usual.programs();
         text.replace("@BINARY@", &usual.binary().display().to_string())
+            .replace("@PREVIOUS@", &programs.join("previous").display().to_string())
+            .replace("@PROGRAMS@", &programs.display().to_string())
             .replace("@STATE_DIRECTORY@", directory)
             .replace("@MOUNTS@", &mounts)
             .replace("@STATE@", &state)
@@ -202,6 +222,31 @@ impl Layout {
                 Ok(_) | Err(_) => {}
             }
             changed.push(path);
+        }
+        let programs = self.programs();
+        let is_as_wanted =
+            |meta: &fs::Metadata| meta.is_dir() && is_own(meta) && meta.mode() & 0o7777 == 0o755;
+        match fs::symlink_metadata(&programs) {
+            Ok(meta) if is_as_wanted(&meta) => {}
+            Ok(meta) if !meta.is_dir() || !is_own(&meta) => {
+                return Err(Problem {
+                    why: format!("{} is no directory of root", programs.display()),
+                    fix: "move it away".to_owned(),
+                });
+            }
+            Ok(_) | Err(_) => {
+                if mode == Mode::Do {
+                    DirBuilder::new()
+                        .recursive(true)
+                        .mode(0o755)
+                        .create(&programs)
+                        .and_then(|()| {
+                            fs::set_permissions(&programs, Permissions::from_mode(0o755))
+                        })
+                        .map_err(|error| problem("make", &programs, &error))?;
+                }
+                changed.push(programs);
+            }
         }
         Ok(Outcome {
             changed: !changed.is_empty(),
@@ -271,6 +316,7 @@ impl Layout {
             }
             parts.push(self.config());
         }
+        parts.push(self.programs());
         // Last, so that it can be called again when something before it did not work.
         parts.push(self.binary());
         parts.retain(|path| fs::symlink_metadata(path).is_ok());
@@ -292,16 +338,19 @@ impl Layout {
 
 /// What an agent keeps in its state directory, by name.
 fn own_files(state: &Path) -> Vec<PathBuf> {
-    const FILES: [&str; 9] = [
+    const FILES: [&str; 12] = [
         "armed",
         "enrolling.json",
         "identity.json",
         "journal",
         "lock",
         "packages",
+        "releases.json",
         "renewing.json",
         "sealing.key",
         "snapshots",
+        "trial.json",
+        "trial.lock",
     ];
     // Those of earlier identities have the host's number in their names.
     let of_a_host = |name: &str| {

@@ -39,7 +39,7 @@ pub fn collect(host: &dyn Host) -> Result<HostFacts, HostError> {
         cpus: system.cpus,
         memory_bytes: system.memory_bytes,
         uptime_s: system.uptime_s,
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        agent_version: crate::release::VERSION.to_owned(),
         accounts: if is_linux { account::accounts(host)? } else { Vec::new() }
             .into_iter()
             .take(MOST)

@@ -21,6 +21,7 @@ pub mod service;
 pub mod set_file_content;
 pub mod set_file_permission;
 pub mod set_sysctl;
+pub mod update_agent;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -28,7 +29,7 @@ use std::fmt::Debug;
 use nexplane_core::catalog::{ActionSpec, EffectClass, Reversibility};
 use nexplane_core::id::JobId;
 use nexplane_core::job::Prepared;
-use nexplane_core::plan::{Check, DiffLine, Field, Fingerprint, fingerprint};
+use nexplane_core::plan::{Check, DiffLine, Field, Fingerprint, Step, fingerprint};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
@@ -82,6 +83,14 @@ pub trait Operation:
         Err("it takes nothing that is prepared".to_owned())
     }
 
+    /// Takes the approved step, for what can be known of the goal only from the plan.
+    ///
+    /// # Errors
+    /// A sentence, when the plan does not say it.
+    fn take_step(&mut self, _step: &Step) -> Result<(), String> {
+        Ok(())
+    }
+
     /// The files it reads or writes, for the host owner's policy.
     fn paths(&self) -> Vec<&HostPath>;
 
@@ -89,6 +98,11 @@ pub trait Operation:
     /// plane was reached after it. An operation that does not say is taken to be one that may.
     fn may_cut_line(&self) -> bool {
         true
+    }
+
+    /// Whether the process that carries it out ends with it, so that the next one says what came of it.
+    fn replaces_agent(&self) -> bool {
+        false
     }
 
     /// One sentence: what will happen on the target of that name.
@@ -189,6 +203,7 @@ pub const OPERATIONS: &[Entry] = &[
     entry::<set_file_permission::SetFilePermission>(),
     entry::<set_sysctl::SetSysctl>(),
     entry::<local_account::UnlockLocalAccount>(),
+    entry::<update_agent::UpdateAgent>(),
 ];
 
 /// The operations as actions of the `host` connector.
@@ -319,6 +334,8 @@ impl Debug for Observation {
 
 /// An operation with its parameters, of any type. See [`Operation`] for what each method promises.
 pub trait Bound: Debug + Send + Sync {
+    fn take_step(&mut self, step: &Step) -> Result<(), String>;
+    fn replaces_agent(&self) -> bool;
     fn paths(&self) -> Vec<&HostPath>;
     fn may_cut_line(&self) -> bool;
     fn summary(&self, target: &str) -> String;
@@ -348,6 +365,14 @@ pub trait Bound: Debug + Send + Sync {
 }
 
 impl<T: Operation> Bound for T {
+    fn take_step(&mut self, step: &Step) -> Result<(), String> {
+        Operation::take_step(self, step)
+    }
+
+    fn replaces_agent(&self) -> bool {
+        Operation::replaces_agent(self)
+    }
+
     fn paths(&self) -> Vec<&HostPath> {
         Operation::paths(self)
     }

@@ -193,7 +193,10 @@ impl Runner {
             }
             Order::Apply { step, authority, prepared } => {
                 self.check_plan(step, authority)?;
-                let bound = bind(&step.action, &step.parameters, prepared.as_ref())?;
+                let mut bound = bind(&step.action, &step.parameters, prepared.as_ref())?;
+                bound
+                    .take_step(step)
+                    .map_err(|detail| Refusal::new(RefusalCode::PlanMismatch, detail))?;
                 self.check_policy(step, authority, bound.as_ref())?;
                 self.check_unmoved(bound.as_ref(), &authority.precondition)?;
                 let (step, authority) = (step.clone(), authority.clone());

@@ -55,6 +55,9 @@ impl Runner {
         let fingerprint = before.fingerprint.clone();
         self.journal.append(&Record::Intent { job, at, before: fingerprint })?;
         progress(job, JobEvent::Intent { at });
+        if bound.replaces_agent() {
+            return self.hand_over(bound.as_ref(), &before, &goal);
+        }
         self.carry_through(job, bound.as_ref(), &before, &goal)
     }
 

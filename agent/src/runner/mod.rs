@@ -17,6 +17,7 @@ mod check;
 mod confirm;
 mod distrust;
 mod effect;
+mod hand_over;
 mod recover;
 
 use std::collections::BTreeSet;
@@ -57,6 +58,9 @@ pub enum RunnerError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Another program of the agent is in place: this process has to end, and the next one goes on.
+    #[error("another program of the agent is in place, and goes on where this one ended")]
+    HandedOver,
     #[error("could not mark that an effect is armed")]
     Marker(#[source] std::io::Error),
 }
@@ -147,7 +151,8 @@ impl Runner {
     /// do those that are not the control plane's when there are too many; they are [counted](Runner::distrusted).
     ///
     /// # Errors
-    /// Only when the journal cannot be written or nothing can be signed; then the process must end.
+    /// Only when the journal cannot be written or nothing can be signed, or when another program of the agent goes
+    /// on; then the process must end.
     pub fn handle(
         &mut self,
         envelope: &Envelope,
@@ -341,6 +346,7 @@ impl Runner {
             Record::Result { job, seq, trusted, payload_hash, after, receipt: receipt.clone() };
         self.journal.append(&record)?;
         self.disarm();
+        self.end_trial();
         Ok(receipt)
     }
 }

@@ -49,6 +49,8 @@ impl Runner {
             settled.push(id);
         }
         self.disarm();
+        self.end_trial();
+        self.note_program();
         self.expire();
         Ok(settled)
     }
@@ -136,6 +138,9 @@ impl Runner {
             Err(stuck) => return Ok(Err(stuck)),
         };
         let bound = bound.as_ref();
+        if bound.replaces_agent() {
+            return self.settle_update(bound, &saved, &goal);
+        }
         // Whatever takes its time from here on, the timer runs.
         self.next(job.id)?;
         if let Err(error) = bound.settle(self.host.as_ref()) {

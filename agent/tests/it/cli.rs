@@ -25,9 +25,18 @@ fn text(output: &Output) -> String {
 fn every_command_explains_itself_with_an_example() {
     let config = tempfile::tempdir().unwrap();
     let help = text(&agent(&["--help"], &config).output().unwrap());
-    for command in
-        ["install", "run", "status", "check", "rotate-cert", "take-back", "uninstall", "version"]
-    {
+    for command in [
+        "install",
+        "run",
+        "status",
+        "check",
+        "rotate-cert",
+        "take-back",
+        "guard",
+        "release",
+        "uninstall",
+        "version",
+    ] {
         assert!(help.contains(command), "{help}");
         let output = agent(&[command, "--help"], &config).output().unwrap();
         assert!(output.status.success());

@@ -30,7 +30,7 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, Option<Vec<u8>>)> {
 
 fn machine() -> (TempDir, Layout) {
     let root = tempfile::tempdir().unwrap();
-    for directory in ["usr/local/bin", "etc/systemd/system", "var/lib"] {
+    for directory in ["usr/local/bin", "usr/local/lib", "etc/systemd/system", "var/lib"] {
         fs::create_dir_all(root.path().join(directory)).unwrap();
     }
     fs::write(root.path().join("etc/motd"), "welcome").unwrap();
@@ -77,12 +77,20 @@ fn what_is_told_is_not_done_and_what_is_done_is_done_once() {
     assert_eq!(config.state(), layout.state());
     assert_eq!(config.gateway(), Some((&CONTROL_PLANE.to_owned(), &"PEM".to_owned())));
     for (path, text) in layout.units() {
-        assert_eq!(fs::read_to_string(path).unwrap(), text);
-        assert!(text.contains("\nExecStart=/usr/local/bin/nexplane-agent "), "{text}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert!(text.contains("\nExecStart=/usr/local/"), "{text}");
+        assert!(
+            text.contains("=-/usr/local/lib/nexplane-agent/previous guard\n")
+                || path == layout.guard_unit(),
+            "{text}"
+        );
         assert!(!text.contains("@STATE") && !text.contains("@MOUNTS"), "{text}");
         assert!(!text.contains("RequiresMountsFor"), "{text}");
     }
-    let [(_, unit), (_, early)] = layout.units();
+    assert_eq!(mode(layout.programs()), 0o755);
+    let [(_, unit), (_, early), (_, guard)] = layout.units();
+    assert!(guard.contains("\nExecStart=/usr/local/lib/nexplane-agent/previous guard --watch\n"));
+    assert!(unit.contains("\nExecStart=/usr/local/bin/nexplane-agent run\n"), "{unit}");
     assert!(unit.contains("\nStateDirectory=nexplane-agent\n"), "{unit}");
     assert!(early.contains("\nConditionPathExists=/var/lib/nexplane-agent/armed\n"), "{early}");
 }
@@ -203,7 +211,7 @@ fn state_that_the_owner_keeps_elsewhere_stays_there_and_the_units_know() {
     assert_eq!(fs::metadata(&own).unwrap().mode() & 0o7777, 0o700);
     assert!(!root.path().join("var/lib/nexplane-agent").exists());
     assert_eq!(put(&layout, Mode::Do).unwrap(), [""; 0]);
-    let [(_, unit), (_, early)] = layout.units();
+    let [(_, unit), (_, early), _] = layout.units();
     let mounts = format!("\nRequiresMountsFor={}\n", own.display());
     assert!(unit.contains(&mounts) && early.contains(&mounts), "{unit}{early}");
     assert!(!unit.contains("StateDirectory"), "{unit}");
@@ -240,7 +248,10 @@ fn state_that_the_owner_keeps_elsewhere_stays_there_and_the_units_know() {
     let mut after = tree(root.path());
     after.retain(|path, _| !path.starts_with(&own));
     let config = root.path().join("etc/nexplane-agent");
-    let kept = before.into_iter().filter(|(path, _)| !path.starts_with(&config));
+    let programs = root.path().join("usr/local/lib/nexplane-agent");
+    let kept = before
+        .into_iter()
+        .filter(|(path, _)| !path.starts_with(&config) && !path.starts_with(&programs));
     assert_eq!(after, kept.collect());
 }
 

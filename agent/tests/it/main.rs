@@ -42,5 +42,7 @@ mod services;
 mod sysctl;
 #[cfg(target_os = "linux")]
 mod takeback;
+#[cfg(target_os = "linux")]
+mod update;
 #[cfg(windows)]
 mod windows;

@@ -243,7 +243,8 @@ impl Rig {
     pub fn apply_order(&self, operation: &str, parameters: &Value) -> Order {
         let bound = operation::find(operation).unwrap().bind(parameters).unwrap();
         let before = bound.snapshot(self.host.as_ref()).unwrap();
-        let step = step(operation, parameters, &before.fingerprint, None);
+        let mut step = step(operation, parameters, &before.fingerprint, None);
+        step.diff = bound.diff(self.host.as_ref(), NAME, &before).unwrap_or_default();
         let authority = authority(&step, &before.fingerprint);
         let (step, authority) = (Box::new(step), Box::new(authority));
         Order::Apply { step, authority, prepared: prepared(operation) }
@@ -376,6 +377,7 @@ const NEEDS_MORE_THAN_FILES: &[(&str, &str)] = &[
     ("host.enable_service", "systemd"),
     ("host.install_package", "package manager"),
     ("host.remove_package", "package manager"),
+    ("host.update_agent", "agent that is a service"),
 ];
 
 /// The hosts on which an operation is tried here, furnished.

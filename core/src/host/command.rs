@@ -38,6 +38,12 @@ pub enum HostCommand {
         /// Of the host owner's policy file; none when there is no file.
         policy_hash: Option<String>,
     },
+    /// By the host or Nexplane. Nothing happens when the version is the one known.
+    ReportAgent {
+        host: HostId,
+        /// 1–64 characters.
+        agent_version: String,
+    },
     /// By Nexplane or an admin: the host gets no more jobs. Nothing happens when it is locked.
     Lock {
         /// 1–500 characters.

@@ -98,6 +98,7 @@ fn permitted(by: &Principal, command: &HostCommand) -> Result<(), No> {
         | C::ComeOnline { host }
         | C::GoOffline { host, .. }
         | C::ReportPolicy { host, .. }
+        | C::ReportAgent { host, .. }
         | C::ReportDistrusted { host, .. } => (is_host(*host) || is_system, THE_HOST),
         C::Lock { .. } => (is_admin || is_system, ADMIN_OR_SYSTEM),
         C::Revoke { .. } => (is_admin, ADMIN),
@@ -159,6 +160,14 @@ fn act(
                 vec![E::PolicyChanged { policy_hash }]
             }
         }
+        C::ReportAgent { agent_version, .. } => {
+            let agent_version = checked_text("agent_version", &agent_version, MAX_AGENT_VERSION)?;
+            if agent_version == enrolment.agent_version {
+                Vec::new()
+            } else {
+                vec![E::AgentChanged { agent_version }]
+            }
+        }
         C::Lock { reason } => {
             vec![E::Locked { reason: checked_text("reason", &reason, MAX_REASON)? }]
         }
@@ -175,7 +184,7 @@ fn act_locked(locked: &Locked, command: HostCommand) -> Result<Vec<HostEvent>, N
     let hostname = || locked.enrolment.hostname.clone();
     match command {
         C::Enroll { .. } => Err(No::AlreadyEnrolled { hostname: hostname() }),
-        C::Renew { .. } | C::ComeOnline { .. } | C::ReportPolicy { .. } => {
+        C::Renew { .. } | C::ComeOnline { .. } | C::ReportPolicy { .. } | C::ReportAgent { .. } => {
             Err(No::Locked { hostname: hostname(), reason: locked.reason.clone() })
         }
         C::GoOffline { reason, .. } | C::Lock { reason } => {
@@ -208,6 +217,7 @@ fn act_revoked(revoked: &Revoked, command: HostCommand) -> Result<Vec<HostEvent>
         | C::ComeOnline { .. }
         | C::GoOffline { .. }
         | C::ReportPolicy { .. }
+        | C::ReportAgent { .. }
         | C::ReportDistrusted { .. }
         | C::Lock { .. }
         | C::Revoke { .. } => {

@@ -35,6 +35,9 @@ pub enum HostEvent {
     WentOffline { reason: String },
     #[serde(rename = "host.policy_changed")]
     PolicyChanged { policy_hash: Option<String> },
+    /// Its agent runs in another version than before, whoever put that there.
+    #[serde(rename = "host.agent_changed")]
+    AgentChanged { agent_version: String },
     #[serde(rename = "host.locked")]
     Locked { reason: String },
     #[serde(rename = "host.revoked")]

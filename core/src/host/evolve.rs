@@ -54,6 +54,12 @@ pub fn evolve(state: HostState, event: &HostEvent, at: Timestamp) -> HostState {
             }
             state
         }
+        (mut state, E::AgentChanged { agent_version }) => {
+            if let Some(enrolment) = enrolment_of(&mut state) {
+                enrolment.agent_version.clone_from(agent_version);
+            }
+            state
+        }
         (mut state, E::OrderDistrusted { code, total, .. }) => {
             let enrolment = if let HostState::Locked(locked) = &mut state {
                 Some(&mut locked.enrolment)

@@ -20,7 +20,7 @@ pub enum HostState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enrolment {
     pub hostname: String,
-    /// At enrolment.
+    /// As last reported.
     pub agent_version: String,
     /// Of the host owner's policy file, as last reported; none when there is no file.
     pub policy_hash: Option<String>,

@@ -81,6 +81,7 @@ fn of_the_host() -> Vec<C> {
         C::Renew { host: HOST, certificate: certificate("b") },
         C::ComeOnline { host: HOST },
         C::ReportPolicy { host: HOST, policy_hash: Some("p1".to_owned()) },
+        C::ReportAgent { host: HOST, agent_version: "0.2.0".to_owned() },
         offline("shut down"),
     ]
 }
@@ -188,6 +189,14 @@ fn renewals_and_policy_changes_are_recorded_when_they_differ() {
     assert_eq!(when(&events, agent(HOST), report(Some("p1"))), Ok(Vec::new()));
     let removed = E::PolicyChanged { policy_hash: None };
     assert_eq!(when(&events, agent(HOST), report(None)), Ok(vec![removed]));
+
+    let report = |version: &str| C::ReportAgent { host: HOST, agent_version: version.to_owned() };
+    let changed = E::AgentChanged { agent_version: "0.2.0".to_owned() };
+    let events = [enrolled(), changed.clone()];
+    assert_eq!(when(&events[..1], agent(HOST), report("0.1.0")), Ok(Vec::new()));
+    assert_eq!(when(&events[..1], agent(HOST), report("0.2.0")), Ok(vec![changed]));
+    assert_eq!(when(&events, agent(HOST), report("0.2.0")), Ok(Vec::new()));
+    assert!(is_invalid(&when(&events, agent(HOST), report("")), "agent_version"));
 }
 
 #[test]

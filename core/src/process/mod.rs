@@ -119,6 +119,7 @@ pub fn react(recorded: &Recorded) -> Vec<Effect> {
             HostEvent::Renewed { .. }
             | HostEvent::WentOffline { .. }
             | HostEvent::PolicyChanged { .. }
+            | HostEvent::AgentChanged { .. }
             | HostEvent::Refused { .. }
             | HostEvent::OrderRefused { .. }
             | HostEvent::OrderDistrusted { .. }

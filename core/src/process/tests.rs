@@ -179,6 +179,7 @@ fn nothing_follows_from_the_rest() {
     for event in [
         HostEvent::WentOffline { reason: reason() },
         HostEvent::PolicyChanged { policy_hash: None },
+        HostEvent::AgentChanged { agent_version: "2".to_owned() },
         HostEvent::Locked { reason: reason() },
         HostEvent::Revoked { reason: reason() },
         HostEvent::Refused {

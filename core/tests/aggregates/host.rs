@@ -30,6 +30,8 @@ fn command() -> impl Strategy<Value = C> {
         2 => (host(), text()).prop_map(|(host, reason)| C::GoOffline { host, reason }),
         2 => (host(), prop::option::of(text()))
             .prop_map(|(host, policy_hash)| C::ReportPolicy { host, policy_hash }),
+        2 => (host(), text())
+            .prop_map(|(host, agent_version)| C::ReportAgent { host, agent_version }),
         1 => text().prop_map(|reason| C::Lock { reason }),
         1 => text().prop_map(|reason| C::Revoke { reason }),
         2 => (0..3_u64, prop::option::of(text())).prop_map(|(count, source)| {
@@ -64,6 +66,7 @@ fn event() -> impl Strategy<Value = E> {
         Just(E::CameOnline {}),
         text().prop_map(|reason| E::WentOffline { reason }),
         prop::option::of(text()).prop_map(|policy_hash| E::PolicyChanged { policy_hash }),
+        text().prop_map(|agent_version| E::AgentChanged { agent_version }),
         text().prop_map(|reason| E::Locked { reason }),
         text().prop_map(|reason| E::Revoked { reason }),
         (1..5_u64).prop_map(|count| E::Refused {
@@ -155,6 +158,7 @@ proptest! {
                 | C::ComeOnline { .. }
                 | C::GoOffline { .. }
                 | C::ReportPolicy { .. }
+                | C::ReportAgent { .. }
                 | C::ReportDistrusted { .. }
                 | C::Lock { .. } => prop_assert_eq!(again(&moment), Ok(Vec::new())),
                 // Each is another time that something was refused.
@@ -176,6 +180,7 @@ proptest! {
                 | C::ComeOnline { host }
                 | C::GoOffline { host, .. }
                 | C::ReportPolicy { host, .. }
+                | C::ReportAgent { host, .. }
                 | C::ReportDistrusted { host, .. } => {
                     prop_assert_eq!(Actor::agent(host), moment.by.actor);
                 }

@@ -252,6 +252,9 @@ fn host(event: &HostEvent) -> String {
         E::PolicyChanged { policy_hash: None } => {
             "The host owner removed the agent's local policy.".to_owned()
         }
+        E::AgentChanged { agent_version } => {
+            format!("The host's agent runs in version {agent_version}.")
+        }
         E::Locked { .. } => "The host was locked: it gets no more jobs.".to_owned(),
         E::Revoked { .. } => "The host was revoked.".to_owned(),
         E::Refused { cause, count, since: _, source } => {

@@ -427,6 +427,7 @@ impl History {
                 (state, HostEvent::OrderDistrusted { code, count: 1, total: 1, last_at })
             }
             (state, 2) => (state, HostEvent::Renewed { certificate }),
+            (state, 6) => (state, HostEvent::AgentChanged { agent_version: "0.2.0".to_owned() }),
             (state, 3) => (state, HostEvent::PolicyChanged { policy_hash: Some("cd".repeat(32)) }),
             (0, _) => (1, HostEvent::CameOnline {}),
             (_, _) => (0, HostEvent::WentOffline { reason: reason() }),

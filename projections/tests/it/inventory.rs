@@ -433,16 +433,15 @@ async fn a_host_is_what_its_events_say() {
     let renewed_at = Timestamp::from_micros(site.now);
     site.happened(id, HostEvent::PolicyChanged { policy_hash: Some("p".to_owned()) }).await;
     let policy_at = Timestamp::from_micros(site.now);
+    let agent_version = env!("CARGO_PKG_VERSION").to_owned();
+    site.happened(id, HostEvent::AgentChanged { agent_version }).await;
     let asset = AssetId(Uuid::from_u128(51));
     let discovered = AssetEvent::Discovered {
         connection: ConnectionId(id.0),
         asset_type: "host".to_owned(),
         external_key: "web-1".to_owned(),
         environment: Environment::Prod,
-        facts: Facts {
-            metadata: json!({ "agent_version": env!("CARGO_PKG_VERSION") }),
-            ..facts("web-1", &[])
-        },
+        facts: Facts { metadata: json!({ "agent_version": "0.0.9" }), ..facts("web-1", &[]) },
     };
     site.happened(asset, discovered).await;
     let now = view().await;
@@ -452,7 +451,7 @@ async fn a_host_is_what_its_events_say() {
     );
     assert_eq!((now.certificate_issued_at, now.policy_changed_at), (renewed_at, Some(policy_at)));
     assert_eq!((now.certificate_key_hash, now.revoked_by), (certificate(2).key_hash, None));
-    assert_eq!((now.status.as_str(), now.status_since, now.version), ("online", online_at, 4));
+    assert_eq!((now.status.as_str(), now.status_since, now.version), ("online", online_at, 5));
     assert_eq!(now.certificate_expires_at, Some(certificate(2).not_after));
     assert_eq!((now.policy_hash.as_deref(), now.asset_id), (Some("p"), Some(asset)));
 

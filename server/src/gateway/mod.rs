@@ -17,6 +17,7 @@
 //! | [`presence`] | which agents are here right now |
 //! | [`refusal`] | what was refused, on its way into the log |
 //! | [`token`] | enrolment tokens |
+//! | [`release`] | programs of the agent, for agents to fetch |
 //! | `tls`, `listener`, `route` | whose certificate is accepted; the accept loop; the routes |
 
 mod admission;
@@ -28,6 +29,7 @@ pub mod ledger;
 mod listener;
 pub mod presence;
 pub mod refusal;
+pub mod release;
 mod route;
 pub mod tls;
 pub mod token;
@@ -54,6 +56,7 @@ use job::Wake;
 use listener::Listener;
 use presence::{Held, Presence, Slot};
 use refusal::{Refusals, Telling};
+use release::Releases;
 use tls::{OwnCertificate, TlsError};
 use token::TokenError;
 
@@ -94,6 +97,10 @@ pub trait HostRegistry: Send + Sync {
         host: HostId,
         policy_hash: Option<String>,
     ) -> Result<(), RegistryError>;
+
+    /// The host's agent says that it runs in this version; told once per gateway and change, and at the agent's
+    /// first poll.
+    async fn agent_changed(&self, host: HostId, agent_version: &str) -> Result<(), RegistryError>;
 
     /// Something was refused. Told one after the other, and again with the same id when it was
     /// [`RegistryError::Unavailable`].
@@ -184,6 +191,8 @@ pub struct GatewayOptions {
     /// How long an agent counts as online after its last sign of life: [`presence::SILENCE`], less in
     /// tests.
     pub silence: Duration,
+    /// Programs that agents may be updated to.
+    pub releases: Releases,
 }
 
 impl std::fmt::Debug for GatewayOptions {
@@ -218,6 +227,7 @@ pub(crate) struct Shared {
     pub arrivals: Arrivals,
     pub refusals: Arc<Refusals>,
     pub dispatcher: Dispatcher,
+    pub releases: Releases,
     pub stop: CancellationToken,
 }
 
@@ -230,7 +240,7 @@ impl std::fmt::Debug for Shared {
 impl Gateway {
     /// Starts listening. On return agents are served.
     pub async fn start(options: GatewayOptions) -> Result<Self, StartError> {
-        let GatewayOptions { listen, names, keys, pool, hosts, silence } = options;
+        let GatewayOptions { listen, names, keys, pool, hosts, silence, releases } = options;
         let failed = |source| StartError::Listen { address: listen, source };
         let socket = bind(listen).map_err(failed)?;
         let local_addr = socket.local_addr().map_err(failed)?;
@@ -261,6 +271,7 @@ impl Gateway {
             arrivals,
             refusals,
             dispatcher,
+            releases,
             stop: stops,
         });
         shared.heartbeat().await?;

@@ -55,6 +55,8 @@ struct State {
     nothing_above: Option<u64>,
     #[expect(clippy::option_option, reason = "not told yet, no file, or a file")]
     policy_hash: Option<Option<String>>,
+    /// As the agent last said.
+    agent_version: Option<String>,
     /// Orders that it did not take for ours, as it said.
     distrusted: BTreeMap<RefusalCode, u64>,
 }
@@ -100,6 +102,7 @@ impl Presence {
                     key_hash: String::new(),
                     nothing_above: None,
                     policy_hash: None,
+                    agent_version: None,
                     distrusted: BTreeMap::new(),
                 }),
             })
@@ -250,6 +253,19 @@ impl Slot {
         let news = state.policy_hash.as_ref().is_none_or(|known| known.as_ref() != hash);
         state.policy_hash = Some(hash.cloned());
         news
+    }
+
+    /// Takes note of the agent's version; true when it is news to this gateway.
+    pub fn is_new_agent(&self, version: &str) -> bool {
+        let mut state = lock(&self.state);
+        let news = state.agent_version.as_deref() != Some(version);
+        state.agent_version = Some(version.to_owned());
+        news
+    }
+
+    /// It is told again at the next poll.
+    pub fn forget_agent(&self) {
+        lock(&self.state).agent_version = None;
     }
 
     /// Takes note of how many orders it did not take for ours; how many more they are than it said here

@@ -1,4 +1,4 @@
-//! The five routes under `/agent/v1`.
+//! The routes under `/agent/v1`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use nexplane_agent::key::receipt_is_authentic;
@@ -13,7 +14,7 @@ use nexplane_core::host::event::Certificate;
 use nexplane_core::id::{HostId, JobId};
 use nexplane_core::job::{
     Distrusted, EnrollRequest, EnrollResponse, JobEvent, JobResult, PollRequest, PollResponse,
-    Receipt, RenewRequest, RenewResponse, SignedReceipt, TimeResponse,
+    Receipt, ReleaseOffer, RenewRequest, RenewResponse, SignedReceipt, TimeResponse,
 };
 use nexplane_core::refusal::{self, Cause};
 use nexplane_core::time::Timestamp;
@@ -51,6 +52,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/agent/v1/poll", post(poll))
         .route("/agent/v1/jobs/{id}/events", post(event))
         .route("/agent/v1/time", get(time))
+        .route("/agent/v1/releases/{version}/{target}", get(offer))
+        .route("/agent/v1/releases/{version}/{target}/program", get(program))
         .fallback(async || ApiError::not_found("page"))
         .layer(CatchPanicLayer::new())
         .with_state(shared)
@@ -191,6 +194,13 @@ async fn poll(
     {
         error.log(peer.host, "The change of the host's policy was not recorded");
     }
+    if let Some(version) = agent_version(&headers)
+        && held.slot.is_new_agent(version)
+        && let Err(error) = shared.hosts.agent_changed(peer.host, version).await
+    {
+        held.slot.forget_agent();
+        error.log(peer.host, "The version of the host's agent was not recorded");
+    }
     let wait = Duration::from_secs(u64::from(request.wait_s.min(LONGEST_WAIT_S)));
     let deadline = tokio::time::Instant::now() + wait;
     loop {
@@ -206,6 +216,35 @@ async fn poll(
             return Ok(Json(PollResponse { jobs: Vec::new(), next_delay_ms }));
         }
     }
+}
+
+/// The version that an agent says it is, in the words of every request of every agent.
+fn agent_version(headers: &HeaderMap) -> Option<&str> {
+    let agent = headers.get(header::USER_AGENT)?.to_str().ok()?;
+    let version = agent.strip_prefix("nexplane-agent/")?.split(' ').next()?;
+    version.parse::<nexplane_agent::release::Version>().is_ok().then_some(version)
+}
+
+/// `GET /agent/v1/releases/{version}/{target}`
+async fn offer(
+    State(shared): Shares,
+    Extension(caller): Extension<Caller>,
+    Path((version, target)): Path<(String, String)>,
+) -> ApiResult<Json<ReleaseOffer>> {
+    let peer = valid(&shared, &caller)?;
+    shared.presence.slot(peer.host).touch();
+    Ok(Json(shared.releases.offer(&version, &target).await?))
+}
+
+/// `GET /agent/v1/releases/{version}/{target}/program`
+async fn program(
+    State(shared): Shares,
+    Extension(caller): Extension<Caller>,
+    Path((version, target)): Path<(String, String)>,
+) -> ApiResult<Response> {
+    let peer = valid(&shared, &caller)?;
+    shared.presence.slot(peer.host).touch();
+    Ok(shared.releases.program(&version, &target).await?)
 }
 
 /// Takes note of what an agent did not take for an order of ours, when that is more than it was.

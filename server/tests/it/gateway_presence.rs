@@ -218,6 +218,8 @@ async fn a_new_policy_is_told() {
     let told = rig.registry.told(identity.host);
     let policies: Vec<_> = told.iter().filter(|told| told.starts_with("policy")).collect();
     assert_eq!(policies, ["policy None", "policy Some(\"a\")", "policy None"]);
+    // Three polls, and one version all the time.
+    assert_eq!(rig.registry.versions(identity.host), [nexplane_agent::release::VERSION]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ use nexplane_core::plan::{Plan, PlanHeader, Step, TargetRef, Undoes};
 use nexplane_core::time::Timestamp;
 use nexplane_server::gateway::authority::GatewayKeys;
 use nexplane_server::gateway::refusal::Telling;
+use nexplane_server::gateway::release::Releases;
 use nexplane_server::gateway::{
     Enrolled, Gateway, GatewayOptions, HostRegistry, NewHost, RegistryError, Standing,
 };
@@ -48,6 +49,7 @@ pub fn person() -> PersonId {
 pub struct Registry {
     hosts: Mutex<HashMap<HostId, (String, Standing)>>,
     told: Mutex<Vec<(HostId, String)>>,
+    versions: Mutex<Vec<(HostId, String)>>,
 }
 
 impl Registry {
@@ -66,6 +68,15 @@ impl Registry {
     pub fn told(&self, host: HostId) -> Vec<String> {
         let told = self.told.lock().unwrap();
         told.iter().filter(|(about, _)| *about == host).map(|(_, what)| what.clone()).collect()
+    }
+
+    /// The versions that agents of a host said they are, in order.
+    pub fn versions(&self, host: HostId) -> Vec<String> {
+        let told = self.versions.lock().unwrap();
+        told.iter()
+            .filter(|(about, _)| *about == host)
+            .map(|(_, version)| version.clone())
+            .collect()
     }
 
     pub async fn until_told(&self, host: HostId, what: &str) {
@@ -122,6 +133,11 @@ impl HostRegistry for Registry {
         hash: Option<String>,
     ) -> Result<(), RegistryError> {
         self.tell(host, format!("policy {hash:?}"))
+    }
+
+    async fn agent_changed(&self, host: HostId, version: &str) -> Result<(), RegistryError> {
+        self.versions.lock().unwrap().push((host, version.to_owned()));
+        Ok(())
     }
 
     /// What becomes of it is the subject of `attacks`.
@@ -227,6 +243,7 @@ async fn start(
         pool: database.pool().clone(),
         hosts: Arc::clone(registry) as Arc<dyn HostRegistry>,
         silence: SILENCE,
+        releases: Releases::within(None),
     })
     .await
     .unwrap()

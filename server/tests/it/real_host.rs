@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "the agent's tests use the rest")]
 #[path = "../../../agent/tests/it/disposable/mod.rs"]
 mod disposable;
+mod update;
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -41,13 +42,16 @@ struct Stage {
 impl Stage {
     async fn new() -> Option<Self> {
         let host = block_in_place(start_or_skip)?;
-        let server = Server::start().await;
+        Some(Self::with(host, Server::start().await).await)
+    }
+
+    async fn with(host: RealHost, server: Server) -> Self {
         let line = Proxy::to(gateway_of(&server)).await;
         let operator = server.operator().await;
         let approvers = [server.approver().await, server.person("arno", &["approver"]).await];
         let stage = Self { server, host, line, operator, approvers };
         stage.lend_the_line();
-        Some(stage)
+        stage
     }
 
     /// Where the line begins, in the host. Its address is one that IPv6 gives.

@@ -22,8 +22,14 @@ type Row = (&'static str, &'static str);
 
 /// What needs a whole machine goes there and back in the agent's tests on a real one (`agent: real::conformance`,
 /// which has a row for every operation).
-const ON_A_WHOLE_MACHINE: [&str; 4] =
-    ["host.disable_service", "host.enable_service", "host.install_package", "host.remove_package"];
+/// An agent that is updated does in the tests of `real_host`.
+const ON_A_WHOLE_MACHINE: [&str; 5] = [
+    "host.disable_service",
+    "host.enable_service",
+    "host.install_package",
+    "host.remove_package",
+    "host.update_agent",
+];
 
 /// Whoever asks, and as many approvers as any risk needs.
 struct Stage {

@@ -145,6 +145,9 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
+/// An agent that is updated ends with it: what comes of that is seen from a control plane (`server: real_host`).
+const NOT_BY_ITSELF: &str = "host.update_agent";
+
 fn motd() {
     put("/etc/motd", "hello\n");
     sh("chmod 0604 /etc/motd; chown www-data:daemon /etc/motd");
@@ -178,7 +181,7 @@ fn file(path: &str) -> String {
 
 #[test]
 fn real_every_operation_goes_there_and_back() {
-    for entry in OPERATIONS {
+    for entry in OPERATIONS.iter().filter(|entry| entry.meta.id != NOT_BY_ITSELF) {
         let rows = ROWS.iter().filter(|row| row.id == entry.meta.id).count();
         assert_eq!(rows, 1, "{} needs a row in this table", entry.meta.id);
     }

@@ -198,6 +198,7 @@ corpus! {
         CameOnline {}
         WentOffline { reason: "no heartbeat".to_owned() }
         PolicyChanged { policy_hash: Some("6a3d".to_owned()) }
+        AgentChanged { agent_version: "0.2.0".to_owned() }
         Locked { reason: "two users of one key".to_owned() }
         Revoked { reason: "sold".to_owned() }
         Refused {

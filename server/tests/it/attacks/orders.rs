@@ -8,6 +8,7 @@ use nexplane_core::id::{HostId, JobId};
 use nexplane_core::job::{Authority as Approval, Envelope, Job, JobResult, Order, RefusalCode};
 use nexplane_core::plan::Step;
 use nexplane_server::gateway::authority::{Authority, GatewayKeys};
+use nexplane_server::gateway::release::Releases;
 use nexplane_server::gateway::{Gateway, GatewayOptions};
 use nexplane_store::testing::TestDatabase;
 use serde_json::{Value, json};
@@ -363,6 +364,7 @@ async fn forged_control_plane(stage: &Stage, row: &Row) -> Option<HostId> {
         pool: database.pool().clone(),
         hosts: registry,
         silence: SILENCE,
+        releases: Releases::within(None),
     })
     .await
     .unwrap();
