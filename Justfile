@@ -62,6 +62,14 @@ web:
 agent-static:
     agent/build-static
 
+# The agent for Windows: built, and its tests run under Wine. Needs gcc-mingw-w64-x86-64, wine and wine64.
+agent-windows:
+    agent/cross windows
+
+# Does the agent compile for macOS? Nothing of it is run. Needs `python3 -m pip install ziglang`.
+agent-macos-check:
+    agent/cross macos-check
+
 # Measure.
 bench *args:
     cargo bench --workspace --bench '*' "$@"

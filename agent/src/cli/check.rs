@@ -102,12 +102,7 @@ impl Check {
     fn root(&self, config: &Config) -> Finding {
         host::local::try_root(&self.root, &config.own_paths())
             .map(|()| self.root.display().to_string())
-            .map_err(|error| {
-                (
-                    sentence::of(&error),
-                    host::local::NEEDS.into(),
-                )
-            })
+            .map_err(|error| (sentence::of(&error), host::local::NEEDS.into()))
     }
 }
 

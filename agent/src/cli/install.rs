@@ -198,10 +198,7 @@ impl Place<'_> {
                 })?;
             settled = format!("; the earlier identity is set aside, {open} orders of it were open");
         }
-        let name = name.map_or_else(
-            os::host_name,
-            str::to_owned,
-        );
+        let name = name.map_or_else(os::host_name, str::to_owned);
         let policy = policy::Source::File(config.policy());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -49,7 +49,7 @@ impl MacosHost {
     /// When `root` is not a directory.
     pub fn open(root: &Path, own: &[PathBuf]) -> Result<Self, OpenRootError> {
         let files = Files::open(root, own, Way::Steps)?;
-        let own = files.own().iter().filter_map(|path| named(path).parse().ok());
+        let own = files.deny().own().iter().filter_map(|path| named(path).parse().ok());
         let deny = Deny::new(own.collect());
         Ok(Self { files, deny, is_whole: root == Path::new("/"), sealing_key: None })
     }
@@ -78,7 +78,11 @@ fn parsed(path: &str) -> HostPath {
 /// The path as it is denied: in lower case, and without `/private`.
 fn named(path: &HostPath) -> String {
     let folded = alias::folded(path.as_str());
-    folded.strip_prefix("/private").filter(|rest| rest.starts_with('/')).unwrap_or(&folded).to_owned()
+    folded
+        .strip_prefix("/private")
+        .filter(|rest| rest.starts_with('/'))
+        .unwrap_or(&folded)
+        .to_owned()
 }
 
 /// What one of the system's own programs says, with fixed arguments; empty when it says nothing.
@@ -106,7 +110,9 @@ impl Host for MacosHost {
         let denied = |why| Err(HostError::Denied { path: path.clone(), why });
         let named = named(path);
         let within = |directory: &str| {
-            named.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            named
+                .strip_prefix(directory)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         if let Some((_, why)) = DENIED.iter().find(|(directory, _)| within(directory)) {
             return denied(why);

@@ -80,11 +80,14 @@ impl WindowsHost {
         if !is(&meta, FILE_ATTRIBUTE::DIRECTORY) {
             return Err(fail(io::ErrorKind::NotADirectory.into()));
         }
-        let fixed = DENIED.iter().map(|(path, why)| (real.join(path.trim_start_matches('/')), *why));
+        let fixed =
+            DENIED.iter().map(|(path, why)| (real.join(path.trim_start_matches('/')), *why));
         let own = own.iter().filter_map(|path| path.canonicalize().ok());
         let all = fixed.chain(own.map(|path| (path, "it belongs to the agent")));
         let denied = all
-            .filter_map(|(path, why)| Some((identity(&hold(&path).and_then(information).ok()?), why)))
+            .filter_map(|(path, why)| {
+                Some((identity(&hold(&path).and_then(information).ok()?), why))
+            })
             .collect();
         Ok(Self { root: real, denied, sealing_key: None })
     }
@@ -195,9 +198,8 @@ impl WindowsHost {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).share_mode(0);
         options.custom_flags(FILE_FLAG::OPEN_REPARSE_POINT.raw());
-        let mut file = options
-            .open(temporary)
-            .map_err(|error| failed("create a file beside", path, error))?;
+        let mut file =
+            options.open(temporary).map_err(|error| failed("create a file beside", path, error))?;
         file.write_all(content).map_err(|error| failed("write", path, error))?;
         file.sync_all().map_err(|error| failed("make durable", path, error))?;
         // Nothing but an empty directory can be made a link, and it is not empty any more.
@@ -219,7 +221,9 @@ impl WindowsHost {
         let io = |error| failed("put in place", path, error);
         if replaces {
             let text = |path: &Path| {
-                path.to_str().map(ToOwned::to_owned).ok_or_else(|| io(io::ErrorKind::InvalidFilename.into()))
+                path.to_str()
+                    .map(ToOwned::to_owned)
+                    .ok_or_else(|| io(io::ErrorKind::InvalidFilename.into()))
             };
             // The access list, the attributes and the streams of the earlier file stay.
             winsafe::ReplaceFile(
@@ -320,7 +324,9 @@ impl Host for WindowsHost {
         }
         let folded = alias::folded(path.as_str());
         let within = |directory: &str| {
-            folded.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            folded
+                .strip_prefix(directory)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let name = alias::folded(path.name());
         let fixed = DENIED.iter().find(|(directory, _)| within(directory)).map(|(_, why)| *why);

@@ -26,12 +26,12 @@ mod hardening;
 mod install;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(unix)]
+mod macos;
 mod order;
 mod package;
 #[cfg(target_os = "linux")]
 mod password;
-#[cfg(unix)]
-mod macos;
 #[cfg(target_os = "linux")]
 mod real;
 mod retention;

@@ -8,14 +8,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nexplane_agent::config::Retention;
 use nexplane_agent::deadman::{DeadMan, Limit, Line, Moment, Watch};
-use nexplane_agent::host::fake::{FILES, SEALING_KEY};
-use nexplane_agent::host::{FakeHost, Host, HostPath, SealingKey};
-#[cfg(unix)]
-use nexplane_agent::host::macos::MacosHost;
 #[cfg(target_os = "linux")]
 use nexplane_agent::host::LinuxHost;
+use nexplane_agent::host::fake::{FILES, SEALING_KEY};
+#[cfg(unix)]
+use nexplane_agent::host::macos::MacosHost;
 #[cfg(windows)]
 use nexplane_agent::host::windows::WindowsHost;
+use nexplane_agent::host::{FakeHost, Host, HostPath, SealingKey};
 use nexplane_agent::journal::Journal;
 use nexplane_agent::key::{AgentKey, receipt_is_authentic};
 use nexplane_agent::operation::{self, Bound, Entry};
@@ -399,10 +399,14 @@ pub const ON_MACOS: [&str; 2] = ["host.set_file_content", "host.set_file_permiss
 #[cfg(windows)]
 pub const ON_WINDOWS: [&str; 1] = ["host.set_file_content"];
 
-/// The operation's example, without a mode where files have none.
+/// The operation's example, as far as the host knows what it says.
 pub fn example(entry: &Entry, host: &dyn Host) -> Value {
-    let mut parameters = entry.spec().example;
-    if !host.has_modes() && entry.meta.id == "host.set_file_content" {
+    fitting(entry.meta.id, entry.spec().example, host)
+}
+
+/// The parameters without a mode where files have none.
+pub fn fitting(operation: &str, mut parameters: Value, host: &dyn Host) -> Value {
+    if !host.has_modes() && operation == "host.set_file_content" {
         parameters.as_object_mut().unwrap().remove("mode");
     }
     parameters

@@ -52,7 +52,8 @@ fn a_file_is_replaced_whole_and_only_as_it_was_seen() {
 fn what_windows_takes_for_something_else_is_refused() {
     let (root, host) = windows();
     fs::write(root.path().join("etc").join("twin"), "twin").unwrap();
-    fs::hard_link(root.path().join("etc").join("twin"), root.path().join("etc").join("hard")).unwrap();
+    fs::hard_link(root.path().join("etc").join("twin"), root.path().join("etc").join("hard"))
+        .unwrap();
     for file in [
         "/etc/motd:stream",
         "/etc/motd.",
@@ -81,7 +82,13 @@ fn the_agents_own_directory_is_out_of_reach_under_every_name() {
     for file in ["/Agent State/identity.json", "/agent state/IDENTITY.json", "/AGENT STATE"] {
         let denied = host.may_touch(&path(file), Access::Content);
         assert!(matches!(denied, Err(HostError::Denied { .. })), "{file}: {denied:?}");
-        assert!(matches!(host.stat(&path(file)), Err(HostError::Denied { .. } | HostError::Unsafe { .. })), "{file}");
+        assert!(
+            matches!(
+                host.stat(&path(file)),
+                Err(HostError::Denied { .. } | HostError::Unsafe { .. })
+            ),
+            "{file}"
+        );
     }
     for file in [
         "/Windows/System32/config/SAM",
@@ -100,7 +107,12 @@ fn the_directory_of_a_file_cannot_be_renamed_while_it_is_used() {
     let (root, host) = windows();
     let (etc, away) = (root.path().join("etc"), root.path().join("away"));
     // As the host holds it: reading, backup semantics, not shared for deleting.
-    let held = fs::OpenOptions::new().read(true).share_mode(3).custom_flags(0x0220_0000).open(&etc).unwrap();
+    let held = fs::OpenOptions::new()
+        .read(true)
+        .share_mode(3)
+        .custom_flags(0x0220_0000)
+        .open(&etc)
+        .unwrap();
     assert!(fs::rename(&etc, &away).is_err());
     drop(held);
     fs::rename(&etc, &away).unwrap();

@@ -18,9 +18,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::deny::Deny;
-use super::{
-    Access, FileMeta, FileView, HostError, HostPath, Ids, Mode, OpenRootError, Version,
-};
+use super::{FileMeta, FileView, HostError, HostPath, Ids, Mode, OpenRootError, Version};
 pub(super) use way::Way;
 
 const CAPABILITIES: &str = "security.capability";
@@ -155,8 +153,7 @@ impl Files {
             copy_attributes(replaced, &file)
                 .map_err(|error| failed("keep the extended attributes of", path, error))?;
         }
-        sys::fchmod(&file, raw(mode))
-            .map_err(|error| failed("set the mode of", path, error))?;
+        sys::fchmod(&file, raw(mode)).map_err(|error| failed("set the mode of", path, error))?;
         file.sync_all().map_err(io("make durable"))
     }
 
@@ -184,13 +181,9 @@ impl Files {
         }?;
         sync_directory(path, directory)
     }
-    pub fn may_touch(&self, path: &HostPath, access: Access) -> Result<(), HostError> {
-        self.deny.check(path, access)
-    }
-
-    /// The agent's own files and directories.
-    pub fn own(&self) -> &[HostPath] {
-        self.deny.own()
+    /// What of them is out of reach.
+    pub fn deny(&self) -> &Deny {
+        &self.deny
     }
 
     pub fn stat(&self, path: &HostPath) -> Result<Option<FileMeta>, HostError> {
@@ -252,8 +245,7 @@ impl Files {
         };
         let file = File::from(descriptor);
         chown(&file, path, ids)?;
-        sys::fchmod(&file, raw(mode))
-            .map_err(|error| failed("set the mode of", path, error))?;
+        sys::fchmod(&file, raw(mode)).map_err(|error| failed("set the mode of", path, error))?;
         file.sync_all().map_err(|error| io_failed("make durable", path, error))
     }
 
@@ -361,14 +353,17 @@ fn sync_directory(path: &HostPath, directory: &OwnedFd) -> Result<(), HostError>
     sys::fsync(directory).map_err(|error| failed("make durable the directory of", path, error))
 }
 
-
 /// The type of a mode differs by system, the bits of a [`Mode`] do not.
 fn raw(mode: Mode) -> sys::Mode {
     sys::Mode::from_bits_truncate(mode.bits() as _)
 }
 
 /// Device and inode. Their types differ by system.
-#[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions, reason = "not useless on macOS")]
+#[allow(
+    clippy::useless_conversion,
+    clippy::unnecessary_fallible_conversions,
+    reason = "not useless on macOS"
+)]
 pub(super) fn place(stat: &Stat) -> (u64, u64) {
     (u64::try_from(stat.st_dev).unwrap_or(u64::MAX), stat.st_ino.into())
 }

@@ -82,7 +82,8 @@ impl Way {
                 let Some(looked) = kernel(root, path, OFlags::PATH)? else { return Ok(None) };
                 let system = sys::fstatfs(&looked).map_err(|e| failed("look at", path, e))?;
                 // The kernel's numbers are 32 bits wide; the type's width differs by architecture.
-                if u32::try_from(system.f_type).is_ok_and(|kind| KERNEL_FILE_SYSTEMS.contains(&kind))
+                if u32::try_from(system.f_type)
+                    .is_ok_and(|kind| KERNEL_FILE_SYSTEMS.contains(&kind))
                 {
                     return Err(unsafe_path(path, "it is an interface of the kernel"));
                 }
@@ -159,13 +160,11 @@ fn step(
         Err(Errno::NOENT) => Ok(None),
         Err(Errno::LOOP) => Err(link(path)),
         // A link where a directory was asked for is this on some systems.
-        Err(Errno::NOTDIR) => {
-            match sys::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) if is_link(&stat) => Err(link(path)),
-                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-                Err(error) => Err(failed("look at", path, error)),
-            }
-        }
+        Err(Errno::NOTDIR) => match sys::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if is_link(&stat) => Err(link(path)),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(failed("look at", path, error)),
+        },
         Err(error) => Err(failed("open", path, error)),
     }
 }
