@@ -66,6 +66,10 @@ agent-static:
 agent-windows:
     agent/cross windows
 
+# Changes of a file from request to undo, with a real control plane here and the Windows agent under Wine.
+agent-windows-journey:
+    agent/cross windows-journey
+
 # Does the agent compile for macOS? Nothing of it is run. Needs `python3 -m pip install ziglang`.
 agent-macos-check:
     agent/cross macos-check

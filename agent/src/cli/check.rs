@@ -38,8 +38,12 @@ pub struct Check {
 /// What was found, or what is wrong and what to do about it.
 pub(super) type Finding = Result<String, (String, Cow<'static, str>)>;
 
+#[cfg(target_os = "linux")]
 const ENROL: &str =
     "enrol with: nexplane-agent install --control-plane URL --token-file FILE --ca FILE";
+#[cfg(not(target_os = "linux"))]
+const ENROL: &str =
+    "enrol with: nexplane-agent run --control-plane URL --token-file FILE --ca FILE";
 
 impl Check {
     pub fn run(self) -> anyhow::Result<ExitCode> {
