@@ -167,7 +167,7 @@ impl Files {
         } else {
             match rename(RenameFlags::NOREPLACE) {
                 // The file system does not know the flag; a hard link never replaces either.
-                Err(Errno::INVAL) => {
+                Err(Errno::INVAL | Errno::NOTSUP) => {
                     sys::linkat(directory, &temporary, directory, path.name(), AtFlags::empty())
                         .and_then(|()| sys::unlinkat(directory, &temporary, AtFlags::empty()))
                 }
@@ -350,7 +350,11 @@ fn copy_attributes(from: &OwnedFd, to: &File) -> Result<(), Errno> {
 }
 
 fn sync_directory(path: &HostPath, directory: &OwnedFd) -> Result<(), HostError> {
-    sys::fsync(directory).map_err(|error| failed("make durable the directory of", path, error))
+    // As std does it, because fsync(2) of macOS does not wait for the disk.
+    let directory = directory.try_clone().map(File::from);
+    directory
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| io_failed("make durable the directory of", path, error))
 }
 
 /// The type of a mode differs by system, the bits of a [`Mode`] do not.
