@@ -64,7 +64,7 @@ impl MacosHost {
     /// Where the file is: not behind the system's own links.
     fn at(&self, path: &HostPath) -> HostPath {
         let through = |link: &&str| path.is_within(&parsed(link));
-        if cfg!(target_os = "macos") && self.is_whole && LINKS.iter().any(|link| through(&link)) {
+        if cfg!(target_os = "macos") && self.is_whole && LINKS.iter().any(through) {
             return parsed(&format!("/private{path}"));
         }
         path.clone()

@@ -309,6 +309,7 @@ fn regular(path: &HostPath, stat: &Stat) -> Result<(), HostError> {
     Ok(())
 }
 
+#[allow(clippy::useless_conversion, reason = "not useless on macOS")]
 fn meta(file: &OwnedFd, stat: &Stat) -> FileMeta {
     let changed_ns = i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec);
     let (device, inode) = place(stat);
