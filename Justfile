@@ -62,6 +62,18 @@ web:
 agent-static:
     agent/build-static
 
+# The agent for Windows: built, and its tests run under Wine. Needs gcc-mingw-w64-x86-64, wine and wine64.
+agent-windows:
+    agent/cross windows
+
+# Changes of a file from request to undo, with a real control plane here and the Windows agent under Wine.
+agent-windows-journey:
+    agent/cross windows-journey
+
+# Does the agent compile for macOS? Nothing of it is run. Needs `python3 -m pip install ziglang`.
+agent-macos-check:
+    agent/cross macos-check
+
 # Measure.
 bench *args:
     cargo bench --workspace --bench '*' "$@"

@@ -355,8 +355,10 @@ mod tests {
             std::fs::write(plain.file(), text).unwrap();
             Config::open(directory.path())
         };
-        let said = say("state_dir = \"/var/lib/x\"\nkeep_snapshots = \"2d\"").unwrap();
-        assert_eq!(said.journal(), Path::new("/var/lib/x/journal"));
+        let state = directory.path().join("state");
+        let text = format!("state_dir = '{}'\nkeep_snapshots = \"2d\"", state.display());
+        let said = say(&text).unwrap();
+        assert_eq!(said.journal(), state.join("journal"));
         assert_eq!(said.policy(), directory.path().join("policy.toml"));
         assert_eq!(said.retention(), Some(Retention { seconds: 2 * DAY_S }));
         assert_eq!(said.dead_man(), None);

@@ -259,11 +259,14 @@ mod tests {
         } else {
             assert!(matches!(Policy::load(&file), Err(PolicyError::NotOfRoot { .. })));
         }
-        let pipe = directory.path().join("pipe.toml");
-        let mode = rustix::fs::Mode::from_raw_mode(0o600);
-        let fifo = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, mode, 0).unwrap();
-        assert!(matches!(Policy::load(&pipe), Err(PolicyError::NotAFile { .. })));
+        #[cfg(target_os = "linux")]
+        {
+            let pipe = directory.path().join("pipe.toml");
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            let fifo = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, mode, 0).unwrap();
+            assert!(matches!(Policy::load(&pipe), Err(PolicyError::NotAFile { .. })));
+        }
         let link = directory.path().join("link.toml");
         std::os::unix::fs::symlink(&file, &link).unwrap();
         assert!(matches!(Policy::load(&link), Err(PolicyError::Io { .. })));

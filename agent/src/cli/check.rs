@@ -39,8 +39,12 @@ pub struct Check {
 /// What was found, or what is wrong and what to do about it.
 pub(super) type Finding = Result<String, (String, Cow<'static, str>)>;
 
+#[cfg(target_os = "linux")]
 const ENROL: &str =
     "enrol with: nexplane-agent install --control-plane URL --token-file FILE --ca FILE";
+#[cfg(not(target_os = "linux"))]
+const ENROL: &str =
+    "enrol with: nexplane-agent run --control-plane URL --token-file FILE --ca FILE";
 
 const SET_CLOCK: &str = "set the clock, for example with: timedatectl set-ntp true";
 

@@ -121,7 +121,7 @@ impl LinuxHost {
 
 impl Host for LinuxHost {
     fn may_touch(&self, path: &HostPath, access: Access) -> Result<(), HostError> {
-        self.files.may_touch(path, access)
+        self.files.deny().check(path, access)
     }
 
     fn stat(&self, path: &HostPath) -> Result<Option<FileMeta>, HostError> {

@@ -49,7 +49,7 @@ impl MacosHost {
     /// When `root` is not a directory.
     pub fn open(root: &Path, own: &[PathBuf]) -> Result<Self, OpenRootError> {
         let files = Files::open(root, own, Way::Steps)?;
-        let own = files.own().iter().filter_map(|path| named(path).parse().ok());
+        let own = files.deny().own().iter().filter_map(|path| named(path).parse().ok());
         let deny = Deny::new(own.collect());
         Ok(Self { files, deny, is_whole: root == Path::new("/"), sealing_key: None })
     }
@@ -64,7 +64,7 @@ impl MacosHost {
     /// Where the file is: not behind the system's own links.
     fn at(&self, path: &HostPath) -> HostPath {
         let through = |link: &&str| path.is_within(&parsed(link));
-        if cfg!(target_os = "macos") && self.is_whole && LINKS.iter().any(|link| through(&link)) {
+        if cfg!(target_os = "macos") && self.is_whole && LINKS.iter().any(through) {
             return parsed(&format!("/private{path}"));
         }
         path.clone()

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use winapi_util::file::{Information, information};
-use winsafe::co::{FILE_ATTRIBUTE, FILE_FLAG, FILE_SHARE, REPLACEFILE};
+use winsafe::co::{self, FILE_ATTRIBUTE, FILE_FLAG, FILE_SHARE, REPLACEFILE};
+use winsafe::{HKEY, RegistryValue};
 
 use super::kernel::SysctlKey;
 use super::{
@@ -309,9 +310,9 @@ fn failed(attempt: &'static str, path: &HostPath, source: io::Error) -> HostErro
 
 /// A value of the registry's description of this Windows.
 fn described(value: &str) -> Option<String> {
-    use winsafe::{HKEY, RegistryValue};
     let key = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion";
-    match HKEY::LOCAL_MACHINE.RegGetValue(Some(key), Some(value), Default::default()) {
+    let any = co::RRF::RT_ANY;
+    match HKEY::LOCAL_MACHINE.RegGetValue(Some(key), Some(value), any) {
         Ok(RegistryValue::Sz(text)) => Some(text),
         Ok(_) | Err(_) => None,
     }
@@ -334,13 +335,11 @@ impl Host for WindowsHost {
         if let Some(why) = fixed.or(named) {
             return Err(HostError::Denied { path: path.clone(), why });
         }
-        // Also by identity, as far as it exists.
-        if let Some(place) = self.place(path)? {
-            match hold(&place.path).and_then(information) {
-                Ok(meta) => self.not_denied(path, &meta)?,
-                // Whoever uses it sees to it again.
-                Err(_) => {}
-            }
+        // Also by identity, as far as it exists and can be looked at; whoever uses it sees to it again.
+        if let Some(place) = self.place(path)?
+            && let Ok(meta) = hold(&place.path).and_then(information)
+        {
+            self.not_denied(path, &meta)?;
         }
         Ok(())
     }

@@ -15,9 +15,7 @@ pub(super) enum Medium {
 
 impl Medium {
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file =
-            os::private(OpenOptions::new().read(true).append(true).create(true)).open(path)?;
-        Ok(Self::File { path: path.to_owned(), file })
+        Ok(Self::File { path: path.to_owned(), file: open_file(path)? })
     }
 
     /// What an error calls it.
@@ -101,20 +99,29 @@ impl Medium {
     }
 
     /// The same journal with other lines, in one step.
-    pub fn replaced(&self, text: &str) -> io::Result<Self> {
+    pub fn replaced(&mut self, text: &str) -> io::Result<Self> {
         match self {
-            Self::File { path, .. } => {
+            Self::File { path, file } => {
                 let beside = path.with_extension("new");
                 let mut options = OpenOptions::new();
                 options.write(true).create(true).truncate(true);
-                let mut file = os::private(&mut options).open(&beside)?;
-                file.write_all(text.as_bytes())?;
-                file.sync_all()?;
-                drop(file);
-                os::put_in_place(&beside, path)?;
+                let mut new = os::private(&mut options).open(&beside)?;
+                new.write_all(text.as_bytes())?;
+                new.sync_all()?;
+                drop(new);
+                // Windows gives no file the name of one that is open.
+                *file = open_file(&beside)?;
+                if let Err(error) = os::put_in_place(&beside, path) {
+                    *file = open_file(path)?;
+                    return Err(error);
+                }
                 Self::open(path)
             }
             Self::Memory(_) => Ok(Self::Memory(text.as_bytes().to_vec())),
         }
     }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    os::private(OpenOptions::new().read(true).append(true).create(true)).open(path)
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nexplane_agent::host::package::{Effect, Inventory, Package, Wish};
 use nexplane_agent::host::{
     Access, FakeHost, FileMeta, FileView, Held, Host, HostError, HostPath, Ids, Mode,
-    PackageManager, PackageName, PackageVersion, SealingKey, SysctlKey, SystemFacts, Unit,
+    PackageManager, PackageName, PackageVersion, Release, SealingKey, SysctlKey, SystemFacts, Unit,
     UnitName,
 };
 use nexplane_agent::operation::OPERATIONS;
@@ -16,7 +16,7 @@ use nexplane_core::id::JobId;
 use nexplane_core::job::{Envelope, JobResult};
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, bound, hosts, motd, path};
+use crate::rig::{Rig, bound, fitting, hosts, motd, path};
 
 const CONTENT: &str = "host.set_file_content";
 const PERMISSION: &str = "host.set_file_permission";
@@ -218,6 +218,12 @@ impl Host for Crashing {
         Ok(Box::new(CrashingPackages { host: self, inner }))
     }
 
+    fn has_modes(&self) -> bool {
+        self.inner.has_modes()
+    }
+    fn release(&self) -> Option<Release> {
+        self.inner.release()
+    }
     fn own_ids(&self) -> Ids {
         self.inner.own_ids()
     }
@@ -307,6 +313,7 @@ fn at_every_change_of_the_host_the_end_is_the_same_there_and_back() {
     for (operation, parameters) in orders {
         for nth in 1.. {
             let (_root, host) = hosts(operation).pop().unwrap();
+            let parameters = fitting(operation, parameters.clone(), host.as_ref());
             let mut rig = Rig::new(host);
             let bound = bound(operation, &parameters);
             let before = bound.snapshot(rig.host.as_ref()).unwrap();

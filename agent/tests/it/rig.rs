@@ -411,10 +411,14 @@ pub const ON_MACOS: [&str; 2] = ["host.set_file_content", "host.set_file_permiss
 #[cfg(windows)]
 pub const ON_WINDOWS: [&str; 1] = ["host.set_file_content"];
 
-/// The operation's example, without a mode where files have none.
+/// The operation's example, as far as the host knows what it says.
 pub fn example(entry: &Entry, host: &dyn Host) -> Value {
-    let mut parameters = entry.spec().example;
-    if !host.has_modes() && entry.meta.id == "host.set_file_content" {
+    fitting(entry.meta.id, entry.spec().example, host)
+}
+
+/// The parameters without a mode where files have none.
+pub fn fitting(operation: &str, mut parameters: Value, host: &dyn Host) -> Value {
+    if !host.has_modes() && operation == "host.set_file_content" {
         parameters.as_object_mut().unwrap().remove("mode");
     }
     parameters

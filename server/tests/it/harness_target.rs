@@ -65,7 +65,11 @@ impl Agent {
     }
 
     fn command(config: &TempDir, root: &TempDir) -> Command {
-        let program = Path::new(env!("CARGO_BIN_EXE_nexplane")).with_file_name("nexplane-agent");
+        // Another system's agent, such as `agent/cross windows-journey` gives.
+        let program = std::env::var_os("NEXPLANE_TEST_AGENT").map_or_else(
+            || Path::new(env!("CARGO_BIN_EXE_nexplane")).with_file_name("nexplane-agent"),
+            PathBuf::from,
+        );
         assert!(
             program.exists(),
             "there is no {}: run 'just test', or 'cargo build --workspace' first",

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::deny::Deny;
-use super::{Access, FileMeta, FileView, HostError, HostPath, Ids, Mode, OpenRootError, Version};
+use super::{FileMeta, FileView, HostError, HostPath, Ids, Mode, OpenRootError, Version};
 pub(super) use way::Way;
 
 const CAPABILITIES: &str = "security.capability";
@@ -167,7 +167,7 @@ impl Files {
         } else {
             match rename(RenameFlags::NOREPLACE) {
                 // The file system does not know the flag; a hard link never replaces either.
-                Err(Errno::INVAL) => {
+                Err(Errno::INVAL | Errno::NOTSUP) => {
                     sys::linkat(directory, &temporary, directory, path.name(), AtFlags::empty())
                         .and_then(|()| sys::unlinkat(directory, &temporary, AtFlags::empty()))
                 }
@@ -181,13 +181,9 @@ impl Files {
         }?;
         sync_directory(path, directory)
     }
-    pub fn may_touch(&self, path: &HostPath, access: Access) -> Result<(), HostError> {
-        self.deny.check(path, access)
-    }
-
-    /// The agent's own files and directories.
-    pub fn own(&self) -> &[HostPath] {
-        self.deny.own()
+    /// What of them is out of reach.
+    pub fn deny(&self) -> &Deny {
+        &self.deny
     }
 
     pub fn stat(&self, path: &HostPath) -> Result<Option<FileMeta>, HostError> {
@@ -313,6 +309,7 @@ fn regular(path: &HostPath, stat: &Stat) -> Result<(), HostError> {
     Ok(())
 }
 
+#[allow(clippy::useless_conversion, reason = "not useless on macOS")]
 fn meta(file: &OwnedFd, stat: &Stat) -> FileMeta {
     let changed_ns = i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec);
     let (device, inode) = place(stat);
@@ -354,7 +351,11 @@ fn copy_attributes(from: &OwnedFd, to: &File) -> Result<(), Errno> {
 }
 
 fn sync_directory(path: &HostPath, directory: &OwnedFd) -> Result<(), HostError> {
-    sys::fsync(directory).map_err(|error| failed("make durable the directory of", path, error))
+    // As std does it, because fsync(2) of macOS does not wait for the disk.
+    let directory = directory.try_clone().map(File::from);
+    directory
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| io_failed("make durable the directory of", path, error))
 }
 
 /// The type of a mode differs by system, the bits of a [`Mode`] do not.
