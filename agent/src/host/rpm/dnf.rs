@@ -211,9 +211,10 @@ fn tell(task: &Task, options: &[&str], limit: Duration) -> Result<Output, HostEr
     dnf(&words, limit)
 }
 
-/// What its shell is told. Each word is of a checked name and version, or a path of the agent's own.
+/// What its shell is told; files first, which it takes only while there is nothing else to do. Each word is of
+/// a checked name and version, or a path of the agent's own.
 fn lines(come: &[String], gone: &[&str]) -> String {
-    format!("remove {}\ninstall {}\nrun\n", gone.join(" "), come.join(" "))
+    format!("install {}\nremove {}\nrun\n", come.join(" "), gone.join(" "))
 }
 
 /// Versions always with an epoch, so that none is taken for a part of a name.
@@ -352,7 +353,7 @@ mod tests {
         assert_eq!(word(&Word::Exact(name("nx-app"), version("1:2.0-1"))), "nx-app-1:2.0-1");
         assert_eq!(word(&Word::File("/kept/nx-app,1.0-1.rpm".into())), "/kept/nx-app,1.0-1.rpm");
         let come = ["nx-rival-0:1.0-1".to_owned(), "/kept/x.rpm".to_owned()];
-        let script = "remove nx-app nx-lib\ninstall nx-rival-0:1.0-1 /kept/x.rpm\nrun\n";
+        let script = "install nx-rival-0:1.0-1 /kept/x.rpm\nremove nx-app nx-lib\nrun\n";
         assert_eq!(lines(&come, &["nx-app", "nx-lib"]), script);
     }
 
