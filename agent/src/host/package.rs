@@ -253,6 +253,14 @@ impl Wish {
 /// space between them. One of another architecture has that in its name: `libc6:i386`.
 pub type Inventory = BTreeMap<String, String>;
 
+/// A package that is installed, of whichever architecture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub name: String,
+    pub version: String,
+    pub architecture: String,
+}
+
 /// A host's package manager.
 ///
 /// Every name is that of a package of the host's own architecture or of none.
@@ -278,6 +286,11 @@ pub trait PackageManager: Debug + Send + Sync {
     /// # Errors
     /// When it cannot be done, in the words of the package manager.
     fn simulate(&self, wish: &Wish) -> Result<Vec<Effect>, HostError>;
+
+    /// Every installed package; none where that stands in a file that anybody can read.
+    fn listed(&self) -> Result<Option<Vec<Listed>>, HostError> {
+        Ok(None)
+    }
 
     /// What is there, for telling afterwards what a transaction changed.
     fn inventory(&self) -> Result<Inventory, HostError>;

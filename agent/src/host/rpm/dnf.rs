@@ -69,8 +69,8 @@ pub(in crate::host) struct Dnf;
 impl Frontend for Dnf {
     fn available(&self, name: &PackageName) -> Result<Vec<Known>, HostError> {
         let format = "%{name}\t%{evr}\t%{arch}";
-        let output =
-            dnf(&["-C", "-q", "repoquery", "--qf", format, "--", name.as_str()], QUESTION)?;
+        // Not quietly: then it would not say that it has not asked a source yet.
+        let output = dnf(&["-C", "repoquery", "--qf", format, "--", name.as_str()], QUESTION)?;
         if output.code() != Some(0) {
             return Err(trouble(DNF, reason(&output)));
         }
@@ -116,7 +116,8 @@ impl Frontend for Dnf {
         let errors = output.picked(|line| line.starts_with("Error:") && !line.contains(ABORTED));
         let is_asked = !output.picked(|line| line.contains(ABORTED)).is_empty();
         let is_nothing = output.said.lines().any(|line| line == NOTHING);
-        if !errors.is_empty() || !is_asked && !(is_nothing && output.code() == Some(0)) {
+        let is_answer = is_asked || is_nothing && output.code() == Some(0);
+        if !errors.is_empty() || !is_answer {
             return Err(trouble(DNF, reason(&output)));
         }
         steps(&output.said)

@@ -31,7 +31,7 @@ use self::interrupted::Interrupted;
 use super::HostError;
 use super::kept::{self, KeptPackages};
 use super::package::{
-    Effect, Inventory, Package, PackageManager, PackageName, PackageVersion, Wish, trouble,
+    Effect, Inventory, Listed, Package, PackageManager, PackageName, PackageVersion, Wish, trouble,
 };
 use super::program::{Output, run};
 
@@ -334,6 +334,10 @@ impl<T: Frontend> PackageManager for Rpm<T> {
         let names: BTreeSet<PackageName> = names.chain(wish.install.keys().cloned()).collect();
         let found = database::installed(&names)?;
         effects(&steps, &found.versions(), wish)
+    }
+
+    fn listed(&self) -> Result<Option<Vec<Listed>>, HostError> {
+        Ok(Some(database::everything()?.listed()))
     }
 
     fn inventory(&self) -> Result<Inventory, HostError> {

@@ -271,6 +271,16 @@ both!(
     packages_come_and_go_and_come_back_as_they_were
 );
 both!(
+    real_dnf_packages_go_down_and_make_room_and_come_back,
+    real_zypper_packages_go_down_and_make_room_and_come_back,
+    packages_go_down_and_make_room_and_come_back
+);
+both!(
+    real_dnf_what_was_kept_outlives_its_source,
+    real_zypper_what_was_kept_outlives_its_source,
+    what_was_kept_outlives_its_source
+);
+both!(
     real_dnf_what_somebody_configured_comes_back,
     real_zypper_what_somebody_configured_comes_back,
     what_somebody_configured_comes_back
@@ -316,7 +326,16 @@ fn packages_come_and_go_and_come_back_as_they_were(by: By) {
         assert_eq!((version("nx-app"), version("nx-lib")), ("2.0".to_owned(), "1.1".to_owned()));
     });
 
-    // Down and up again.
+    assert!(!Path::new(NOTE).exists());
+    // Facts are rpm's, though dpkg's database is there as well.
+    let facts = operation::collect_facts::collect(stage.rig.host.as_ref()).unwrap();
+    let found = facts.packages.iter().find(|package| package.name == "nx-app").unwrap();
+    assert_eq!((found.version.as_str(), found.architecture.as_str()), ("1.0-1", "noarch"));
+    assert!(!facts.packages.iter().any(|package| package.name == "dpkg"), "rpm's database is read");
+}
+
+fn packages_go_down_and_make_room_and_come_back(by: By) {
+    let mut stage = Stage::new(by);
     by.install("nx-app=1:2.0-1");
     stage.refused(INSTALL, &app("1.0-1"), "downgrades", "replace nx-app 1:2.0-1 by 1.0-1");
     let down = json!({ "name": "nx-app", "version": "1.0-1", "allow_downgrade": true });
@@ -483,8 +502,11 @@ fn packages_that_fail_or_have_no_way_back_leave_the_host_as_it_was(by: By) {
         assert!(runner.journal().job(&job.id).unwrap().intent.is_none());
         assert_eq!(stage.world(), before);
     }
+}
 
-    // What was kept outlives its source.
+fn what_was_kept_outlives_its_source(by: By) {
+    let mut stage = Stage::new(by);
+    by.install("nx-app=0:1.0-1 nx-lib=0:1.1-1");
     for (operation, parameters) in
         [(INSTALL, app("1:2.0-1")), (REMOVE, json!({ "name": "nx-app" }))]
     {
