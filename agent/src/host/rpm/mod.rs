@@ -444,6 +444,10 @@ impl<T: Frontend> PackageManager for Rpm<T> {
                 let why = "it would change with what was interrupted, which is left as it is";
                 return Err(trouble(&other.name, why));
             }
+            // What cannot be had again stays in the note. It may still be removed.
+            if self.frontend.fetch(&task).is_err() {
+                return Ok(());
+            }
             let automatic = self.frontend.automatic()?;
             self.frontend.carry_out(&task)??;
             let needed: Vec<&PackageName> =
