@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use nexplane_agent::config::Config;
-use nexplane_agent::host::LinuxHost;
+use nexplane_agent::host::{Host, LinuxHost};
 use nexplane_agent::identity::Identity;
 use nexplane_agent::journal::Journal;
 use nexplane_agent::key::AgentKey;
@@ -52,6 +52,7 @@ impl Check {
             ("configuration directory", self.private()),
             ("root directory", self.root(&config)),
             ("host owner's policy", policy(&config)),
+            ("packages", self.packages(&config)),
         ];
         findings.extend(check_unit::findings(&config));
         match Identity::of(&config) {
@@ -99,6 +100,19 @@ impl Check {
                     "the directory must exist, and Linux must be 5.6 or newer".into(),
                 )
             })
+    }
+}
+
+impl Check {
+    /// What installs and removes packages; a host without it has an agent that works.
+    fn packages(&self, config: &Config) -> Finding {
+        let Ok(host) = LinuxHost::open(&self.root, &config.own_paths()) else {
+            return Ok("not looked for without a root directory".to_owned());
+        };
+        Ok(match host.package_manager() {
+            Ok(manager) => manager.called().to_owned(),
+            Err(error) => format!("not managed by the agent: {}", error.sentence()),
+        })
     }
 }
 

@@ -265,6 +265,9 @@ pub struct Listed {
 ///
 /// Every name is that of a package of the host's own architecture or of none.
 pub trait PackageManager: Debug + Send + Sync {
+    /// What people call it.
+    fn called(&self) -> &'static str;
+
     /// What its database says of these packages, each of them.
     fn packages(
         &self,

@@ -67,6 +67,10 @@ const NO_CACHE: &str = "Cache-only enabled but no cache for";
 pub(in crate::host) struct Dnf;
 
 impl Frontend for Dnf {
+    fn called(&self) -> &'static str {
+        "dnf"
+    }
+
     fn available(&self, name: &PackageName) -> Result<Vec<Known>, HostError> {
         let format = "%{name}\t%{evr}\t%{arch}";
         // Not quietly: then it would not say that it has not asked a source yet.

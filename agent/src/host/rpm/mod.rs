@@ -83,6 +83,7 @@ pub(super) enum Kind {
 
 /// What decides which packages are needed, and fetches them.
 pub(super) trait Frontend: Debug + Send + Sync {
+    fn called(&self) -> &'static str;
     fn available(&self, name: &PackageName) -> Result<Vec<Known>, HostError>;
     /// Of these, those whose version somebody fixed.
     fn held(&self, names: &BTreeSet<PackageName>) -> Result<BTreeSet<PackageName>, HostError>;
@@ -248,6 +249,10 @@ impl<T: Frontend> Rpm<T> {
 }
 
 impl<T: Frontend> PackageManager for Rpm<T> {
+    fn called(&self) -> &'static str {
+        self.frontend.called()
+    }
+
     fn packages(
         &self,
         names: &BTreeSet<PackageName>,

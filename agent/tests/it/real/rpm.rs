@@ -441,6 +441,13 @@ fn what_cannot_be_done_in_full_is_refused(by: By) {
 
     // rpm itself compares versions, as its own tests have them (tests/rpmvercmp.at).
     let manager = stage.rig.host.package_manager().unwrap();
+    assert_eq!(
+        manager.called(),
+        match by {
+            By::Dnf => "dnf",
+            By::Zypper => "zypper",
+        }
+    );
     for (one, other, is_before) in [
         ("1.0", "1.0", false),
         ("1.0", "2.0", true),
