@@ -61,6 +61,7 @@ impl Check {
             ("configuration directory", self.private()),
             ("root directory", self.root(&config)),
             ("host owner's policy", policy(&config)),
+            ("packages", Ok(self.packages(&config))),
         ];
         #[cfg(target_os = "linux")]
         findings.extend(check_unit::findings(&config));
@@ -110,6 +111,20 @@ impl Check {
         host::local::try_root(&self.root, &config.own_paths())
             .map(|()| self.root.display().to_string())
             .map_err(|error| (sentence::of(&error), host::local::NEEDS.into()))
+    }
+}
+
+impl Check {
+    /// What installs and removes packages; a host without it has an agent that works.
+    fn packages(&self, config: &Config) -> String {
+        let (own, packages) = (config.own_paths(), config.packages());
+        let Ok(host) = host::local::open(&self.root, &own, packages, None, None) else {
+            return "not looked for without a root directory".to_owned();
+        };
+        match host.package_manager() {
+            Ok(manager) => manager.called().to_owned(),
+            Err(error) => format!("not managed by the agent: {}", error.sentence()),
+        }
     }
 }
 

@@ -148,6 +148,10 @@ impl<'a> FakePackages<'a> {
 }
 
 impl PackageManager for FakePackages<'_> {
+    fn called(&self) -> &'static str {
+        "of a machine in memory"
+    }
+
     fn packages(
         &self,
         names: &BTreeSet<PackageName>,

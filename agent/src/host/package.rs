@@ -19,13 +19,19 @@ use super::{HostError, HostPath};
 const KEPT: &[(&str, &str)] = &[
     ("apt", "packages are installed with it"),
     ("base-files", "the host does not start without it"),
+    ("bash", "programs of packages are run by it"),
+    ("coreutils", "programs of packages need it"),
     ("dbus", "the agent talks to the host through it"),
+    ("dbus-broker", "the agent talks to the host through it"),
     ("dnf", "packages are installed with it"),
     ("dpkg", "packages are installed with it"),
+    ("filesystem", "the host does not start without it"),
     ("glibc", "every program needs it"),
     ("init", "the host does not start without it"),
     ("libc6", "every program needs it"),
+    ("libzypp", "packages are installed with it"),
     ("rpm", "packages are installed with it"),
+    ("setup", "the host does not start without it"),
     ("systemd", "the host does not start without it"),
     ("systemd-sysv", "the host does not start without it"),
     ("zypper", "packages are installed with it"),
@@ -33,7 +39,8 @@ const KEPT: &[(&str, &str)] = &[
 /// The package that the agent itself may have come with: changing it would end the agent in the middle.
 const OWN: &str = "nexplane-agent";
 /// Packages through which people reach the host.
-const WAYS_IN: [&str; 3] = ["openssh-server", "sudo", "network-manager"];
+const WAYS_IN: [&str; 5] =
+    ["openssh-server", "openssh", "sudo", "network-manager", "NetworkManager"];
 
 /// Name of a package: of two to 128 letters, digits, `+`, `-`, `.` and `_`, beginning with a letter or
 /// digit. Debian allows fewer of them (policy 5.6.1), which its package manager checks.
@@ -253,10 +260,21 @@ impl Wish {
 /// space between them. One of another architecture has that in its name: `libc6:i386`.
 pub type Inventory = BTreeMap<String, String>;
 
+/// A package that is installed, of whichever architecture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub name: String,
+    pub version: String,
+    pub architecture: String,
+}
+
 /// A host's package manager.
 ///
 /// Every name is that of a package of the host's own architecture or of none.
 pub trait PackageManager: Debug + Send + Sync {
+    /// What people call it.
+    fn called(&self) -> &'static str;
+
     /// What its database says of these packages, each of them.
     fn packages(
         &self,
@@ -278,6 +296,11 @@ pub trait PackageManager: Debug + Send + Sync {
     /// # Errors
     /// When it cannot be done, in the words of the package manager.
     fn simulate(&self, wish: &Wish) -> Result<Vec<Effect>, HostError>;
+
+    /// Every installed package; none where that stands in a file that anybody can read.
+    fn listed(&self) -> Result<Option<Vec<Listed>>, HostError> {
+        Ok(None)
+    }
 
     /// What is there, for telling afterwards what a transaction changed.
     fn inventory(&self) -> Result<Inventory, HostError>;

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 
 use nexplane_core::job::{AccountFact, HostFacts, PackageFact, ServiceFact};
 
+use crate::host::package::Listed;
 use crate::host::{Host, HostError, HostPath, Release, account};
 
 const SMALL: u64 = 64 * 1024;
 const LARGE: u64 = 64 * 1024 * 1024;
 const MOST: usize = 10_000;
 
-/// Reads the facts. What a host does not have (another package manager, no systemd) stays empty; so do accounts,
-/// packages and services of a host that is not Linux.
+/// Reads the facts. What a host does not have (a package manager that the agent knows, systemd) stays empty; so do
+/// accounts, packages and services of a host that is not Linux.
 ///
 /// # Errors
 /// When one of the files is there but cannot be read.
@@ -51,7 +52,7 @@ pub fn collect(host: &dyn Host) -> Result<HostFacts, HostError> {
                 shell: account.shell,
             })
             .collect(),
-        packages: if is_linux { packages(host)? } else { Vec::new() },
+        packages: if is_linux { packages(host)?.unwrap_or_default() } else { Vec::new() },
         services: if is_linux { services(host)? } else { Vec::new() },
     })
 }
@@ -68,10 +69,19 @@ pub(super) fn os_release(host: &dyn Host) -> Result<String, HostError> {
     Ok(String::new())
 }
 
-pub(super) fn packages(host: &dyn Host) -> Result<Vec<PackageFact>, HostError> {
-    let Some(status) = text(host, "/var/lib/dpkg/status", LARGE)? else {
-        return Ok(Vec::new());
-    };
+/// Installed packages: as the package manager lists them, or as dpkg's file has them. None where neither is.
+pub(super) fn packages(host: &dyn Host) -> Result<Option<Vec<PackageFact>>, HostError> {
+    if let Ok(manager) = host.package_manager()
+        && let Some(listed) = manager.listed()?
+    {
+        let facts = listed.into_iter().map(|Listed { name, version, architecture }| PackageFact {
+            name,
+            version,
+            architecture,
+        });
+        return Ok(Some(facts.take(MOST).collect()));
+    }
+    let Some(status) = text(host, "/var/lib/dpkg/status", LARGE)? else { return Ok(None) };
     let packages = status.split("\n\n").filter_map(|paragraph| {
         let entry = |key: &str| {
             paragraph.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
@@ -83,7 +93,7 @@ pub(super) fn packages(host: &dyn Host) -> Result<Vec<PackageFact>, HostError> {
             architecture: entry("Architecture").unwrap_or_default().to_owned(),
         })
     });
-    Ok(packages.take(MOST).collect())
+    Ok(Some(packages.take(MOST).collect()))
 }
 
 fn services(host: &dyn Host) -> Result<Vec<ServiceFact>, HostError> {

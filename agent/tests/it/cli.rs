@@ -62,6 +62,7 @@ fn without_an_identity_each_command_says_what_to_do() {
     let found = text(&check);
     assert!(!check.status.success());
     assert!(found.contains("OK    root directory"), "{found}");
+    assert!(found.contains("OK    packages: "), "{found}");
     assert!(found.contains("FAIL  identity") && found.contains("enrol with"), "{found}");
 }
 

@@ -239,6 +239,10 @@ struct CrashingPackages<'a> {
 }
 
 impl PackageManager for CrashingPackages<'_> {
+    fn called(&self) -> &'static str {
+        "of a machine that crashes"
+    }
+
     fn packages(
         &self,
         names: &BTreeSet<PackageName>,

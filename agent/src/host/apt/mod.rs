@@ -166,6 +166,10 @@ impl Apt {
 }
 
 impl PackageManager for Apt {
+    fn called(&self) -> &'static str {
+        "apt"
+    }
+
     fn packages(
         &self,
         names: &BTreeSet<PackageName>,

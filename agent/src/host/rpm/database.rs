@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::{ask_rpm, trouble};
-use crate::host::package::{Inventory, Package, PackageName, PackageVersion};
+use crate::host::package::{Inventory, Listed, Package, PackageName, PackageVersion};
 use crate::host::program::redacted;
 use crate::host::{HostError, HostPath};
 
@@ -139,9 +139,12 @@ impl Everything {
         several
     }
 
-    /// Name, version and architecture of each.
-    pub fn into_rows(self) -> Vec<(String, String, String)> {
-        self.0
+    /// All but keys.
+    pub fn listed(self) -> Vec<Listed> {
+        let packages = self.0.into_iter().filter(|(name, ..)| name != KEYS);
+        packages
+            .map(|(name, version, architecture)| Listed { name, version, architecture })
+            .collect()
     }
 }
 
@@ -297,8 +300,7 @@ pub(super) fn of_file(file: &Path) -> Result<Known, HostError> {
     let path = file.display().to_string();
     let said = ask_rpm(&["-qp", "--nosignature", "--qf", LINE, "--", &path], &[0])?;
     let wrong = || trouble(RPM, not_understood(&said));
-    let (name, version, architecture) =
-        all(&said)?.into_rows().into_iter().next().ok_or_else(wrong)?;
+    let (name, version, architecture) = all(&said)?.0.into_iter().next().ok_or_else(wrong)?;
     known(&name, &version, architecture).ok_or_else(wrong)
 }
 
@@ -444,6 +446,8 @@ mod tests {
             "{inventory:?}"
         );
         assert_eq!(all.several(), [name("kernel")].into());
+        let listed = Everything(all.0.clone()).listed();
+        assert!(listed.len() == 4 && listed[3].architecture == "nosucharch", "{listed:?}");
         assert!(super::all("P\tnx-lib\n").is_err());
     }
 

@@ -67,10 +67,14 @@ const NO_CACHE: &str = "Cache-only enabled but no cache for";
 pub(in crate::host) struct Dnf;
 
 impl Frontend for Dnf {
+    fn called(&self) -> &'static str {
+        "dnf"
+    }
+
     fn available(&self, name: &PackageName) -> Result<Vec<Known>, HostError> {
         let format = "%{name}\t%{evr}\t%{arch}";
-        let output =
-            dnf(&["-C", "-q", "repoquery", "--qf", format, "--", name.as_str()], QUESTION)?;
+        // Not quietly: then it would not say that it has not asked a source yet.
+        let output = dnf(&["-C", "repoquery", "--qf", format, "--", name.as_str()], QUESTION)?;
         if output.code() != Some(0) {
             return Err(trouble(DNF, reason(&output)));
         }
@@ -116,7 +120,8 @@ impl Frontend for Dnf {
         let errors = output.picked(|line| line.starts_with("Error:") && !line.contains(ABORTED));
         let is_asked = !output.picked(|line| line.contains(ABORTED)).is_empty();
         let is_nothing = output.said.lines().any(|line| line == NOTHING);
-        if !errors.is_empty() || !is_asked && !(is_nothing && output.code() == Some(0)) {
+        let is_answer = is_asked || is_nothing && output.code() == Some(0);
+        if !errors.is_empty() || !is_answer {
             return Err(trouble(DNF, reason(&output)));
         }
         steps(&output.said)
@@ -211,9 +216,10 @@ fn tell(task: &Task, options: &[&str], limit: Duration) -> Result<Output, HostEr
     dnf(&words, limit)
 }
 
-/// What its shell is told. Each word is of a checked name and version, or a path of the agent's own.
+/// What its shell is told; files first, which it takes only while there is nothing else to do. Each word is of
+/// a checked name and version, or a path of the agent's own.
 fn lines(come: &[String], gone: &[&str]) -> String {
-    format!("remove {}\ninstall {}\nrun\n", gone.join(" "), come.join(" "))
+    format!("install {}\nremove {}\nrun\n", come.join(" "), gone.join(" "))
 }
 
 /// Versions always with an epoch, so that none is taken for a part of a name.
@@ -352,7 +358,7 @@ mod tests {
         assert_eq!(word(&Word::Exact(name("nx-app"), version("1:2.0-1"))), "nx-app-1:2.0-1");
         assert_eq!(word(&Word::File("/kept/nx-app,1.0-1.rpm".into())), "/kept/nx-app,1.0-1.rpm");
         let come = ["nx-rival-0:1.0-1".to_owned(), "/kept/x.rpm".to_owned()];
-        let script = "remove nx-app nx-lib\ninstall nx-rival-0:1.0-1 /kept/x.rpm\nrun\n";
+        let script = "install nx-rival-0:1.0-1 /kept/x.rpm\nremove nx-app nx-lib\nrun\n";
         assert_eq!(lines(&come, &["nx-app", "nx-lib"]), script);
     }
 

@@ -57,6 +57,10 @@ const OUTCOMES: [&str; 6] = [
 pub(in crate::host) struct Zypper;
 
 impl Frontend for Zypper {
+    fn called(&self) -> &'static str {
+        "zypper"
+    }
+
     fn available(&self, name: &PackageName) -> Result<Vec<Known>, HostError> {
         sources_are_known()?;
         let words = ["search", "--match-exact", "--details", "--type", "package", "--"];

@@ -94,10 +94,10 @@ pub struct Package {
 
 impl Package {
     pub fn look(&self, host: &dyn Host) -> Result<Finding, HostError> {
-        if host.stat(&path(DPKG))?.is_none() {
-            return Ok(Nothing(format!("there is no {DPKG}")));
-        }
-        let found = collect_facts::packages(host)?.into_iter().find(|p| p.name == self.name);
+        let Some(packages) = collect_facts::packages(host)? else {
+            return Ok(Nothing(format!("there is no {DPKG}, and no rpm that the agent could ask")));
+        };
+        let found = packages.into_iter().find(|package| package.name == self.name);
         let detail = match &found {
             Some(package) => format!("version {} is installed", package.version),
             None => "it is not installed".to_owned(),

@@ -24,8 +24,10 @@ const PACKAGES: &[&str] = &[
     "sudo",
     "systemd-sysv",
 ];
-/// What a host of another kin has besides: both of its front ends, and what makes a repository for them.
-const OF_RPM: &[&str] = &["createrepo-c", "dnf", "python3", "rpm", "zypper"];
+/// What hosts of other kins have besides, one front end each: Debian's do not go together.
+const OF_RPM: &[&str] = &["createrepo-c", "python3", "rpm"];
+const OF_DNF: &[&str] = &["dnf", "dnf-plugins-core"];
+const OF_ZYPPER: &[&str] = &["zypper"];
 /// What such a host has where it differs from Debian: rpm's database where those kin have it.
 const RPM_MACROS: &str = "%_dbpath /var/lib/rpm\n";
 /// Seconds that a mirror may take.
@@ -40,15 +42,17 @@ pub fn is_given() -> bool {
 pub enum Kin {
     /// Debian's own.
     Debian,
-    /// rpm's, with dnf and zypper, on what is a Debian otherwise.
-    Rpm,
+    /// rpm's, with dnf or zypper, on what is a Debian otherwise.
+    Dnf,
+    Zypper,
 }
 
 /// The directory to start hosts from; nobody writes to it.
 pub fn directory(kin: Kin) -> PathBuf {
     match kin {
         Kin::Debian => debian(),
-        Kin::Rpm => of_rpm(),
+        Kin::Dnf => of_rpm(OF_DNF),
+        Kin::Zypper => of_rpm(OF_ZYPPER),
     }
 }
 
@@ -67,9 +71,10 @@ fn debian() -> PathBuf {
 }
 
 /// A copy of the other one with more packages.
-fn of_rpm() -> PathBuf {
+fn of_rpm(front_end: &[&str]) -> PathBuf {
     let debian = debian();
-    let key = hex::encode(Sha256::digest([&OF_RPM.join(","), RPM_MACROS].concat()));
+    let packages = [OF_RPM, front_end].concat().join(" ");
+    let key = hex::encode(Sha256::digest([&packages, RPM_MACROS].concat()));
     let name = debian.file_name().unwrap().to_string_lossy();
     let base = cache().join(format!("{name}-rpm-{}", &key[..12]));
     once(&base, |half| {
@@ -85,12 +90,16 @@ fn of_rpm() -> PathBuf {
             rm -f "$2/etc/resolv.conf"
             mkdir -p "$2/etc/rpm"
             printf '%s' "$4" >"$2/etc/rpm/macros"
+            # A source of its own that is not wanted here; the plugin that fixes versions is.
+            if [ -e "$2/etc/dnf/plugins/local.conf" ]; then
+                printf '[main]\nenabled = false\n' >"$2/etc/dnf/plugins/local.conf"
+            fi
             chroot "$2" rpm --initdb"#;
         let output = Command::new("timeout")
             .args([LIMIT, "unshare", "--mount", "--propagation", "private"])
             .args(["sh", "-euc", script, "base"])
             .args([&debian, half])
-            .args([&OF_RPM.join(" "), RPM_MACROS])
+            .args([&packages, RPM_MACROS])
             .output()
             .unwrap();
         super::printed("the packages of rpm", &output);

@@ -9,6 +9,8 @@ mod install;
 mod line;
 mod package;
 mod repository;
+mod rpm;
+mod rpms;
 mod runner;
 mod service;
 
@@ -19,7 +21,7 @@ use nexplane_agent::host::fake::SEALING_KEY;
 use nexplane_agent::host::{LinuxHost, SealingKey};
 
 pub use crate::disposable::{AGENT, RealHost, assert_same};
-use crate::disposable::{CONFIGURATION, INSIDE, MARKER, printed, start_or_skip};
+use crate::disposable::{CONFIGURATION, INSIDE, Kin, MARKER, printed, start_of_or_skip};
 
 /// The machine itself, as an agent sees it; for use inside.
 pub fn whole() -> LinuxHost {
@@ -29,17 +31,26 @@ pub fn whole() -> LinuxHost {
 
 /// Runs a test in a host of its own. `test` is its name with its module's.
 pub fn within(test: &str, inside: impl FnOnce()) {
-    driven(|host| host.run_test(test, &[]), inside);
+    within_kin(Kin::Debian, test, inside);
+}
+
+/// The same on a host of whichever packages.
+pub fn within_kin(kin: Kin, test: &str, inside: impl FnOnce()) {
+    driven_kin(kin, |host| host.run_test(test, &[]), inside);
 }
 
 /// A test of which the outside decides when and how often it runs inside.
 pub fn driven(drive: impl FnOnce(&RealHost), inside: impl FnOnce()) {
+    driven_kin(Kin::Debian, drive, inside);
+}
+
+fn driven_kin(kin: Kin, drive: impl FnOnce(&RealHost), inside: impl FnOnce()) {
     if let Ok(name) = std::env::var(INSIDE) {
         let found = std::fs::read_to_string(MARKER).unwrap_or_default();
         assert!(!name.is_empty() && found == name, "this is not the host '{name}'");
         return inside();
     }
-    if let Some(host) = start_or_skip() {
+    if let Some(host) = start_of_or_skip(kin) {
         drive(&host);
     }
 }
