@@ -77,7 +77,7 @@ fn what_is_told_is_not_done_and_what_is_done_is_done_once() {
     assert_eq!(config.state(), layout.state());
     assert_eq!(config.gateway(), Some((&CONTROL_PLANE.to_owned(), &"PEM".to_owned())));
     for (path, text) in layout.units() {
-        assert_eq!(fs::read_to_string(path).unwrap(), text);
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
         assert!(text.contains("\nExecStart=/usr/local/"), "{text}");
         assert!(
             text.contains("=-/usr/local/lib/nexplane-agent/previous guard\n")
