@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Meta, Operation, check};
-use crate::host::{Build, Host, HostError, HostPath, fake_program};
+use crate::host::{Build, Host, HostError, HostPath, OwnProgram, fake_program};
 use crate::release::Version;
 
 /// The field that tells programs apart.
@@ -66,7 +66,7 @@ impl UpdateAgent {
 
     fn release_check(&self, host: &dyn Host) -> Result<String, String> {
         let sentence = |error: HostError| error.sentence();
-        let running = host.own_program().and_then(|own| own.running()).map_err(sentence)?;
+        let running = host.own_program().and_then(OwnProgram::running).map_err(sentence)?;
         if running.version == self.version {
             return Ok(format!("{} runs already", self.version));
         }

@@ -341,6 +341,8 @@ mod tests {
 
     #[test]
     fn a_manifest_is_what_it_says_and_nothing_more() {
+        type Change = Box<dyn Fn(&mut serde_json::Value)>;
+
         let good = manifest();
         assert_eq!(Manifest::parse(&good.to_text()), Ok(good.clone()));
         let with = |change: &dyn Fn(&mut serde_json::Value)| {
@@ -348,7 +350,6 @@ mod tests {
             change(&mut value);
             Manifest::parse(&value.to_string()).unwrap_err().to_string()
         };
-        type Change = Box<dyn Fn(&mut serde_json::Value)>;
         let set = |field: &'static str, to: serde_json::Value| -> Change {
             Box::new(move |value| value[field] = to.clone())
         };
