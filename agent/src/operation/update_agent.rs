@@ -121,7 +121,7 @@ impl Operation for UpdateAgent {
                       time, the earlier one comes back by itself. Undone by going back to the earlier one, as long \
                       as the host keeps it.",
         effect_class: EffectClass::Verifiable,
-        base_risk: 7,
+        base_risk: 5,
         permissions: &[
             "root to replace the agent's program",
             "a release key in the agent's config.toml",

@@ -48,8 +48,7 @@ impl Stage {
     async fn with(host: RealHost, server: Server) -> Self {
         let line = Proxy::to(gateway_of(&server)).await;
         let operator = server.operator().await;
-        let approvers =
-            [server.approver().await, server.person("arno", &["admin", "approver"]).await];
+        let approvers = [server.approver().await, server.person("arno", &["approver"]).await];
         let stage = Self { server, host, line, operator, approvers };
         stage.lend_the_line();
         stage
