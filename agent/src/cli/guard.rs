@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use nexplane_agent::config::Config;
 use nexplane_agent::deadman::{SystemWatch, Watch};
 use nexplane_agent::host::{LinuxHost, UnitName};
 use nexplane_agent::install::UNIT;
@@ -14,6 +15,7 @@ use nexplane_agent::release::digest;
 use nexplane_agent::sentence;
 use nexplane_agent::update::installed;
 use nexplane_agent::update::place::{Guarded, Place};
+use nexplane_agent::update::trial::{Stage, Trial};
 
 use super::Directory;
 
@@ -67,6 +69,21 @@ impl Guard {
             }
         }
     }
+}
+
+/// How the trial of another program stands, in words; none when there is none.
+pub(super) fn trial(config: &Config) -> Option<String> {
+    let trial = match installed::place(config).trial.read() {
+        Ok(trial) => trial?,
+        Err(error) => return Some(format!("not readable: {error}")),
+    };
+    let Trial { from, to, stage, .. } = trial;
+    let stands = match stage {
+        Stage::Open => "the control plane has not answered it yet".to_owned(),
+        Stage::Confirmed => "the control plane has answered it".to_owned(),
+        Stage::Over { why } => format!("over, because {why}"),
+    };
+    Some(format!("{} in place of {}: {stands}", to.version, from.version))
 }
 
 /// Ends the service's process if it is not what is in place. systemd starts what is.

@@ -10,6 +10,7 @@ mod guard;
 mod install;
 #[cfg(not(target_os = "linux"))]
 mod not_here;
+#[cfg(unix)]
 mod release;
 mod rotate_cert;
 mod run;
@@ -28,10 +29,14 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use nexplane_agent::config::{Config, ConfigError};
 use nexplane_agent::os;
+#[cfg(not(unix))]
+use not_here::NotHere as Release;
 #[cfg(not(target_os = "linux"))]
-use not_here::{NotHere as Install, NotHere as Uninstall};
+use not_here::{NotHere as Guard, NotHere as Install, NotHere as Uninstall};
+#[cfg(unix)]
+use release::Release;
 #[cfg(target_os = "linux")]
-use {install::Install, uninstall::Uninstall};
+use {guard::Guard, install::Install, uninstall::Uninstall};
 
 /// The Nexplane host agent: carries out approved, typed changes on this machine.
 #[derive(Debug, Parser)]
@@ -63,9 +68,9 @@ enum Command {
     /// Take back what may cut the line and was not confirmed before the machine was started.
     TakeBack(take_back::TakeBack),
     /// Count a start of a new program in its trial, and put the earlier one back when the trial is over.
-    Guard(guard::Guard),
+    Guard(Guard),
     /// Make release keys, and sign and check releases of the agent.
-    Release(release::Release),
+    Release(Release),
     /// Stop the agent and remove everything that `install` made.
     Uninstall(Uninstall),
     /// Print the version, and what machines it is built for.

@@ -1,4 +1,5 @@
-//! What `install` and `uninstall` say where they do not exist yet.
+//! What commands say where they do not exist: `install`, `uninstall` and `guard` without systemd, `release` where a
+//! key's file has no mode.
 
 use std::process::ExitCode;
 
@@ -14,8 +15,8 @@ pub struct NotHere {
 impl NotHere {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         bail!(
-            "not on this kind of host: the agent makes itself a service on Linux with systemd only; here it runs \
-             as `nexplane-agent run`, for as long as whoever started it lets it"
+            "not on this kind of host: the agent is a service, and is updated, on Linux with systemd only; here it runs \
+             as `nexplane-agent run`, for as long as whoever started it lets it. Releases are signed on Linux or macOS"
         )
     }
 }

@@ -8,8 +8,6 @@ use nexplane_agent::journal::Journal;
 use nexplane_agent::policy::Policy;
 use nexplane_agent::release::{TARGET, VERSION};
 use nexplane_agent::snapshot::{Snapshots, TOTAL_LIMIT};
-use nexplane_agent::update::installed;
-use nexplane_agent::update::trial::{Stage, Trial};
 
 use super::Directory;
 
@@ -34,20 +32,9 @@ impl Status {
             return Ok(ExitCode::FAILURE);
         };
         writeln!(out, "agent          {VERSION} for {TARGET}")?;
-        match installed::place(&config).trial.read() {
-            Ok(None) => {}
-            Ok(Some(Trial { from, to, stage, .. })) => writeln!(
-                out,
-                "trial          {} in place of {}: {}",
-                to.version,
-                from.version,
-                match stage {
-                    Stage::Open => "the control plane has not answered it yet".to_owned(),
-                    Stage::Confirmed => "the control plane has answered it".to_owned(),
-                    Stage::Over { why } => format!("over, because {why}"),
-                }
-            )?,
-            Err(error) => writeln!(out, "trial          not readable: {error}")?,
+        #[cfg(target_os = "linux")]
+        if let Some(trial) = super::guard::trial(&config) {
+            writeln!(out, "trial          {trial}")?;
         }
         let ends = identity.not_after().map_or_else(|| "unknown".to_owned(), |at| at.to_string());
         writeln!(out, "host           {} ({})", identity.name, identity.host)?;

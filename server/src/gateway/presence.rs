@@ -57,8 +57,27 @@ struct State {
     policy_hash: Option<Option<String>>,
     /// As the agent last said.
     agent_version: Option<String>,
+    /// What it may still say of itself that is an event, and since when.
+    news: (u32, Instant),
     /// Orders that it did not take for ours, as it said.
     distrusted: BTreeMap<RefusalCode, u64>,
+}
+
+/// What an agent says of itself in this time ([`NEWS_PER`]) that becomes events. A host that says something else
+/// in each poll must not fill the log; what it says last is heard later.
+const NEWS: u32 = 20;
+const NEWS_PER: Duration = Duration::from_mins(10);
+
+impl State {
+    fn hears_news(&mut self, now: Instant) -> bool {
+        let (left, since) = &mut self.news;
+        if now.saturating_duration_since(*since) >= NEWS_PER {
+            (*left, *since) = (NEWS, now);
+        }
+        let is_heard = *left > 0;
+        *left = left.saturating_sub(1);
+        is_heard
+    }
 }
 
 /// Two live users of one key.
@@ -103,6 +122,7 @@ impl Presence {
                     nothing_above: None,
                     policy_hash: None,
                     agent_version: None,
+                    news: (NEWS, Instant::now()),
                     distrusted: BTreeMap::new(),
                 }),
             })
@@ -250,17 +270,27 @@ impl Slot {
     /// Takes note of the policy hash; true when it is news to this gateway.
     pub fn is_new_policy(&self, hash: Option<&String>) -> bool {
         let mut state = lock(&self.state);
-        let news = state.policy_hash.as_ref().is_none_or(|known| known.as_ref() != hash);
-        state.policy_hash = Some(hash.cloned());
-        news
+        if state.policy_hash.as_ref().is_some_and(|known| known.as_ref() == hash) {
+            return false;
+        }
+        let is_heard = state.hears_news(Instant::now());
+        if is_heard {
+            state.policy_hash = Some(hash.cloned());
+        }
+        is_heard
     }
 
     /// Takes note of the agent's version; true when it is news to this gateway.
     pub fn is_new_agent(&self, version: &str) -> bool {
         let mut state = lock(&self.state);
-        let news = state.agent_version.as_deref() != Some(version);
-        state.agent_version = Some(version.to_owned());
-        news
+        if state.agent_version.as_deref() == Some(version) {
+            return false;
+        }
+        let is_heard = state.hears_news(Instant::now());
+        if is_heard {
+            state.agent_version = Some(version.to_owned());
+        }
+        is_heard
     }
 
     /// It is told again at the next poll.
@@ -318,6 +348,17 @@ mod tests {
         drop(second);
         assert_eq!(presence.held(), 0);
         assert!(presence.is_online(HOST), "for a while after its last poll");
+    }
+
+    #[test]
+    fn a_host_that_says_something_else_each_time_is_heard_some_times() {
+        let slot = Presence::new(SILENCE).slot(HOST);
+        let heard = (0..1000).filter(|n| slot.is_new_agent(&format!("1.0.{n}"))).count();
+        assert_eq!(heard, NEWS as usize);
+        assert!(!slot.is_new_policy(Some(&"hash".to_owned())));
+        lock(&slot.state).news.1 -= NEWS_PER;
+        assert!(slot.is_new_policy(Some(&"hash".to_owned())), "the last word is heard later");
+        assert!(!slot.is_new_policy(Some(&"hash".to_owned())), "and once");
     }
 
     #[test]
