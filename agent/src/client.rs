@@ -288,6 +288,8 @@ fn refused(status: StatusCode, retry_after_s: Option<u64>, body: &[u8]) -> Clien
         Ok(problem) => (problem.code, problem.detail.unwrap_or(problem.title)),
         Err(_) => (String::new(), "no reason given".to_owned()),
     };
+    // It ends up in receipts.
+    let [code, detail] = [code, detail].map(|text| text.chars().take(300).collect());
     ClientError::Refused { status: status.as_u16(), code, detail, retry_after_s }
 }
 

@@ -350,27 +350,30 @@ pub struct Credential {
     pub is_revoked: bool,
     /// Of the host owner's policy file; none when there is no file.
     pub policy_hash: Option<String>,
+    /// As its agent last said.
+    pub agent_version: String,
     /// Of the host's stream.
     pub version: u64,
 }
 
 /// The certificates of all hosts that count now.
 pub async fn credentials(pool: &PgPool) -> Result<Vec<Credential>, QueryError> {
-    let rows: Vec<(Uuid, String, String, Option<String>, i64)> = sqlx::query_as(
-        "SELECT id, certificate_key_hash, status, policy_hash, version FROM nexplane.rm_hosts \
-         ORDER BY id",
+    let rows: Vec<(Uuid, String, String, Option<String>, String, i64)> = sqlx::query_as(
+        "SELECT id, certificate_key_hash, status, policy_hash, agent_version, version \
+         FROM nexplane.rm_hosts ORDER BY id",
     )
     .fetch_all(pool)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(id, key_hash, status, policy_hash, version)| Credential {
+        .map(|(id, key_hash, status, policy_hash, agent_version, version)| Credential {
             host: HostId(id),
             key_hash,
             is_online: status == ONLINE,
             is_locked: status == LOCKED,
             is_revoked: status == REVOKED,
             policy_hash,
+            agent_version,
             version: version.unsigned_abs(),
         })
         .collect())

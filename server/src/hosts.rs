@@ -246,7 +246,7 @@ impl From<hosts::Credential> for Known {
             keys: [Some(credential.key_hash), None],
             is_online: credential.is_online,
             policy_hash: credential.policy_hash,
-            agent_version: None,
+            agent_version: Some(credential.agent_version),
             version: credential.version,
         }
     }

@@ -63,7 +63,10 @@ impl Guard {
                     if !self.watch {
                         return Ok(ExitCode::SUCCESS);
                     }
-                    end_other(&place)?;
+                    // Where nothing runs, the next start is guarded by itself.
+                    if !end_other(&place)? {
+                        return Ok(ExitCode::SUCCESS);
+                    }
                     std::thread::sleep(GLANCE);
                 }
             }
@@ -86,13 +89,13 @@ pub(super) fn trial(config: &Config) -> Option<String> {
     Some(format!("{} in place of {}: {stands}", to.version, from.version))
 }
 
-/// Ends the service's process if it is not what is in place. systemd starts what is.
-fn end_other(place: &Place) -> anyhow::Result<()> {
+/// Ends the service's process if it is not what is in place; systemd starts what is. Whether any runs.
+fn end_other(place: &Place) -> anyhow::Result<bool> {
     let host = LinuxHost::open(Path::new("/"), &[])?;
     let unit: UnitName = UNIT.parse()?;
     let pid = host.service(&unit)?.main_pid;
     if pid == 0 {
-        return Ok(());
+        return Ok(false);
     }
     // By their bytes: numbers of files differ where file systems lie on each other.
     let program = |path: &Path| File::open(path).and_then(digest).ok();
@@ -104,5 +107,5 @@ fn end_other(place: &Place) -> anyhow::Result<()> {
         // It may have ended by itself meanwhile; otherwise it is tried again.
         tracing::warn!("The other program could not be ended: {}", sentence::of(&error));
     }
-    Ok(())
+    Ok(true)
 }

@@ -283,11 +283,15 @@ fn program(layout: &Layout, mode: Mode) -> Step {
         why: format!("this program does not know where it is: {error}"),
         fix: "/proc must be mounted".to_owned(),
     })?;
-    let put = layout.put_binary(&own, mode)?;
-    // What the host's owner puts there is on nobody's trial.
     let trial = TrialFile::within(&layout.state());
-    if put.changed && mode == Mode::Do && trial.exists() {
-        trial.lock().and_then(|locked| locked.remove()).map_err(|error| problem(&error))?;
+    if mode != Mode::Do || !trial.exists() {
+        return layout.put_binary(&own, mode);
+    }
+    // What the host's owner puts there is on nobody's trial, and nobody puts the earlier one there meanwhile.
+    let locked = trial.lock().map_err(|error| problem(&error))?;
+    let put = layout.put_binary(&own, mode)?;
+    if put.changed {
+        locked.remove().map_err(|error| problem(&error))?;
     }
     Ok(put)
 }

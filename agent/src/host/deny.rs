@@ -18,6 +18,7 @@ const DENIED: &[(&str, &str)] = &[
 const DENIED_NAMES: &[(&str, &str)] = &[
     ("authorized_keys", "it decides who may sign in"),
     ("authorized_keys2", "it decides who may sign in"),
+    ("nexplane-agent-guard.service", "it belongs to the agent"),
     ("nexplane-agent-takeback.service", "it belongs to the agent"),
     ("nexplane-agent.service", "it belongs to the agent"),
 ];
@@ -49,7 +50,7 @@ const UNIT_DIRECTORIES: &[&str] = &[
 const MANAGER: &[&str] = &["system.conf", "system.conf.d"];
 
 /// Names of units without their kind, up to an instance: the agent's own.
-const OWN_UNITS: &[&str] = &["nexplane-agent", "nexplane-agent-takeback"];
+const OWN_UNITS: &[&str] = &["nexplane-agent", "nexplane-agent-guard", "nexplane-agent-takeback"];
 
 /// Drop-ins for all services, and for all whose names begin so: the agent's own are among them.
 const SHARED_DROP_INS: &[&str] = &["nexplane-.service.d", "nexplane-agent-.service.d", "service.d"];
@@ -140,6 +141,8 @@ mod tests {
             for file in [
                 "nexplane-agent.service",
                 "nexplane-agent.service.d/override.conf",
+                "nexplane-agent-guard.service",
+                "nexplane-agent-guard.service.d/x.conf",
                 "nexplane-agent-takeback.service",
                 "nexplane-agent-takeback.service.d/x.conf",
                 "nexplane-agent.timer",

@@ -65,7 +65,7 @@ pub(super) fn package_manager(kept: KeptPackages) -> Result<Box<dyn PackageManag
         Kin::RedHat | Kin::Suse if !RPM_DATABASES.iter().any(|file| Path::new(file).exists()) => {
             why("rpm", "this host is of Red Hat's or SUSE's kin, but rpm's database is not there")
         }
-        Kin::RedHat if !Path::new(DNF).is_file() => why(
+        Kin::RedHat if !Path::new(DNF).is_file() || !is_dnf_4() => why(
             DNF,
             "this host is of Red Hat's kin, but dnf 4 is not there; yum, dnf 5 and microdnf are not supported",
         ),
@@ -75,6 +75,13 @@ pub(super) fn package_manager(kept: KeptPackages) -> Result<Box<dyn PackageManag
         }
         Kin::Suse => Ok(Box::new(Rpm::new(kept, Zypper))),
     }
+}
+
+/// Whether what people call dnf here is dnf 4: it may be there for others' sake beside dnf 5, and knows nothing of
+/// what was locked and marked with that.
+fn is_dnf_4() -> bool {
+    let called = fs::canonicalize("/usr/bin/dnf");
+    called.map_or(true, |called| fs::canonicalize(DNF).is_ok_and(|four| four == called))
 }
 
 fn release() -> io::Result<String> {

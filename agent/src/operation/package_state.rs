@@ -231,11 +231,41 @@ impl State {
     }
 
     /// Keeps for this job what going back to this state installs.
+    ///
+    /// # Errors
+    /// Also when another package that the change brought, replaced or removed was changed by somebody since.
     pub(super) fn provide(&self, host: &dyn Host, job: &JobId) -> Result<(), HostError> {
-        let (wish, _) = self.wish(&self.reread(host)?);
+        let now = self.reread(host)?;
+        self.check_others(&now)?;
+        let (wish, _) = self.wish(&now);
         let versions =
             wish.install.into_iter().filter_map(|(name, version)| Some((name, version?)));
         host.package_manager()?.keep(job, &versions.collect())
+    }
+
+    /// Only what the change did is undone: a later update of what came with it stays, and so does what somebody
+    /// wants for itself by now.
+    fn check_others(&self, now: &Self) -> Result<(), HostError> {
+        let moved = |name: &PackageName, why: String| {
+            Err(HostError::Package { package: name.to_string(), why })
+        };
+        for (name, before) in &self.others {
+            let Some(found) = now.others.get(name) else { continue };
+            let left = self.plan.iter().find(|effect| effect.name == *name);
+            let left = left.map_or(&before.version, |effect| &effect.after);
+            if found.version != before.version && found.version != *left {
+                let [found, left] = [&found.version, left].map(|text| {
+                    text.as_ref().map_or_else(|| "not there".to_owned(), ToString::to_string)
+                });
+                let why = format!("the change left it {left}, and somebody made it {found} since");
+                return moved(name, why);
+            }
+            if before.version.is_none() && found.version.is_some() && !found.is_auto {
+                let why = "it came with the change, and somebody wants it for itself by now";
+                return moved(name, why.to_owned());
+            }
+        }
+        Ok(())
     }
 
     /// Which packages are there only because another one needs them.

@@ -18,6 +18,9 @@ use crate::operation::{self, Bound, Observation, TARGET_TYPE};
 use crate::policy::Policy;
 use crate::snapshot::{Saved, SnapshotError};
 
+/// Longest reason of a refusal, in characters: a part of it may be what an order says.
+const DETAIL_LIMIT: usize = 2000;
+
 /// Why the agent will not.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -28,7 +31,11 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub fn new(code: RefusalCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), observed: Vec::new() }
+        let mut detail = detail.into();
+        if let Some((end, _)) = detail.char_indices().nth(DETAIL_LIMIT) {
+            detail.truncate(end);
+        }
+        Self { code, detail, observed: Vec::new() }
     }
 
     pub fn drift(detail: impl Into<String>, observed: Vec<Field>) -> Self {
@@ -339,7 +346,7 @@ pub(super) fn seen(
     }
     // What it went to tells how far it went, unless that cannot be found out any more.
     let as_far = bound.intended(host, before).and_then(|to| bound.reread(host, &to));
-    if is_known(&as_far) {
+    if is_known(&as_far) && agree(&as_far, &afresh) {
         return as_far;
     }
     let as_begun = bound.reread(host, before);
@@ -347,6 +354,14 @@ pub(super) fn seen(
         return as_begun;
     }
     afresh.map(|afresh| as_far.unwrap_or(afresh))
+}
+
+/// Whether two looks say the same of whatever both see.
+fn agree(one: &Result<Observation, HostError>, other: &Result<Observation, HostError>) -> bool {
+    let (Ok(one), Ok(other)) = (one, other) else { return true };
+    one.fields.iter().all(|field| {
+        other.fields.iter().all(|seen| seen.name != field.name || seen.value == field.value)
+    })
 }
 
 fn unmoved(now: Observation, expected: &str) -> Result<(), Refusal> {

@@ -71,14 +71,15 @@ impl Runner {
                     why,
                     "This program of the agent does not stay; the earlier one is put back"
                 );
-                match self.program(|program| program.put_back(&why)) {
-                    Ok(()) => Err(RunnerError::HandedOver),
-                    Err(error) => {
-                        let error = error.sentence();
-                        let why = format!("{why}, and the earlier program is not back: {error}");
-                        Ok(Err(Stuck::for_good(why)))
-                    }
+                if let Err(error) = self.program(|program| program.put_back(&why)) {
+                    let error = error.sentence();
+                    tracing::error!(
+                        error,
+                        "The earlier program is not back yet; it is tried again"
+                    );
                 }
+                // Also then: what came of it is the earlier one's to say, and the guard brings it back.
+                Err(RunnerError::HandedOver)
             }
         }
     }
@@ -147,6 +148,12 @@ impl Runner {
             }
             self.dead_man.watch.sleep(left.min(PAUSE));
         }
+    }
+
+    /// Whether the program that runs has to be answered by the control plane before it counts as being there.
+    pub(super) fn is_on_trial(&self, bound: &dyn Bound) -> bool {
+        let standing = || self.program(|program| program.standing());
+        bound.replaces_agent() && !matches!(standing(), Ok(Standing::None | Standing::Confirmed))
     }
 
     /// Forgets a trial that ended, once its result is in the journal.

@@ -299,7 +299,7 @@ impl Runner {
     fn verify(&self, bound: &dyn Bound, undoes: Option<&Earlier>) -> JobResult {
         let host = self.host.as_ref();
         let read = match undoes {
-            None => bound.verify(host),
+            None => bound.verify(host).map(|(is_so, now)| (is_so && !self.is_on_trial(bound), now)),
             Some(earlier) => {
                 earlier.look(bound, host).map(|now| (now.fingerprint == earlier.left, now))
             }

@@ -33,7 +33,10 @@ pub fn program(config: &Config) -> ServiceProgram {
         limit: config.update().trial().unwrap_or_default(),
         releases: Arc::new(GatewayReleases::new(config.clone())),
         start_guard: start_guard(),
-        hindrance: hindrance(config),
+        hindrance: {
+            let config = config.clone();
+            Arc::new(move || hindrance(&config))
+        },
         watch: Arc::new(SystemWatch::default()),
         running: OnceLock::new(),
     }

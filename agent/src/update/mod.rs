@@ -80,7 +80,7 @@ pub struct ServiceProgram {
     pub releases: Arc<dyn Releases>,
     pub start_guard: StartGuard,
     /// Why the agent cannot be updated as it is installed, and what to do.
-    pub hindrance: Option<String>,
+    pub hindrance: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     pub watch: Arc<dyn Watch>,
     pub running: OnceLock<Build>,
 }
@@ -224,8 +224,15 @@ impl ServiceProgram {
         let begun = (self.start_guard)()
             .map_err(|why| io::Error::other(format!("nothing guards its trial: {why}")))
             .and_then(|()| self.place.put(&to));
-        if begun.is_err() {
-            self.place.trial.lock()?.remove()?;
+        if let Err(error) = &begun {
+            let locked = self.place.trial.lock()?;
+            match locked.read()? {
+                // It has its name, and that may not be durable.
+                Some(trial) if self.place.is_in_place(&to)? => {
+                    self.place.end(&locked, trial, &error.to_string())?;
+                }
+                Some(_) | None => locked.remove()?,
+            }
         }
         begun
     }
@@ -263,9 +270,7 @@ impl OwnProgram for ServiceProgram {
         } else {
             Ok(format!("the host's owner believes {ids}"))
         };
-        let service = self
-            .hindrance
-            .clone()
+        let service = (self.hindrance)()
             .map_or_else(|| Ok("the agent is a service of this host".to_owned()), Err);
         let limit_s = self.limit.seconds();
         let trial = match self.standing() {
@@ -314,7 +319,15 @@ impl OwnProgram for ServiceProgram {
         let trial = self.place.trial.read().map_err(self.io("read the trial"))?;
         let now = self.watch.moment();
         Ok(match trial {
-            None => Standing::None,
+            None => {
+                let in_place = self.running().map(|running| self.place.is_in_place(&running));
+                match in_place?.map_err(self.io("read the program in place"))? {
+                    true => Standing::None,
+                    false => Standing::Over {
+                        why: "somebody put another program in its place".to_owned(),
+                    },
+                }
+            }
             Some(Trial { stage: Stage::Confirmed, .. }) => Standing::Confirmed,
             Some(trial) => match trial.over(&now) {
                 Some(why) => Standing::Over { why },
@@ -358,7 +371,11 @@ impl OwnProgram for ServiceProgram {
             match trial.stage {
                 Stage::Open => return Ok(()),
                 Stage::Confirmed => self.place.forget_all_but(&[&trial.from, &trial.to])?,
-                Stage::Over { .. } => {}
+                // Until the earlier one is, this is what brings it back.
+                Stage::Over { .. } if !self.place.is_in_place(&trial.from)? => return Ok(()),
+                // The undo of an update may be tried again; what an update brought is fetched again.
+                Stage::Over { .. } if trial.to.version < trial.from.version => {}
+                Stage::Over { .. } => self.place.forget(&trial.to)?,
             }
             locked.remove()
         };

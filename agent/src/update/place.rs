@@ -19,6 +19,10 @@ use crate::deadman::Moment;
 use crate::host::Build;
 use crate::release::{PROGRAM_LIMIT, digest, is_sha256};
 
+/// How files begin that are written beside those that are kept, and beside what the service starts.
+const PART: &str = ".part-";
+const BESIDE: &str = ".nexplane-agent-";
+
 /// The programs of a host's agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -84,9 +88,9 @@ impl Place {
         build: &Build,
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> io::Result<()> {
-        // What a crash left half written.
+        remove_begun(&self.kept, PART)?;
         let mut file = tempfile::Builder::new()
-            .prefix(".part-")
+            .prefix(PART)
             .permissions(Permissions::from_mode(0o600))
             .tempfile_in(&self.kept)?;
         write(file.as_file_mut())?;
@@ -118,16 +122,27 @@ impl Place {
     /// Puts one that is kept in place.
     pub fn put(&self, build: &Build) -> io::Result<()> {
         let directory = self.program.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut from = File::open(self.kept(build))?.take(PROGRAM_LIMIT);
-        let mut file =
-            tempfile::Builder::new().prefix(".nexplane-agent-").tempfile_in(directory)?;
-        io::copy(&mut from, &mut file)?;
-        let (sha256, _) = digest(File::open(file.path())?)?;
+        remove_begun(directory, BESIDE)?;
+        let kept = self.kept(build);
+        let beside = tempfile::Builder::new().prefix(BESIDE).to_owned();
+        // A file of its own, so that whoever writes into the one does not alter the other.
+        let copied = || {
+            let mut file = beside.tempfile_in(directory)?;
+            io::copy(&mut File::open(&kept)?.take(PROGRAM_LIMIT), &mut file)?;
+            file.as_file().set_permissions(Permissions::from_mode(0o755))?;
+            file.as_file().sync_all()?;
+            Ok(file.into_temp_path())
+        };
+        // Another name takes no room, so a full disk does not keep a program from coming back.
+        let linked = |error: io::Error| {
+            let linked = beside.make_in(directory, |path| fs::hard_link(&kept, path));
+            linked.map_or(Err(error), |linked| Ok(linked.into_temp_path()))
+        };
+        let file = copied().or_else(linked)?;
+        let (sha256, _) = digest(File::open(&file)?)?;
         if sha256 != build.sha256 {
             return Err(io::Error::other("the program that is kept was altered"));
         }
-        file.as_file().set_permissions(Permissions::from_mode(0o755))?;
-        file.as_file().sync_all()?;
         file.persist(&self.program).map_err(|error| error.error)?;
         sync(directory)
     }
@@ -170,10 +185,24 @@ impl Place {
     /// an interruption does it again.
     pub fn end(&self, locked: &Locked<'_>, trial: Trial, why: &str) -> io::Result<()> {
         let from = trial.from.clone();
-        if !matches!(trial.stage, Stage::Over { .. }) {
-            locked.write(&Trial { stage: Stage::Over { why: why.to_owned() }, ..trial })?;
+        let said = if matches!(trial.stage, Stage::Over { .. }) {
+            Ok(())
+        } else {
+            locked.write(&Trial { stage: Stage::Over { why: why.to_owned() }, ..trial })
+        };
+        // Also where it cannot be said: there may be room for the one and not for the other.
+        if !self.is_in_place(&from)? {
+            self.put(&from)?;
         }
-        if self.is_in_place(&from)? { Ok(()) } else { self.put(&from) }
+        said
+    }
+
+    /// Removes one that is kept.
+    pub fn forget(&self, build: &Build) -> io::Result<()> {
+        match fs::remove_file(self.kept(build)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Removes what is kept, but for these.
@@ -182,13 +211,24 @@ impl Place {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let is_ours = is_sha256(&name) || name.starts_with(".part-");
+            let is_ours = is_sha256(&name) || name.starts_with(PART);
             if is_ours && !needed.iter().any(|build| build.sha256 == *name) {
                 fs::remove_file(entry.path())?;
             }
         }
         Ok(())
     }
+}
+
+/// Removes what an interruption left half written.
+fn remove_begun(directory: &Path, prefix: &str) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn sync(directory: &Path) -> io::Result<()> {

@@ -153,7 +153,7 @@ impl Site {
             limit: Limit::new(120).unwrap(),
             releases: Arc::clone(&self.shop) as Arc<dyn Releases>,
             start_guard: Arc::clone(&self.start_guard),
-            hindrance: None,
+            hindrance: Arc::new(|| None),
             watch: Arc::clone(&self.watch) as Arc<dyn Watch>,
             running: OnceLock::new(),
         }

@@ -5,7 +5,7 @@
 //! thousand hosts. Whether it is to be believed is the hosts' to say: no release key is kept here, and a release that
 //! was tampered with by whoever has this server is refused by each of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -15,10 +15,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use nexplane_agent::release::{self, Manifest, PROGRAM, Signatures, TEXT_LIMIT, Version};
+use nexplane_core::id::HostId;
 use nexplane_core::job::ReleaseOffer;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::problem::ApiError;
 
@@ -40,6 +43,8 @@ pub struct Releases(Arc<Inner>);
 struct Inner {
     directory: Option<PathBuf>,
     downloads: Arc<Semaphore>,
+    /// Who fetches one now.
+    hosts: Mutex<HashSet<HostId>>,
     /// Hashes of programs, for as long as their files stay as they are.
     hashes: Mutex<HashMap<PathBuf, (Stamp, String)>>,
 }
@@ -113,7 +118,8 @@ impl Releases {
     /// Those of a directory; none without one.
     pub fn within(directory: Option<PathBuf>) -> Self {
         let downloads = Arc::new(Semaphore::new(DOWNLOADS));
-        Self(Arc::new(Inner { directory, downloads, hashes: Mutex::default() }))
+        let (hosts, hashes) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { directory, downloads, hosts, hashes }))
     }
 
     fn find(&self, version: &str, target: &str) -> Result<Found, ReleaseError> {
@@ -176,23 +182,34 @@ impl Releases {
         Ok((size, sha256))
     }
 
-    /// The program, piece by piece.
+    /// The program, piece by piece. A host gets one at a time.
     ///
     /// # Errors
     /// As [`Releases::offer`], and when too many fetch one.
-    pub async fn program(&self, version: &str, target: &str) -> Result<Response, ReleaseError> {
+    pub async fn program(
+        &self,
+        host: HostId,
+        version: &str,
+        target: &str,
+    ) -> Result<Response, ReleaseError> {
         let found = self.find(version, target)?;
-        let place = Arc::clone(&self.0.downloads).try_acquire_owned();
-        let place = place.map_err(|_| ReleaseError::Busy)?;
+        let place = Place::take(&self.0, host).ok_or(ReleaseError::Busy)?;
         let (_, manifest) = self.read(&found).await?;
         let file = tokio::fs::File::open(found.directory.join(PROGRAM))
             .await
             .map_err(|error| found.damaged(format!("{PROGRAM}: {error}")))?;
+        let fetching = CancellationToken::new();
+        let ended = fetching.clone();
+        // Not a part of the stream: that is not asked for more by whoever does not read it.
+        tokio::spawn(async move {
+            let _ = timeout(DOWNLOAD, ended.cancelled()).await;
+            drop(place);
+        });
         let until = tokio::time::Instant::now() + DOWNLOAD;
+        let fetching = fetching.drop_guard();
         let pieces = ReaderStream::with_capacity(file.take(manifest.size), PIECE);
-        // The place is given back with the last piece, or when the time is over.
         let pieces = pieces.take_until(tokio::time::sleep_until(until)).map(move |piece| {
-            let _ = &place;
+            let _ = &fetching;
             piece
         });
         let mut response = Response::new(Body::from_stream(pieces));
@@ -200,6 +217,27 @@ impl Releases {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(manifest.size));
         Ok(response)
+    }
+}
+
+/// One of the [`DOWNLOADS`], for one host.
+struct Place {
+    releases: Arc<Inner>,
+    host: HostId,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn take(releases: &Arc<Inner>, host: HostId) -> Option<Self> {
+        let permit = Arc::clone(&releases.downloads).try_acquire_owned().ok()?;
+        let is_first = releases.hosts.lock().unwrap_or_else(PoisonError::into_inner).insert(host);
+        is_first.then(|| Self { releases: Arc::clone(releases), host, _permit: permit })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.releases.hosts.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.host);
     }
 }
 
@@ -212,6 +250,10 @@ mod tests {
     use super::*;
 
     const BYTES: &[u8] = b"the program";
+
+    fn host(n: usize) -> HostId {
+        HostId(uuid::Uuid::from_u128(n as u128))
+    }
 
     fn manifest(version: &str) -> Manifest {
         let (sha256, size) = release::digest(BYTES).unwrap();
@@ -239,7 +281,7 @@ mod tests {
         let (_root, releases) = shop(&manifest("1.2.3"), "1.2.3");
         let offer = releases.offer("1.2.3", TARGET).await.unwrap();
         assert_eq!(offer.manifest, manifest("1.2.3").to_text());
-        let response = releases.program("1.2.3", TARGET).await.unwrap();
+        let response = releases.program(host(1), "1.2.3", TARGET).await.unwrap();
         assert_eq!(response.headers()[header::CONTENT_LENGTH], BYTES.len().to_string());
         let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
         assert_eq!(body, BYTES);
@@ -279,7 +321,7 @@ mod tests {
         std::fs::write(program, "the program, cut").unwrap();
         for refused in [
             releases.offer("1.2.3", TARGET).await.map(drop).unwrap_err(),
-            releases.program("1.2.3", TARGET).await.map(drop).unwrap_err(),
+            releases.program(host(1), "1.2.3", TARGET).await.map(drop).unwrap_err(),
         ] {
             assert!(refused.to_string().contains("damaged here"), "{refused}");
         }
@@ -288,19 +330,34 @@ mod tests {
     #[tokio::test]
     async fn only_so_many_programs_are_fetched_at_a_time() {
         let (_root, releases) = shop(&manifest("1.2.3"), "1.2.3");
+        let fetch = |n| releases.program(host(n), "1.2.3", TARGET);
         let mut open = Vec::new();
-        for _ in 0..DOWNLOADS {
-            open.push(releases.program("1.2.3", TARGET).await.unwrap());
+        for n in 0..DOWNLOADS - 1 {
+            open.push(fetch(n).await.unwrap());
         }
-        let busy = releases.program("1.2.3", TARGET).await.unwrap_err();
+        let again = fetch(0).await.unwrap_err();
+        assert!(matches!(again, ReleaseError::Busy), "one host takes no other's place: {again}");
+        open.push(fetch(DOWNLOADS).await.unwrap());
+        let busy = fetch(DOWNLOADS + 1).await.unwrap_err();
         assert!(matches!(busy, ReleaseError::Busy), "{busy}");
         // Whoever goes away gives the place back, with or without the program.
         drop(open.pop());
         let last = open.pop().unwrap();
         axum::body::to_bytes(last.into_body(), 1000).await.unwrap();
-        for _ in 0..2 {
-            open.push(releases.program("1.2.3", TARGET).await.unwrap());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for n in [DOWNLOADS + 1, DOWNLOADS + 2] {
+            open.push(fetch(n).await.unwrap());
         }
-        assert!(releases.program("1.2.3", TARGET).await.is_err());
+        assert!(fetch(DOWNLOADS + 3).await.is_err());
+    }
+
+    /// Whoever takes nothing of it keeps its place no longer than anybody.
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_given_back_when_its_time_is_over() {
+        let (_root, releases) = shop(&manifest("1.2.3"), "1.2.3");
+        let _held = releases.program(host(1), "1.2.3", TARGET).await.unwrap();
+        assert!(releases.program(host(1), "1.2.3", TARGET).await.is_err());
+        tokio::time::sleep(DOWNLOAD + Duration::from_secs(1)).await;
+        assert!(releases.program(host(1), "1.2.3", TARGET).await.is_ok());
     }
 }

@@ -244,7 +244,7 @@ async fn program(
 ) -> ApiResult<Response> {
     let peer = valid(&shared, &caller)?;
     shared.presence.slot(peer.host).touch();
-    Ok(shared.releases.program(&version, &target).await?)
+    Ok(shared.releases.program(peer.host, &version, &target).await?)
 }
 
 /// Takes note of what an agent did not take for an order of ours, when that is more than it was.

@@ -22,7 +22,6 @@ const FORMAT: &str = "P\t%{NAME}\t%|EPOCH?{%{EPOCH}}:{0}|\t%{VERSION}\t%{RELEASE
                       \t%|POSTUN?{1}:{0}|\n[F\t%{FILEFLAGS}\t%{FILENAMES}\n][V\t%{PROVIDENAME}\n]";
 /// Flags of files: `rpmfileAttrs` of rpm's `rpmfiles.h`.
 const CONFIG: u32 = 1;
-const NOREPLACE: u32 = 1 << 4;
 const GHOST: u32 = 1 << 6;
 /// What a package provides of which several versions may be installed (`installonlypkgs` of dnf.conf(5),
 /// `multiversion` of zypp.conf), and names that count without that.
@@ -45,14 +44,7 @@ pub(super) struct Installed {
     pub version: PackageVersion,
     pub is_one_of_many: bool,
     has_farewell: bool,
-    configuration: Vec<Configuration>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Configuration {
-    path: HostPath,
-    /// A new version of the package leaves what somebody changed in its place.
-    is_kept: bool,
+    configuration: Vec<HostPath>,
 }
 
 /// Packages that were asked for by name.
@@ -70,18 +62,17 @@ pub(super) struct Everything(Vec<(String, String, String)>);
 impl Installed {
     /// What is true of it whatever else is; `changed` are files that are not as the package has them.
     pub fn package(self, changed: &BTreeSet<PathBuf>) -> Package {
-        let lost = |is_lost: &dyn Fn(&Configuration) -> bool| -> Vec<HostPath> {
-            let files = self
-                .configuration
-                .iter()
-                .filter(|file| is_lost(file) && changed.contains(Path::new(file.path.as_str())));
-            files.flat_map(|file| [Some(file.path.clone()), saved(&file.path)]).flatten().collect()
+        let lost = || -> Vec<HostPath> {
+            let is_changed = |file: &&HostPath| changed.contains(Path::new(file.as_str()));
+            let files = self.configuration.iter().filter(is_changed);
+            files.flat_map(|file| [Some(file.clone()), saved(file)]).flatten().collect()
         };
         Package {
             cleans_up: self.has_farewell,
-            lost_on_removal: lost(&|_| true),
-            lost_on_replacement: lost(&|file| !file.is_kept),
-            conffiles: self.configuration.iter().map(|file| file.path.clone()).collect(),
+            lost_on_removal: lost(),
+            // Whether it is kept is said by the version that comes, which is not known here.
+            lost_on_replacement: lost(),
+            conffiles: self.configuration.clone(),
             version: Some(self.version),
             ..Package::default()
         }
@@ -89,7 +80,7 @@ impl Installed {
 
     /// Where rpm lays its configuration when somebody changed it and the package goes.
     pub fn saved(&self) -> impl Iterator<Item = PathBuf> {
-        let files = self.configuration.iter().filter_map(|file| saved(&file.path));
+        let files = self.configuration.iter().filter_map(saved);
         files.map(|path| path.as_str().into())
     }
 }
@@ -219,8 +210,7 @@ fn found(said: &str) -> Result<Found, HostError> {
                     && let Some(it) = found.last(last.as_ref())
                 {
                     let path = path.parse().map_err(|_| wrong())?;
-                    let is_kept = flags & NOREPLACE != 0;
-                    it.configuration.push(Configuration { path, is_kept });
+                    it.configuration.push(path);
                 }
             }
             "V" => {
@@ -262,7 +252,8 @@ pub(super) fn changed_configuration(
     if names.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let mut arguments = vec!["-V", "--nodeps", "--noscripts", "--nomtime", "--"];
+    // Of configuration alone: what a large package has besides takes minutes to read.
+    let mut arguments = vec!["-V", "-c", "--nodeps", "--noscripts", "--nomtime", "--"];
     arguments.extend(names.iter().map(PackageName::as_str));
     let any: Vec<i32> = (0..=255).collect();
     let said = ask_rpm(&arguments, &any)?;
@@ -401,9 +392,10 @@ mod tests {
         let texts = |paths: &[HostPath]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(texts(&package.conffiles), ["/etc/nx-app.conf", "/etc/nx-plain.conf"]);
         let plain = ["/etc/nx-plain.conf", "/etc/nx-plain.conf.rpmsave"];
-        assert_eq!(texts(&package.lost_on_replacement), plain);
         let kept = ["/etc/nx-app.conf", "/etc/nx-app.conf.rpmsave"];
-        assert_eq!(texts(&package.lost_on_removal), [kept, plain].concat());
+        for lost in [&package.lost_on_replacement, &package.lost_on_removal] {
+            assert_eq!(texts(lost), [kept, plain].concat());
+        }
         assert!(package.version == Some(version("1:2.0-1")) && !package.cleans_up);
     }
 

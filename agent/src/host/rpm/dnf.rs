@@ -26,7 +26,7 @@ use crate::host::HostError;
 use crate::host::package::{PackageName, PackageVersion};
 use crate::host::program::Output;
 
-/// dnf 5 has no such file.
+/// dnf 4, also beside dnf 5.
 pub(in crate::host) const DNF: &str = "/usr/bin/dnf-3";
 const CACHE: &str = "/var/cache/dnf";
 /// There with the plugin that fixes versions.
@@ -90,6 +90,10 @@ impl Frontend for Dnf {
             return Ok(BTreeSet::new());
         }
         let output = dnf(&["-C", "-q", "versionlock", "list"], QUESTION)?;
+        // Its settings may switch it off.
+        if !output.picked(|line| line.starts_with("No such command")).is_empty() {
+            return Ok(BTreeSet::new());
+        }
         if output.code() != Some(0) {
             return Err(trouble(DNF, reason(&output)));
         }
@@ -169,7 +173,9 @@ impl Frontend for Dnf {
         let output = tell(task, &["-C"], TRANSACTION)?;
         // It ends with 0 although a program of a package failed, and its shell always does.
         let scripts = failed_scripts(&output);
-        let errors = output.picked(|line| line.starts_with("Error: "));
+        // Elsewhere such a line is one of a package's own program.
+        let by_shell = !task.come.is_empty() && !task.gone.is_empty();
+        let errors = output.picked(|line| by_shell && line.starts_with("Error: "));
         Ok(if output.code() == Some(0) && scripts.is_empty() && errors.is_empty() {
             Ok(())
         } else if scripts.is_empty() {

@@ -141,6 +141,15 @@ impl<T: Frontend> Rpm<T> {
         Ok(torn)
     }
 
+    fn are_whole(there: &BTreeMap<PackageName, PackageVersion>) -> Result<bool, HostError> {
+        for name in there.keys() {
+            if !database::is_whole(name)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Packages of which the versions before and after are both there: rpm was ended between the two.
     fn doubled() -> Result<BTreeMap<PackageName, Vec<PackageVersion>>, HostError> {
         let mut doubled = BTreeMap::new();
@@ -362,8 +371,12 @@ impl<T: Frontend> PackageManager for Rpm<T> {
         let before = database::installed(&names)?;
         let automatic = self.frontend.automatic()?;
         let purged = before.own.iter().filter(|(name, _)| wish.purge.contains(*name));
-        let saved: Vec<PathBuf> =
-            purged.flat_map(|(_, instances)| instances.iter().flat_map(Installed::saved)).collect();
+        let changed = database::changed_configuration(&wish.purge.iter().cloned().collect())?;
+        let saved = purged.flat_map(|(_, instances)| instances.iter().flat_map(Installed::saved));
+        // What an earlier change laid there is somebody's, and in no before-state.
+        let is_of_this =
+            |path: &PathBuf| !path.exists() || changed.contains(&path.with_extension(""));
+        let saved: Vec<PathBuf> = saved.filter(is_of_this).collect();
         let targets =
             names.iter().map(|name| (name.clone(), wish.install.get(name).cloned().flatten()));
         self.interrupted.begin(&targets.collect()).map_err(not_kept)?;
@@ -377,7 +390,10 @@ impl<T: Frontend> PackageManager for Rpm<T> {
         let needed: Vec<&PackageName> = there.keys().filter(is_needed).collect();
         let marked = if needed.is_empty() { Ok(()) } else { self.frontend.mark(&needed, true) };
         let done = done?;
-        self.interrupted.end().map_err(not_kept)?;
+        // One that fails may leave files of a version that the database does not have.
+        if done.is_ok() || Self::are_whole(&there)? {
+            self.interrupted.end().map_err(not_kept)?;
+        }
         done?;
         marked?;
         Self::remove_saved(&saved)
@@ -413,6 +429,11 @@ impl<T: Frontend> PackageManager for Rpm<T> {
             if let Some(other) = other {
                 let why = "it would change with what was interrupted, which is left as it is";
                 return Err(trouble(&other.name, why));
+            }
+            // The front ends go on with those that they find.
+            let is_planned = |name: &PackageName| steps.iter().any(|step| step.name == *name);
+            if !torn.keys().all(is_planned) {
+                return Ok(());
             }
             // What cannot be had again stays in the note. It may still be removed.
             if self.frontend.fetch(&task).is_err() {
@@ -479,7 +500,9 @@ fn ask_rpm(arguments: &[&str], good: &[i32]) -> Result<String, HostError> {
     if !output.is_whole {
         return Err(trouble(RPM, "it said more than the agent reads"));
     }
-    if output.code().is_some_and(|code| good.contains(&code)) {
+    // It also says of every package that it is not installed when it cannot open its database.
+    let errors = output.picked(|line| line.starts_with("error: "));
+    if errors.is_empty() && output.code().is_some_and(|code| good.contains(&code)) {
         Ok(output.said)
     } else {
         Err(trouble(RPM, output.complaint_of(&["error: ", "warning: %"])))

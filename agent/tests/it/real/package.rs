@@ -316,7 +316,7 @@ fn what_others_need_stays_and_what_is_removed_comes_back() {
     assert!(matches!(result, JobResult::Applied { changed: false, .. }), "{result:?}");
 
     for (name, why) in [
-        ("bash", "essential"),
+        ("bash", "run by it"),
         ("apt", "installed with it"),
         ("libc6", "every program"),
         ("systemd", "start"),
