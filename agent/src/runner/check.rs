@@ -337,31 +337,26 @@ pub(super) fn seen(
     before: &Observation,
     known: &[&str],
 ) -> Result<Observation, HostError> {
-    let is_known = |found: &Result<Observation, HostError>| {
-        found.as_ref().is_ok_and(|found| known.contains(&found.fingerprint.as_str()))
-    };
-    let afresh = bound.snapshot(host);
+    let is_known = |found: &Observation| known.contains(&found.fingerprint.as_str());
+    let afresh = bound.snapshot(host)?;
     if is_known(&afresh) {
-        return afresh;
+        return Ok(afresh);
     }
-    // What it went to tells how far it went, unless that cannot be found out any more.
-    let as_far = bound.intended(host, before).and_then(|to| bound.reread(host, &to));
-    if is_known(&as_far) && agree(&as_far, &afresh) {
-        return as_far;
+    // What it went to tells how far it went, unless that cannot be found out any more. What it was not to leave,
+    // and somebody has left since, is not passed over.
+    let as_far = bound.intended(host, before).and_then(|to| bound.reread(host, &to)).ok();
+    let as_far = as_far.filter(|found| agree(found, &afresh));
+    if let Some(as_far) = as_far.clone().filter(is_known) {
+        return Ok(as_far);
     }
-    let as_begun = bound.reread(host, before);
-    if is_known(&as_begun) {
-        return as_begun;
-    }
-    afresh.map(|afresh| as_far.unwrap_or(afresh))
+    let as_begun = bound.reread(host, before).ok();
+    Ok(as_begun.filter(is_known).or(as_far).unwrap_or(afresh))
 }
 
 /// Whether two looks say the same of whatever both see.
-fn agree(one: &Result<Observation, HostError>, other: &Result<Observation, HostError>) -> bool {
-    let (Ok(one), Ok(other)) = (one, other) else { return true };
-    one.fields.iter().all(|field| {
-        other.fields.iter().all(|seen| seen.name != field.name || seen.value == field.value)
-    })
+fn agree(one: &Observation, other: &Observation) -> bool {
+    let seen = |field: &Field| other.fields.iter().find(|seen| seen.name == field.name);
+    one.fields.iter().all(|field| seen(field).is_none_or(|seen| seen.value == field.value))
 }
 
 fn unmoved(now: Observation, expected: &str) -> Result<(), Refusal> {

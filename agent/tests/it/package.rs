@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nexplane_agent::host::{FakeHost, Host, HostError, Mode, PackageName, PackageVersion};
 use nexplane_agent::operation::{self, Bound};
-use nexplane_core::job::{JobResult, RefusalCode};
+use nexplane_core::job::{JobResult, Order, RefusalCode};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, path, refusal};
@@ -72,6 +72,59 @@ fn undoing_an_installation_removes_and_never_purges() {
         assert_eq!(there(&fake, "libpopt0"), Value::Null);
         // Whoever compares with the plan finds the same.
         assert_eq!(install.snapshot(fake.as_ref()).unwrap(), before);
+    }
+}
+
+#[test]
+fn what_somebody_made_of_what_came_along_is_not_undone_with_it() {
+    for (field, now, why) in [
+        ("version", json!("1.20"), "the change left it 1.19, and somebody made it 1.20 since"),
+        ("is_auto", json!(false), "somebody wants it for itself by now"),
+    ] {
+        let (rig, fake) = Rig::fake();
+        let mut runner = rig.start();
+        let parameters = json!({ "name": "rsync" });
+        let job = rig.job(1, rig.apply_order(INSTALL, &parameters));
+        rig.run(&mut runner, &job);
+        let view = fake.read(&path(INSTALLED), 1 << 20).unwrap().unwrap();
+        let mut installed: Value = serde_json::from_slice(&view.content).unwrap();
+        installed["libpopt0"][field] = now;
+        let installed = installed.to_string();
+        fake.put_file(&path(INSTALLED), installed.as_bytes(), Mode::from_bits(0o644));
+
+        let undo = rig.job(2, rig.revert_order(INSTALL, &parameters, job.id));
+        let result = rig.run(&mut runner, &undo);
+        assert!(format!("{result:?}").contains(why), "{field}: {result:?}");
+        assert_eq!(there(&fake, "rsync")["version"], json!("3.2.7-1"), "{field}");
+    }
+}
+
+#[test]
+fn configuration_that_somebody_left_since_is_not_written_over() {
+    let (rig, fake) = with_rsync();
+    let mut runner = rig.start();
+    let parameters = json!({ "name": "rsync", "purge": true });
+    let job = rig.job(1, rig.apply_order(REMOVE, &parameters));
+    let result = rig.run(&mut runner, &job);
+    let JobResult::Applied { changed: true, after_fingerprint, .. } = result else {
+        panic!("{result:?}")
+    };
+    // Installed again, set up, and removed without that.
+    let left = json!({
+        "rsync": { "version": null, "is_auto": false, "is_residue": true },
+        "libpopt0": { "version": "1.19", "is_auto": true, "is_residue": false },
+    });
+    fake.put_file(&path(INSTALLED), left.to_string().as_bytes(), Mode::from_bits(0o644));
+    let (operation, target) = (REMOVE.to_owned(), "web-1".to_owned());
+    let (of, undoes) = (parameters.clone(), Some(job.id));
+    let order = Order::Verify { operation, target, parameters: of, prepared: None, undoes };
+    let result = rig.run(&mut runner, &rig.job(2, order));
+    let JobResult::Verified { fingerprint, .. } = result else { panic!("{result:?}") };
+    assert_ne!(fingerprint, after_fingerprint);
+    for (seq, current) in [(3, &fingerprint), (4, &after_fingerprint)] {
+        let undo = Rig::revert_order_from(current, REMOVE, &parameters, job.id);
+        let result = rig.run(&mut runner, &rig.job(seq, undo));
+        assert_eq!(refusal(&result), RefusalCode::Drift);
     }
 }
 

@@ -18,7 +18,7 @@ use nexplane_agent::release::{FORMAT, Manifest, PROGRAM, TARGET, Version, digest
 use nexplane_agent::runner::{Runner, RunnerError};
 use nexplane_agent::update::place::{Guarded, Place};
 use nexplane_agent::update::{Memory, Releases, ServiceProgram, StartGuard};
-use nexplane_core::job::{Job, JobResult, PollRequest, RefusalCode, ReleaseOffer};
+use nexplane_core::job::{Job, JobResult, Order, PollRequest, RefusalCode, ReleaseOffer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -453,6 +453,49 @@ fn without_an_answer_to_its_poll_the_new_program_puts_the_earlier_one_back() {
     site.line.is_down.store(false, Ordering::SeqCst);
     let again = site.begin("0.3.0");
     assert!(matches!(site.settled(&again), JobResult::Applied { .. }));
+}
+
+#[test]
+fn a_program_that_cannot_be_put_back_yet_stays_on_trial_and_says_nothing() {
+    let mut site = Site::new();
+    let earlier = site.place().kept(&site.program().running().unwrap());
+    let job = site.begin("0.3.0");
+    let aside = site.path("aside");
+    fs::rename(&earlier, &aside).unwrap();
+    site.line.is_down.store(true, Ordering::SeqCst);
+    let ended = site.process().recover().unwrap_err();
+    assert!(matches!(ended, RunnerError::HandedOver), "{ended:?}");
+    assert_eq!(site.in_place(), "program 0.3.0");
+    assert!(site.place().guard(&site.watch.moment(), true).is_err(), "it is tried again");
+    assert!(site.place().trial.exists());
+    site.line.is_down.store(false, Ordering::SeqCst);
+    let ended = site.process().recover().unwrap_err();
+    assert!(matches!(ended, RunnerError::HandedOver), "its time is over: {ended:?}");
+
+    fs::rename(&aside, &earlier).unwrap();
+    assert!(matches!(site.guard(true), Guarded::Back { .. }));
+    assert_eq!(site.in_place(), "program 0.2.0");
+    assert!(failed(&site.settled(&job)).contains("within 120 s"));
+    assert!(!site.place().trial.exists());
+}
+
+#[test]
+fn what_is_on_trial_is_not_there_for_whoever_asks() {
+    let mut site = Site::new();
+    let job = site.begin("0.3.0");
+    let ask = |site: &mut Site, seq| {
+        let (operation, target) = (UPDATE.to_owned(), "web-1".to_owned());
+        let parameters = Site::parameters("0.3.0");
+        let order = Order::Verify { operation, target, parameters, prepared: None, undoes: None };
+        let mut runner = site.process();
+        match site.rig.run(&mut runner, &site.rig.job(seq, order)) {
+            JobResult::Verified { satisfied, .. } => satisfied,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(!ask(&mut site, 8), "nobody has answered it");
+    assert!(matches!(site.settled(&job), JobResult::Applied { .. }));
+    assert!(ask(&mut site, 9));
 }
 
 #[test]
