@@ -320,12 +320,11 @@ impl OwnProgram for ServiceProgram {
         let now = self.watch.moment();
         Ok(match trial {
             None => {
-                let in_place = self.running().map(|running| self.place.is_in_place(&running));
-                match in_place?.map_err(self.io("read the program in place"))? {
-                    true => Standing::None,
-                    false => Standing::Over {
-                        why: "somebody put another program in its place".to_owned(),
-                    },
+                let is_in_place = self.place.is_in_place(&self.running()?);
+                if is_in_place.map_err(self.io("read the program in place"))? {
+                    Standing::None
+                } else {
+                    Standing::Over { why: "somebody put another program in its place".to_owned() }
                 }
             }
             Some(Trial { stage: Stage::Confirmed, .. }) => Standing::Confirmed,

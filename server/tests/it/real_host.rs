@@ -183,6 +183,16 @@ async fn real_host_from_its_installation_to_its_removal() {
     println!("{checked}");
     assert!(!checked.contains("FAIL"), "{checked}");
 
+    // It waits for work, and takes little room meanwhile: its own memory, not the pages of its program's file,
+    // which has all that finds errors in it here.
+    let status = stage.sh(&format!("cat /proc/{}/status", stage.process()));
+    let kib = |key: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        line.unwrap().trim_end_matches("kB").trim().parse().unwrap()
+    };
+    println!("idle: {} KiB of its own, {} KiB in all", kib("RssAnon:"), kib("VmRSS:"));
+    assert!(kib("RssAnon:") < 20_000, "{status}");
+
     // Carried out.
     let first = stage.content("after\n").await;
 
