@@ -249,13 +249,13 @@ async fn real_host_update_there_and_back() {
 async fn real_host_update_that_does_not_stay_is_put_back() {
     let maker = Maker::new();
     let Some(stage) = Stage::of(&maker).await else { return };
-    stage.pin(&maker, 30).await;
+    stage.pin(&maker, 60).await;
     let earlier = stage.in_place();
     let cut = program("0.9.2")[..100_000].to_vec();
     let fates: [(&str, &[u8], &str); 3] = [
         ("0.9.1", b"#!/bin/sh\nexit 1\n", "started 3 times"),
         ("0.9.2", &cut, "started 3 times"),
-        ("0.9.3", b"#!/bin/sh\nexec sleep 1000\n", "within 30 s"),
+        ("0.9.3", b"#!/bin/sh\nexec sleep 1000\n", "within 60 s"),
     ];
     for (version, bytes, why) in fates {
         maker.sign(version, bytes);
