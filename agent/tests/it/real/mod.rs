@@ -7,6 +7,7 @@ mod conformance;
 mod hardening;
 mod install;
 mod line;
+mod orders;
 mod package;
 mod repository;
 mod rpm;

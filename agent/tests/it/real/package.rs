@@ -2,23 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nexplane_agent::host::LinuxHost;
 use nexplane_agent::operation;
-use nexplane_core::id::JobId;
-use nexplane_core::job::{Job, JobResult, Order, RefusalCode};
-use nexplane_core::plan::{Check, DiffLine};
+use nexplane_core::job::{JobResult, RefusalCode};
+use nexplane_core::plan::Check;
 use serde_json::{Value, json};
 
+use super::orders::Orders;
 use super::repository::{APPS, file, publish};
 use super::{sh, within};
-use crate::rig::{Rig, refusal};
+use crate::rig::refusal;
 
 const INSTALL: &str = "host.install_package";
 const REMOVE: &str = "host.remove_package";
@@ -27,8 +26,21 @@ const HELD: &str = "/run/nx-held";
 
 /// The host without any package of the repository.
 struct Stage {
-    rig: Rig,
-    jobs: u64,
+    orders: Orders,
+}
+
+impl Deref for Stage {
+    type Target = Orders;
+
+    fn deref(&self) -> &Orders {
+        &self.orders
+    }
+}
+
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut Orders {
+        &mut self.orders
+    }
 }
 
 impl Stage {
@@ -37,32 +49,7 @@ impl Stage {
             apt-mark -q unhold 'nx-*' || true; dpkg --configure -a || true; \
             apt-get -q -y purge 'nx-*' || true; rm -rf /etc/nx-* /var/lib/nexplane-agent/packages");
         publish(APPS);
-        let host = LinuxHost::open(Path::new("/"), &[]).unwrap();
-        Self { rig: Rig::new(Arc::new(host)), jobs: 0 }
-    }
-
-    fn job(&mut self, order: Order) -> Job {
-        self.jobs += 1;
-        self.rig.job(self.jobs, order)
-    }
-
-    /// Plans and does it.
-    fn apply(&mut self, operation: &str, parameters: &Value) -> (JobId, JobResult) {
-        let order = self.rig.apply_order(operation, parameters);
-        let job = self.job(order);
-        (job.id, self.rig.run(&mut self.rig.start(), &job))
-    }
-
-    fn done(&mut self, operation: &str, parameters: &Value) -> JobId {
-        let (id, result) = self.apply(operation, parameters);
-        assert!(matches!(result, JobResult::Applied { changed: true, .. }), "{result:?}");
-        id
-    }
-
-    fn undo(&mut self, operation: &str, parameters: &Value, undoes: JobId) -> JobResult {
-        let order = self.rig.revert_order(operation, parameters, undoes);
-        let job = self.job(order);
-        self.rig.run(&mut self.rig.start(), &job)
+        Self { orders: Orders::new() }
     }
 
     /// Does it and undoes it; between the two it is as `then` says. What came leaves its configuration.
@@ -74,17 +61,6 @@ impl Stage {
         let result = self.undo(operation, parameters, id);
         assert!(matches!(result, JobResult::Reverted { .. }), "{result:?}");
         assert_eq!(world_but_for_residue(&before), before, "{operation} {parameters}");
-    }
-
-    /// What a person would see before it is approved.
-    fn plan(&mut self, operation: &str, parameters: &Value) -> (Vec<Check>, Vec<DiffLine>) {
-        let target = "web-1".to_owned();
-        let (operation, parameters) = (operation.to_owned(), parameters.clone());
-        let job = self.job(Order::Inspect { operation, target, parameters });
-        match self.rig.run(&mut self.rig.start(), &job) {
-            JobResult::Inspected { checks, diff, .. } => (checks, diff),
-            other => panic!("{other:?}"),
-        }
     }
 
     /// The plan says why not in this check, the order is refused, and nothing is changed.

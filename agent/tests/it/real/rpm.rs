@@ -3,22 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nexplane_agent::host::LinuxHost;
 use nexplane_agent::operation;
-use nexplane_core::id::JobId;
-use nexplane_core::job::{Job, JobResult, Order, RefusalCode};
-use nexplane_core::plan::{Check, DiffLine};
+use nexplane_core::job::{JobResult, RefusalCode};
 use serde_json::{Value, json};
 
+use super::orders::Orders;
 use super::rpms::{MOST, WAIT, file, go_away, publish, serve};
 use super::{sh, within_kin};
 use crate::disposable::Kin;
-use crate::rig::{Rig, refusal};
+use crate::rig::refusal;
 
 const INSTALL: &str = "host.install_package";
 const REMOVE: &str = "host.remove_package";
@@ -110,8 +108,21 @@ impl By {
 /// The host without any package of the repository but the shell.
 struct Stage {
     by: By,
-    rig: Rig,
-    jobs: u64,
+    orders: Orders,
+}
+
+impl Deref for Stage {
+    type Target = Orders;
+
+    fn deref(&self) -> &Orders {
+        &self.orders
+    }
+}
+
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut Orders {
+        &mut self.orders
+    }
 }
 
 impl Stage {
@@ -128,37 +139,12 @@ impl Stage {
         if !sh("rpm -qa").contains("nx-shell") {
             by.install("nx-shell");
         }
-        let host = LinuxHost::open(Path::new("/"), &[]).unwrap();
-        Self { by, rig: Rig::new(Arc::new(host)), jobs: 0 }
+        Self { by, orders: Orders::new() }
     }
 
     fn publish(&self, without: &[&str]) {
         publish(without);
         self.by.refresh();
-    }
-
-    fn job(&mut self, order: Order) -> Job {
-        self.jobs += 1;
-        self.rig.job(self.jobs, order)
-    }
-
-    /// Plans and does it.
-    fn apply(&mut self, operation: &str, parameters: &Value) -> (JobId, JobResult) {
-        let order = self.rig.apply_order(operation, parameters);
-        let job = self.job(order);
-        (job.id, self.rig.run(&mut self.rig.start(), &job))
-    }
-
-    fn done(&mut self, operation: &str, parameters: &Value) -> JobId {
-        let (id, result) = self.apply(operation, parameters);
-        assert!(matches!(result, JobResult::Applied { changed: true, .. }), "{result:?}");
-        id
-    }
-
-    fn undo(&mut self, operation: &str, parameters: &Value, undoes: JobId) -> JobResult {
-        let order = self.rig.revert_order(operation, parameters, undoes);
-        let job = self.job(order);
-        self.rig.run(&mut self.rig.start(), &job)
     }
 
     /// Does it and undoes it; between the two it is as `then` says.
@@ -173,17 +159,6 @@ impl Stage {
         // rpm lays the new one beside what somebody changed, for its owner to compare.
         after.remove("nx-app.conf.rpmnew");
         assert_eq!(after, before, "{operation} {parameters}");
-    }
-
-    /// What a person would see before it is approved.
-    fn plan(&mut self, operation: &str, parameters: &Value) -> (Vec<Check>, Vec<DiffLine>) {
-        let target = "web-1".to_owned();
-        let (operation, parameters) = (operation.to_owned(), parameters.clone());
-        let job = self.job(Order::Inspect { operation, target, parameters });
-        match self.rig.run(&mut self.rig.start(), &job) {
-            JobResult::Inspected { checks, diff, .. } => (checks, diff),
-            other => panic!("{other:?}"),
-        }
     }
 
     /// The plan says why not in this check, and the order is refused when there can be one.
