@@ -14,8 +14,8 @@ use nexplane_core::actor::Actor;
 use nexplane_core::aggregate::{Decider as _, Principal};
 use nexplane_core::change::event::ChangeEvent;
 use nexplane_core::change::{
-    Approval, Change, ChangeCommand, ChangeState, Drafting, Execution, Finish, Outcome,
-    may_roll_back, may_submit, rollback_draft,
+    Approval, Change, ChangeCommand, ChangeState, Closed, Closing, Drafting, Execution, Finish,
+    Outcome, may_roll_back, may_submit, rollback_draft,
 };
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{ChangeId, PersonId, ProjectId, RolloutId, RunId, StreamId};
@@ -303,6 +303,8 @@ fn why(ended: &ChangeState, events: &[Recorded]) -> String {
         };
         Some(reason.as_str())
     });
+    let ran_out = matches!(ended, ChangeState::Closed(Closing { how: Closed::Expired, .. }));
+    let reason = reason.or(ran_out.then_some("its approvals ran out."));
     match reason {
         Some(reason) => format!("Its rollback is {}: {reason}", ended.name()),
         None => format!("Its rollback is {}.", ended.name()),

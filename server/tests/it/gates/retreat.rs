@@ -1,6 +1,7 @@
 //! The way of a project that goes back: it makes the rollback of a member, and starts it as soon as that is
 //! approved. Nobody is there to hear a refusal; the project waits, or stops and says why.
 
+use nexplane_core::change::event::ChangeEvent;
 use serde_json::{Value, json};
 
 use super::{GATES, Gate, Person, Stage, Way, person};
@@ -232,4 +233,26 @@ async fn a_project_going_back_passes_no_gate() {
             None => stage.held_up_going_back(gate, role).await,
         }
     }
+}
+
+/// Whoever sees first that the approvals ran out, the project or the timer: it stops, with the same words.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_says_why_its_rollback_was_closed_by_the_timer() {
+    let stage = Stage::new(Way::Session).await;
+    let role = stage.shop.roles(&stage.server, &["swept"]).await.remove(0);
+    let (project, _) = stage.going_back(&role, &stage.executor).await;
+    let made = stage.made(&project).await;
+    let log = planted::log_of(&stage.server).await;
+    let until = planted::now().plus_seconds(-1);
+    let digest = text(&made["plan"]["digest"]);
+    let events =
+        vec![ChangeEvent::Approved { digest, not_before: until, until }, ChangeEvent::Expired {}];
+    planted::of_change(&log, &made, &stage.approver.session, events).await;
+    let (state, words) = Gate::Expired.leaves_back();
+    eventually("the project stops", async || {
+        let view = stage.author.session.get(&format!("/projects/{project}")).await.is(200);
+        let says = view["waiting_for"].as_str().unwrap_or_default();
+        (view["state"] == state && says.contains(words)).then_some(())
+    })
+    .await;
 }
