@@ -3,14 +3,12 @@
 //! Classified by SQLSTATE, never by message text.
 //! <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 
-use std::error::Error as StdError;
 use std::io;
 
-use rustls::CertificateError;
 use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
 
-use crate::sdk::{Advice, ConnectorError, ErrorKind};
+use crate::sdk::{Advice, ConnectorError, ErrorKind, find_cause, tls};
 
 /// The server's first bytes are not those of PostgreSQL.
 #[derive(Debug, thiserror::Error)]
@@ -23,18 +21,17 @@ pub fn connecting(error: Error) -> ConnectorError {
         let answer = of_server(db);
         return answer.because(error);
     }
-    if let Some(tls) = find::<rustls::Error>(&error) {
-        let (kind, message) = of_tls(tls);
-        return ConnectorError::new(kind, Advice::Never, message).because(error);
+    if let Some(answer) = tls::handshake_error(&error) {
+        return answer.because(error);
     }
-    if find::<NotPostgres>(&error).is_some() {
+    if find_cause::<NotPostgres>(&error).is_some() {
         return not_postgres().because(error);
     }
-    let closed = error.is_closed() || find::<io::Error>(&error).is_some_and(is_broken);
+    let closed = error.is_closed() || find_cause::<io::Error>(&error).is_some_and(is_broken);
     let answer = if closed {
         let message = "the server closed the connection while it was being opened";
         ConnectorError::new(ErrorKind::Unreachable, Advice::Later, message)
-    } else if find::<io::Error>(&error).is_some() {
+    } else if find_cause::<io::Error>(&error).is_some() {
         not_postgres()
     } else {
         // SCRAM says no on this side: the server does not know the password either.
@@ -54,7 +51,7 @@ pub fn not_postgres() -> ConnectorError {
 pub fn before_commit(error: Error) -> ConnectorError {
     let answer = match error.as_db_error() {
         Some(db) => of_server(db),
-        None if error.is_closed() || find::<io::Error>(&error).is_some() => {
+        None if error.is_closed() || find_cause::<io::Error>(&error).is_some() => {
             let message = "the connection broke before anything was committed";
             ConnectorError::new(ErrorKind::Unreachable, Advice::Later, message)
         }
@@ -122,27 +119,6 @@ fn of_server(db: &DbError) -> ConnectorError {
     ConnectorError::new(kind, advice, message)
 }
 
-fn of_tls(error: &rustls::Error) -> (ErrorKind, &'static str) {
-    let rustls::Error::InvalidCertificate(reason) = error else {
-        return (ErrorKind::Unexpected, "the TLS handshake with the server failed");
-    };
-    let is = |reasons: &[CertificateError]| reasons.contains(reason);
-    let message = if is(&[CertificateError::UnknownIssuer, CertificateError::BadSignature]) {
-        "the server's certificate does not come from a trusted CA: check ca_certificate"
-    } else if matches!(
-        reason,
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
-    ) {
-        "the server's certificate is for another name than this host"
-    } else if matches!(reason, CertificateError::Expired | CertificateError::ExpiredContext { .. })
-    {
-        "the server's certificate has expired"
-    } else {
-        "the server's certificate is not acceptable"
-    };
-    (ErrorKind::Unauthorised, message)
-}
-
 fn is_broken(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -151,19 +127,4 @@ fn is_broken(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
     )
-}
-
-/// The first error of a type in the chain of causes, also inside `io::Error`.
-fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner as &(dyn StdError + 'static)),
-            None => error.source(),
-        };
-    }
-    None
 }

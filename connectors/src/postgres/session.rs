@@ -16,6 +16,7 @@ use super::greeting::{Greeted, request_tls};
 use super::password::MAY_READ;
 use super::sql::{Name, literal};
 use super::tls;
+use crate::sdk::tls::bare;
 use crate::sdk::{ConnectorError, OpenContext};
 
 type SqlParameter<'a> = &'a (dyn tokio_postgres::types::ToSql + Sync);
@@ -136,11 +137,6 @@ impl Way {
             .await?;
         Ok(reader)
     }
-}
-
-/// The name that the certificate must have: an IPv6 address without its brackets.
-fn bare(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 async fn start<S, T>(config: &Config, stream: S, tls: T) -> Result<Client, ConnectorError>

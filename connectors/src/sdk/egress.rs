@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::error::{Advice, ConnectorError, ErrorKind};
+use super::tls::bare;
 
 /// How long one address may take, so that a dead one does not use up the time of the next.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,8 +72,7 @@ impl Egress {
         if host.is_empty() || host.contains(['/', '\\', '@', '\0']) {
             return Err(refused("the host must be a name or an address, not a path".to_owned()));
         }
-        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        let found: Vec<_> = tokio::net::lookup_host((bare, port))
+        let found: Vec<_> = tokio::net::lookup_host((bare(host), port))
             .await
             .map_err(|error| {
                 let message = format!("the name '{host}' cannot be resolved");

@@ -17,6 +17,7 @@ mod layer;
 mod registry;
 mod schema;
 mod secret;
+pub mod tls;
 mod typed;
 
 pub use action::{
@@ -30,7 +31,7 @@ pub use erased::{
     Executed, Inspection, OpenContext, Produced, Relation, RolledBack, Snapshot, StepContext,
     Verification,
 };
-pub use error::{Advice, ConnectorError, ErrorKind, FieldError};
+pub use error::{Advice, ConnectorError, ErrorKind, FieldError, find_cause};
 pub use registry::Registry;
 pub use secret::{DigestKey, SecretBytes, SecretJson, SecretText, sealed};
 

@@ -12,7 +12,7 @@ use nexplane_agent::operation::{self, Bound, Observation};
 use nexplane_connectors::host::{HostJobs, HostPort, SignedOutcome};
 use nexplane_connectors::sdk::{
     Advice, AnyConnector, AnySession, ConnectorError, EarlierEffect, ErrorKind, OpenContext,
-    Registry, StepContext,
+    StepContext,
 };
 use nexplane_core::catalog::ActionSpec;
 use nexplane_core::id::{HostId, JobId};
@@ -21,7 +21,7 @@ use nexplane_core::plan::Field;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::fixture::{context, open, step, target};
+use crate::fixture::{action, context, open, registry, step, target};
 
 /// An agent without network, journal and signatures.
 struct Standin {
@@ -141,24 +141,23 @@ impl HostJobs for Standin {
 }
 
 struct Bench {
-    registry: Registry,
     agent: Arc<Standin>,
     session: Box<dyn AnySession>,
 }
 
 impl Bench {
     async fn new() -> Self {
-        let (registry, agent) = (Registry::standard(), Arc::new(Standin::new()));
+        let agent = Arc::new(Standin::new());
         agent.machine.put_file(&path("/etc/motd"), b"welcome\n", mode("0644"));
         let id = HostId(Uuid::now_v7());
         let port = HostPort { id, name: "web-1".to_owned(), jobs: Arc::clone(&agent) as _ };
         let cx = OpenContext { host: Some(port), ..context() };
-        let session = open(&registry, "host", json!({}), &cx).await.expect("open");
-        Self { registry, agent, session }
+        let session = open("host", json!({}), &cx).await.expect("open");
+        Self { agent, session }
     }
 
     fn operations(&self) -> Vec<ActionSpec> {
-        self.registry.connector("host").unwrap().spec().actions.clone()
+        registry().connector("host").unwrap().spec().actions.clone()
     }
 }
 
@@ -187,7 +186,7 @@ async fn contract_every_operation_conforms() {
     for spec in Bench::new().await.operations() {
         let bench = Bench::new().await;
         let (session, id) = (&*bench.session, &spec.id);
-        let action = bench.registry.action(id).unwrap();
+        let action = action(id);
         let (host, example) = (target("host", "web-1", "web-1"), spec.example.clone());
         let initially = there(&bench.agent.machine);
 
@@ -230,7 +229,7 @@ async fn contract_every_operation_conforms() {
 async fn contract_orders_carry_step_authority_and_undone_job() {
     let bench = Bench::new().await;
     let spec = bench.operations().into_iter().next().expect("there are operations");
-    let action = bench.registry.action(&spec.id).unwrap();
+    let action = action(&spec.id);
     let host = target("host", "web-1", "web-1");
     let before = action.inspect(&*bench.session, &host, &spec.example).await.unwrap().before;
     let cx = step(action, &host, &spec.example, &before.fingerprint);
@@ -276,7 +275,7 @@ async fn contract_orders_carry_step_authority_and_undone_job() {
 async fn contract_a_new_password_is_produced_here_and_the_host_gets_its_hash() {
     let bench = Bench::new().await;
     let session = &*bench.session;
-    let action = bench.registry.action("host.rotate_local_password").unwrap();
+    let action = action("host.rotate_local_password");
     let (host, user) = (target("host", "web-1", "web-1"), json!({ "user": "deploy" }));
     let inspect = async || action.inspect(session, &host, &user).await.unwrap().before;
     let before = inspect().await;
@@ -327,7 +326,7 @@ fn text(nodes: &BTreeMap<HostPath, Node>) -> String {
 async fn contract_what_the_agent_says_becomes_kind_and_advice() {
     let bench = Bench::new().await;
     let spec = bench.operations().into_iter().next().unwrap();
-    let action = bench.registry.action(&spec.id).unwrap();
+    let action = action(&spec.id);
     let host = target("host", "web-1", "web-1");
     let before = action.inspect(&*bench.session, &host, &spec.example).await.unwrap().before;
     let text = || "because".to_owned();
@@ -356,7 +355,7 @@ async fn contract_what_the_agent_says_becomes_kind_and_advice() {
 async fn contract_drift_is_refused_by_the_agent() {
     let bench = Bench::new().await;
     let spec = bench.operations().into_iter().next().unwrap();
-    let action = bench.registry.action(&spec.id).unwrap();
+    let action = action(&spec.id);
     let host = target("host", "web-1", "web-1");
     let mut before = action.inspect(&*bench.session, &host, &spec.example).await.unwrap().before;
     before.fingerprint = "0".repeat(64);
@@ -398,14 +397,13 @@ async fn contract_discovery_is_the_facts_without_what_moves_by_itself() {
 
 #[tokio::test]
 async fn a_host_connection_without_an_agent_is_an_error() {
-    let registry = Registry::standard();
-    let error = open(&registry, "host", json!({}), &context()).await.err().expect("no agent");
+    let error = open("host", json!({}), &context()).await.err().expect("no agent");
     assert_eq!((error.kind, error.advice), (ErrorKind::Invalid, Advice::Never));
     // And a session of one connector is of no use to another.
     let bench = Bench::new().await;
-    let lock = bench.registry.action("postgres.lock_user").unwrap();
+    let lock = action("postgres.lock_user");
     let role = target("postgres_role", "role/x", "x");
     let error = lock.inspect(&*bench.session, &role, &json!({})).await.expect_err("mixed up");
     assert_eq!(error.kind, ErrorKind::Invalid);
-    assert_eq!(registry.connectors().filter(|c: &&dyn AnyConnector| c.spec().managed).count(), 1);
+    assert_eq!(registry().connectors().filter(|c: &&dyn AnyConnector| c.spec().managed).count(), 1);
 }

@@ -12,12 +12,8 @@
 )]
 
 mod catalog;
-mod conformance;
-mod connection;
-mod discovery;
+
 mod fixture;
 mod host;
-mod login;
-mod postgres_cases;
-mod privileges;
-mod severed;
+mod postgres;
+mod suite;

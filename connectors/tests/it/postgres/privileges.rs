@@ -5,8 +5,9 @@ use nexplane_connectors::sdk::{ErrorKind, Inspection};
 use nexplane_core::plan::TargetRef;
 use serde_json::{Value, json};
 
-use crate::fixture::{Bench, PASSWORD, database_target, role_target, step};
-use crate::postgres_cases::objects;
+use super::bench::{Bench, PASSWORD, database_target, role_target};
+use super::cases::objects;
+use crate::fixture::step;
 
 async fn inspect(bench: &Bench, id: &str, target: &TargetRef, parameters: &Value) -> Inspection {
     let session = bench.session().await;

@@ -1,32 +1,10 @@
 //! One case for every action of connector `postgres`: a target that the action fits, and what
 //! somebody else could do to it in between.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use nexplane_core::plan::TargetRef;
-
-use crate::fixture::{Bench, PASSWORD, database_target, role_target};
-
-/// A target that an action fits, made for one test.
-pub struct Case {
-    pub action: &'static str,
-    pub target: TargetRef,
-    pub parameters: Value,
-    /// Statements by which somebody else changes what the action reads and writes.
-    pub disturbance: String,
-}
-
-/// All actions that have a case. The conformance test compares this with the registry.
-pub const ACTIONS: [&str; 8] = [
-    "postgres.create_read_only_user",
-    "postgres.drop_user",
-    "postgres.lock_user",
-    "postgres.revoke_all_privileges",
-    "postgres.rotate_user_password",
-    "postgres.set_connection_limit",
-    "postgres.set_role_setting",
-    "postgres.unlock_user",
-];
+use super::bench::{Bench, PASSWORD, database_target, role_target};
+use crate::suite::Case;
 
 /// Prepares the case. `actor` is the account of the connection when it is no superuser.
 pub async fn prepare(bench: &Bench, action: &str, actor: Option<&str>) -> Case {
@@ -36,19 +14,20 @@ pub async fn prepare(bench: &Bench, action: &str, actor: Option<&str>) -> Case {
         "postgres.lock_user" => {
             let role = bench.role_by("app", actor).await;
             let disturbance = format!("ALTER ROLE \"{role}\" NOLOGIN");
-            case("postgres.lock_user", &role, disturbance)
+            // The role is locked first, its sessions end afterwards.
+            Case { in_parts: true, ..case(&role, disturbance) }
         }
         "postgres.revoke_all_privileges" => revoke_all_privileges(bench, actor).await,
         "postgres.rotate_user_password" => {
             let role = bench.role_by("app", actor).await;
             let disturbance = format!("ALTER ROLE \"{role}\" PASSWORD 'somebody-else'");
-            case("postgres.rotate_user_password", &role, disturbance)
+            case(&role, disturbance)
         }
         "postgres.set_connection_limit" => {
             let role = bench.role_by("app", actor).await;
             let disturbance = format!("ALTER ROLE \"{role}\" CONNECTION LIMIT 8");
             let parameters = json!({ "limit": 20 });
-            Case { parameters, ..case("postgres.set_connection_limit", &role, disturbance) }
+            Case { parameters, ..case(&role, disturbance) }
         }
         "postgres.set_role_setting" => {
             let role = bench.role_by("app", actor).await;
@@ -57,20 +36,26 @@ pub async fn prepare(bench: &Bench, action: &str, actor: Option<&str>) -> Case {
             }
             let disturbance = format!("ALTER ROLE \"{role}\" SET lock_timeout TO '2min'");
             let parameters = json!({ "name": "lock_timeout" });
-            Case { parameters, ..case("postgres.set_role_setting", &role, disturbance) }
+            Case { parameters, ..case(&role, disturbance) }
         }
         "postgres.unlock_user" => {
             let role = bench.role_by("app", actor).await;
             bench.sql(&format!("ALTER ROLE \"{role}\" NOLOGIN")).await;
             let disturbance = format!("ALTER ROLE \"{role}\" LOGIN");
-            case("postgres.unlock_user", &role, disturbance)
+            case(&role, disturbance)
         }
         other => panic!("{other} has no case: every action must have one"),
     }
 }
 
-fn case(action: &'static str, role: &str, disturbance: String) -> Case {
-    Case { action, target: role_target(role), parameters: json!({}), disturbance }
+fn case(role: &str, disturbance: String) -> Case {
+    Case {
+        target: role_target(role),
+        parameters: json!({}),
+        disturbance,
+        never: Vec::new(),
+        in_parts: false,
+    }
 }
 
 /// Objects of every kind in schema `app "x"`, owned by `owner`, with awkward names.
@@ -138,12 +123,13 @@ async fn revoke_all_privileges(bench: &Bench, actor: Option<&str>) -> Case {
         ))
         .await;
     Case {
-        action: "postgres.revoke_all_privileges",
         target: role_target(&role),
         parameters: json!({ "schema": "app \"x\"" }),
         disturbance: format!(
             r#"SET ROLE "{owner}"; GRANT TRUNCATE ON "app ""x""".plain TO "{role}""#
         ),
+        never: Vec::new(),
+        in_parts: false,
     }
 }
 
@@ -163,10 +149,11 @@ async fn create_read_only_user(bench: &Bench, actor: Option<&str>) -> Case {
         ))
         .await;
     Case {
-        action: "postgres.create_read_only_user",
         target: database_target(bench.server.database()),
         parameters: json!({ "user": user, "schema": "app \"x\"" }),
         disturbance: format!("CREATE ROLE \"{quoted}\""),
+        never: Vec::new(),
+        in_parts: false,
     }
 }
 
@@ -216,5 +203,5 @@ async fn drop_user(bench: &Bench, actor: Option<&str>) -> Case {
         ))
         .await;
     let disturbance = format!("ALTER ROLE \"{role}\" CONNECTION LIMIT 8");
-    case("postgres.drop_user", &role, disturbance)
+    case(&role, disturbance)
 }

@@ -7,7 +7,8 @@ use nexplane_core::plan::TargetRef;
 use serde_json::json;
 use sqlx::Connection;
 
-use crate::fixture::{Bench, PASSWORD, database_target, role_target, step};
+use super::bench::{Bench, PASSWORD, database_target, role_target};
+use crate::fixture::step;
 
 struct Done {
     cx: StepContext,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nexplane_connectors::sdk::{DiscoveredAsset, Relation};
 
-use crate::fixture::Bench;
+use super::bench::Bench;
 
 async fn discover(bench: &Bench) -> BTreeMap<String, DiscoveredAsset> {
     let found = bench.session().await.discover().await.expect("discover");
@@ -77,7 +77,7 @@ async fn real_discovery_is_steady_and_sees_changes() {
     let app = bench.role("app").await;
     let key = format!("role/{app}");
     let first = discover(&bench).await[&key].clone();
-    let _inside = bench.log_in(&app, crate::fixture::PASSWORD).await.unwrap();
+    let _inside = bench.log_in(&app, super::bench::PASSWORD).await.unwrap();
     assert_eq!(discover(&bench).await[&key], first);
     bench.sql(&format!("ALTER ROLE \"{app}\" NOLOGIN")).await;
     assert_eq!(discover(&bench).await[&key].metadata["can_login"], false);

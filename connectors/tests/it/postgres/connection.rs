@@ -1,7 +1,7 @@
 //! Opening a connection: TLS in all its degrees, wrong passwords, absent and foreign servers.
 
 use nexplane_connectors::sdk::{
-    Advice, ConnectorError, Egress, EgressRules, ErrorKind, OpenContext, Registry,
+    Advice, ConnectorError, Egress, EgressRules, ErrorKind, OpenContext,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::fixture::{Bench, PASSWORD, context, open};
+use super::bench::{Bench, PASSWORD};
+use crate::fixture::{context, open};
 
 fn another_ca() -> String {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -157,7 +158,7 @@ fn to(port: u16, mode: &str) -> Value {
 }
 
 async fn meets(cx: &OpenContext, credentials: Value) -> ConnectorError {
-    let error = open(&Registry::standard(), "postgres", credentials, cx).await.err();
+    let error = open("postgres", credentials, cx).await.err();
     let error = error.expect("connected to something that is no server");
     assert!(!format!("{error:?} {error}").contains("secret-of-the-test"));
     error
