@@ -1,0 +1,140 @@
+//! Starts the real servers that connectors are tried against: for tests, and for the sandbox.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`ca`] | a private CA and server certificates |
+//! | [`process`] | a server of one test: it ends with the value, and with whoever started it |
+//! | [`shared`] | a server that all tests of a run share, because it takes long to start |
+//!
+//! Everything listens on loopback only, on ports that are drawn, with passwords that are drawn; it keeps
+//! its files in a folder of its own, and is stopped by the process id that was written down when it was
+//! started. What is not installed is [`PeerError::Missing`], with the command that installs it; whether that
+//! fails a test is for the test to say: [`or_skip`].
+//!
+//! What is absent on purpose: stand-ins. A peer that cannot be had is played by something that says so.
+
+pub mod ca;
+pub mod process;
+pub mod shared;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Why there is no peer.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    #[error("{what} is not installed: run {install}")]
+    Missing { what: &'static str, install: &'static str },
+
+    #[error("cannot {attempt}")]
+    Io {
+        attempt: String,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("{what} did not answer within {seconds} s; its log ends with:\n{log}")]
+    Silent { what: String, seconds: u64, log: String },
+
+    #[error("{what} ended at once ({status}); its log ends with:\n{log}")]
+    Ended { what: String, status: String, log: String },
+
+    #[error("{0}")]
+    Other(String),
+}
+
+impl PeerError {
+    /// What was attempted, such as `read /x`, from an error of the system.
+    pub fn io(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let attempt = attempt.into();
+        move |source| Self::Io { attempt, source }
+    }
+}
+
+/// The peer; or nothing where it is not installed, after saying so on stderr. With `CI=true` in the
+/// environment every peer must be there.
+///
+/// # Panics
+/// When the peer cannot be started, or is not installed and `CI=true`.
+#[expect(
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test without its peer can only fail, or say so"
+)]
+pub fn or_skip<T>(peer: Result<T, PeerError>) -> Option<T> {
+    match peer {
+        Ok(peer) => Some(peer),
+        Err(error @ PeerError::Missing { .. }) if std::env::var("CI").is_err() => {
+            eprintln!("SKIPPED: {error}");
+            None
+        }
+        Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
+    }
+}
+
+/// The first of these programs that is there: names on `PATH`, or absolute paths.
+pub fn program(
+    names: &[&str],
+    what: &'static str,
+    install: &'static str,
+) -> Result<PathBuf, PeerError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from))
+        .collect();
+    names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+        .find(|candidate| candidate.is_file())
+        .ok_or(PeerError::Missing { what, install })
+}
+
+/// What `./setup` has put into its own folder: `bao`, `moto/bin/moto_server`, `ministack/bin/ministack`.
+pub fn cached(name: &str, what: &'static str) -> Result<PathBuf, PeerError> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let path = home.join(".cache/nexplane/peers").join(name);
+    let missing = PeerError::Missing { what, install: "./setup" };
+    path.is_file().then_some(path).ok_or(missing)
+}
+
+/// A port of 127.0.0.1 that nobody listens on.
+pub fn free_port() -> Result<u16, PeerError> {
+    std::net::TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(PeerError::io("find a free port"))
+}
+
+/// A password that nobody has used before: 32 letters and digits.
+pub fn password() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+/// Asks until the peer is well, or for as long as `limit`.
+pub async fn healthy(
+    what: &str,
+    log: &Path,
+    limit: Duration,
+    mut well: impl AsyncFnMut() -> bool,
+) -> Result<(), PeerError> {
+    let end = std::time::Instant::now() + limit;
+    loop {
+        if well().await {
+            return Ok(());
+        }
+        if std::time::Instant::now() > end {
+            let (what, seconds) = (what.to_owned(), limit.as_secs());
+            return Err(PeerError::Silent { what, seconds, log: tail(log) });
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+/// The last lines of a log.
+fn tail(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
+}
