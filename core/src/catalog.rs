@@ -73,6 +73,9 @@ pub struct ConnectorSpec {
     /// Whether people make its connections, rather than agents bringing theirs.
     pub managed: bool,
     pub asset_types: Vec<String>,
+    /// How an account with exactly the permissions of its actions is made: text to paste, in the target's own
+    /// words. Empty for connectors whose connections nobody makes.
+    pub least_privilege: String,
     pub actions: Vec<ActionSpec>,
 }
 

@@ -81,7 +81,7 @@ pub struct Encoded {
 }
 
 /// The type of every event, sorted.
-pub const KINDS: [&str; 114] = [
+pub const KINDS: [&str; 115] = [
     "asset.annotated",
     "asset.discovered",
     "asset.drifted",
@@ -125,6 +125,7 @@ pub const KINDS: [&str; 114] = [
     "connection.credentials_replaced",
     "connection.discovered",
     "connection.discovery_failed",
+    "connection.discovery_scheduled",
     "connection.limited",
     "connection.relabelled",
     "connection.removed",

@@ -16,6 +16,7 @@ pub mod input;
 pub mod link;
 pub mod palette;
 pub mod problem;
+pub mod rights;
 pub mod risk;
 pub mod schema_form;
 pub mod shell;

@@ -99,6 +99,9 @@ fn page(route: Route) -> Html {
         Route::Assets => html! { <page::assets::Assets /> },
         Route::Asset { id } => html! { <page::asset::Asset key={id.to_string()} {id} /> },
         Route::Connections => html! { <page::connections::Connections /> },
+        Route::Connection { id } => {
+            html! { <page::connection::Connection key={id.to_string()} {id} /> }
+        }
         Route::Host { id } => html! { <page::host::Host key={id.to_string()} {id} /> },
         Route::Hosts => html! { <page::hosts::Hosts /> },
         Route::Audit => html! { <page::audit::Audit /> },

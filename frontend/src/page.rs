@@ -6,6 +6,7 @@ pub mod assets;
 pub mod audit;
 pub mod change;
 pub mod changes;
+pub mod connection;
 pub mod connection_form;
 pub mod connections;
 pub mod draft_form;

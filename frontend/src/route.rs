@@ -1,6 +1,6 @@
 //! The dashboard's addresses.
 
-use nexplane_core::id::{AssetId, ChangeId, HostId};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, HostId};
 use yew_router::Routable;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Routable)]
@@ -21,6 +21,8 @@ pub enum Route {
     Asset { id: AssetId },
     #[at("/connections")]
     Connections,
+    #[at("/connections/:id")]
+    Connection { id: ConnectionId },
     #[at("/hosts")]
     Hosts,
     #[at("/hosts/:id")]
@@ -56,6 +58,7 @@ impl Route {
             Self::Assets => "Assets",
             Self::Asset { .. } => "Asset",
             Self::Connections => "Connections",
+            Self::Connection { .. } => "Connection",
             Self::Hosts => "Hosts",
             Self::Host { .. } => "Host",
             Self::Audit => "Audit",
@@ -77,9 +80,9 @@ impl Route {
             }
             Self::Assets | Self::Asset { .. } => Self::Assets,
             Self::Audit | Self::Event { .. } => Self::Audit,
+            Self::Connections | Self::Connection { .. } => Self::Connections,
             Self::Hosts | Self::Host { .. } => Self::Hosts,
             Self::Approvals
-            | Self::Connections
             | Self::Risk
             | Self::People
             | Self::Operations

@@ -87,6 +87,7 @@ mod tests {
             description: String::new(),
             credentials: json!({}),
             managed: true,
+            least_privilege: String::new(),
             asset_types: Vec::new(),
             actions,
         };

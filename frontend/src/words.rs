@@ -181,6 +181,22 @@ pub fn connection_status(status: &str) -> Label {
     }
 }
 
+/// How often something happens by itself; 0 s is never.
+pub fn every(seconds: u32) -> String {
+    let of = |unit: u32, one: &str, many: &str| match seconds / unit {
+        1 => format!("Every {one}"),
+        count => format!("Every {count} {many}"),
+    };
+    match seconds {
+        0 => "Only when somebody asks".to_owned(),
+        _ if seconds % 604_800 == 0 => of(604_800, "week", "weeks"),
+        _ if seconds % 86_400 == 0 => of(86_400, "day", "days"),
+        _ if seconds % 3600 == 0 => of(3600, "hour", "hours"),
+        _ if seconds % 60 == 0 => of(60, "minute", "minutes"),
+        _ => of(1, "second", "seconds"),
+    }
+}
+
 pub fn host_status(status: &str) -> Label {
     match status {
         "online" => label("Online", Tone::Active, Glyph::Dot),
@@ -314,6 +330,21 @@ pub fn change_type(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn intervals_are_said_in_the_largest_unit() {
+        let said = [0, 90, 900, 3600, 21_600, 86_400, 604_800].map(every);
+        let expected = [
+            "Only when somebody asks",
+            "Every 90 seconds",
+            "Every 15 minutes",
+            "Every hour",
+            "Every 6 hours",
+            "Every day",
+            "Every week",
+        ];
+        assert_eq!(said, expected);
+    }
 
     #[test]
     fn green_is_only_for_what_was_verified() {

@@ -69,13 +69,15 @@ const CONNECTIONS: Table = Table {
         optional("discovery_error", "text"),
         optional("host", "uuid"),
         column("limits", "jsonb"),
+        optional("discover_every_s", "integer"),
+        optional("discover_next_us", "bigint"),
         column("version", "bigint"),
         column("position", "bigint"),
         column("created_us", "bigint"),
         column("updated_us", "bigint"),
     ],
     key: &["id"],
-    indexes: &["USING hash (name)"],
+    indexes: &["USING hash (name)", "(discover_next_us)"],
 };
 
 const RELATIONS: Table = Table {
@@ -109,7 +111,7 @@ impl Projection for Inventory {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn reads(&self) -> &'static [Category] {

@@ -162,3 +162,21 @@ pub async fn names(pool: &PgPool, ids: &[Uuid]) -> Result<HashMap<Uuid, String>,
     .await?;
     Ok(rows.into_iter().collect())
 }
+
+/// Connections whose next discovery is at this moment or before, with that moment, those that come first
+/// first; at most 1,000.
+pub async fn discoveries_due(
+    pool: &PgPool,
+    until: Timestamp,
+) -> Result<Vec<(ConnectionId, Timestamp)>, QueryError> {
+    let rows: Vec<(Uuid, i64)> = sqlx::query_as(
+        "SELECT id, discover_next_us FROM nexplane.rm_connections \
+         WHERE discover_next_us <= $1 AND NOT is_removed ORDER BY discover_next_us LIMIT 1000",
+    )
+    .bind(until.as_micros())
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    let due = |(id, next)| (ConnectionId(id), Timestamp::from_micros(next));
+    Ok(rows.into_iter().map(due).collect())
+}

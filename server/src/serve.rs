@@ -30,7 +30,7 @@ use crate::open::{self, Opened};
 use crate::problem::chain;
 use crate::replay::{Guest, Replay};
 use crate::runtime::{
-    self, Discoverer, Engine, EngineOptions, Limiter, Planner, Reactor, Spool, Targets,
+    self, Discoverer, Engine, EngineOptions, Limiter, Planner, Reactor, Spool, Targets, UnderWay,
 };
 use crate::seal;
 use crate::stream;
@@ -127,6 +127,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let teller = engine.clone();
     tasks.spawn(async move { teller.empty_spool().await });
     let reactor = Reactor {
+        discoveries: UnderWay::default(),
         pool: pool.clone(),
         log: log.clone(),
         projections: projections.clone(),

@@ -48,6 +48,7 @@ impl Connector for Postgres {
         managed: true,
         asset_types: &[role::DATABASE, role::ROLE],
     };
+    const LEAST_PRIVILEGE: &'static str = include_str!("least_privilege.sql");
     type Credentials = Credentials;
     type Session = Session;
 

@@ -28,6 +28,9 @@ pub struct ConnectorMeta {
 /// One kind of target system.
 pub trait Connector: Sized + Send + Sync + 'static {
     const META: ConnectorMeta;
+    /// How an account is made that may do what the actions need, and no more: text to paste, in the target's own
+    /// words.
+    const LEAST_PRIVILEGE: &'static str = "";
     /// Typed credentials: `deny_unknown_fields`, secrets as [`SecretText`].
     type Credentials: DeserializeOwned + JsonSchema + Send;
     type Session: Send + Sync + 'static;

@@ -41,6 +41,7 @@ impl<C: Connector> TypedConnector<C> {
                 credentials,
                 managed: C::META.managed,
                 asset_types: words(C::META.asset_types),
+                least_privilege: C::LEAST_PRIVILEGE.to_owned(),
                 actions: actions.iter().map(|action| action.spec().clone()).collect(),
             },
             actions,

@@ -28,6 +28,7 @@ fn entries_are_alphabetical_and_named_after_their_connector() {
     let catalog = Registry::standard().catalog();
     assert!(catalog.connectors.is_sorted_by_key(|connector| &connector.id));
     for connector in &catalog.connectors {
+        assert_eq!(connector.managed, !connector.least_privilege.is_empty(), "{}", connector.id);
         assert!(connector.actions.is_sorted_by_key(|action| &action.id), "{}", connector.id);
         for action in &connector.actions {
             assert!(action.id.starts_with(&format!("{}.", connector.id)), "{}", action.id);

@@ -126,6 +126,10 @@ pub struct ConnectionView {
     /// Credentials without their secret fields.
     pub settings: Value,
     pub limits: Limits,
+    /// Seconds from one discovery to the next; null: only when somebody asks.
+    pub discover_every_s: Option<u32>,
+    /// When it is discovered by itself the next time.
+    pub discover_next: Option<Timestamp>,
     /// `untested`, `ok` or `failing`.
     pub status: String,
     pub checks: Vec<Check>,
@@ -149,6 +153,9 @@ pub struct NewConnectionRequest {
     pub kind: String,
     pub environment: Environment,
     pub credentials: Value,
+    /// Seconds from one discovery to the next, 300 to 604,800; without it, only when somebody asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discover_every_s: Option<u32>,
 }
 
 /// `PATCH /connections/{id}`
@@ -161,6 +168,8 @@ pub struct EditConnectionRequest {
     /// Replaces all credentials.
     pub credentials: Option<Value>,
     pub limits: Option<Limits>,
+    /// Seconds from one discovery to the next, 300 to 604,800; 0: only when somebody asks.
+    pub discover_every_s: Option<u32>,
 }
 
 /// Answer of `POST /connections/{id}/test`

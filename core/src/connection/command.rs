@@ -34,6 +34,11 @@ pub enum ConnectionCommand {
     Relabel { environment: Environment },
     /// By an admin.
     Limit { limits: Limits },
+    /// By an admin.
+    ScheduleDiscovery {
+        /// Seconds from one discovery to the next, 300 to 604,800; none: only when somebody asks.
+        every_s: Option<u32>,
+    },
     /// By an admin, all credentials at once. Not for built-in connections: they have none.
     ReplaceCredentials { settings: Value, credentials: SecretId },
     /// By an admin. For good.

@@ -17,6 +17,8 @@ use crate::time::Timestamp;
 pub const MAX_NAME: usize = 80;
 const MAX_SESSIONS: u32 = 100;
 const MAX_PER_MINUTE: u32 = 6000;
+const MIN_EVERY_S: u32 = 300;
+const MAX_EVERY_S: u32 = 7 * 24 * 3600;
 
 /// Connector id of built-in connections, and of no others.
 pub const BUILT_IN_CONNECTOR: &str = "host";
@@ -88,6 +90,7 @@ fn permitted(by: &Principal, command: &ConnectionCommand) -> Result<(), No> {
         | C::Rename { .. }
         | C::Relabel { .. }
         | C::Limit { .. }
+        | C::ScheduleDiscovery { .. }
         | C::ReplaceCredentials { .. }
         | C::Remove { .. } => (is_admin, ADMIN),
         C::RecordTest { .. }
@@ -145,6 +148,14 @@ fn act(active: &Active, command: ConnectionCommand) -> Result<Vec<ConnectionEven
         C::Limit { limits } => {
             let limits = checked_limits(limits)?;
             if limits == active.limits { Vec::new() } else { vec![E::Limited { limits }] }
+        }
+        C::ScheduleDiscovery { every_s } => {
+            let every_s = checked_every(every_s)?;
+            if every_s == active.discover_every_s {
+                Vec::new()
+            } else {
+                vec![E::DiscoveryScheduled { every_s }]
+            }
         }
         C::ReplaceCredentials { settings, credentials } => {
             if active.is_built_in() {
@@ -214,6 +225,14 @@ fn checked_limits(limits: Limits) -> Result<Limits, No> {
         return invalid("limits.per_minute", "1 to 6,000, or leave it out");
     }
     Ok(limits)
+}
+
+fn checked_every(every_s: Option<u32>) -> Result<Option<u32>, No> {
+    if every_s.is_some_and(|every| !(MIN_EVERY_S..=MAX_EVERY_S).contains(&every)) {
+        let problem = "300 to 604,800 seconds: five minutes to a week".to_owned();
+        return Err(No::Invalid { field: "discover_every_s", problem });
+    }
+    Ok(every_s)
 }
 
 /// An opening says which change it is for, exactly when it is for one.

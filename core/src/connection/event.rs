@@ -61,6 +61,13 @@ pub enum ConnectionEvent {
     Relabelled { environment: Environment },
     #[serde(rename = "connection.limited")]
     Limited { limits: Limits },
+    /// From now on it is discovered by itself.
+    #[serde(rename = "connection.discovery_scheduled")]
+    DiscoveryScheduled {
+        /// Seconds from one discovery to the next; absent: only when somebody asks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        every_s: Option<u32>,
+    },
     #[serde(rename = "connection.credentials_replaced")]
     CredentialsReplaced { settings: Value, credentials: SecretId },
     #[serde(rename = "connection.removed")]

@@ -19,6 +19,7 @@ pub fn evolve(state: ConnectionState, event: &ConnectionEvent, at: Timestamp) ->
                 credentials: *credentials,
                 host: *host,
                 limits: Limits::default(),
+                discover_every_s: None,
             })
         }
         (S::Active(active), E::Renamed { name }) => {
@@ -29,6 +30,9 @@ pub fn evolve(state: ConnectionState, event: &ConnectionEvent, at: Timestamp) ->
         }
         (S::Active(active), E::Limited { limits }) => {
             S::Active(Active { limits: *limits, ..active })
+        }
+        (S::Active(active), E::DiscoveryScheduled { every_s }) => {
+            S::Active(Active { discover_every_s: *every_s, ..active })
         }
         (S::Active(active), E::CredentialsReplaced { settings, credentials }) => {
             S::Active(Active {
@@ -44,6 +48,7 @@ pub fn evolve(state: ConnectionState, event: &ConnectionEvent, at: Timestamp) ->
             | E::Renamed { .. }
             | E::Relabelled { .. }
             | E::Limited { .. }
+            | E::DiscoveryScheduled { .. }
             | E::CredentialsReplaced { .. }
             | E::Removed {}
             | E::Tested { .. }

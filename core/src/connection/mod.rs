@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! absent ──create──→ active ──remove──→ removed
-//! active: rename, relabel, limit, replace credentials, record tests and discoveries, open credentials
+//! active: rename, relabel, limit, schedule discoveries, replace credentials, record tests and discoveries, open credentials
 //! ```
 //!
 //! This stream guarantees: a removed connection stays removed and nothing opens its credentials;

@@ -27,6 +27,8 @@ pub struct Active {
     /// The host that a built-in connection belongs to.
     pub host: Option<HostId>,
     pub limits: Limits,
+    /// Seconds from one discovery to the next; none: only when somebody asks.
+    pub discover_every_s: Option<u32>,
 }
 
 impl Active {

@@ -44,6 +44,7 @@ fn command() -> impl Strategy<Value = C> {
         2 => text().prop_map(|name| C::Rename { name }),
         2 => environment.prop_map(|environment| C::Relabel { environment }),
         2 => limits().prop_map(|limits| C::Limit { limits }),
+        2 => prop::option::of(200..700_000_u32).prop_map(|every_s| C::ScheduleDiscovery { every_s }),
         2 => (settings(), id()).prop_map(|(settings, id)| C::ReplaceCredentials {
             settings,
             credentials: SecretId(id),
@@ -85,6 +86,7 @@ fn event() -> impl Strategy<Value = E> {
         text().prop_map(|name| E::Renamed { name }),
         Just(E::Relabelled { environment: Environment::Dev }),
         limits().prop_map(|limits| E::Limited { limits }),
+        prop::option::of(any::<u32>()).prop_map(|every_s| E::DiscoveryScheduled { every_s }),
         id().prop_map(|id| E::CredentialsReplaced {
             settings: Value::Null,
             credentials: SecretId(id),
@@ -137,7 +139,7 @@ proptest! {
         for moment in life::<Connection>(commands) {
             let Ok(events) = &moment.answer else { continue };
             match &moment.command {
-                C::Rename { .. } | C::Relabel { .. } | C::Limit { .. } | C::ReplaceCredentials { .. } => {
+                C::Rename { .. } | C::Relabel { .. } | C::Limit { .. } | C::ScheduleDiscovery { .. } | C::ReplaceCredentials { .. } => {
                     prop_assert_eq!(again(&moment), Ok(Vec::new()));
                 }
                 C::Create { .. } | C::Remove { .. } => prop_assert!(again(&moment).is_err()),

@@ -13,12 +13,27 @@ use crate::api::{self, ApiError};
 use crate::component::dialog::{Dialog, Shape};
 use crate::component::input::{Checkbox, Select, TextInput, focus_first_wrong};
 use crate::component::problem::ProblemNote;
+use crate::component::rights::Rights;
 use crate::component::schema_form::{SchemaForm, matches};
 use crate::resource::use_mutation;
 use crate::schema::{self, Filled, Wrong};
 use crate::words;
 
 const ENVIRONMENTS: [Environment; 3] = [Environment::Prod, Environment::Staging, Environment::Dev];
+
+/// How often a new connection is discovered, unless somebody says otherwise.
+const USUALLY_S: u32 = 6 * 3600;
+
+/// What can be chosen, and what is chosen already.
+fn intervals(chosen: u32) -> Vec<(AttrValue, AttrValue)> {
+    let mut all = vec![0, 900, 3600, USUALLY_S, 24 * 3600, 7 * 24 * 3600];
+    if !all.contains(&chosen) {
+        all.push(chosen);
+        all.sort_unstable();
+    }
+    let option = |every: u32| (every.to_string().into(), words::every(every).into());
+    all.into_iter().map(option).collect()
+}
 
 #[derive(Properties)]
 pub struct ConnectionFormProps {
@@ -44,6 +59,8 @@ struct Form {
     kind: String,
     name: String,
     environment: Environment,
+    /// Seconds from one discovery to the next; 0: only when somebody asks.
+    discover_every_s: u32,
     filled: Filled,
     /// On an edit: the credentials are typed anew.
     replace: bool,
@@ -60,6 +77,8 @@ fn start(catalog: &Catalog, connection: Option<&ConnectionView>) -> Form {
         filled: filled(catalog, &kind, &known),
         name: connection.map(|connection| connection.name.clone()).unwrap_or_default(),
         environment: connection.map_or(Environment::Prod, |connection| connection.environment),
+        discover_every_s: connection
+            .map_or(USUALLY_S, |connection| connection.discover_every_s.unwrap_or(0)),
         replace: connection.is_none(),
         wrong: Wrong::new(),
         kind,
@@ -156,6 +175,12 @@ pub fn ConnectionForm(props: &ConnectionFormProps) -> Html {
                         let chosen = ENVIRONMENTS.into_iter().find(|one| one.as_str() == word);
                         form.environment = chosen.unwrap_or(form.environment);
                     })} testid="connection-environment" />
+                <Select id="connection-discovery" label="Discovery" value={form.discover_every_s.to_string()}
+                    options={intervals(form.discover_every_s)}
+                    help="How often Nexplane looks by itself what there is. What is gone is marked, and what you noted about assets stays."
+                    on_change={edit(|form, word| {
+                        form.discover_every_s = word.parse().unwrap_or(form.discover_every_s);
+                    })} testid="connection-every" />
                 if editing {
                     <Checkbox id="replace" label="Replace the credentials" checked={form.replace}
                         help="Secrets cannot be read back: to change one, type all of them again."
@@ -163,6 +188,9 @@ pub fn ConnectionForm(props: &ConnectionFormProps) -> Html {
                         testid="connection-replace" />
                 }
                 if form.replace {
+                    if let Some(spec) = spec {
+                        <Rights connector={spec.clone()} />
+                    }
                     <fieldset>
                         <legend>{ "Credentials" }</legend>
                         <SchemaForm {fields} filled={form.filled.clone()} {wrong} prefix="credential"
@@ -214,6 +242,7 @@ async fn send(
                 kind: form.kind,
                 environment: form.environment,
                 credentials: credentials.unwrap_or(Value::Null),
+                discover_every_s: Some(form.discover_every_s).filter(|every| *every > 0),
             };
             api::post("/connections", &request).await
         }
@@ -223,6 +252,8 @@ async fn send(
                 name: Some(name).filter(|name| *name != old.name),
                 environment: Some(form.environment).filter(|chosen| *chosen != old.environment),
                 credentials,
+                discover_every_s: Some(form.discover_every_s)
+                    .filter(|every| *every != old.discover_every_s.unwrap_or(0)),
             };
             api::patch(&format!("/connections/{}", old.id), &request, Some(old.version)).await
         }
@@ -239,6 +270,7 @@ mod tests {
             kind: "postgres".to_owned(),
             name: "orders".to_owned(),
             environment: Environment::Prod,
+            discover_every_s: 0,
             filled: Filled::new(),
             replace: false,
             wrong: Wrong::new(),

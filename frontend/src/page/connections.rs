@@ -189,22 +189,12 @@ fn Card(props: &CardProps) -> Html {
     };
     let checks = (*tested).clone().unwrap_or_else(|| connection.checks.clone());
     let failing = checks.iter().any(|check| !check.ok);
-    let settings = connection.settings.as_object().map(|object| {
-        object
-            .iter()
-            .filter(|(_, value)| {
-                !value.is_null() && value.as_str().is_none_or(|text| text.len() < 80)
-            })
-            .map(|(name, value)| {
-                format!("{} {}", format::humanise(name).to_lowercase(), format::json(value))
-            })
-            .collect::<Vec<_>>()
-            .join(" · ")
-    });
     html! {
         <li class="card" data-testid="connection" data-name={connection.name.clone()} data-status={connection.status.clone()}>
             <div class="card-head">
-                <h2 class="card-title" data-testid="connection-name">{ &connection.name }</h2>
+                <h2 class="card-title" data-testid="connection-name">
+                    <Link to={Route::Connection { id }} testid="connection-open">{ &connection.name }</Link>
+                </h2>
                 <span class="badges">
                     <span class="tag">{ &props.title }</span>
                     <EnvironmentBadge environment={connection.environment} />
@@ -212,7 +202,7 @@ fn Card(props: &CardProps) -> Html {
                         value={connection.status.clone()} />
                 </span>
             </div>
-            if let Some(settings) = settings.filter(|text| !text.is_empty()) {
+            if let Some(settings) = settings_line(connection) {
                 <p class="card-facts faint small wrap-any">{ settings }</p>
             }
             <p class="card-facts small">
@@ -255,7 +245,22 @@ fn Card(props: &CardProps) -> Html {
     }
 }
 
-fn discovered(result: &DiscoverResult) -> String {
+/// Its settings in a line, without what is long.
+pub fn settings_line(connection: &ConnectionView) -> Option<String> {
+    let line = connection
+        .settings
+        .as_object()?
+        .iter()
+        .filter(|(_, value)| !value.is_null() && value.as_str().is_none_or(|text| text.len() < 80))
+        .map(|(name, value)| {
+            format!("{} {}", format::humanise(name).to_lowercase(), format::json(value))
+        })
+        .collect::<Vec<_>>()
+        .join(" · ");
+    Some(line).filter(|line| !line.is_empty())
+}
+
+pub fn discovered(result: &DiscoverResult) -> String {
     format!(
         "{} found, {} new, {} changed, {} gone.",
         format::count(result.found, "asset", "assets"),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use nexplane_core::actor::Actor as CoreActor;
 use nexplane_core::api::{EventDetail, Positions};
-use nexplane_core::id::{AssetId, Category, HostId, StreamId};
+use nexplane_core::id::{AssetId, Category, ConnectionId, HostId, StreamId};
 use nexplane_core::record::{self, Header, Record};
 use yew::prelude::*;
 
@@ -231,7 +231,9 @@ fn about(detail: &EventDetail) -> Html {
         Some((Category::Asset, id)) => {
             (name_or("An asset"), Some(Route::Asset { id: AssetId(id) }))
         }
-        Some((Category::Connection, _)) => (name_or("A connection"), Some(Route::Connections)),
+        Some((Category::Connection, id)) => {
+            (name_or("A connection"), Some(Route::Connection { id: ConnectionId(id) }))
+        }
         Some((Category::Host, id)) => (name_or("A host"), Some(Route::Host { id: HostId(id) })),
         Some((Category::Person, _)) => (name_or("A person"), Some(Route::People)),
         Some((Category::Run, _)) => ("A run of a change".to_owned(), change),

@@ -73,6 +73,8 @@ pub struct AuditFilter {
     pub actor: Option<Uuid>,
     /// An event type such as `change.submitted`, or a category such as `change`.
     pub kind: Option<String>,
+    /// Not of this event type.
+    pub without: Option<&'static str>,
     /// The event is about this asset, change, connection, host, run, person or secret.
     pub resource: Option<Uuid>,
     /// Events of a change, of its runs, and others that name it as theirs.
@@ -195,7 +197,7 @@ fn conditions(
 }
 
 fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
-    let AuditFilter { from, to, actor, kind, resource, change, q, whole } = filter;
+    let AuditFilter { from, to, actor, kind, without, resource, change, q, whole } = filter;
     if let Some(from) = from {
         sql.push(" AND at_us >= ").push_bind(from.as_micros());
     }
@@ -208,6 +210,9 @@ fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
     if let Some(kind) = kind {
         let column = if kind.contains('.') { "type" } else { "category" };
         sql.push(format!(" AND {column} = ")).push_bind(kind.clone());
+    }
+    if let Some(without) = without {
+        sql.push(" AND type <> ").push_bind(*without);
     }
     if let Some(resource) = resource {
         sql.push(" AND resources @> ").push_bind(vec![*resource]);

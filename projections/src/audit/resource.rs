@@ -134,6 +134,7 @@ fn connection(event: &ConnectionEvent, ids: &mut BTreeSet<Uuid>) {
         E::Renamed { .. }
         | E::Relabelled { .. }
         | E::Limited { .. }
+        | E::DiscoveryScheduled { .. }
         | E::Removed {}
         | E::Tested { .. }
         | E::Discovered { .. }

@@ -207,6 +207,12 @@ fn connection(event: &ConnectionEvent) -> String {
             let pace = per_minute.map_or_else(String::new, |count| format!(", {count} a minute"));
             format!("Limited the connection to {sessions} at a time{pace}.")
         }
+        E::DiscoveryScheduled { every_s: Some(every_s) } => {
+            format!("Had the connection discovered every {every_s} s.")
+        }
+        E::DiscoveryScheduled { every_s: None } => {
+            "Had the connection discovered only when somebody asks.".to_owned()
+        }
         E::CredentialsReplaced { .. } => "Replaced the connection's credentials.".to_owned(),
         E::Removed {} => "Removed the connection.".to_owned(),
         E::Tested { ok: true, checks } => {

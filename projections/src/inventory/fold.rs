@@ -54,6 +54,8 @@ pub struct ConnectionRow {
     pub discovery_error: Option<String>,
     pub host: Option<Uuid>,
     pub limits: Json<Limits>,
+    pub discover_every_s: Option<i32>,
+    pub discover_next_us: Option<i64>,
     pub version: i64,
     pub position: i64,
     pub created_us: i64,
@@ -172,6 +174,8 @@ pub fn connection(
             discovery_error: None,
             host: host.map(|host| host.0),
             limits: Json(Limits::default()),
+            discover_every_s: None,
+            discover_next_us: None,
             version,
             position,
             created_us: at,
@@ -193,6 +197,12 @@ pub fn connection(
             row.limits.0 = *limits;
             row.updated_us = at;
         }
+        E::DiscoveryScheduled { every_s } => {
+            row.discover_every_s = every_s.map(|every| i32::try_from(every).unwrap_or(i32::MAX));
+            // The first one is now; those that follow count from the one before, whoever asked for it.
+            row.discover_next_us = every_s.map(|_| at);
+            row.updated_us = at;
+        }
         E::CredentialsReplaced { settings, credentials: _ } => {
             row.settings = Some(settings.clone());
             (row.test_ok, row.tested_us) = (None, None);
@@ -201,6 +211,7 @@ pub fn connection(
         }
         E::Removed {} => {
             row.is_removed = true;
+            row.discover_next_us = None;
             row.updated_us = at;
         }
         E::Tested { ok, checks } => {
@@ -210,14 +221,20 @@ pub fn connection(
         }
         E::Discovered { .. } => {
             (row.discovered_us, row.discovery_error) = (Some(at), None);
+            row.discover_next_us = next_discovery(row.discover_every_s, at);
             row.updated_us = at;
         }
         E::DiscoveryFailed { kind: _, reason } => {
             row.discovery_error = Some(reason.clone());
+            row.discover_next_us = next_discovery(row.discover_every_s, at);
             row.updated_us = at;
         }
         // A fact for the audit; nothing about the connection changes.
         E::CredentialsOpened { .. } => {}
     }
     Some(row)
+}
+
+fn next_discovery(every_s: Option<i32>, at: i64) -> Option<i64> {
+    every_s.map(|every| at.saturating_add(i64::from(every) * 1_000_000))
 }

@@ -152,6 +152,7 @@ async fn filter(app: &App, query: &AuditQuery) -> ApiResult<AuditFilter> {
         None => None,
     };
     Ok(AuditFilter {
+        without: None,
         from: query.from,
         to: query.to,
         actor,

@@ -6,13 +6,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use nexplane_connectors::sdk::AnyConnector;
 use nexplane_core::api::{
-    ConnectionView, DiscoverResult, EditConnectionRequest, FieldError, NewConnectionRequest, Page,
-    TestResult,
+    ConnectionView, DiscoverResult, EditConnectionRequest, EventView, FieldError,
+    NewConnectionRequest, Page, TestResult,
 };
 use nexplane_core::connection::{Connection, ConnectionCommand, ConnectionState, Purpose};
 use nexplane_core::host::{Host, HostState};
-use nexplane_core::id::{ConnectionId, HostId, SecretId};
+use nexplane_core::id::{Category, ConnectionId, HostId, SecretId};
 use nexplane_core::plan::Check;
+use nexplane_projections::audit::AuditFilter;
 use nexplane_projections::inventory;
 use serde_json::Value;
 
@@ -38,6 +39,25 @@ pub async fn show_one(State(app): State<App>, Id(id): Id<ConnectionId>) -> ApiRe
     show(&app, id, StatusCode::OK, None).await
 }
 
+/// `GET /connections/{id}/history`: its events, newest first, but for those that say what its credentials
+/// were opened for: there is one for every change.
+pub async fn history(
+    State(app): State<App>,
+    Id(id): Id<ConnectionId>,
+    Query(query): Query<super::PageQuery>,
+) -> ApiResult<Json<Page<EventView>>> {
+    if inventory::connection(&app.pool, id).await?.is_none() {
+        return Err(ApiError::not_found("connection"));
+    }
+    let filter = AuditFilter {
+        kind: Some(Category::Connection.as_str().to_owned()),
+        without: Some("connection.credentials_opened"),
+        resource: Some(id.0),
+        ..AuditFilter::default()
+    };
+    super::audit::page(&app, &filter, query.cursor.as_deref(), query.limit).await
+}
+
 /// `POST /connections`
 pub async fn add(
     State(app): State<App>,
@@ -61,26 +81,43 @@ pub async fn add(
         })?;
     check(connector, &body.credentials)?;
     let id = ConnectionId(request.command.0);
-    if let Some(position) = stream::written(&app.log, &request).await? {
-        return show(&app, id, StatusCode::CREATED, Some(position)).await;
+    let mut position = stream::written(&app.log, &request).await?;
+    if position.is_none() {
+        position = create(&app, id, connector, &request, &body).await?;
     }
-    name_is_free(&app, &body.name, id).await?;
-    let (settings, secret) = seal(&app, id, connector, &body.credentials).await?;
+    if body.discover_every_s.is_some() {
+        let command = ConnectionCommand::ScheduleDiscovery { every_s: body.discover_every_s };
+        let asked = request.also("schedule discovery");
+        let done = stream::execute::<Connection>(&app.log, id.into(), &asked, command).await?;
+        position = done.position.or(position);
+    }
+    show(&app, id, StatusCode::CREATED, position).await
+}
+
+async fn create(
+    app: &App,
+    id: ConnectionId,
+    connector: &dyn AnyConnector,
+    request: &Request,
+    body: &NewConnectionRequest,
+) -> ApiResult<Option<u64>> {
+    name_is_free(app, &body.name, id).await?;
+    let (settings, secret) = seal(app, id, connector, &body.credentials).await?;
     let command = ConnectionCommand::Create {
-        name: body.name,
-        connector: body.kind,
+        name: body.name.clone(),
+        connector: body.kind.clone(),
         environment: body.environment,
         settings,
         credentials: Some(secret),
         host: None,
     };
-    let done = stream::execute::<Connection>(&app.log, id.into(), &request, command).await;
+    let done = stream::execute::<Connection>(&app.log, id.into(), request, command).await;
     // The same request at the same moment sealed one of its own.
     let in_use = matches!(&done, Ok(done) if uses(&done.state, secret));
     if !in_use {
         app.vault.delete(&connection_owner(id), secret).await?;
     }
-    show(&app, id, StatusCode::CREATED, done?.position).await
+    Ok(done?.position)
 }
 
 fn uses(state: &ConnectionState, secret: SecretId) -> bool {
@@ -105,7 +142,7 @@ pub async fn edit(
     JsonBody(body): JsonBody<EditConnectionRequest>,
 ) -> ApiResult<Response> {
     let active = app.targets.connection(id).await?;
-    let EditConnectionRequest { name, environment, credentials, limits } = body;
+    let EditConnectionRequest { name, environment, credentials, limits, discover_every_s } = body;
     if let Some(name) = &name {
         name_is_free(&app, name, id).await?;
     }
@@ -143,6 +180,10 @@ pub async fn edit(
     }
     if let Some(limits) = limits {
         tell("limit", ConnectionCommand::Limit { limits }).await?;
+    }
+    if let Some(every_s) = discover_every_s {
+        let every_s = (every_s > 0).then_some(every_s);
+        tell("schedule discovery", ConnectionCommand::ScheduleDiscovery { every_s }).await?;
     }
     show(&app, id, StatusCode::OK, position).await
 }

@@ -367,6 +367,13 @@ pub fn routes() -> Vec<Route> {
             "Test it, a line per permission",
         )
         .answers::<api::TestResult>(),
+        get(
+            "/connections/{id}/history",
+            SignedIn,
+            connections::history,
+            "Its settings, tests and discoveries, newest first",
+        )
+        .answers::<api::Page<api::EventView>>(),
         get("/freeze-windows", SignedIn, freezes::list, "Freezes, newest first")
             .answers::<api::Page<api::FreezeView>>(),
         post("/freeze-windows", ADMIN, freezes::declare, "Declare a freeze")

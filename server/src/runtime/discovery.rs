@@ -1,5 +1,7 @@
 //! Discovery: what a connection sees becomes assets, and what it no longer sees is gone.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -24,6 +26,31 @@ pub struct Discoverer {
     pub targets: Targets,
     pub log: Log,
     pub pool: PgPool,
+}
+
+/// Scheduled discoveries that have begun and not ended.
+#[derive(Clone, Debug, Default)]
+pub struct UnderWay(Arc<Mutex<HashSet<ConnectionId>>>);
+
+/// As long as it is held, no other one of its connection begins.
+#[derive(Debug)]
+pub struct Beginning {
+    connection: ConnectionId,
+    all: UnderWay,
+}
+
+impl UnderWay {
+    /// None when one of this connection is under way.
+    pub fn begin(&self, connection: ConnectionId) -> Option<Beginning> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(connection).then(|| Beginning { connection, all: self.clone() })
+    }
+}
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.connection);
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +111,7 @@ impl Discoverer {
         let environment = opened.connection.environment;
 
         let known = upkeep::present_assets(&self.pool, connection).await?;
-        let mut seen = std::collections::HashSet::with_capacity(discovery.assets.len());
+        let mut seen = HashSet::with_capacity(discovery.assets.len());
         let mut commands = Vec::with_capacity(discovery.assets.len());
         for asset in discovery.assets {
             let id = asset_id(connection, &asset.kind, &asset.external_key);

@@ -32,7 +32,7 @@ mod targets;
 mod telling;
 
 pub use assess::{AssessError, assess};
-pub use discovery::{DiscoverError, Discoverer};
+pub use discovery::{DiscoverError, Discoverer, UnderWay};
 pub use engine::{Engine, EngineOptions};
 pub use lease::clear as clear_leases;
 pub use limiter::Limiter;

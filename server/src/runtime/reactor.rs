@@ -10,6 +10,7 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use nexplane_core::aggregate::Principal;
 use nexplane_core::change::event::Produced;
 use nexplane_core::change::{BEFOREHAND_VALID_S, Change, ChangeCommand, ChangeState, checked_size};
 use nexplane_core::connection::{Connection, ConnectionCommand};
@@ -30,7 +31,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::back;
-use super::discovery::Discoverer;
+use super::discovery::{Discoverer, UnderWay};
 use super::engine::Engine;
 use super::planner::Planner;
 use super::projects::Carrier;
@@ -54,6 +55,9 @@ static STARTS: Semaphore = Semaphore::const_new(16);
 const HOSTS_AT_ONCE: usize = 32;
 static DISCOVERIES: Semaphore = Semaphore::const_new(HOSTS_AT_ONCE);
 
+/// How long a connection is left alone whose discovery could not even be recorded.
+const PAUSE: Duration = Duration::from_mins(1);
+
 /// How often in the length of a lease the database hears of the holder of the lock, and how often runs
 /// and approvals are looked at that nobody woke anybody for: every 5 s when a lease is 30 s.
 const BEATS: u32 = 6;
@@ -63,10 +67,12 @@ const BEATS: u32 = 6;
 enum Due {
     Change(ChangeId),
     Schedule(ScheduleId),
+    Discovery(ConnectionId),
 }
 
 #[derive(Clone)]
 pub struct Reactor {
+    pub discoveries: UnderWay,
     pub pool: PgPool,
     pub log: Log,
     pub projections: Projections,
@@ -141,6 +147,9 @@ impl Reactor {
                     match due.pop() {
                         Some(Reverse((_, Due::Change(change)))) => self.start_scheduled(change),
                         Some(Reverse((_, Due::Schedule(schedule)))) => self.tick(schedule),
+                        Some(Reverse((_, Due::Discovery(connection)))) => {
+                            self.discover(connection);
+                        }
                         None => {}
                     }
                 }
@@ -152,7 +161,9 @@ impl Reactor {
                     let opening = opening.into_iter().map(|(id, opens)| (opens, Due::Change(id)));
                     let ticking = schedules::due(&self.pool, soon).await?;
                     let ticking = ticking.into_iter().map(|(id, tick)| (tick, Due::Schedule(id)));
-                    due = opening.chain(ticking).map(Reverse).collect();
+                    let looking = upkeep::discoveries_due(&self.pool, soon).await?;
+                    let looking = looking.into_iter().map(|(id, next)| (next, Due::Discovery(id)));
+                    due = opening.chain(ticking).chain(looking).map(Reverse).collect();
                 }
             }
         }
@@ -214,6 +225,22 @@ impl Reactor {
             }
         }
         Ok(())
+    }
+
+    /// Discovers a connection whose time has come, unless that is still under way.
+    fn discover(&self, connection: ConnectionId) {
+        let Some(turn) = self.discoveries.begin(connection) else { return };
+        let discoverer = self.discoverer.clone();
+        tokio::spawn(async move {
+            let Ok(_one) = DISCOVERIES.acquire().await else { return };
+            let request = Request::once(Principal::SYSTEM, stream::now());
+            let Err(error) = discoverer.discover(connection, &request).await else { return };
+            tracing::warn!(connection.id = %connection, cause = %chain(&error), "a connection could not be discovered");
+            // What failed at the target is recorded, and has moved the next time. All else would be tried again
+            // at once.
+            tokio::time::sleep(PAUSE).await;
+            drop(turn);
+        });
     }
 
     /// Starts the run of a change; on a rollback, only once the change to be undone agrees.
@@ -505,7 +532,7 @@ impl Reactor {
             self.go_back(change);
         }
         for change in upkeep::expired_approvals(&self.pool, now).await? {
-            let request = Request::once(nexplane_core::aggregate::Principal::SYSTEM, now);
+            let request = Request::once(Principal::SYSTEM, now);
             let expire = ChangeCommand::Expire;
             match stream::execute::<Change>(&self.log, change.into(), &request, expire).await {
                 Ok(_) | Err(StreamError::Rejected(_)) => {}

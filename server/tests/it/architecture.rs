@@ -16,7 +16,7 @@ struct Rule {
 }
 
 /// In the order of the data flow: what decides first, what people see last.
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     Rule { package: "nexplane-core", may_use: &[], tests_may_use: &[] },
     Rule { package: "nexplane-store", may_use: &["nexplane-core"], tests_may_use: &[] },
     Rule {
@@ -24,18 +24,24 @@ const RULES: [Rule; 8] = [
         may_use: &["nexplane-core", "nexplane-store"],
         tests_may_use: &[],
     },
-    Rule { package: "nexplane-agent", may_use: &["nexplane-core"], tests_may_use: &[] },
+    Rule {
+        package: "nexplane-agent",
+        may_use: &["nexplane-core"],
+        tests_may_use: &["nexplane-peers"],
+    },
     Rule {
         package: "nexplane-connectors",
         may_use: &["nexplane-agent", "nexplane-core"],
-        tests_may_use: &[],
+        tests_may_use: &["nexplane-peers"],
     },
+    Rule { package: "nexplane-peers", may_use: &[], tests_may_use: &[] },
     Rule {
         package: "nexplane-server",
         may_use: &[
             "nexplane-agent",
             "nexplane-connectors",
             "nexplane-core",
+            "nexplane-peers",
             "nexplane-projections",
             "nexplane-store",
         ],

@@ -29,6 +29,7 @@ mod crash_matrix_host;
 mod crash_matrix_log;
 mod crash_matrix_spool;
 mod crash_stage;
+mod discovery;
 mod evidence;
 mod fault_proxy;
 mod freeze;

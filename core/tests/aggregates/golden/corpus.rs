@@ -169,6 +169,7 @@ corpus! {
         Renamed { name: "orders-eu".to_owned() }
         Relabelled { environment: Environment::Staging }
         Limited { limits: Limits { sessions: 4, per_minute: Some(120) } }
+        DiscoveryScheduled { every_s: Some(21_600) }
         CredentialsReplaced {
             settings: json!({ "host": "db-2.example", "port": 5432 }),
             credentials: SecretId(uuid(62)),
