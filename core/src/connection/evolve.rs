@@ -20,6 +20,7 @@ pub fn evolve(state: ConnectionState, event: &ConnectionEvent, at: Timestamp) ->
                 host: *host,
                 limits: Limits::default(),
                 discover_every_s: None,
+                discover_next: None,
             })
         }
         (S::Active(active), E::Renamed { name }) => {
@@ -32,7 +33,12 @@ pub fn evolve(state: ConnectionState, event: &ConnectionEvent, at: Timestamp) ->
             S::Active(Active { limits: *limits, ..active })
         }
         (S::Active(active), E::DiscoveryScheduled { every_s }) => {
-            S::Active(Active { discover_every_s: *every_s, ..active })
+            // The first one is now; those that follow count from the one before, whoever asked for it.
+            S::Active(Active {
+                discover_every_s: *every_s,
+                discover_next: every_s.map(|_| at),
+                ..active
+            })
         }
         (S::Active(active), E::CredentialsReplaced { settings, credentials }) => {
             S::Active(Active {
@@ -40,6 +46,10 @@ pub fn evolve(state: ConnectionState, event: &ConnectionEvent, at: Timestamp) ->
                 credentials: Some(*credentials),
                 ..active
             })
+        }
+        (S::Active(active), E::Discovered { .. } | E::DiscoveryFailed { .. }) => {
+            let next = active.discover_every_s.map(|every| at.plus_seconds(i64::from(every)));
+            S::Active(Active { discover_next: next, ..active })
         }
         (S::Active(active), E::Removed {}) => S::Removed(Removed { name: active.name, at }),
         (

@@ -29,6 +29,8 @@ pub struct Active {
     pub limits: Limits,
     /// Seconds from one discovery to the next; none: only when somebody asks.
     pub discover_every_s: Option<u32>,
+    /// When the next one is to be.
+    pub discover_next: Option<Timestamp>,
 }
 
 impl Active {

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use nexplane_core::aggregate::Principal;
 use nexplane_core::api::DiscoverResult;
 use nexplane_core::asset::event::{Facts, Relation};
 use nexplane_core::asset::{Asset, AssetCommand};
-use nexplane_core::connection::{Connection, ConnectionCommand, Purpose};
+use nexplane_core::connection::{Connection, ConnectionCommand, ConnectionState, Purpose};
 use nexplane_core::id::{AssetId, ConnectionId};
 use nexplane_projections::upkeep;
 use nexplane_store::log::Log;
@@ -70,6 +71,19 @@ pub fn asset_id(connection: ConnectionId, kind: &str, external_key: &str) -> Ass
 }
 
 impl Discoverer {
+    /// The same, when the connection says that its time has come: the read model that named it may be late.
+    pub async fn discover_due(&self, connection: ConnectionId) -> Result<(), DiscoverError> {
+        let now = stream::now();
+        let state = stream::load::<Connection>(&self.log, connection.into()).await;
+        let state = state.map_err(OpenError::from)?.state;
+        let ConnectionState::Active(active) = state else { return Ok(()) };
+        if active.discover_next.is_some_and(|next| next <= now) {
+            let request = Request::once(Principal::SYSTEM, now);
+            self.discover(connection, &request).await?;
+        }
+        Ok(())
+    }
+
     /// Reads everything the connection sees. A failure is recorded and changes no asset.
     pub async fn discover(
         &self,

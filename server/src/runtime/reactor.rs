@@ -233,8 +233,7 @@ impl Reactor {
         let discoverer = self.discoverer.clone();
         tokio::spawn(async move {
             let Ok(_one) = DISCOVERIES.acquire().await else { return };
-            let request = Request::once(Principal::SYSTEM, stream::now());
-            let Err(error) = discoverer.discover(connection, &request).await else { return };
+            let Err(error) = discoverer.discover_due(connection).await else { return };
             tracing::warn!(connection.id = %connection, cause = %chain(&error), "a connection could not be discovered");
             // What failed at the target is recorded, and has moved the next time. All else would be tried again
             // at once.
