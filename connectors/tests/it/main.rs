@@ -12,6 +12,7 @@
 )]
 
 mod catalog;
+mod docs;
 
 mod fixture;
 mod host;
