@@ -21,6 +21,14 @@ impl Registry {
         Self { connectors: vec![entry::<Host>(), entry::<Postgres>()] }
     }
 
+    /// Also this one.
+    #[must_use]
+    pub fn with<C: Connector>(mut self) -> Self {
+        self.connectors.push(entry::<C>());
+        self.connectors.sort_by(|one, other| one.spec().id.cmp(&other.spec().id));
+        self
+    }
+
     /// What the connectors say of themselves.
     pub fn catalog(&self) -> Catalog {
         Catalog {

@@ -10,8 +10,7 @@ use nexplane_core::catalog::{ActionSpec, Catalog, ConnectorSpec, EffectClass, Re
 use serde_json::Value;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/generated");
-const NOTE: &str =
-    "<!-- Made from the catalog. Change the code, then run `just bless`. -->\n\n";
+const NOTE: &str = "<!-- Made from the catalog. Change the code, then run `just bless`. -->\n\n";
 
 #[test]
 fn the_golden_pages_of_the_connectors_are_checked_in() {
@@ -44,7 +43,8 @@ fn pages(catalog: &Catalog) -> BTreeMap<String, String> {
 }
 
 fn index(catalog: &Catalog) -> String {
-    let mut text = format!("{NOTE}# Connectors\n\n| Connector | Finds | Actions |\n|---|---|---|\n");
+    let mut text =
+        format!("{NOTE}# Connectors\n\n| Connector | Finds | Actions |\n|---|---|---|\n");
     for connector in &catalog.connectors {
         let actions: Vec<_> = connector.actions.iter().map(|action| short(action)).collect();
         let ConnectorSpec { id, title, asset_types, .. } = connector;
@@ -87,7 +87,9 @@ fn describe(text: &mut String, action: &ActionSpec) {
         EffectClass::Keyed => "remembers our key, so that twice is once",
         EffectClass::Fenced => "written only while the target has not moved",
         EffectClass::Verifiable => "can be read back",
-        EffectClass::Unprotected => "cannot be read back: an unknown outcome is settled by a person",
+        EffectClass::Unprotected => {
+            "cannot be read back: an unknown outcome is settled by a person"
+        }
     };
     let undo = match &action.reversibility {
         Reversibility::Reversible => "yes, exactly what was there".to_owned(),

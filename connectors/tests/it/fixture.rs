@@ -12,6 +12,8 @@ use nexplane_core::plan::{PlanProof, Step, TargetRef};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::template::connector::Template;
+
 pub fn context() -> OpenContext {
     OpenContext {
         connection: ConnectionId(Uuid::now_v7()),
@@ -22,9 +24,9 @@ pub fn context() -> OpenContext {
     }
 }
 
-/// All connectors.
+/// All connectors, and the one that new ones are copied from.
 pub fn registry() -> &'static Registry {
-    static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::standard);
+    static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::standard().with::<Template>());
     &REGISTRY
 }
 

@@ -18,3 +18,4 @@ mod fixture;
 mod host;
 mod postgres;
 mod suite;
+mod template;
