@@ -90,6 +90,14 @@ bench-rollout *args:
 bless:
     NEXPLANE_BLESS=1 cargo nextest run --workspace --no-tests=pass -E 'test(golden)'
 
+# A connector to start from: `just new-connector acme "Acme Boxes"`. Then docs/guides/add-a-connector.md.
+new-connector name title="":
+    connectors/new connector "$1" "$2"
+
+# An action to start from: `just new-action acme open_lid "Open a lid"`. Then docs/guides/add-an-action.md.
+new-action connector name title="":
+    connectors/new action "$1" "$2" "$3"
+
 # What continuous integration runs, from the installation on.
 ci:
     .ci/run

@@ -16,17 +16,25 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// All connectors, alphabetical, one line each.
+    /// All connectors, one line each.
     pub fn standard() -> Self {
-        Self { connectors: vec![entry::<Host>(), entry::<Postgres>()] }
+        Self::of(vec![
+            // Sorted by id when it is made; here by name.
+            entry::<Host>(),
+            entry::<Postgres>(),
+        ])
+    }
+
+    fn of(mut connectors: Vec<Box<dyn AnyConnector>>) -> Self {
+        connectors.sort_by(|one, other| one.spec().id.cmp(&other.spec().id));
+        Self { connectors }
     }
 
     /// Also this one.
     #[must_use]
     pub fn with<C: Connector>(mut self) -> Self {
         self.connectors.push(entry::<C>());
-        self.connectors.sort_by(|one, other| one.spec().id.cmp(&other.spec().id));
-        self
+        Self::of(self.connectors)
     }
 
     /// What the connectors say of themselves.
