@@ -26,6 +26,7 @@ async fn the_pages() {
     a_wrong_password_is_explained_and_a_right_one_forgiven(&server).await;
     every_page_opens_without_errors_on_any_screen(&server).await;
     an_asset_says_what_it_is_and_keeps_what_operators_say_of_it(&server).await;
+    a_connection_says_what_it_may_and_how_often_it_is_discovered(&server).await;
     an_auditor_finds_and_opens_events(&server).await;
     the_filters_of_the_audit_page_are_its_address(&server).await;
     keys_are_enough(&server).await;
@@ -90,6 +91,27 @@ async fn an_asset_says_what_it_is_and_keeps_what_operators_say_of_it(server: &Sa
     olivia.click("asset-action").await;
     olivia.reads("target-chosen", "app_orders").await;
     olivia.end().await;
+}
+
+async fn a_connection_says_what_it_may_and_how_often_it_is_discovered(server: &Sandbox) {
+    let ada = signed_in(server, "ada").await;
+    ada.goto("/connections").await;
+    ada.see("connection-list").await;
+    ada.click_css(
+        "[data-testid='connection'][data-name='shop-db'] [data-testid='connection-open']",
+    )
+    .await;
+    assert_eq!(ada.text("connection-name").await, "shop-db");
+    ada.see("connection-checks").await;
+    ada.see("least-privilege").await;
+    ada.reads("connection-every-shown", "Only when somebody asks").await;
+    ada.click("connection-edit").await;
+    ada.choose("connection-every", "Every hour").await;
+    ada.click("connection-save").await;
+    ada.reads("connection-every-shown", "Every hour").await;
+    ada.reads("connection-history", "discovered every 3600 s").await;
+    ada.pictures("connection").await;
+    ada.end().await;
 }
 
 async fn an_auditor_finds_and_opens_events(server: &Sandbox) {
