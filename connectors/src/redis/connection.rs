@@ -92,7 +92,13 @@ impl Way {
         drop(stream.set_nodelay(true));
         match &self.tls {
             Some(tls) => {
-                let stream = handshake(stream, host, tls.clone()).await?;
+                // A server without TLS waits for a line that never comes. We say so before our time is over.
+                let limit = self.cx.call_timeout * 2 / 3;
+                let shaken = tokio::time::timeout(limit, handshake(stream, host, tls.clone()));
+                let stream = shaken.await.map_err(|_| {
+                    let message = "the server does not answer to TLS: is it the port with TLS?";
+                    ConnectorError::new(ErrorKind::Timeout, Advice::Later, message)
+                })??;
                 Connection::greet(stream, user, password).await
             }
             None => Connection::greet(stream, user, password).await,

@@ -136,10 +136,11 @@ impl Bench {
         users.sort();
         let mut keys: Vec<_> = self.run("KEYS *").lines().map(str::to_owned).collect();
         keys.sort();
-        let mut config = self.run("CONFIG GET *");
-        // What the server says of itself moves only by what we read here.
-        config.retain(|c| c != '\r');
-        format!("{users:#?}\n{keys:#?}\n{config}\n{}", self.server.kept())
+        let config = self.run("CONFIG GET *");
+        // CONFIG REWRITE adds an empty line each time.
+        let kept = self.server.kept();
+        let kept: Vec<_> = kept.lines().filter(|line| !line.is_empty()).collect();
+        format!("{users:#?}\n{keys:#?}\n{config}\n{kept:#?}")
     }
 }
 

@@ -86,9 +86,11 @@ async fn real_tls_and_plain_are_never_mixed_up() {
     let plain = Bench::with(Setup::Requirepass).await;
     assert!(plain.open(plain.credentials()).await.is_ok());
     // Never a silent downgrade.
-    let error = fails(&plain, json!({ "tls_mode": "verify-full" })).await;
-    assert!(!error.is_outcome_unknown());
-    assert!(matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unexpected), "{error:?}");
+    let patient = OpenContext { call_timeout: Duration::from_millis(900), ..context() };
+    let credentials = with(&plain, json!({ "tls_mode": "verify-full" }));
+    let error = open("redis", credentials, &patient).await.err().expect("there is no TLS");
+    assert_eq!((error.kind, error.advice), (ErrorKind::Timeout, Advice::Later), "{error:?}");
+    assert!(error.message.contains("the port with TLS"), "{error}");
 }
 
 #[tokio::test]

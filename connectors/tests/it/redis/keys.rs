@@ -157,7 +157,7 @@ async fn real_the_rights_on_keys_are_those_of_the_user() {
     for (id, parameters) in [(DELETE, json!({ "pattern": "app:kept*" })), (FLUSH, json!({}))] {
         let inspection = inspect(&*session, id, 0, &parameters).await;
         let (_, detail) = the_failure(&inspection);
-        assert!(detail.ends_with("~*"), "{detail}");
+        assert!(detail.contains(" ~*"), "{detail}");
     }
     execute(&*session, DELETE, 0, &mine, &inspection).await.unwrap();
     assert_eq!(all(&bench), ["app:kept", "app:sessions", "other"]);

@@ -194,9 +194,9 @@ async fn real_the_connections_own_user_is_never_touched() {
 /// A replica that logs in as the user would be cut off.
 #[tokio::test]
 async fn real_the_user_of_a_replica_is_left_alone() {
-    let (primary, replica) = (Bench::new().await, Bench::new().await);
+    let setup = Setup::Requirepass;
+    let (primary, replica) = (Bench::with(setup).await, Bench::with(setup).await);
     primary.run(&format!("ACL SETUSER repl on >{PASSWORD} +psync +replconf +ping"));
-    replica.run("CONFIG SET tls-replication yes");
     replica.run("CONFIG SET masteruser repl");
     replica.run(&format!("CONFIG SET masterauth {PASSWORD}"));
     replica.run(&format!("REPLICAOF 127.0.0.1 {}", primary.server.port));
