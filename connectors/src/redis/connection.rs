@@ -1,12 +1,14 @@
 //! One connection to the server, from the egress guard to the greeting.
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisConnectionInfo, Value};
+use ::redis::{
+    AsyncConnectionConfig, Cmd, FromRedisValue, RedisConnectionInfo, ServerError, Value,
+};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::credentials::{Credentials, TlsMode};
-use super::error::{changing, greeting, reading};
+use super::error::{changing, greeting, not_understood, reading};
 use super::target::UserName;
 use crate::sdk::tls::{Verify, client_config, handshake};
 use crate::sdk::{Advice, ConnectorError, ErrorKind, OpenContext, SecretText};
@@ -184,13 +186,8 @@ impl Connection {
         }
         let answer: Value =
             pipeline.query_async(&mut self.inner.clone()).await.map_err(changing)?;
-        match answer {
-            Value::Array(answers) => Ok(answers),
-            _ => {
-                let message = "the server's answer to EXEC was not understood";
-                Err(ConnectorError::new(ErrorKind::Unexpected, Advice::OutcomeUnknown, message))
-            }
-        }
+        let Value::Array(answers) = answer else { return Err(not_understood()) };
+        Ok(answers)
     }
 
     /// Questions that are sent at once: the answer of each, errors included.
@@ -202,6 +199,11 @@ impl Connection {
         }
         pipeline.query_async(&mut self.inner.clone()).await.map_err(reading)
     }
+}
+
+/// Whether a command in a `MULTI` was done. Errors: the server's answer, when it said no to this one.
+pub fn done(answer: &Value) -> Result<(), &ServerError> {
+    if let Value::ServerError(error) = answer { Err(error) } else { Ok(()) }
 }
 
 /// A value as its type. Errors: `Unexpected`.

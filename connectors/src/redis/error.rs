@@ -116,3 +116,9 @@ pub fn moved(name: &UserName) -> ConnectorError {
         "somebody changed the user {name} since it was read; nothing was changed: plan again"
     ))
 }
+
+/// An answer to a change that is none of those which the server can give.
+pub fn not_understood() -> ConnectorError {
+    let message = "the server's answer was not understood";
+    ConnectorError::new(ErrorKind::Unexpected, Advice::OutcomeUnknown, message)
+}

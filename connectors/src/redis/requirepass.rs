@@ -4,15 +4,14 @@
 //! as it was, and the two then contradict each other at the next restart, so they are always changed together.
 //! <https://redis.io/docs/latest/operate/oss_and_stack/management/config-file/> (requirepass)
 
-use ::redis::Value;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::connection::command;
-use super::error::{after_change, is_forbidden, of_server};
+use super::connection::{command, done};
+use super::error::{after_change, is_forbidden, not_understood, of_server};
 use super::saving::setting;
 use super::session::Session;
-use super::user::{Altered, Passwords, User, not_understood};
+use super::user::{Altered, Passwords, User};
 use crate::sdk::{ConnectorError, DigestKey, SecretText, sealed};
 
 /// The setting.
@@ -58,12 +57,8 @@ pub async fn replace(
     set.arg(password.expose());
     let look = || command(&["ACL", "GETUSER", user.name.as_str()]);
     let answers = session.line.atomically(vec![look(), set, look()]).await?;
-    let [before, done, after] = answers.try_into().map_err(|_| not_understood())?;
-    match done {
-        Value::Okay => {}
-        Value::ServerError(error) => return Err(of_server(&error)),
-        _ => return Err(not_understood()),
-    }
+    let [before, answer, after] = answers.try_into().map_err(|_| not_understood())?;
+    done(&answer).map_err(of_server)?;
     let before = User::parse(&user.name, before).map_err(after_change)?;
     let after = User::parse(&user.name, after).map_err(after_change)?;
     match (before, after) {
@@ -86,11 +81,7 @@ pub async fn restore(
         alter.arg(hash.added());
     }
     for answer in session.line.atomically(vec![set, alter]).await? {
-        match answer {
-            Value::Okay => {}
-            Value::ServerError(error) => return Err(after_change(of_server(&error))),
-            _ => return Err(not_understood()),
-        }
+        done(&answer).map_err(|error| after_change(of_server(error)))?;
     }
     Ok(())
 }

@@ -4,8 +4,8 @@
 use ::redis::Value;
 use nexplane_core::plan::Check;
 
-use super::connection::command;
-use super::error::of_server;
+use super::connection::{command, done};
+use super::error::{is_forbidden, of_server};
 use super::session::Session;
 use crate::sdk::{ConnectorError, check};
 
@@ -64,7 +64,6 @@ pub async fn missing(
     };
     let asked = std::iter::once(&ASK).chain(rights);
     let mut questions: Vec<_> = asked.clone().map(|right| dry_run(right.command)).collect();
-    // A user without any key pattern is told from one without the command by asking for both.
     for on in on_keys {
         let words: Vec<&str> = match on.name {
             "eval" => vec!["EVAL", "return 1", "1", on.key],
@@ -76,18 +75,14 @@ pub async fn missing(
     let rules = rules.chain(on_keys.iter().map(|on| format!("+{} ~{}", on.name, "*")));
     let mut missing: Vec<String> = Vec::new();
     for (answer, rule) in session.line.ask_all(questions).await?.into_iter().zip(rules) {
-        let allowed = match answer {
-            Value::Okay => true,
-            Value::ServerError(error) => {
-                let error = of_server(&error);
-                if !super::error::is_forbidden(&error) {
-                    return Err(error);
-                }
-                false
+        if let Err(error) = done(&answer) {
+            let error = of_server(error);
+            if !is_forbidden(&error) {
+                return Err(error);
             }
-            // Says why not.
-            _ => false,
-        };
+        }
+        // Another answer than OK says why not.
+        let allowed = answer == Value::Okay;
         if !allowed {
             missing.extend(rule.split(' ').map(str::to_owned));
         }

@@ -6,8 +6,10 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::connection::{command, decode, pairs};
-use super::error::{gone, is_forbidden, moved, of_server, unreadable};
+use super::connection::{command, decode, done, pairs};
+use super::error::{
+    after_change, gone, is_forbidden, moved, not_understood, of_server, unreadable,
+};
 use super::session::Session;
 use super::target::{Seen, UserName};
 use crate::sdk::{Advice, ConnectorError, DigestKey, ErrorKind, SecretText, sealed};
@@ -153,22 +155,20 @@ impl User {
         }
         let look = || command(&["ACL", "GETUSER", name]);
         let answers = session.line.atomically(vec![look(), set, look()]).await?;
-        let [before, done, after] = answers.try_into().map_err(|_| not_understood())?;
-        match done {
-            Value::Okay => {}
-            // Its text has the rule in it, which is a secret.
-            Value::ServerError(error) if error.code() == "ERR" => return Err(moved(&self.name)),
-            Value::ServerError(error) => return Err(of_server(&error)),
-            _ => return Err(not_understood()),
+        let [before, answer, after] = answers.try_into().map_err(|_| not_understood())?;
+        if let Err(error) = done(&answer) {
+            // The text has the rule in it, which is a secret.
+            let refused = error.code() == "ERR";
+            return Err(if refused { moved(&self.name) } else { of_server(error) });
         }
-        let before = Self::parse(&self.name, before).map_err(super::error::after_change)?;
-        let after = Self::parse(&self.name, after).map_err(super::error::after_change)?;
+        let before = Self::parse(&self.name, before).map_err(after_change)?;
+        let after = Self::parse(&self.name, after).map_err(after_change)?;
         match (before, after) {
             (Some(before), Some(after)) => Ok(Altered { before, after }),
             // It was deleted since we looked, had no password to tell by, and came back by our command.
             (None, Some(_)) => {
                 let undo = command(&["ACL", "DELUSER", name]);
-                session.line.change::<i64>(&undo).await.map_err(super::error::after_change)?;
+                session.line.change::<i64>(&undo).await.map_err(after_change)?;
                 Err(gone(&self.name))
             }
             (_, None) => Err(not_understood()),
@@ -181,11 +181,6 @@ impl User {
 pub struct Altered {
     pub before: User,
     pub after: User,
-}
-
-pub fn not_understood() -> ConnectorError {
-    let message = "the server's answer was not understood";
-    ConnectorError::new(ErrorKind::Unexpected, Advice::OutcomeUnknown, message)
 }
 
 #[cfg(test)]
