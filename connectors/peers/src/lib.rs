@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`ca`] | a private CA and server certificates |
 //! | [`process`] | a server of one test: it ends with the value, and with whoever started it |
+//! | [`redis`] | Redis servers, with an ACL file and TLS, and with a configuration file |
 //! | [`shared`] | a server that all tests of a run share, because it takes long to start |
 //!
 //! Everything listens on loopback only, on ports that are drawn, with passwords that are drawn; it keeps
@@ -15,6 +16,7 @@
 
 pub mod ca;
 pub mod process;
+pub mod redis;
 pub mod shared;
 
 use std::io;

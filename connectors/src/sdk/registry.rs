@@ -9,6 +9,7 @@ use super::erased::{AnyAction, AnyConnector};
 use super::typed::TypedConnector;
 use crate::host::Host;
 use crate::postgres::Postgres;
+use crate::redis::Redis;
 
 /// Every connector of this build.
 pub struct Registry {
@@ -22,6 +23,7 @@ impl Registry {
             // Sorted by id when it is made; here by name.
             entry::<Host>(),
             entry::<Postgres>(),
+            entry::<Redis>(),
         ])
     }
 

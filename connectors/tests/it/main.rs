@@ -17,5 +17,6 @@ mod docs;
 mod fixture;
 mod host;
 mod postgres;
+mod redis;
 mod suite;
 mod template;

@@ -48,6 +48,7 @@ mod harness_target;
 mod host_orders;
 mod journey_host;
 mod journey_postgres;
+mod journey_redis;
 mod meeting;
 mod planted;
 mod policies;
