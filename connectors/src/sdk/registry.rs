@@ -8,6 +8,7 @@ use super::connector::Connector;
 use super::erased::{AnyAction, AnyConnector};
 use super::typed::TypedConnector;
 use crate::host::Host;
+use crate::ldap::Directory;
 use crate::postgres::Postgres;
 
 /// Every connector of this build.
@@ -18,7 +19,7 @@ pub struct Registry {
 impl Registry {
     /// All connectors, alphabetical, one line each.
     pub fn standard() -> Self {
-        Self { connectors: vec![entry::<Host>(), entry::<Postgres>()] }
+        Self { connectors: vec![entry::<Host>(), entry::<Directory>(), entry::<Postgres>()] }
     }
 
     /// What the connectors say of themselves.
