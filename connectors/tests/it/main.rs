@@ -15,5 +15,6 @@ mod catalog;
 
 mod fixture;
 mod host;
+mod ldap;
 mod postgres;
 mod suite;
