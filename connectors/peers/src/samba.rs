@@ -14,7 +14,7 @@ use crate::shared::{self, Nursery};
 use crate::{PeerError, ca, healthy, password, program};
 
 const INSTALL: &str = "apt-get install samba samba-ad-provision samba-vfs-modules ldap-utils";
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
 /// Without it provisioning fails when it sets access rules on files.
 const ACL_MODULES: [&str; 2] = ["/usr/lib", "samba/vfs/acl_xattr.so"];
 
@@ -125,6 +125,7 @@ tls certfile = {cert}
 tls keyfile = {key}
 tls cafile = {ca}
 ldap server require strong auth = yes
+old password allowed period = 0
 ",
         private = paths("private"),
         state = paths("state"),
@@ -153,13 +154,14 @@ ldap server require strong auth = yes
 
 /// Makes the accounts, and gives `svc` its rights.
 fn accounts(server: &Samba, folder: &Path, tool: &Path, config: &Path) -> Result<(), PeerError> {
-    let mut text = format!("dn: {STAFF}\nobjectClass: organizationalUnit\n\n");
-    for name in ["svc", "weak"] {
-        text.push_str(&format!(
+    let account = |name: &str| {
+        format!(
             "dn: CN={name},CN=Users,{BASE}\nobjectClass: user\nsAMAccountName: {name}\n\
              userPrincipalName: {name}@corp.example\nuserAccountControl: 544\n\n"
-        ));
-    }
+        )
+    };
+    let unit = format!("dn: {STAFF}\nobjectClass: organizationalUnit\n\n");
+    let text = [unit, account("svc"), account("weak")].concat();
     let file = folder.join("accounts.ldif");
     fs::write(&file, text).map_err(PeerError::io("write samba's accounts"))?;
     let mut add = server.client("ldapmodify", ADMIN, &server.password);
@@ -185,10 +187,9 @@ fn accounts(server: &Samba, folder: &Path, tool: &Path, config: &Path) -> Result
         run(reordered(&["user", "show", "svc", "--attributes=objectSid"]), "samba-tool user show")?;
     let sid = shown.lines().find_map(|line| line.strip_prefix("objectSid: "));
     let sid = sid.ok_or_else(|| PeerError::Other("svc has no objectSid".to_owned()))?.trim();
-    let rights: String = RIGHTS
-        .iter()
+    let rights = RIGHTS
         .map(|(right, what, class)| format!("(OA;CIIO;{right};{what};{class};{sid})"))
-        .collect();
+        .concat();
     let mut command = reordered(&["dsacl", "set"]);
     command.arg(format!("--objectdn={STAFF}")).arg(format!("--sddl={rights}"));
     run(command, "samba-tool dsacl set").map(drop)

@@ -138,22 +138,21 @@ access to * by users read by * none
 }
 
 fn entries(password: &str) -> String {
-    let mut text = format!(
+    let base = format!(
         "dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\ndc: corp\no: corp\n\n"
     );
-    for unit in ["people", "groups", "services", "policies"] {
-        text.push_str(&format!("dn: ou={unit},{BASE}\nobjectClass: organizationalUnit\n\n"));
-    }
-    for name in ["svc", "weak"] {
-        text.push_str(&format!(
-            "dn: cn={name},ou=services,{BASE}\nobjectClass: device\nobjectClass: simpleSecurityObject\n\
-             cn: {name}\nuserPassword: {password}\n\n"
-        ));
-    }
-    text.push_str(&format!(
-        "dn: {POLICY}\nobjectClass: device\nobjectClass: pwdPolicy\ncn: default\n\
-         pwdAttribute: userPassword\npwdLockout: TRUE\npwdMaxFailure: 3\npwdLockoutDuration: 0\n\
-         pwdMustChange: TRUE\npwdMinLength: 8\npwdCheckQuality: 1\npwdInHistory: 3\n"
-    ));
-    text
+    let units = ["people", "groups", "services", "policies"]
+        .map(|unit| format!("dn: ou={unit},{BASE}\nobjectClass: organizationalUnit\n\n"));
+    let accounts = [SERVICE, WEAK].map(|dn| {
+        format!(
+            "dn: {dn}\nobjectClass: device\nobjectClass: simpleSecurityObject\n\
+             userPassword: {password}\n\n"
+        )
+    });
+    let policy = format!(
+        "dn: {POLICY}\nobjectClass: device\nobjectClass: pwdPolicy\npwdAttribute: userPassword\n\
+         pwdLockout: TRUE\npwdMaxFailure: 3\npwdLockoutDuration: 0\npwdMustChange: TRUE\n\
+         pwdMinLength: 8\npwdCheckQuality: 1\n"
+    );
+    [base, units.concat(), accounts.concat(), policy].concat()
 }

@@ -77,13 +77,13 @@ impl Action for AddGroupMember {
         let member = state.value.as_deref().unwrap_or(&self.member);
         let now = |is_member: bool| if is_member { json!(member) } else { Value::Null };
         Description {
-            diff: if state.is_member == true {
+            diff: if state.is_member {
                 Vec::new()
             } else {
-                vec![line(target, "member", now(state.is_member), now(true))]
+                vec![line(target, "member", now(false), now(true))]
             },
             summary: format!("{member} becomes a direct member of group {}.", target.name),
-            rollback: if state.is_member == true {
+            rollback: if state.is_member {
                 "Nothing changes, so there is nothing to undo.".to_owned()
             } else {
                 format!("{member} is removed from group {} again.", target.name)

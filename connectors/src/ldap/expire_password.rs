@@ -45,19 +45,12 @@ pub enum Expiry {
 }
 
 impl Expiry {
-    const fn expired(&self) -> Option<bool> {
+    fn expired(&self) -> Option<bool> {
         match self {
             Self::Gone => None,
-            Self::Reset(reset) => Some(is_true(reset)),
+            Self::Reset(reset) => Some(reset.as_deref() == Some("TRUE")),
             Self::LastSet(last_set) => Some(*last_set == 0),
         }
-    }
-}
-
-const fn is_true(reset: &Option<String>) -> bool {
-    match reset {
-        Some(text) => matches!(text.as_bytes(), b"TRUE"),
-        None => false,
     }
 }
 

@@ -55,7 +55,9 @@ fn unescaped(value: &str) -> Vec<u8> {
     let mut plain = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
-        let pair = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        // `from_str_radix` would take a sign, too.
+        let pair = tail.get(..2).filter(|pair| pair.iter().all(u8::is_ascii_hexdigit));
+        let pair = pair.and_then(|pair| std::str::from_utf8(pair).ok());
         let code = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
         rest = match (byte, code, tail.split_first()) {
             (b'\\', Some(code), _) => {

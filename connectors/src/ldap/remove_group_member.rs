@@ -77,16 +77,16 @@ impl Action for RemoveGroupMember {
         let member = state.value.as_deref().unwrap_or(&self.member);
         let now = |is_member: bool| if is_member { json!(member) } else { Value::Null };
         Description {
-            diff: if state.is_member == false {
-                Vec::new()
+            diff: if state.is_member {
+                vec![line(target, "member", now(true), now(false))]
             } else {
-                vec![line(target, "member", now(state.is_member), now(false))]
+                Vec::new()
             },
             summary: format!("{member} is no longer a direct member of group {}.", target.name),
-            rollback: if state.is_member == false {
-                "Nothing changes, so there is nothing to undo.".to_owned()
-            } else {
+            rollback: if state.is_member {
                 format!("{member} becomes a direct member of group {} again.", target.name)
+            } else {
+                "Nothing changes, so there is nothing to undo.".to_owned()
             },
         }
     }

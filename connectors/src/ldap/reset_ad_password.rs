@@ -12,7 +12,7 @@ use super::line::Part;
 use super::session::{Kind, Session};
 use super::target::{Sort, USER, find, gone, moved, target_checks};
 use crate::sdk::{
-    Action, ActionMeta, Before, ConnectorError, Description, DigestKey, Effect, Produced,
+    Action, ActionMeta, Advice, Before, ConnectorError, Description, DigestKey, Effect, Produced,
     SecretText, StepContext, TargetState, check, line, sealed,
 };
 
@@ -78,10 +78,21 @@ fn unicode(password: &SecretText) -> Vec<u8> {
     format!("\"{}\"", password.expose()).encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
-/// Nothing beyond what can be read back.
+/// What the effect left.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Outcome {}
+pub struct Outcome {
+    /// `pwdLastSet` after it. Active Directory may take the password before the last one for an hour, so that a
+    /// login alone does not say that nobody has changed it since.
+    /// <https://learn.microsoft.com/troubleshoot/windows-server/windows-security/new-setting-modifies-ntlm-network-authentication>
+    password_last_set: Option<String>,
+}
+
+impl Outcome {
+    fn of(state: &State) -> Self {
+        Self { password_last_set: state.last_set.map(|moment| moment.to_string()) }
+    }
+}
 
 async fn read(
     session: &Session,
@@ -109,7 +120,7 @@ impl Action for ResetAdPassword {
         id: "reset_ad_password",
         title: "Reset a user's password (Active Directory)",
         description: "Gives the user a new random password, which is handed over once. It is verified by logging \
-                      in with it. Locks, groups and tickets that were given out stay as they are. For OpenLDAP \
+                      in with it. Domain controllers may take the old one for up to an hour more. Locks, groups and tickets that were given out stay as they are. For OpenLDAP \
                       there is ldap.reset_password, which can be undone.",
         effect_class: EffectClass::Verifiable,
         base_risk: 6,
@@ -186,7 +197,10 @@ impl Action for ResetAdPassword {
         let name = &target.name;
         Description {
             diff: vec![line(target, "password", "one that nobody can read", "a new one")],
-            summary: format!("User {name} gets a new random password; the old one stops working."),
+            summary: format!(
+                "User {name} gets a new random password. Active Directory may take the old one for up to an \
+                 hour more, unless it is set otherwise."
+            ),
             rollback: "It cannot be undone: Active Directory never gives a stored password back."
                 .to_owned(),
         }
@@ -207,7 +221,7 @@ impl Action for ResetAdPassword {
         let dn = dn.ok_or_else(|| gone(Sort::User))?;
         if now.last_set != before.state.last_set {
             return if session.accepts(&dn, clear).await? {
-                Ok(Effect { changed: false, outcome: Outcome {} })
+                Ok(Effect { changed: false, outcome: Outcome::of(&now) })
             } else {
                 Err(moved(&dn))
             };
@@ -220,14 +234,25 @@ impl Action for ResetAdPassword {
             Part::Replace("unicodePwd", vec![unicode(clear)]),
         ];
         match session.line().modify(&dn, parts, None).await? {
-            Ok(()) => Ok(Effect { changed: true, outcome: Outcome {} }),
+            Ok(()) => {
+                let after = read(session, &cx.step.target).await.map_err(|mut error| {
+                    error.advice = Advice::OutcomeUnknown;
+                    error.message =
+                        format!("the password was changed, but then: {}", error.message);
+                    error
+                })?;
+                Ok(Effect { changed: true, outcome: Outcome::of(&after.1) })
+            }
             Err(result) if result.rc == NO_SUCH_ATTRIBUTE => Err(moved(&dn)),
             Err(result) => Err(refused(&result)),
         }
     }
 
-    fn verify(&self, now: &State, _: &Before<Self>, _: Option<&Outcome>) -> bool {
-        now.is_new
+    fn verify(&self, now: &State, _: &Before<Self>, outcome: Option<&Outcome>) -> bool {
+        let moved = |outcome: &Outcome| {
+            outcome.password_last_set != now.last_set.map(|moment| moment.to_string())
+        };
+        now.is_new && !outcome.is_some_and(moved)
     }
 
     fn produced(&self, before: &Before<Self>) -> Vec<Produced> {

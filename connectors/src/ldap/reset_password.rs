@@ -74,9 +74,10 @@ impl State {
 
 impl TargetState for State {
     fn fields(&self) -> Vec<Field> {
-        let password = match self.words() {
-            Value::String(words) => Field::redacted("password", words),
-            other => Field::new("password", other),
+        let words = self.words();
+        let password = match words.as_str() {
+            Some(words) => Field::redacted("password", words),
+            None => Field::new("password", Value::Null),
         };
         vec![
             Field::new("exists", self.exists),
@@ -150,15 +151,12 @@ async fn read(
 
 /// That nothing of `now` has moved.
 fn condition(now: &State) -> String {
-    let mut condition = String::from("(&");
-    for Stored(password) in &now.passwords {
-        condition.push_str(&format!("({PASSWORD}={})", escape(password.expose().as_bytes())));
-    }
-    match &now.reset {
-        Some(reset) => condition.push_str(&format!("({RESET}={}))", escape(reset.as_bytes()))),
-        None => condition.push_str(&format!("(!({RESET}=*)))")),
-    }
-    condition
+    let equals = |name: &str, value: &str| format!("({name}={})", escape(value.as_bytes()));
+    let passwords: Vec<_> =
+        now.passwords.iter().map(|Stored(text)| equals(PASSWORD, text.expose())).collect();
+    let reset =
+        now.reset.as_ref().map_or_else(|| format!("(!({RESET}=*))"), |reset| equals(RESET, reset));
+    format!("(&{}{reset})", passwords.concat())
 }
 
 /// Brings what is stored from `now` to `passwords`, and `pwdReset` to what it was before unless it is that.
@@ -167,11 +165,11 @@ async fn store(
     dn: &str,
     now: &State,
     passwords: &[Stored],
-    reset: &Option<String>,
+    reset: Option<&String>,
 ) -> Result<(), ConnectorError> {
     let octets = passwords.iter().map(|Stored(text)| text.expose().as_bytes().to_vec()).collect();
     let mut parts = vec![Part::Replace(PASSWORD, octets)];
-    if now.reset != *reset {
+    if now.reset.as_ref() != reset {
         let values = reset.iter().map(|reset| reset.as_bytes().to_vec()).collect();
         parts.push(Part::Replace(RESET, values));
     }
@@ -298,7 +296,7 @@ impl Action for ResetPassword {
                 "the password that is there cannot be read, so it could not come back; nothing was changed",
             ));
         }
-        store(session, &dn, &now, hash, &now.reset).await?;
+        store(session, &dn, &now, hash, now.reset.as_ref()).await?;
         Ok(Effect { changed: true, outcome: Outcome {} })
     }
 
@@ -330,7 +328,7 @@ impl Reversible for ResetPassword {
         if now.passwords != std::slice::from_ref(&before.prepared.hash) {
             return Err(moved(&dn));
         }
-        store(session, &dn, &now, &before.state.passwords, &before.state.reset).await?;
+        store(session, &dn, &now, &before.state.passwords, before.state.reset.as_ref()).await?;
         Ok(true)
     }
 }

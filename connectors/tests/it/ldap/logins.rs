@@ -54,6 +54,10 @@ async fn real_what_an_action_does_is_what_a_login_says() {
     roll_back(&directory, "ldap.expire_password", &expired).await;
     assert_eq!(directory.refusal(&dn, PASSWORD), None);
 
+    // With a history, into which a hash goes once in a second.
+    directory.modify(POLICY, "replace: pwdInHistory\npwdInHistory: 3");
+    let reset = execute(&directory, "ldap.reset_password", &target).await;
+    roll_back(&directory, "ldap.reset_password", &reset).await;
     let reset = execute(&directory, "ldap.reset_password", &target).await;
     let [new] = &reset.executed.produced[..] else { panic!("one password") };
     assert_eq!(directory.refusal(&dn, new.value.expose()), None);
