@@ -46,6 +46,7 @@ mod harness;
 mod harness_target;
 mod host_orders;
 mod journey_host;
+mod journey_ldap;
 mod journey_postgres;
 mod meeting;
 mod planted;
