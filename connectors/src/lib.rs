@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`sdk`] | how connectors are written and called: traits, layer, egress guard, registry |
 //! | [`host`] | connector `host`: the operations of the Nexplane agent |
+//! | [`ldap`] | connector `ldap`: users and groups of OpenLDAP and Active Directory |
 //! | [`postgres`] | connector `postgres`: roles and privileges of PostgreSQL |
 //! | [`redis`] | connector `redis`: users, passwords and keys of Redis |
 //!
 //! A connector never decides whether something may happen, and never remembers that it did.
 
 pub mod host;
+pub mod ldap;
 pub mod postgres;
 pub mod redis;
 pub mod sdk;

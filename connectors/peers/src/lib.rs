@@ -5,7 +5,9 @@
 //! | [`ca`] | a private CA and server certificates |
 //! | [`process`] | a server of one test: it ends with the value, and with whoever started it |
 //! | [`redis`] | Redis servers, with an ACL file and TLS, and with a configuration file |
+//! | [`samba`] | a domain controller of Active Directory, shared |
 //! | [`shared`] | a server that all tests of a run share, because it takes long to start |
+//! | [`slapd`] | OpenLDAP |
 //!
 //! Everything listens on loopback only, on ports that are drawn, with passwords that are drawn; it keeps
 //! its files in a folder of its own, and is stopped by the process id that was written down when it was
@@ -17,7 +19,9 @@
 pub mod ca;
 pub mod process;
 pub mod redis;
+pub mod samba;
 pub mod shared;
+pub mod slapd;
 
 use std::io;
 use std::path::{Path, PathBuf};

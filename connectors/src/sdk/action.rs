@@ -39,7 +39,7 @@ pub struct ActionMeta {
 /// comment per field. It never names the target, which is an asset.
 ///
 /// [`Action::snapshot`] is the only way in which an action reads its target: planning, drift
-/// detection, verification and the check after a rollback all see the same fields.
+/// detection, verification ([`Action::observe`]) and the check after a rollback all see the same fields.
 pub trait Action: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     type Connector: Connector;
     /// What is read and written of the target.
@@ -83,6 +83,17 @@ pub trait Action: DeserializeOwned + JsonSchema + Send + Sync + 'static {
         cx: &StepContext,
         before: &Before<Self>,
     ) -> impl Future<Output = Result<Effect<Self::Outcome>, ConnectorError>> + Send;
+
+    /// Reads the target for [`Action::verify`]. The same as [`Action::snapshot`], unless the effect can be seen
+    /// only by whoever knows what was prepared, such as a password that nobody can read back.
+    fn observe(
+        &self,
+        session: &SessionOf<Self>,
+        target: &TargetRef,
+        _before: &Before<Self>,
+    ) -> impl Future<Output = Result<Self::State, ConnectorError>> + Send {
+        self.snapshot(session, target)
+    }
 
     /// Whether `now`, freshly read, is what the effect leaves. There is no default, and `outcome` is
     /// absent after a crash.

@@ -8,6 +8,7 @@ use super::connector::Connector;
 use super::erased::{AnyAction, AnyConnector};
 use super::typed::TypedConnector;
 use crate::host::Host;
+use crate::ldap::Directory;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 
@@ -21,6 +22,7 @@ impl Registry {
     pub fn standard() -> Self {
         Self::of(vec![
             // Sorted by id when it is made; here by name.
+            entry::<Directory>(),
             entry::<Host>(),
             entry::<Postgres>(),
             entry::<Redis>(),

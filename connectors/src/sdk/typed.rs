@@ -318,7 +318,7 @@ impl<A: Action> AnyAction for TypedAction<A> {
         let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
         let outcome = Self::outcome(outcome).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
-        let now = call.run(&redactor, action.snapshot(&session.inner, target)).await?;
+        let now = call.run(&redactor, action.observe(&session.inner, target, &before)).await?;
         let satisfied = action.verify(&now, &before, outcome.as_ref());
         let (snapshot, json) =
             Self::seal(&now, &now, &session.cx).map_err(|error| call.place(error))?;

@@ -16,6 +16,7 @@ mod docs;
 
 mod fixture;
 mod host;
+mod ldap;
 mod postgres;
 mod redis;
 mod suite;

@@ -47,6 +47,7 @@ mod harness;
 mod harness_target;
 mod host_orders;
 mod journey_host;
+mod journey_ldap;
 mod journey_postgres;
 mod journey_redis;
 mod meeting;

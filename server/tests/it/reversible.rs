@@ -32,6 +32,17 @@ const ON_A_WHOLE_MACHINE: [&str; 5] = [
     "host.update_agent",
 ];
 
+/// What changes a directory goes there and back in the connector's tests (`connectors: ldap`, each with every
+/// directory that has it), and over the API in `journey_ldap`.
+const IN_A_DIRECTORY: [&str; 6] = [
+    "ldap.add_group_member",
+    "ldap.expire_password",
+    "ldap.lock_user",
+    "ldap.remove_group_member",
+    "ldap.reset_password",
+    "ldap.unlock_user",
+];
+
 /// Whoever asks, and as many approvers as any risk needs.
 struct Stage {
     server: Server,
@@ -65,6 +76,7 @@ impl Stage {
             .chain(&redis::ROWS)
             .map(|(action, _)| *action)
             .chain(ON_A_WHOLE_MACHINE)
+            .chain(IN_A_DIRECTORY)
             .map(str::to_owned)
             .collect();
         assert_eq!(tried, promised, "rows on the left, the catalog on the right");
