@@ -3,6 +3,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`ca`] | a private CA and server certificates |
+//! | [`openbao`] | OpenBao, which speaks the API of HashiCorp Vault |
 //! | [`process`] | a server of one test: it ends with the value, and with whoever started it |
 //! | [`shared`] | a server that all tests of a run share, because it takes long to start |
 //!
@@ -14,6 +15,7 @@
 //! What is absent on purpose: stand-ins. A peer that cannot be had is played by something that says so.
 
 pub mod ca;
+pub mod openbao;
 pub mod process;
 pub mod shared;
 

@@ -79,7 +79,8 @@ impl Http {
                 ConnectorError::invalid("the HTTP client cannot be set up")
                     .because(error.without_url())
             })?;
-        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
+        let headers =
+            HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         Ok(Self { client, base: url, egress: Arc::clone(&cx.egress), headers })
     }
 
@@ -178,7 +179,10 @@ pub struct Request {
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.join("/");
-        f.debug_struct("Request").field("method", &self.method).field("path", &path).finish_non_exhaustive()
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("path", &path)
+            .finish_non_exhaustive()
     }
 }
 

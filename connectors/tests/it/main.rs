@@ -17,3 +17,4 @@ mod fixture;
 mod host;
 mod postgres;
 mod suite;
+mod vault;

@@ -51,7 +51,8 @@ fn write() -> Request {
 
 #[tokio::test]
 async fn a_path_is_escaped_and_a_secret_is_in_no_text() {
-    let (port, mut hears) = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{\"a\":1}").await;
+    let (port, mut hears) =
+        answering(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{\"a\":1}").await;
     let http = client("localhost", port, EgressRules::default())
         .with_secret_header("x-vault-token", &SecretText::new("hush-hush".to_owned()))
         .unwrap();
@@ -115,7 +116,8 @@ async fn an_answer_has_a_limit() {
 async fn only_a_request_that_was_sent_may_have_had_an_effect() {
     // Nobody listens: nothing was sent.
     let nobody = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
-    let error = client("127.0.0.1", nobody, EgressRules::default()).send(write()).await.unwrap_err();
+    let error =
+        client("127.0.0.1", nobody, EgressRules::default()).send(write()).await.unwrap_err();
     assert_eq!((error.kind, error.advice), (ErrorKind::Unreachable, Advice::Later), "{error}");
     // It was read, and the line was closed; the answer broke off; the answer is none.
     let broken: [&'static [u8]; 3] =
