@@ -64,17 +64,17 @@ fn api(name: &str) -> String {
 
 impl Policy {
     pub async fn read(session: &Session, name: &str) -> Result<Self, ConnectorError> {
+        #[derive(Deserialize)]
+        struct Known {
+            policy: String,
+            version: Option<u64>,
+        }
         let reply = match session.read(&api(name)).await? {
             Answer::Found(reply) => reply,
             Answer::Absent(_) => return Ok(Self::Absent),
             Answer::Denied => return Ok(Self::Hidden),
             Answer::Refused(reply) => return Err(refusal(&reply)),
         };
-        #[derive(Deserialize)]
-        struct Known {
-            policy: String,
-            version: Option<u64>,
-        }
         let fields = reply.json::<Answered<Map<String, Value>>>()?.data;
         let Known { policy: text, version } = reply.json::<Answered<Known>>()?.data;
         let (mut settings, mut unknown) = (Map::new(), Vec::new());

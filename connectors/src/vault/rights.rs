@@ -13,17 +13,20 @@ pub type Need<'a> = (&'a str, &'a [&'a str]);
 pub async fn checks(session: &Session, needs: &[Need<'_>]) -> Result<Vec<Check>, ConnectorError> {
     let paths: Vec<_> = needs.iter().map(|(path, _)| *path).collect();
     let held = session.capabilities(&paths).await?;
-    let answer = |&(path, wanted): &Need<'_>| {
-        let held = held.get(path).map(Vec::as_slice).unwrap_or_default();
-        let has = |name: &str| held.iter().any(|held| held == name);
-        let ok = has("root") || wanted.iter().all(|wanted| has(wanted));
-        check(
-            format!("the connection may {} {path}", wanted.join(" and ")),
-            ok,
-            if ok { format!("{} has the rights", session.account.name) } else { add(path, wanted) },
-        )
-    };
+    let answer = |need: &Need<'_>| one(session, held.get(need.0).map(Vec::as_slice), *need);
     Ok(needs.iter().map(answer).collect())
+}
+
+/// Whether what is held at the path of the need is enough.
+pub fn one(session: &Session, held: Option<&[String]>, (path, wanted): Need<'_>) -> Check {
+    let held = held.unwrap_or_default();
+    let has = |name: &str| held.iter().any(|held| held == name);
+    let ok = has("root") || wanted.iter().all(|wanted| has(wanted));
+    check(
+        format!("the connection may {} {path}", wanted.join(" and ")),
+        ok,
+        if ok { format!("{} has the rights", session.account.name) } else { add(path, wanted) },
+    )
 }
 
 /// How to give the right.

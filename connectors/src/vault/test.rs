@@ -4,11 +4,11 @@ use nexplane_core::plan::Check;
 
 use super::Session;
 use super::discover::{Mount, mounts};
-use super::rights::{Need, add, checks};
+use super::rights::{add, one};
 use crate::sdk::{ConnectorError, check};
 
-/// Names that stand for any: what a policy allows for `*` it allows for this, too.
-const ANY: &str = "any";
+/// A name that stands for any: what a policy allows for `*` it allows for this one.
+const ANY: &str = "nexplane-asks-for-any-name";
 
 pub async fn test(session: &Session) -> Result<Vec<Check>, ConnectorError> {
     let account = &session.account;
@@ -56,8 +56,11 @@ pub async fn test(session: &Session) -> Result<Vec<Check>, ConnectorError> {
             add("sys/mounts", &["read"]),
         )),
     }
-    let needs: Vec<Need<'_>> =
-        needs.iter().map(|(path, wanted)| (path.as_str(), *wanted)).collect();
-    answers.extend(checks(session, &needs).await?);
+    let paths: Vec<_> = needs.iter().map(|(path, _)| path.as_str()).collect();
+    let held = session.capabilities(&paths).await?;
+    answers.extend(needs.iter().map(|(path, wanted)| {
+        let held = held.get(path).map(Vec::as_slice);
+        one(session, held, (&path.replace(ANY, "*"), wanted))
+    }));
     Ok(answers)
 }
