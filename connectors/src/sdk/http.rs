@@ -8,7 +8,7 @@
 //!
 //! What is deliberately absent: paging (every vendor does it in another way), time limits (the layer around every
 //! call has them), and secrets in URLs: they go into headers, which are marked as sensitive, or into bodies.
-//! Only HTTP/1.1 is spoken: a session sends few requests, and one after the other.
+//! Only HTTP/1.1 is spoken: what a session has to ask is little.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -62,7 +62,9 @@ impl Http {
     /// A client that has not connected yet. Errors: `Invalid` for a host or certificates that cannot be.
     pub fn try_new(base: &Base<'_>, cx: &OpenContext) -> Result<Self, ConnectorError> {
         let url = url(base)?;
-        let tls = client_config(Verify::Full, base.ca_certificate)?;
+        // Without TLS no CA is needed, and no request can come to use it: the scheme is the base's.
+        let verify = if base.tls { Verify::Full } else { Verify::Nothing };
+        let tls = client_config(verify, base.ca_certificate)?;
         let guard = Guard { egress: Arc::clone(&cx.egress), port: base.port };
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
@@ -71,6 +73,7 @@ impl Http {
             .retry(retry::never())
             .no_proxy()
             .no_gzip()
+            .https_only(base.tls)
             .http1_only()
             .referer(false)
             .user_agent(concat!("nexplane/", env!("CARGO_PKG_VERSION")))

@@ -9,6 +9,7 @@ mod database;
 mod files;
 mod machine;
 mod reader;
+mod safe;
 
 use std::collections::BTreeSet;
 
@@ -61,6 +62,7 @@ impl Stage {
             .iter()
             .chain(&files::ROWS)
             .chain(&machine::ROWS)
+            .chain(&safe::ROWS)
             .map(|(action, _)| *action)
             .chain(ON_A_WHOLE_MACHINE)
             .map(str::to_owned)
@@ -123,7 +125,8 @@ impl Stage {
 
 #[test]
 fn ten_actions_there_are_and_no_two_rows_alike() {
-    let rows = || database::ROWS.into_iter().chain(files::ROWS).chain(machine::ROWS);
+    let rows =
+        || database::ROWS.into_iter().chain(files::ROWS).chain(machine::ROWS).chain(safe::ROWS);
     assert_eq!(rows().collect::<BTreeSet<Row>>().len(), rows().count());
     assert!(rows().map(|(action, _)| action).collect::<BTreeSet<_>>().len() >= 10);
 }
