@@ -75,11 +75,11 @@ impl Connector for Vault {
             .reversible::<delete_kv_version::DeleteKvVersion>()
             .one_way::<revoke_token::RevokeToken>(
                 "A revoked token, the tokens that it made and the leases of all of them are gone: \
-                 their holders have to log in again.",
+                 their holders have to log in again",
             )
             .one_way::<rotate_database_credentials::RotateDatabaseCredentials>(
                 "The server keeps only the newest password of a static role, and the database knows \
-                 no other.",
+                 no other",
             )
             .reversible::<rotate_kv_secret::RotateKvSecret>()
             .reversible::<update_policy::UpdatePolicy>()
