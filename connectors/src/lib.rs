@@ -7,6 +7,7 @@
 //! | [`ldap`] | connector `ldap`: users and groups of OpenLDAP and Active Directory |
 //! | [`postgres`] | connector `postgres`: roles and privileges of PostgreSQL |
 //! | [`redis`] | connector `redis`: users, passwords and keys of Redis |
+//! | [`vault`] | connector `vault`: secrets, policies and tokens of HashiCorp Vault and OpenBao |
 //!
 //! A connector never decides whether something may happen, and never remembers that it did.
 
@@ -15,3 +16,4 @@ pub mod ldap;
 pub mod postgres;
 pub mod redis;
 pub mod sdk;
+pub mod vault;

@@ -3,6 +3,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`ca`] | a private CA and server certificates |
+//! | [`openbao`] | OpenBao, which speaks the API of HashiCorp Vault |
 //! | [`process`] | a server of one test: it ends with the value, and with whoever started it |
 //! | [`redis`] | Redis servers, with an ACL file and TLS, and with a configuration file |
 //! | [`samba`] | a domain controller of Active Directory, shared |
@@ -17,6 +18,7 @@
 //! What is absent on purpose: stand-ins. A peer that cannot be had is played by something that says so.
 
 pub mod ca;
+pub mod openbao;
 pub mod process;
 pub mod redis;
 pub mod samba;

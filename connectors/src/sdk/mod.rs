@@ -13,6 +13,7 @@ mod connector;
 mod egress;
 mod erased;
 mod error;
+pub mod http;
 mod layer;
 mod registry;
 mod schema;

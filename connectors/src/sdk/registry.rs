@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::ldap::Directory;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
+use crate::vault::Vault;
 
 /// Every connector of this build.
 pub struct Registry {
@@ -26,6 +27,7 @@ impl Registry {
             entry::<Host>(),
             entry::<Postgres>(),
             entry::<Redis>(),
+            entry::<Vault>(),
         ])
     }
 

@@ -21,3 +21,4 @@ mod postgres;
 mod redis;
 mod suite;
 mod template;
+mod vault;

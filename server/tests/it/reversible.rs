@@ -10,6 +10,7 @@ mod files;
 mod machine;
 mod reader;
 mod redis;
+mod safe;
 
 use std::collections::BTreeSet;
 
@@ -74,6 +75,7 @@ impl Stage {
             .chain(&files::ROWS)
             .chain(&machine::ROWS)
             .chain(&redis::ROWS)
+            .chain(&safe::ROWS)
             .map(|(action, _)| *action)
             .chain(ON_A_WHOLE_MACHINE)
             .chain(IN_A_DIRECTORY)
@@ -137,8 +139,14 @@ impl Stage {
 
 #[test]
 fn ten_actions_there_are_and_no_two_rows_alike() {
-    let rows =
-        || database::ROWS.into_iter().chain(files::ROWS).chain(machine::ROWS).chain(redis::ROWS);
+    let rows = || {
+        database::ROWS
+            .into_iter()
+            .chain(files::ROWS)
+            .chain(machine::ROWS)
+            .chain(redis::ROWS)
+            .chain(safe::ROWS)
+    };
     assert_eq!(rows().collect::<BTreeSet<Row>>().len(), rows().count());
     assert!(rows().map(|(action, _)| action).collect::<BTreeSet<_>>().len() >= 10);
 }
