@@ -7,7 +7,7 @@ use nexplane_core::plan::TargetRef;
 use crate::sdk::ConnectorError;
 
 /// Asset type of secrets of KV version 2; external key `secret/<mount>/<path>`.
-pub const SECRET: &str = "vault_secret";
+pub const SECRET: &str = "vault_kv_path";
 /// Asset type of mounts of KV version 2; external key `mount/<mount>`.
 pub const KV_MOUNT: &str = "vault_kv_mount";
 /// Asset type of ACL policies; external key `policy/<name>`.

@@ -48,7 +48,7 @@ async fn a_leaked_secret_is_rotated_handed_over_once_and_put_back() {
     assert_eq!(tested["ok"], true, "{tested:#}");
     safe.discover(server).await;
 
-    let secret = ("vault_secret", "secret/app/db");
+    let secret = ("vault_kv_path", "secret/app/db");
     let keys = json!({ "keys": ["password"] });
     let request = safe.request(operator, "vault.rotate_kv_secret", secret, keys).await;
     let submitted = operator.submitted(request).await;
@@ -96,7 +96,7 @@ async fn a_secret_that_moved_is_left_alone() {
     let Stage { server, safe, operator, approvers } = &stage;
     safe.put("app/db", json!({ "password": OLD })).await;
     safe.discover(server).await;
-    let secret = ("vault_secret", "secret/app/db");
+    let secret = ("vault_kv_path", "secret/app/db");
     let keys = json!({ "keys": ["password"] });
     let request = safe.request(operator, "vault.rotate_kv_secret", secret, keys).await;
     let submitted = operator.submitted(request).await;

@@ -145,7 +145,7 @@ impl Bench {
 }
 
 pub fn secret_target(path: &str) -> TargetRef {
-    target("vault_secret", &format!("secret/secret/{path}"), &format!("secret/{path}"))
+    target("vault_kv_path", &format!("secret/secret/{path}"), &format!("secret/{path}"))
 }
 
 pub fn policy_target(name: &str) -> TargetRef {
@@ -180,6 +180,11 @@ impl Peer for Bench {
 
     fn address(&self) -> (String, u16) {
         (self.bao.host().to_owned(), self.bao.port())
+    }
+
+    fn moved(&self, mut credentials: Value, port: u16) -> Value {
+        credentials["address"] = json!(format!("https://127.0.0.1:{port}"));
+        credentials
     }
 
     fn with_wrong_secret(&self, mut credentials: Value) -> Value {

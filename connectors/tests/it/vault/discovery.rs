@@ -32,7 +32,7 @@ async fn real_discovery_finds_paths_policies_and_methods_but_no_values() {
         "secret/secret/app/db",
         "secret/secret/top",
     ];
-    assert_eq!(keys(assets, "vault_secret"), secrets);
+    assert_eq!(keys(assets, "vault_kv_path"), secrets);
     assert_eq!(keys(assets, "vault_kv_mount"), ["mount/secret", "mount/team%2Fkv"]);
     assert_eq!(keys(assets, "vault_policy"), ["policy/default", "policy/nexplane", "policy/root"]);
     assert_eq!(keys(assets, "vault_auth_method"), ["auth/approle", "auth/token"]);

@@ -21,13 +21,13 @@ fn case(row: Row) -> Case {
     let policy = json!({ "policy": "path \"x\" { capabilities = [\"deny\"] }" });
     match row {
         ("vault.delete_kv_version", "an earlier version") => {
-            (("vault_secret", "secret/two"), json!({ "version": 1 }), "two")
+            (("vault_kv_path", "secret/two"), json!({ "version": 1 }), "two")
         }
         ("vault.delete_kv_version", _) => {
-            (("vault_secret", "secret/one"), json!({ "version": 1 }), "one")
+            (("vault_kv_path", "secret/one"), json!({ "version": 1 }), "one")
         }
         ("vault.rotate_kv_secret", _) => {
-            (("vault_secret", "secret/app"), json!({ "keys": ["password"] }), "app")
+            (("vault_kv_path", "secret/app"), json!({ "keys": ["password"] }), "app")
         }
         ("vault.update_policy", "settings beside the text") => {
             (("vault_policy", "strict"), policy, "strict")
