@@ -9,6 +9,7 @@ use super::erased::{AnyAction, AnyConnector};
 use super::typed::TypedConnector;
 use crate::host::Host;
 use crate::postgres::Postgres;
+use crate::ssh::Ssh;
 
 /// Every connector of this build.
 pub struct Registry {
@@ -18,7 +19,7 @@ pub struct Registry {
 impl Registry {
     /// All connectors, alphabetical, one line each.
     pub fn standard() -> Self {
-        Self { connectors: vec![entry::<Host>(), entry::<Postgres>()] }
+        Self { connectors: vec![entry::<Host>(), entry::<Postgres>(), entry::<Ssh>()] }
     }
 
     /// What the connectors say of themselves.

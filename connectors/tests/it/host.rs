@@ -405,5 +405,5 @@ async fn a_host_connection_without_an_agent_is_an_error() {
     let role = target("postgres_role", "role/x", "x");
     let error = lock.inspect(&*bench.session, &role, &json!({})).await.expect_err("mixed up");
     assert_eq!(error.kind, ErrorKind::Invalid);
-    assert_eq!(registry().connectors().filter(|c: &&dyn AnyConnector| c.spec().managed).count(), 1);
+    assert_eq!(registry().connectors().filter(|c: &&dyn AnyConnector| c.spec().managed).count(), 2);
 }

@@ -16,4 +16,5 @@ mod catalog;
 mod fixture;
 mod host;
 mod postgres;
+mod ssh;
 mod suite;

@@ -1,0 +1,34 @@
+//! Connector `ssh`, against OpenSSH's server on Debian.
+//!
+//! Most tests have a host of their own without systemd, which is there in a moment ([`bench`]); what is about
+//! services walks over one that was started as a whole ([`booted`]).
+
+mod bench;
+mod booted;
+mod cases;
+mod connection;
+mod files;
+mod passwords;
+
+/// The agent's tests have the same one.
+#[path = "../../../../agent/tests/it/disposable/mod.rs"]
+mod disposable;
+
+use bench::Bench;
+
+crate::suite::conform! {
+    Bench, elsewhere ["ssh.disable_service", "ssh.enable_service"]:
+    lock_local_user => "ssh.lock_local_user",
+    rotate_local_password => "ssh.rotate_local_password",
+    set_file_ownership => "ssh.set_file_ownership",
+    set_file_permission => "ssh.set_file_permission",
+    unlock_local_user => "ssh.unlock_local_user",
+}
+
+#[tokio::test]
+async fn real_what_is_said_of_the_outcome_is_true_wherever_the_line_is_cut() {
+    let [unknown_done, unknown_not_done, definite] =
+        crate::suite::severed::<Bench>("ssh.set_file_permission").await;
+    assert!(unknown_done > 0, "no cut came after the effect: {unknown_not_done} {definite}");
+    assert!(definite > 0, "no cut came before the effect: {unknown_done} {unknown_not_done}");
+}
