@@ -5,6 +5,7 @@
 //! | [`ca`] | a private CA and server certificates |
 //! | [`process`] | a server of one test: it ends with the value, and with whoever started it |
 //! | [`shared`] | a server that all tests of a run share, because it takes long to start |
+//! | [`sshd`] | OpenSSH on a Debian of its own |
 //!
 //! Everything listens on loopback only, on ports that are drawn, with passwords that are drawn; it keeps
 //! its files in a folder of its own, and is stopped by the process id that was written down when it was
@@ -16,6 +17,7 @@
 pub mod ca;
 pub mod process;
 pub mod shared;
+pub mod sshd;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -15,8 +15,8 @@ use super::host::{HOST, host_check};
 use super::owner_name::{Kind, OwnerName};
 use super::{Session, Ssh};
 use crate::sdk::{
-    Action, ActionMeta, Before, ConnectorError, Description, DigestKey, Effect, Reversible,
-    StepContext, TargetState, check, line,
+    Action, ActionMeta, Advice, Before, ConnectorError, Description, DigestKey, Effect, ErrorKind,
+    Reversible, StepContext, TargetState, check, line,
 };
 
 /// Bits that the kernel takes away when a file gets another owner (`chown(2)`).
@@ -142,12 +142,23 @@ impl SetFileOwnership {
         let set = Command::SetOwner { path: &self.path, from, to };
         session.change(&set, cx.deadline).await?;
         // `chown --from` says nothing when the owner was another one already.
-        let place = file::look(session, &cx.step.target, &self.path).await?;
-        if file::file(&place)?.ids == from {
-            return Err(moved(&self.path));
+        let place = file::look(session, &cx.step.target, &self.path).await.map_err(afterwards)?;
+        match &place {
+            Place::File(file) if file.ids == to => Ok(true),
+            Place::File(_) | Place::Refused(_) | Place::Elsewhere => {
+                let message = format!("somebody else was at {} at the same time", self.path);
+                let kind = ErrorKind::Conflict;
+                Err(ConnectorError::new(kind, Advice::OutcomeUnknown, message))
+            }
         }
-        Ok(true)
     }
+}
+
+/// What fails after the effect.
+fn afterwards(mut error: ConnectorError) -> ConnectorError {
+    error.advice = Advice::OutcomeUnknown;
+    error.message = format!("the owner was changed, but then: {}", error.message);
+    error
 }
 
 /// What the file would lose for good.

@@ -47,6 +47,7 @@ mod harness_target;
 mod host_orders;
 mod journey_host;
 mod journey_postgres;
+mod journey_ssh;
 mod meeting;
 mod planted;
 mod policies;

@@ -31,6 +31,18 @@ const ON_A_WHOLE_MACHINE: [&str; 5] = [
     "host.update_agent",
 ];
 
+/// What needs a host that one signs in to goes there and back in the connector's own tests (`connectors: ssh`,
+/// which have a case for every action), and one of them in `journey_ssh`.
+const ON_A_HOST_OF_ITS_OWN: [&str; 7] = [
+    "ssh.disable_service",
+    "ssh.enable_service",
+    "ssh.lock_local_user",
+    "ssh.rotate_local_password",
+    "ssh.set_file_ownership",
+    "ssh.set_file_permission",
+    "ssh.unlock_local_user",
+];
+
 /// Whoever asks, and as many approvers as any risk needs.
 struct Stage {
     server: Server,
@@ -63,6 +75,7 @@ impl Stage {
             .chain(&machine::ROWS)
             .map(|(action, _)| *action)
             .chain(ON_A_WHOLE_MACHINE)
+            .chain(ON_A_HOST_OF_ITS_OWN)
             .map(str::to_owned)
             .collect();
         assert_eq!(tried, promised, "rows on the left, the catalog on the right");

@@ -139,7 +139,7 @@ async fn real_accounts_and_the_host_are_found() {
     expected.sort();
     assert_eq!(names, expected);
     let host = found.assets.iter().find(|asset| asset.kind == "ssh_host").unwrap();
-    assert_eq!((host.name.as_str(), host.external_key.as_str()), ("nexplane-bench", "host"));
+    assert_eq!((host.name.as_str(), host.external_key.as_str()), ("nexplane-sshd", "host"));
     assert_eq!(host.metadata["os"], "debian");
     assert_eq!(host.metadata["kernel"], bench.sh("uname -r").trim());
     // systemd does not run there.

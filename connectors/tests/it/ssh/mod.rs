@@ -25,10 +25,21 @@ crate::suite::conform! {
     unlock_local_user => "ssh.unlock_local_user",
 }
 
-#[tokio::test]
-async fn real_what_is_said_of_the_outcome_is_true_wherever_the_line_is_cut() {
-    let [unknown_done, unknown_not_done, definite] =
-        crate::suite::severed::<Bench>("ssh.set_file_permission").await;
+/// The line is cut everywhere: before the effect it is said for sure, and after it nobody knows.
+async fn cut(action: &str) {
+    let [unknown_done, unknown_not_done, definite] = crate::suite::severed::<Bench>(action).await;
     assert!(unknown_done > 0, "no cut came after the effect: {unknown_not_done} {definite}");
     assert!(definite > 0, "no cut came before the effect: {unknown_done} {unknown_not_done}");
+}
+
+mod real_severed {
+    #[tokio::test]
+    async fn set_file_ownership() {
+        super::cut("ssh.set_file_ownership").await;
+    }
+
+    #[tokio::test]
+    async fn set_file_permission() {
+        super::cut("ssh.set_file_permission").await;
+    }
 }
