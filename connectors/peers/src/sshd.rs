@@ -15,7 +15,7 @@ use crate::process::Process;
 use crate::{PeerError, free_port, program};
 
 /// How long it may take to answer, on a machine that is busy.
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
 /// Its own name.
 pub const HOSTNAME: &str = "nexplane-sshd";
 
