@@ -8,6 +8,7 @@
 //! | [`postgres`] | connector `postgres`: roles and privileges of PostgreSQL |
 //! | [`redis`] | connector `redis`: users, passwords and keys of Redis |
 //! | [`vault`] | connector `vault`: secrets, policies and tokens of HashiCorp Vault and OpenBao |
+//! | [`ssh`] | connector `ssh`: accounts, files and services of a Linux host |
 //!
 //! A connector never decides whether something may happen, and never remembers that it did.
 
@@ -16,4 +17,5 @@ pub mod ldap;
 pub mod postgres;
 pub mod redis;
 pub mod sdk;
+pub mod ssh;
 pub mod vault;

@@ -49,6 +49,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use deny::Deny;
 pub use fake::FakeHost;
 pub use fake_program::FakeProgram;
 pub use kernel::{BadKey, BadValue, SysctlKey, SysctlValue};

@@ -9,6 +9,7 @@
 //! | [`samba`] | a domain controller of Active Directory, shared |
 //! | [`shared`] | a server that all tests of a run share, because it takes long to start |
 //! | [`slapd`] | OpenLDAP |
+//! | [`sshd`] | OpenSSH on a Debian of its own |
 //!
 //! Everything listens on loopback only, on ports that are drawn, with passwords that are drawn; it keeps
 //! its files in a folder of its own, and is stopped by the process id that was written down when it was
@@ -24,6 +25,7 @@ pub mod redis;
 pub mod samba;
 pub mod shared;
 pub mod slapd;
+pub mod sshd;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ mod action;
 mod password;
 mod port;
 
+pub(crate) use password::NewPassword;
 pub use port::{HostJobs, HostPort, SignedOutcome};
 
 use nexplane_core::job::{HostFacts, JobResult, Order};

@@ -16,7 +16,7 @@ const SALT: usize = 12;
 /// A password that was made up before the effect, with what the host keeps of it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewPassword {
+pub struct NewPassword {
     #[serde(with = "sealed")]
     pub clear: SecretText,
     #[serde(with = "sealed")]

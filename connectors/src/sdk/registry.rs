@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::ldap::Directory;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
+use crate::ssh::Ssh;
 use crate::vault::Vault;
 
 /// Every connector of this build.
@@ -27,6 +28,7 @@ impl Registry {
             entry::<Host>(),
             entry::<Postgres>(),
             entry::<Redis>(),
+            entry::<Ssh>(),
             entry::<Vault>(),
         ])
     }

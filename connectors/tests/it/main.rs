@@ -19,6 +19,7 @@ mod host;
 mod ldap;
 mod postgres;
 mod redis;
+mod ssh;
 mod suite;
 mod template;
 mod vault;

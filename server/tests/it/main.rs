@@ -51,6 +51,7 @@ mod journey_host;
 mod journey_ldap;
 mod journey_postgres;
 mod journey_redis;
+mod journey_ssh;
 mod journey_vault;
 mod meeting;
 mod planted;

@@ -5,7 +5,7 @@
 
 #[allow(dead_code, reason = "the agent's tests use the rest")]
 #[path = "../../../agent/tests/it/disposable/mod.rs"]
-mod disposable;
+pub mod disposable;
 mod update;
 
 use std::net::{Ipv6Addr, SocketAddr};

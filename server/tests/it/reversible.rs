@@ -44,6 +44,18 @@ const IN_A_DIRECTORY: [&str; 6] = [
     "ldap.unlock_user",
 ];
 
+/// What needs a host that one signs in to goes there and back in the connector's own tests (`connectors: ssh`,
+/// which have a case for every action), and one of them in `journey_ssh`.
+const ON_A_HOST_OF_ITS_OWN: [&str; 7] = [
+    "ssh.disable_service",
+    "ssh.enable_service",
+    "ssh.lock_local_user",
+    "ssh.rotate_local_password",
+    "ssh.set_file_ownership",
+    "ssh.set_file_permission",
+    "ssh.unlock_local_user",
+];
+
 /// Whoever asks, and as many approvers as any risk needs.
 struct Stage {
     server: Server,
@@ -79,6 +91,7 @@ impl Stage {
             .map(|(action, _)| *action)
             .chain(ON_A_WHOLE_MACHINE)
             .chain(IN_A_DIRECTORY)
+            .chain(ON_A_HOST_OF_ITS_OWN)
             .map(str::to_owned)
             .collect();
         assert_eq!(tried, promised, "rows on the left, the catalog on the right");

@@ -6,8 +6,8 @@
 //! removes them.
 
 use std::fs::{self, File};
-use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -114,6 +114,23 @@ impl RealHost {
             TcpListener::bind(at).unwrap()
         });
         there.join().unwrap()
+    }
+
+    /// Connects to what listens in the host's network, also after the host starts again and from any thread.
+    pub fn dialler(
+        &self,
+        to: SocketAddr,
+    ) -> impl Fn() -> io::Result<TcpStream> + Send + Sync + 'static {
+        let network = Arc::new(File::open(format!("/proc/{}/ns/net", self.holder.0.id())).unwrap());
+        move || {
+            let network = Arc::clone(&network);
+            let there = std::thread::spawn(move || {
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(network.as_fd(), kind)?;
+                TcpStream::connect(to)
+            });
+            there.join().unwrap()
+        }
     }
 
     /// Runs a test of this program in the host, as a service of its own, and fails when it fails.

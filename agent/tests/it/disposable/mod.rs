@@ -4,7 +4,7 @@
 //! test says so and is skipped, unless the variable `CI` is `true`: then it fails. The server's tests use it
 //! as well.
 
-mod base;
+pub mod base;
 mod host;
 
 use std::process::Output;
@@ -36,7 +36,8 @@ pub fn start_of_or_skip(kin: Kin) -> Option<RealHost> {
     None
 }
 
-fn missing() -> Option<String> {
+/// What there is not of all that a host needs.
+pub fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("not root".to_owned());
     }

@@ -1,0 +1,417 @@
+//! Every program that this connector ever starts on a host, with the arguments that it can have.
+//!
+//! This is the one place where a command line is made. SSH hands a text to the shell of the account
+//! (RFC 4254 §6.5), so the text is built here and nowhere else: programs by absolute path, each argument
+//! of a type that was checked when it was read, each quoted by [`quoted`], `--` before the operands, and
+//! `LC_ALL=C` in front, so that answers are in one language. Secrets go over standard input; a command
+//! line is seen by everybody on the host (`ps`).
+//!
+//! Deliberately absent: a program, an argument or a script that comes from outside as text.
+
+use std::fmt::Write as _;
+
+use nexplane_agent::host::shadow::AccountName;
+use nexplane_agent::host::{HostPath, Ids, Mode, UnitName};
+
+use crate::sdk::SecretText;
+
+/// What may be started.
+#[derive(Debug)]
+pub enum Command<'a> {
+    /// Number of the account that we are.
+    OwnId,
+    /// Node name, release and machine, as `uname(1)` says them.
+    System,
+    /// `/etc/os-release`.
+    Release,
+    /// Every local account.
+    Accounts,
+    /// One local account.
+    Account(&'a AccountName),
+    /// One local group.
+    Group(&'a AccountName),
+    /// A local account's line of `/etc/shadow`.
+    Shadow(&'a AccountName),
+    /// Type, mode, owner and links of each of these, links not followed.
+    Look(&'a [String]),
+    /// File capabilities.
+    Capabilities(&'a HostPath),
+    SetMode {
+        path: &'a HostPath,
+        mode: Mode,
+    },
+    /// Does nothing when the owner is not `from`.
+    SetOwner {
+        path: &'a HostPath,
+        from: Ids,
+        to: Ids,
+    },
+    /// Lock and expiry of an account, in one write of the file.
+    SetAccess {
+        user: &'a AccountName,
+        lock: Option<bool>,
+        expires: Option<Expiry>,
+    },
+    /// The hash of a password; the day of its change becomes today.
+    SetHash {
+        user: &'a AccountName,
+        hash: &'a SecretText,
+    },
+    /// The day of the last change of the password.
+    SetChanged {
+        user: &'a AccountName,
+        day: Option<u32>,
+    },
+    /// What systemd knows of these units, in this order.
+    Units(&'a [UnitName]),
+    /// The files of a unit.
+    UnitFiles(&'a UnitName),
+    /// Every installed unit file of a kind that can be switched.
+    AllUnitFiles,
+    /// Every loaded unit of a kind that can be switched.
+    AllUnits,
+    Switch {
+        unit: &'a UnitName,
+        to: Switch,
+    },
+    /// Whether sudo lets us start a program as this command does.
+    MayStart(&'a Self),
+}
+
+/// When an account expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    Never,
+    /// Days since 1970-01-01.
+    Day(u32),
+}
+
+/// What to do to a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    Enable,
+    Disable,
+    Start,
+    Stop,
+}
+
+impl Switch {
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Enable => "enable",
+            Self::Disable => "disable",
+            Self::Start => "start",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// What is asked of `systemctl show`.
+const UNIT_PROPERTIES: &str = "--property=Id,LoadState,UnitFileState,ActiveState,SubState,Type,\
+     RemainAfterExit,Requires,Requisite,BindsTo,Wants,Conflicts,RequiredBy,RequisiteOf,BoundBy,\
+     ConsistsOf,TriggeredBy,WantedBy";
+const KINDS: &str = "--type=service,socket,timer,path";
+
+const ENV: &str = "/usr/bin/env";
+const SUDO: &str = "/usr/bin/sudo";
+
+impl Command<'_> {
+    /// Whether it has to be root that does it (or, of files, their owner).
+    pub const fn needs_root(&self) -> bool {
+        match self {
+            Self::Shadow(_)
+            | Self::Look(_)
+            | Self::Capabilities(_)
+            | Self::SetMode { .. }
+            | Self::SetOwner { .. }
+            | Self::SetAccess { .. }
+            | Self::SetHash { .. }
+            | Self::SetChanged { .. }
+            | Self::Switch { .. } => true,
+            Self::OwnId
+            | Self::System
+            | Self::Release
+            | Self::Accounts
+            | Self::Account(_)
+            | Self::Group(_)
+            | Self::Units(_)
+            | Self::UnitFiles(_)
+            | Self::AllUnitFiles
+            | Self::AllUnits
+            | Self::MayStart(_) => false,
+        }
+    }
+
+    /// Whether it changes the host.
+    pub const fn is_effect(&self) -> bool {
+        match self {
+            Self::SetMode { .. }
+            | Self::SetOwner { .. }
+            | Self::SetAccess { .. }
+            | Self::SetHash { .. }
+            | Self::SetChanged { .. }
+            | Self::Switch { .. } => true,
+            Self::Shadow(_)
+            | Self::Look(_)
+            | Self::Capabilities(_)
+            | Self::OwnId
+            | Self::System
+            | Self::Release
+            | Self::Accounts
+            | Self::Account(_)
+            | Self::Group(_)
+            | Self::Units(_)
+            | Self::UnitFiles(_)
+            | Self::AllUnitFiles
+            | Self::AllUnits
+            | Self::MayStart(_) => false,
+        }
+    }
+
+    /// Whether it has its whole effect or, when it fails, none.
+    pub const fn is_atomic(&self) -> bool {
+        self.is_effect() && !matches!(self, Self::Switch { .. })
+    }
+
+    /// Whether the owner of a file may do it, too.
+    pub const fn is_for_owners(&self) -> bool {
+        matches!(self, Self::SetMode { .. } | Self::Look(_))
+    }
+
+    /// What goes to its standard input.
+    pub fn input(&self) -> Option<SecretText> {
+        if let Self::SetHash { user, hash } = self {
+            return Some(SecretText::new(format!("{user}:{}\n", hash.expose())));
+        }
+        None
+    }
+
+    /// Absolute path of the program.
+    pub const fn program(&self) -> &'static str {
+        match self {
+            Self::OwnId => "/usr/bin/id",
+            Self::System => "/usr/bin/uname",
+            Self::Release => "/usr/bin/cat",
+            Self::Accounts | Self::Account(_) | Self::Group(_) | Self::Shadow(_) => {
+                "/usr/bin/getent"
+            }
+            Self::Look(_) => "/usr/bin/stat",
+            Self::Capabilities(_) => "/usr/sbin/getcap",
+            Self::SetMode { .. } => "/usr/bin/chmod",
+            Self::SetOwner { .. } => "/usr/bin/chown",
+            Self::SetAccess { .. } => "/usr/sbin/usermod",
+            Self::SetHash { .. } => "/usr/sbin/chpasswd",
+            Self::SetChanged { .. } => "/usr/bin/chage",
+            Self::Units(_)
+            | Self::UnitFiles(_)
+            | Self::AllUnitFiles
+            | Self::AllUnits
+            | Self::Switch { .. } => "/usr/bin/systemctl",
+            Self::MayStart(_) => SUDO,
+        }
+    }
+
+    /// Its arguments.
+    pub fn arguments(&self) -> Vec<String> {
+        let words = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let entry = |database: &str, key: &AccountName| {
+            words(&["-s", "files", "--", database, key.as_str()])
+        };
+        match self {
+            Self::OwnId => words(&["-u"]),
+            Self::System => words(&["-nrm"]),
+            Self::Release => words(&["--", "/etc/os-release"]),
+            Self::Accounts => words(&["-s", "files", "--", "passwd"]),
+            Self::Account(name) => entry("passwd", name),
+            Self::Group(name) => entry("group", name),
+            Self::Shadow(name) => entry("shadow", name),
+            Self::Look(paths) => {
+                let mut all = words(&["--format=%f %u %g %h %U:%G", "--"]);
+                all.extend(paths.iter().cloned());
+                all
+            }
+            Self::Capabilities(path) => words(&["--", path.as_str()]),
+            Self::SetMode { path, mode } => words(&["--", &mode.to_string(), path.as_str()]),
+            Self::SetOwner { path, from, to } => words(&[
+                "--no-dereference",
+                &format!("--from={}:{}", from.uid, from.gid),
+                "--",
+                &format!("{}:{}", to.uid, to.gid),
+                path.as_str(),
+            ]),
+            Self::SetAccess { user, lock, expires } => {
+                let mut all = Vec::new();
+                match lock {
+                    Some(true) => all.push("--lock".to_owned()),
+                    Some(false) => all.push("--unlock".to_owned()),
+                    None => {}
+                }
+                if let Some(expires) = expires {
+                    all.push("--expiredate".to_owned());
+                    all.push(match expires {
+                        Expiry::Never => String::new(),
+                        Expiry::Day(day) => date(*day),
+                    });
+                }
+                all.extend(words(&["--", user.as_str()]));
+                all
+            }
+            Self::SetHash { .. } => words(&["--encrypted"]),
+            Self::SetChanged { user, day } => {
+                let day = day.map_or_else(|| "-1".to_owned(), |day| day.to_string());
+                words(&["--lastday", &day, "--", user.as_str()])
+            }
+            Self::Units(units) => {
+                let mut all = words(&["show", "--no-pager", UNIT_PROPERTIES, "--"]);
+                all.extend(units.iter().map(ToString::to_string));
+                all
+            }
+            Self::UnitFiles(unit) => words(&["cat", "--no-pager", "--", unit.as_str()]),
+            Self::AllUnitFiles => words(&["list-unit-files", "--no-pager", "--no-legend", KINDS]),
+            Self::AllUnits => words(&[
+                "list-units",
+                "--all",
+                "--plain",
+                "--full",
+                "--no-pager",
+                "--no-legend",
+                KINDS,
+            ]),
+            Self::Switch { unit, to } => {
+                words(&[to.verb(), "--no-ask-password", "--quiet", "--", unit.as_str()])
+            }
+            Self::MayStart(other) => {
+                let mut all = words(&["-n", "-l", "--", other.program()]);
+                all.extend(other.arguments());
+                all
+            }
+        }
+    }
+
+    /// The text for the shell of the account; with `sudo`, what needs root is asked of it.
+    pub fn line(&self, sudo: bool) -> String {
+        let mut line = format!("{ENV} LC_ALL=C");
+        if sudo && self.needs_root() {
+            let _ = write!(line, " {SUDO} -n --");
+        }
+        let _ = write!(line, " {}", self.program());
+        for argument in self.arguments() {
+            line.push(' ');
+            line.push_str(&quoted(&argument));
+        }
+        line
+    }
+}
+
+/// `text` as one word of a POSIX shell, whatever is in it: between single quotes nothing has a meaning
+/// but the single quote itself.
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_02_02>
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The date of a day since 1970-01-01, as `usermod(8)` reads it.
+pub fn date(day: u32) -> String {
+    // Civil date from days, by the proleptic Gregorian calendar with years that begin in March.
+    let shifted = u64::from(day) + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!("{:04}-{month:02}-{day:02}", era * 400 + year + next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> AccountName {
+        text.to_owned().try_into().unwrap()
+    }
+
+    #[test]
+    fn a_command_line_is_exactly_this() {
+        let (user, path) = (name("deploy"), "/srv/it's $(here)".parse::<HostPath>().unwrap());
+        let mode = Mode::from_bits(0o640);
+        let unit: UnitName = r"a\x2db.service".parse().unwrap();
+        let hash = SecretText::new("$6$salt$hash".to_owned());
+        let ids = |uid, gid| Ids { uid, gid };
+        let expires = Some(Expiry::Day(1));
+        for (command, rest) in [
+            (Command::Shadow(&user), "/usr/bin/getent '-s' 'files' '--' 'shadow' 'deploy'"),
+            (
+                Command::SetMode { path: &path, mode },
+                r"/usr/bin/chmod '--' '0640' '/srv/it'\''s $(here)'",
+            ),
+            (
+                Command::SetOwner { path: &path, from: ids(0, 0), to: ids(1000, 33) },
+                r"/usr/bin/chown '--no-dereference' '--from=0:0' '--' '1000:33' '/srv/it'\''s $(here)'",
+            ),
+            (
+                Command::SetAccess { user: &user, lock: Some(true), expires },
+                "/usr/sbin/usermod '--lock' '--expiredate' '1970-01-02' '--' 'deploy'",
+            ),
+            (
+                Command::SetAccess { user: &user, lock: None, expires: Some(Expiry::Never) },
+                "/usr/sbin/usermod '--expiredate' '' '--' 'deploy'",
+            ),
+            (Command::SetHash { user: &user, hash: &hash }, "/usr/sbin/chpasswd '--encrypted'"),
+            (
+                Command::Switch { unit: &unit, to: Switch::Stop },
+                r"/usr/bin/systemctl 'stop' '--no-ask-password' '--quiet' '--' 'a\x2db.service'",
+            ),
+        ] {
+            let sudo = format!("/usr/bin/env LC_ALL=C /usr/bin/sudo -n -- {rest}");
+            assert_eq!(command.line(true), sudo);
+            assert_eq!(command.line(false), format!("/usr/bin/env LC_ALL=C {rest}"));
+        }
+        assert_eq!(Command::OwnId.line(true), "/usr/bin/env LC_ALL=C /usr/bin/id '-u'");
+        let set = Command::SetHash { user: &user, hash: &hash };
+        assert_eq!(set.input().unwrap().expose(), "deploy:$6$salt$hash\n");
+        assert!(!format!("{set:?} {}", set.line(true)).contains("salt"));
+    }
+
+    /// The shell gives back what was quoted: texts of the characters that mean something to it, and of all
+    /// ASCII but NUL, which no argument can have.
+    #[test]
+    fn whatever_is_quoted_is_one_word_of_the_shell() {
+        let special = "''''''\"\"\"$$$``\\\\\\!;&|<>(){}[]*?~#=%- \t\n\rüß€\u{1F600}\u{202e}";
+        let alphabet: Vec<char> = (1..=127_u8).map(char::from).chain(special.chars()).collect();
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut draw = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % below as u64).unwrap()
+        };
+        let mut texts: Vec<String> =
+            ["", "'", "''", "-n", "--", "\\", "$(id)", "`id`", "a'; id; 'b", "\n"]
+                .map(str::to_owned)
+                .to_vec();
+        for _ in 0..2000 {
+            let length = draw(12);
+            texts.push((0..length).map(|_| alphabet[draw(alphabet.len())]).collect());
+        }
+        let words: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
+        let script = format!("printf '%s\\0' {}", words.join(" "));
+        for shell in ["/bin/sh", "/bin/bash"] {
+            let said = std::process::Command::new(shell).args(["-c", &script]).output().unwrap();
+            assert!(said.status.success(), "{shell}: {said:?}");
+            let said = String::from_utf8(said.stdout).unwrap();
+            let back: Vec<_> = said.split_terminator('\0').collect();
+            assert_eq!(back, texts, "{shell}");
+        }
+    }
+
+    #[test]
+    fn a_day_has_the_date_that_the_system_gives_it() {
+        for day in [0, 1, 58, 59, 60, 364, 365, 789, 11_016, 11_017, 19_782, 20_000, 47_540, 99_999]
+        {
+            let at = format!("@{}", u64::from(day) * 86_400);
+            let said = std::process::Command::new("date").args(["-u", "-d", &at, "+%F"]).output();
+            assert_eq!(date(day), String::from_utf8(said.unwrap().stdout).unwrap().trim());
+        }
+    }
+}
