@@ -7,6 +7,7 @@ use nexplane_core::catalog::Catalog;
 use super::connector::Connector;
 use super::erased::{AnyAction, AnyConnector};
 use super::typed::TypedConnector;
+use crate::aws::Aws;
 use crate::host::Host;
 use crate::postgres::Postgres;
 
@@ -18,7 +19,7 @@ pub struct Registry {
 impl Registry {
     /// All connectors, alphabetical, one line each.
     pub fn standard() -> Self {
-        Self { connectors: vec![entry::<Host>(), entry::<Postgres>()] }
+        Self { connectors: vec![entry::<Aws>(), entry::<Host>(), entry::<Postgres>()] }
     }
 
     /// What the connectors say of themselves.
