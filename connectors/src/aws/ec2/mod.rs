@@ -118,8 +118,9 @@ impl Ec2 {
         if (200..300).contains(&status) {
             return Ok(root);
         }
-        let error =
-            root.items("Errors").next().ok_or_else(|| unreadable(XmlError::Missing("Errors")))?;
+        // What stands before EC2 answers in the form of other services.
+        let error = root.items("Errors").next().or_else(|| root.child("Error"));
+        let error = error.ok_or_else(|| unreadable(XmlError::Missing("Errors")))?;
         let code = error.required("Code").map_err(unreadable)?;
         let message = error.text("Message").unwrap_or_default().to_owned();
         Err(fail(Why::Service { status, code, message }))

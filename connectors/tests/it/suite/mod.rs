@@ -86,40 +86,54 @@ pub trait Peer: Sized {
     fn secrets(&self) -> Vec<String>;
 }
 
-/// Tests of every action of one connector: `conform! { Bench: lock_user => "postgres.lock_user", … }`.
+/// Tests of every action of one connector: `conform! { Bench: lock_user => "postgres.lock_user", … }`. Against a
+/// stand-in `conform! { contract Bench: … }`, which may be some of the actions: `covers` is then for the caller.
 macro_rules! conform {
-    ($peer:ty: $($name:ident => $action:literal),* $(,)?) => {
-        #[test]
-        fn every_registered_action_has_a_case() {
-            crate::suite::covers::<$peer>(&[$($action),*]);
+    (contract $peer:ty: $($name:ident => $action:literal),* $(,)?) => {
+        crate::suite::conform! {
+            @tests contract_with_full_rights contract_with_named_rights contract_drift contract_crash
+            contract_rights contract_bad_peers_are_told_apart; $peer: $($name => $action),*
         }
-        mod real_with_full_rights {
+    };
+    (@tests $full:ident $named:ident $drift:ident $crash:ident $rights:ident $bad_peers:ident;
+        $peer:ty: $($name:ident => $action:literal),*) => {
+        mod $full {
             use super::*;
             $(#[tokio::test] async fn $name() {
                 crate::suite::trial::<$peer>($action, crate::suite::Account::Full).await;
             })*
         }
-        mod real_with_named_rights {
+        mod $named {
             use super::*;
             $(#[tokio::test] async fn $name() {
                 crate::suite::trial::<$peer>($action, crate::suite::Account::Manager).await;
             })*
         }
-        mod real_drift {
+        mod $drift {
             use super::*;
             $(#[tokio::test] async fn $name() { crate::suite::drift::<$peer>($action).await; })*
         }
-        mod real_crash {
+        mod $crash {
             use super::*;
             $(#[tokio::test] async fn $name() { crate::suite::crash::<$peer>($action).await; })*
         }
-        mod real_rights {
+        mod $rights {
             use super::*;
             $(#[tokio::test] async fn $name() { crate::suite::rights::<$peer>($action).await; })*
         }
         #[tokio::test]
-        async fn real_bad_peers_are_told_apart() {
+        async fn $bad_peers() {
             crate::suite::bad_peers::<$peer>().await;
+        }
+    };
+    ($peer:ty: $($name:ident => $action:literal),* $(,)?) => {
+        #[test]
+        fn every_registered_action_has_a_case() {
+            crate::suite::covers::<$peer>(&[$($action),*]);
+        }
+        crate::suite::conform! {
+            @tests real_with_full_rights real_with_named_rights real_drift real_crash real_rights
+            real_bad_peers_are_told_apart; $peer: $($name => $action),*
         }
     };
 }
