@@ -13,7 +13,7 @@ use super::ec2::Ec2;
 use super::error::Failure;
 use super::transport::Transport;
 use crate::sdk::tls::bare;
-use crate::sdk::{ConnectorError, OpenContext, SecretText};
+use crate::sdk::{Advice, ConnectorError, ErrorKind, OpenContext, SecretText};
 
 /// How often a read is sent in all, when AWS asks for patience.
 const ATTEMPTS: u32 = 3;
@@ -150,7 +150,19 @@ fn config(credentials: &Credentials, transport: Transport, keys: Keys) -> SdkCon
 }
 
 async fn who_am_i(config: &SdkConfig) -> Result<Identity, ConnectorError> {
-    caller(config).await.map_err(Failure::read)
+    caller(config).await.map_err(|failure| {
+        // Everybody may ask who they are: who may not is nobody.
+        // <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
+        let nobody = failure.is_denied();
+        let mut error = failure.read();
+        if nobody {
+            error.kind = ErrorKind::Unauthorised;
+            error.message = "AWS does not accept the credentials: check access_key_id and \
+                             secret_access_key, and that the key is active"
+                .to_owned();
+        }
+        error
+    })
 }
 
 async fn caller(config: &SdkConfig) -> Result<Identity, Failure> {
@@ -191,7 +203,7 @@ async fn assume(
         })?;
     let keys = answer.credentials.ok_or_else(|| {
         let message = "AWS answered sts:AssumeRole without credentials";
-        ConnectorError::new(crate::sdk::ErrorKind::Unexpected, crate::sdk::Advice::Never, message)
+        ConnectorError::new(ErrorKind::Unexpected, Advice::Never, message)
     })?;
     let secret = SecretText::new(keys.secret_access_key);
     Ok(self::keys(&keys.access_key_id, &secret, Some(keys.session_token)))

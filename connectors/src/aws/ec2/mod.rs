@@ -47,7 +47,7 @@ impl Form {
         self
     }
 
-    /// As HTML forms are sent; only unreserved characters (RFC 3986) stay as they are.
+    /// As HTML forms are sent, and AWS's own clients do: a space is a plus, unreserved characters (RFC 3986) stay.
     fn encode(&self) -> String {
         let pairs =
             self.0.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value)));
@@ -60,6 +60,8 @@ fn escape(text: &str) -> String {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             escaped.push(char::from(byte));
+        } else if byte == b' ' {
+            escaped.push('+');
         } else {
             escaped.push_str(&format!("%{byte:02X}"));
         }
@@ -249,12 +251,11 @@ impl Ec2 {
         let mut form = Form::default()
             .with("Owner.1", "self")
             .with("MaxResults", PAGE)
-            .with("Filter.1.Name", "tag-key")
-            .with("Filter.1.Value.1", tag)
-            .with("Filter.2.Name", "volume-id");
+            .with("Filter.1.Name", "volume-id");
         for (no, volume) in (1..).zip(volumes) {
-            form = form.with(format!("Filter.2.Value.{no}"), volume);
+            form = form.with(format!("Filter.1.Value.{no}"), volume);
         }
+        form = form.with("Filter.2.Name", "tag-key").with("Filter.2.Value.1", tag);
         let read = |element: &Element| Snapshot::read(element, tag);
         self.all("ec2:DescribeSnapshots", &form, "snapshotSet", read).await
     }
@@ -293,6 +294,6 @@ mod tests {
     #[test]
     fn forms_are_encoded_as_signatures_need_them() {
         let form = Form::default().with("A.1", "a b+c/ü~").with("B", "");
-        assert_eq!(form.encode(), "A.1=a%20b%2Bc%2F%C3%BC~&B=");
+        assert_eq!(form.encode(), "A.1=a+b%2Bc%2F%C3%BC~&B=");
     }
 }

@@ -7,11 +7,13 @@ use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use nexplane_connectors::sdk::{AnySession, Executed, Snapshot};
+use nexplane_core::plan::TargetRef;
 use nexplane_peers::aws::Aws;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::fixture::registry;
+use crate::fixture::{action, registry, step};
 use crate::suite::{Account, Login};
 
 pub const REGION: &str = "eu-west-1";
@@ -97,7 +99,8 @@ impl Bench {
             Account::Full => self.allow(&user, &["*"]).await,
             Account::Manager => {}
             Account::Weak => {
-                let reading = ["iam:Get*", "iam:List*", "iam:Simulate*", "s3:Get*", "ec2:Describe*"];
+                let reading =
+                    ["iam:Get*", "iam:List*", "iam:Simulate*", "s3:Get*", "ec2:Describe*"];
                 self.allow(&user, &reading).await;
             }
         }
@@ -126,4 +129,32 @@ pub fn moved(mut credentials: Value, port: u16) -> Value {
 pub fn with_wrong_secret(mut credentials: Value) -> Value {
     credentials["secret_access_key"] = json!("wrong-secret-access-key");
     credentials
+}
+
+/// Inspects, finds that nothing stands in the way, and does it.
+pub async fn done(
+    session: &dyn AnySession,
+    id: &str,
+    target: &TargetRef,
+    parameters: &Value,
+) -> (Snapshot, Executed) {
+    let action = action(id);
+    let inspection = action.inspect(session, target, parameters).await.expect("inspect");
+    assert!(inspection.is_ready(), "{:#?}", inspection.checks);
+    let cx = step(action, target, parameters, &inspection.before.fingerprint);
+    let executed = action.execute(session, &cx, &inspection.before).await.expect("execute");
+    assert!(executed.changed);
+    (inspection.before, executed)
+}
+
+/// The details of the checks that fail.
+pub async fn faults(
+    session: &dyn AnySession,
+    id: &str,
+    target: &TargetRef,
+    parameters: &Value,
+) -> String {
+    let inspection = action(id).inspect(session, target, parameters).await.expect("inspect");
+    let failed = inspection.checks.into_iter().filter(|check| !check.ok);
+    failed.map(|check| check.detail).collect::<Vec<_>>().join("\n")
 }

@@ -64,7 +64,9 @@ impl Machine {
     async fn attach(&self, instance: &str) {
         let made = self.ec2("Action=CreateVolume&Size=1&AvailabilityZone=eu-west-1a").await;
         let volume = text(&made, "volumeId");
-        let form = format!("Action=AttachVolume&VolumeId={volume}&InstanceId={instance}&Device=%2Fdev%2Fsdx");
+        let form = format!(
+            "Action=AttachVolume&VolumeId={volume}&InstanceId={instance}&Device=%2Fdev%2Fsdx"
+        );
         self.ec2(&form).await;
     }
 

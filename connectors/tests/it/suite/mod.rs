@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::registry;
 
-pub use bad_peers::bad_peers;
+pub use bad_peers::{another_ca, bad_peers};
 pub use cut::{crash, severed};
 pub use trial::{drift, rights, trial};
 
