@@ -45,6 +45,7 @@ mod golden;
 mod harness;
 mod harness_target;
 mod host_orders;
+mod journey_aws;
 mod journey_host;
 mod journey_postgres;
 mod meeting;
