@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 
 use crate::{PeerError, cached, free_port, healthy, password, shared};
 
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
 
 /// A running stand-in, and an account that may do everything there.
 #[derive(Clone, Debug, Serialize, Deserialize)]

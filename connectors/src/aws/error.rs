@@ -60,7 +60,7 @@ impl Failure {
         let why = match find_cause::<SendError>(&error) {
             Some(SendError::NotSent(inner)) => {
                 let copy = ConnectorError::new(inner.kind, inner.advice, inner.message.clone());
-                Why::Transport(SendError::NotSent(copy))
+                Why::Transport(SendError::NotSent(Box::new(copy)))
             }
             Some(SendError::Broken(_)) => Why::Transport(SendError::Broken(error.into())),
             Some(SendError::Garbage(_)) => Why::Transport(SendError::Garbage(error.into())),
@@ -113,7 +113,7 @@ impl Failure {
             Why::Service { status, code, message } => {
                 of_service(call, kind, status, &code, &message)
             }
-            Why::Transport(SendError::NotSent(error)) => error,
+            Why::Transport(SendError::NotSent(error)) => *error,
             Why::Transport(SendError::Broken(cause)) => {
                 let message = format!("the connection broke during {call}");
                 ConnectorError::new(ErrorKind::Unreachable, kind.in_doubt(), message).because(cause)

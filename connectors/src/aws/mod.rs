@@ -78,7 +78,7 @@ impl Connector for Aws {
     }
 
     async fn discover(session: &Session) -> Result<Discovery, ConnectorError> {
-        discover::discover(session).await
+        Box::pin(discover::discover(session)).await
     }
 
     fn actions() -> Actions<Self> {

@@ -202,7 +202,9 @@ impl ModifySecurityGroupRule {
         };
         let protocol = match self.protocol {
             Protocol::All => "all",
-            other => other.name(),
+            Protocol::Tcp | Protocol::Udp | Protocol::Icmp | Protocol::Icmpv6 => {
+                self.protocol.name()
+            }
         };
         format!("{direction} {protocol}{ports} {way} {}", self.peer)
     }

@@ -28,7 +28,7 @@ const MOST_KEYS: usize = 2;
 /// Tags of one user, at most (same page).
 const MOST_TAGS: usize = 50;
 /// A new key works everywhere after some seconds. How long it is waited for, at most, and how often it is tried.
-const WORKS_WITHIN: Duration = Duration::from_secs(60);
+const WORKS_WITHIN: Duration = Duration::from_mins(1);
 const TRY_EVERY: Duration = Duration::from_millis(750);
 /// Time of the deadline that is kept for what comes after the wait.
 const RESERVE: Duration = Duration::from_secs(4);

@@ -157,9 +157,9 @@ async fn who_am_i(config: &SdkConfig) -> Result<Identity, ConnectorError> {
         let mut error = failure.read();
         if nobody {
             error.kind = ErrorKind::Unauthorised;
-            error.message = "AWS does not accept the credentials: check access_key_id and \
+            "AWS does not accept the credentials: check access_key_id and \
                              secret_access_key, and that the key is active"
-                .to_owned();
+                .clone_into(&mut error.message);
         }
         error
     })

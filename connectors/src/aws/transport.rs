@@ -31,13 +31,17 @@ const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
 pub enum SendError {
     /// Nothing was sent.
     #[error("{}", .0.message)]
-    NotSent(ConnectorError),
+    NotSent(Box<ConnectorError>),
     /// The line broke after the request was begun: it may have arrived.
     #[error("the connection broke before the answer was there")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What came back is not HTTP, or endless: the request may have arrived.
     #[error("the answer is not one of AWS")]
     Garbage(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn not_sent(error: ConnectorError) -> SendError {
+    SendError::NotSent(Box::new(error))
 }
 
 impl From<hyper::Error> for SendError {
@@ -65,7 +69,7 @@ impl Transport {
         &self,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Bytes>, SendError> {
-        let invalid = |what: &str| SendError::NotSent(ConnectorError::invalid(what));
+        let invalid = |what: &str| not_sent(ConnectorError::invalid(what));
         let uri = request.uri().clone();
         let authority = uri.authority().ok_or_else(|| invalid("the endpoint has no host"))?;
         let secure = uri.scheme_str() == Some("https");
@@ -76,12 +80,12 @@ impl Transport {
         request.headers_mut().insert(HOST, name);
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = path.parse::<Uri>().map_err(|_| invalid("the path cannot be sent"))?;
-        let stream = self.egress.connect(host, port).await.map_err(SendError::NotSent)?;
+        let stream = self.egress.connect(host, port).await.map_err(not_sent)?;
         if !secure {
             return exchange(stream, request).await;
         }
         let stream = tls::handshake(stream, host, (*self.tls).clone()).await;
-        exchange(stream.map_err(SendError::NotSent)?, request).await
+        exchange(stream.map_err(not_sent)?, request).await
     }
 }
 

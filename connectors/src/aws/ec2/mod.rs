@@ -63,7 +63,8 @@ fn escape(text: &str) -> String {
         } else if byte == b' ' {
             escaped.push('+');
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            escaped.push('%');
+            escaped.push_str(&hex::encode_upper([byte]));
         }
     }
     escaped
@@ -103,7 +104,7 @@ impl Ec2 {
         let form = Form(form.0.clone()).with("Action", action).with("Version", VERSION);
         let request = self.sign(form.encode()).map_err(|error| {
             let error = ConnectorError::invalid("the request cannot be signed").because(error);
-            fail(Why::Transport(SendError::NotSent(error)))
+            fail(Why::Transport(SendError::NotSent(Box::new(error))))
         })?;
         let answer = self.transport.send(request).await.map_err(|e| fail(Why::Transport(e)))?;
         let status = answer.status().as_u16();
