@@ -3,6 +3,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`sdk`] | how connectors are written and called: traits, layer, egress guard, registry |
+//! | [`aws`] | connector `aws`: users, keys, instances and buckets of an AWS account |
 //! | [`host`] | connector `host`: the operations of the Nexplane agent |
 //! | [`ldap`] | connector `ldap`: users and groups of OpenLDAP and Active Directory |
 //! | [`postgres`] | connector `postgres`: roles and privileges of PostgreSQL |
@@ -12,6 +13,7 @@
 //!
 //! A connector never decides whether something may happen, and never remembers that it did.
 
+pub mod aws;
 pub mod host;
 pub mod ldap;
 pub mod postgres;

@@ -2,6 +2,7 @@
 //!
 //! | Module | Holds |
 //! |---|---|
+//! | [`aws`] | two stand-ins for AWS, which are wrong in different places |
 //! | [`ca`] | a private CA and server certificates |
 //! | [`openbao`] | OpenBao, which speaks the API of HashiCorp Vault |
 //! | [`process`] | a server of one test: it ends with the value, and with whoever started it |
@@ -16,8 +17,9 @@
 //! started. What is not installed is [`PeerError::Missing`], with the command that installs it; whether that
 //! fails a test is for the test to say: [`or_skip`].
 //!
-//! What is absent on purpose: stand-ins. A peer that cannot be had is played by something that says so.
+//! What cannot be had is played by something that says so: tests of [`aws`] are called `contract_`.
 
+pub mod aws;
 pub mod ca;
 pub mod openbao;
 pub mod process;

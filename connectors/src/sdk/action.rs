@@ -108,6 +108,18 @@ pub trait Action: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     fn produced(&self, _before: &Before<Self>) -> Vec<Produced> {
         Vec::new()
     }
+
+    /// The same where the target makes the secret up: read from the `outcome` right after the effect, or
+    /// from the target as it is `now` when it was verified. One of the two is there. It must be possible
+    /// without the outcome, or a crash would lose the secret.
+    fn handed_over(
+        &self,
+        before: &Before<Self>,
+        _now: Option<&Self::State>,
+        _outcome: Option<&Self::Outcome>,
+    ) -> Vec<Produced> {
+        self.produced(before)
+    }
 }
 
 /// An action that can restore exactly what was there.

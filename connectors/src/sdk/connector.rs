@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use nexplane_core::catalog::Reversibility;
+use nexplane_core::catalog::{ActionSpec, Reversibility};
 use nexplane_core::plan::Check;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -76,6 +76,11 @@ impl<C: Connector> Default for Actions<C> {
 impl<C: Connector> Actions<C> {
     pub const fn new() -> Self {
         Self { list: Vec::new(), connector: std::marker::PhantomData }
+    }
+
+    /// What the registered actions say of themselves.
+    pub fn specs(&self) -> impl Iterator<Item = &ActionSpec> {
+        self.list.iter().map(|action| action.spec())
     }
 
     /// Registers an action with its way back.

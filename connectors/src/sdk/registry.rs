@@ -7,6 +7,7 @@ use nexplane_core::catalog::Catalog;
 use super::connector::Connector;
 use super::erased::{AnyAction, AnyConnector};
 use super::typed::TypedConnector;
+use crate::aws::Aws;
 use crate::host::Host;
 use crate::ldap::Directory;
 use crate::postgres::Postgres;
@@ -24,6 +25,7 @@ impl Registry {
     pub fn standard() -> Self {
         Self::of(vec![
             // Sorted by id when it is made; here by name.
+            entry::<Aws>(),
             entry::<Directory>(),
             entry::<Host>(),
             entry::<Postgres>(),

@@ -298,7 +298,7 @@ impl<A: Action> AnyAction for TypedAction<A> {
         Ok(Executed {
             changed: effect.changed,
             outcome: redactor.value(to_public(&effect.outcome)),
-            produced: action.produced(&before),
+            produced: action.handed_over(&before, None, Some(&effect.outcome)),
             // What it takes to undo is in the snapshot.
             undo_until: None,
         })
@@ -320,13 +320,15 @@ impl<A: Action> AnyAction for TypedAction<A> {
         let redactor = session.redactor.with_sealed(json.expose());
         let now = call.run(&redactor, action.observe(&session.inner, target, &before)).await?;
         let satisfied = action.verify(&now, &before, outcome.as_ref());
+        let produced =
+            if satisfied { action.handed_over(&before, Some(&now), None) } else { Vec::new() };
         let (snapshot, json) =
             Self::seal(&now, &now, &session.cx).map_err(|error| call.place(error))?;
         Ok(Verification {
             satisfied,
             observed: redactor.with_sealed(json.expose()).fields(snapshot.fields),
             fingerprint: snapshot.fingerprint,
-            produced: if satisfied { action.produced(&before) } else { Vec::new() },
+            produced,
         })
     }
 

@@ -11,6 +11,7 @@
     reason = "a helper of tests may fail like a test"
 )]
 
+mod aws;
 mod catalog;
 mod docs;
 

@@ -47,6 +47,7 @@ mod harness;
 mod harness_target;
 mod harness_vault;
 mod host_orders;
+mod journey_aws;
 mod journey_host;
 mod journey_ldap;
 mod journey_postgres;

@@ -56,6 +56,20 @@ const ON_A_HOST_OF_ITS_OWN: [&str; 7] = [
     "ssh.unlock_local_user",
 ];
 
+/// What needs a cloud goes there and back in the connector's tests, against stand-ins (`connectors: aws`), and two of
+/// them over the API in `journey_aws`.
+const IN_A_CLOUD: [&str; 9] = [
+    "aws.block_public_access",
+    "aws.lock_iam_user",
+    "aws.modify_security_group_rule",
+    "aws.rotate_iam_key",
+    "aws.snapshot_instance",
+    "aws.start_instance",
+    "aws.stop_instance",
+    "aws.unlock_iam_user",
+    "aws.update_bucket_policy",
+];
+
 /// Whoever asks, and as many approvers as any risk needs.
 struct Stage {
     server: Server,
@@ -92,6 +106,7 @@ impl Stage {
             .chain(ON_A_WHOLE_MACHINE)
             .chain(IN_A_DIRECTORY)
             .chain(ON_A_HOST_OF_ITS_OWN)
+            .chain(IN_A_CLOUD)
             .map(str::to_owned)
             .collect();
         assert_eq!(tried, promised, "rows on the left, the catalog on the right");
