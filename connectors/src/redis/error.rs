@@ -40,7 +40,7 @@ pub fn greeting(error: RedisError) -> ConnectorError {
     let mut answer = classify(&error);
     if error.kind() == Kind::Server(ServerErrorKind::ResponseError) {
         answer.kind = ErrorKind::Invalid;
-        answer.message.push_str("; Redis 7.0 or later is needed");
+        answer.message.push_str("; if it does not know HELLO, Redis 7.0 or later is needed");
     }
     answer.because(error)
 }

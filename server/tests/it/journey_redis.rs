@@ -87,6 +87,7 @@ struct Stage {
     cache: Cache,
     operator: Client,
     approver: Client,
+    second: Client,
 }
 
 impl Stage {
@@ -95,14 +96,18 @@ impl Stage {
         let cache = Cache::connect(&server, "cache", "staging", Setup::AclFile).await;
         let operator = server.operator().await;
         let approver = server.approver().await;
-        Self { server, cache, operator, approver }
+        let second = server.person("arno", &["approver"]).await;
+        Self { server, cache, operator, approver, second }
     }
 
-    /// Submitted, approved, executed and complete.
+    /// Submitted, approved by as many as its risk needs, executed and complete.
     async fn complete(&self, request: Value) -> Value {
         let submitted = self.operator.submitted(request).await;
-        let change = id(&submitted);
-        self.approver.approve(&change, &submitted["plan"]["digest"]).await.is(200);
+        let (change, digest) = (id(&submitted), &submitted["plan"]["digest"]);
+        self.approver.approve(&change, digest).await.is(200);
+        if submitted["approvals_needed"] == 2 {
+            self.second.approve(&change, digest).await.is(200);
+        }
         let done = self.operator.executed(&change).await;
         assert_eq!(done["state"], "complete", "{done:#}");
         done
@@ -166,7 +171,7 @@ async fn users_and_keys_of_a_redis_are_changed_with_approvals_and_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_moved_after_its_rotation_is_left_alone() {
     let stage = Stage::new().await;
-    let Stage { server, cache, operator, approver } = &stage;
+    let Stage { server, cache, operator, approver, .. } = &stage;
     cache.user("app");
     cache.discover(server).await;
     let user = cache.asset(operator, "redis_user", "app").await;

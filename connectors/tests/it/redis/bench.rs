@@ -34,7 +34,10 @@ impl Bench {
     }
 
     pub async fn with(setup: Setup) -> Self {
-        let server = RedisServer::start(setup).await.expect("redis-server is installed");
+        Self::of(RedisServer::start(setup).await.expect("redis-server is installed"))
+    }
+
+    pub fn of(server: RedisServer) -> Self {
         let bench = Self { server };
         bench.save();
         bench

@@ -112,3 +112,29 @@ async fn real_who_has_no_password_is_left_alone() {
         assert!(detail.contains(says), "{detail}");
     }
 }
+
+/// The login that tries the new password cannot be made: the user is as it was, and nobody has to guess.
+#[tokio::test]
+async fn real_a_rotation_that_cannot_be_tried_is_put_back() {
+    let bench = Bench::new().await;
+    let app = bench.user("app");
+    let witness = bench.witness();
+    let session = bench.session().await;
+    let before = inspect(&*session, ID, &user_target(&app)).await.before;
+    let cx = step(action(ID), &user_target(&app), &json!({}), &before.fingerprint);
+    bench.run("CONFIG SET maxclients 1");
+    let error = action(ID).execute(&*session, &cx, &before).await.expect_err("no more clients");
+    assert!(!error.is_outcome_unknown(), "{error:?}");
+    assert!(error.message.contains("as it was before"), "{error}");
+    let fingerprint = action(ID).read(&*session, &user_target(&app), &json!({}), None).await;
+    assert_eq!(fingerprint.unwrap().fingerprint, before.fingerprint);
+    drop(session);
+    for _ in 0..100 {
+        if bench.server.cli(&["CONFIG", "SET", "maxclients", "10000"]).is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(bench.witness(), witness);
+    assert!(bench.lets_in(&app, PASSWORD));
+}
