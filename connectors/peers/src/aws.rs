@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::{PeerError, cached, free_port, healthy, password, shared};
+use crate::{PeerError, cached, free_port, healthy, password, run};
 
 const START_WITHIN: Duration = Duration::from_mins(1);
 
@@ -40,7 +40,7 @@ impl Aws {
 
 /// moto, which checks signatures and policies from the first request that a test can make.
 pub async fn moto() -> Result<Aws, PeerError> {
-    shared::join("moto", async |nursery| {
+    run::join("moto", async |nursery| {
         let program = cached("moto/bin/moto_server", "moto")?;
         let port = free_port()?;
         let log = nursery.spawn(
@@ -67,7 +67,7 @@ pub async fn moto() -> Result<Aws, PeerError> {
 
 /// ministack, which checks signatures and policies.
 pub async fn ministack() -> Result<Aws, PeerError> {
-    shared::join("ministack", async |nursery| {
+    run::join("ministack", async |nursery| {
         let program = cached("ministack/bin/ministack", "ministack")?;
         let port = free_port()?;
         let id = password().to_uppercase();

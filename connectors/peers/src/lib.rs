@@ -8,7 +8,7 @@
 //! | [`process`] | a server of one test: it ends with the value, and with whoever started it |
 //! | [`redis`] | Redis servers, with an ACL file and TLS, and with a configuration file |
 //! | [`samba`] | a domain controller of Active Directory, shared |
-//! | [`shared`] | a server that all tests of a run share, because it takes long to start |
+//! | [`run`] | a server that all tests of a run share, because it takes long to start |
 //! | [`slapd`] | OpenLDAP |
 //! | [`sshd`] | OpenSSH on a Debian of its own |
 //!
@@ -24,8 +24,8 @@ pub mod ca;
 pub mod openbao;
 pub mod process;
 pub mod redis;
+pub mod run;
 pub mod samba;
-pub mod shared;
 pub mod slapd;
 pub mod sshd;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::shared::{self, Nursery};
+use crate::run::{self, Nursery};
 use crate::{PeerError, ca, healthy, password, program};
 
 const INSTALL: &str = "apt-get install samba samba-ad-provision samba-vfs-modules ldap-utils";
@@ -61,7 +61,7 @@ pub async fn join() -> Result<Samba, PeerError> {
         let what = "samba's acl_xattr module, or root";
         return Err(PeerError::Missing { what, install: INSTALL });
     }
-    shared::join("samba", async |nursery: &Nursery| start(nursery, &samba, &tool).await).await
+    run::join("samba", async |nursery: &Nursery| start(nursery, &samba, &tool).await).await
 }
 
 async fn start(nursery: &Nursery, samba: &Path, tool: &Path) -> Result<Samba, PeerError> {
