@@ -189,10 +189,10 @@ pub fn every(seconds: u32) -> String {
     };
     match seconds {
         0 => "Only when somebody asks".to_owned(),
-        _ if seconds % 604_800 == 0 => of(604_800, "week", "weeks"),
-        _ if seconds % 86_400 == 0 => of(86_400, "day", "days"),
-        _ if seconds % 3600 == 0 => of(3600, "hour", "hours"),
-        _ if seconds % 60 == 0 => of(60, "minute", "minutes"),
+        _ if seconds.is_multiple_of(604_800) => of(604_800, "week", "weeks"),
+        _ if seconds.is_multiple_of(86_400) => of(86_400, "day", "days"),
+        _ if seconds.is_multiple_of(3600) => of(3600, "hour", "hours"),
+        _ if seconds.is_multiple_of(60) => of(60, "minute", "minutes"),
         _ => of(1, "second", "seconds"),
     }
 }

@@ -46,7 +46,7 @@ fn index(catalog: &Catalog) -> String {
     let mut text =
         format!("{NOTE}# Connectors\n\n| Connector | Finds | Actions |\n|---|---|---|\n");
     for connector in &catalog.connectors {
-        let actions: Vec<_> = connector.actions.iter().map(|action| short(action)).collect();
+        let actions: Vec<_> = connector.actions.iter().map(short).collect();
         let ConnectorSpec { id, title, asset_types, .. } = connector;
         let found = asset_types.join("`, `");
         let _ = writeln!(text, "| [{title}]({id}.md) | `{found}` | `{}` |", actions.join("`, `"));
