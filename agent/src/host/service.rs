@@ -32,7 +32,14 @@ const CUT_OFF: &str = "the host would be cut off";
 /// Parts of systemd that a host can do without.
 const SPARED: [&str; 2] = ["systemd-pstore.service", "systemd-timesyncd.service"];
 /// Units through which people sign in.
-const WAYS_IN: [&str; 4] = ["dropbear.service", "ssh.service", "ssh.socket", "sshd.service"];
+const WAYS_IN: [&str; 6] = [
+    "dropbear.service",
+    "dropbear.socket",
+    "ssh.service",
+    "ssh.socket",
+    "sshd.service",
+    "sshd.socket",
+];
 
 /// Name of a unit of systemd, such as `nginx.service` or `wg-quick@wg0.service`: at most 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

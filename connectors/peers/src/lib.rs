@@ -7,9 +7,10 @@
 //! | [`openbao`] | OpenBao, which speaks the API of HashiCorp Vault |
 //! | [`process`] | a server of one test: it ends with the value, and with whoever started it |
 //! | [`redis`] | Redis servers, with an ACL file and TLS, and with a configuration file |
-//! | [`samba`] | a domain controller of Active Directory, shared |
 //! | [`run`] | a server that all tests of a run share, because it takes long to start |
+//! | [`samba`] | a domain controller of Active Directory, shared |
 //! | [`slapd`] | OpenLDAP |
+//! | [`spelling`] | in which ways a secret may be written down |
 //! | [`sshd`] | OpenSSH on a Debian of its own |
 //!
 //! Everything listens on loopback only, on ports that are drawn, with passwords that are drawn; it keeps
@@ -27,6 +28,7 @@ pub mod redis;
 pub mod run;
 pub mod samba;
 pub mod slapd;
+pub mod spelling;
 pub mod sshd;
 
 use std::io;

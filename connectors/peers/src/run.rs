@@ -140,7 +140,9 @@ fn find<T: DeserializeOwned>(base: &Path, kind: &str) -> Option<T> {
 /// When a process was started, in the kernel's ticks: with its id that is one process for good.
 fn started(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(stat.rsplit_once(") ")?.1.split(' ').nth(19)?.to_owned())
+    let (_, rest) = stat.rsplit_once(") ")?;
+    // One that has ended, and whose parent has not asked how, is none.
+    (!rest.starts_with('Z')).then(|| rest.split(' ').nth(19).map(str::to_owned))?
 }
 
 /// Tells the keeper that this process uses the server. Fails when the folder is closed.

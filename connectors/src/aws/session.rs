@@ -113,7 +113,8 @@ impl Session {
 
     /// Whether the connection lives on this user's rights.
     pub fn is_own_user(&self, name: &str) -> bool {
-        self.own_users.contains(name)
+        // IAM does not tell names apart by case.
+        self.own_users.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
     /// Whether the connection signs with this key.

@@ -64,7 +64,7 @@ impl Entry {
         self.attributes.keys().find_map(|name| {
             let (attribute, range) = name.split_once(";range=")?;
             let (_, last) = range.split_once('-')?;
-            Some((name.as_str(), attribute, last.parse::<u64>().ok()? + 1))
+            Some((name.as_str(), attribute, last.parse::<u64>().ok()?.checked_add(1)?))
         })
     }
 

@@ -170,6 +170,12 @@ pub async fn precheck(
     let (Some(group), Some(naming), Some(value)) = (group, state.naming, &state.value) else {
         return Ok(checks);
     };
+    let own = is_own(session, member).await?;
+    checks.push(check(
+        "the member is not the connection's own account",
+        !own,
+        if own { OWN } else { "it is another one" },
+    ));
     if removes {
         if naming.is_never_empty(session) && state.is_member {
             let attribute = naming.attribute();
@@ -196,6 +202,16 @@ pub async fn precheck(
     Ok(checks)
 }
 
+const OWN: &str =
+    "it is the account that Nexplane itself uses here, or a group of it: change that by hand";
+
+/// Whether the connection would change its own rights.
+async fn is_own(session: &Session, member: Member<'_>) -> Result<bool, ConnectorError> {
+    let Some(entry) = member_of(session, member).await? else { return Ok(false) };
+    let entry = session.line().entry(&entry.dn, ANY, &["objectSid"]).await?;
+    Ok(entry.is_some_and(|entry| session.is_own(&entry)))
+}
+
 /// Brings the membership from `from` to the same with `is_member` as given.
 pub async fn set(
     session: &Session,
@@ -215,6 +231,9 @@ pub async fn set(
     }
     if now.is_member == is_member {
         return Ok(Effect { changed: false, outcome: Outcome {} });
+    }
+    if is_own(session, member).await? {
+        return Err(ConnectorError::invalid(OWN));
     }
     let octets = value.as_bytes().to_vec();
     let part = if is_member {

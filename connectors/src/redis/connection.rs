@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::credentials::Credentials;
-use super::error::{changing, greeting, not_understood, reading};
+use super::error::{after_change, changing, greeting, not_understood, reading};
 use super::target::UserName;
 use crate::sdk::tls::{Verify, client_config, handshake};
 use crate::sdk::{Advice, ConnectorError, ErrorKind, OpenContext, SecretText};
@@ -110,6 +110,17 @@ impl Way {
 pub struct Connection {
     inner: MultiplexedConnection,
     pub greeting: Greeting,
+    /// What moves its bytes. Left alone it would wait for an answer that never comes.
+    _driver: Driver,
+}
+
+/// A task that ends with the value.
+struct Driver(tokio::task::AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Connection {
@@ -126,7 +137,7 @@ impl Connection {
         let info = RedisConnectionInfo::default().set_skip_set_lib_name();
         let (mut inner, driver) =
             MultiplexedConnection::new_with_config(&info, stream, config).await.map_err(reading)?;
-        tokio::spawn(driver);
+        let driver = Driver(tokio::spawn(driver).abort_handle());
         let mut hello = command(&["HELLO", "2", "AUTH", user.as_str()]);
         hello.arg(password.expose()).arg("SETNAME").arg("nexplane");
         let answer: Value = hello.query_async(&mut inner).await.map_err(greeting)?;
@@ -156,7 +167,7 @@ impl Connection {
                 said.server, said.version
             )));
         }
-        Ok(Self { inner, greeting: said })
+        Ok(Self { inner, greeting: said, _driver: driver })
     }
 
     /// Asks for something. Errors promise that nothing was changed.
@@ -179,11 +190,18 @@ impl Connection {
     pub async fn atomically(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, ConnectorError> {
         let mut pipeline = ::redis::pipe();
         pipeline.atomic().ignore_errors();
+        let count = commands.len();
         for command in commands {
             pipeline.add_command(command);
         }
         let answer: Value =
-            pipeline.query_async(&mut self.inner.clone()).await.map_err(changing)?;
+            pipeline.query_async(&mut self.inner.clone()).await.map_err(|error| {
+                // Without a MULTI the commands run one by one, whatever is said about it.
+                let refused = error.clone().into_server_errors().unwrap_or_default();
+                let is_open = refused.iter().any(|(index, _)| *index >= count);
+                let answer = changing(error);
+                if is_open { after_change(answer) } else { answer }
+            })?;
         let Value::Array(answers) = answer else { return Err(not_understood()) };
         Ok(answers)
     }

@@ -64,9 +64,17 @@ impl KeyPattern {
 /// The rest of a class, of which one character is answered.
 fn class(rest: &mut std::str::Chars<'_>) -> Result<char, &'static str> {
     let open = "a pattern must close every [ with a ], or write it as \\[";
-    let (mut one, mut negated) = (None, false);
+    let (mut one, mut negated, mut is_range) = (None, false, false);
     loop {
-        match rest.next().ok_or(open)? {
+        let character = rest.next().ok_or(open)?;
+        // Redis takes whatever follows a - as the end of a range, a ] too, and then the class goes on.
+        let ends_range = std::mem::replace(&mut is_range, character == '-');
+        match character {
+            ']' if ends_range => {
+                return Err(
+                    "a class must not end with a -, which would take the ] for its end: write \\-",
+                );
+            }
             ']' => break,
             '^' if one.is_none() && !negated => negated = true,
             '\\' => one = one.or(Some(rest.next().ok_or(open)?)),
@@ -118,7 +126,10 @@ mod tests {
 
     #[test]
     fn patterns_that_are_no_patterns_are_refused() {
-        for text in ["abc[def", "abc\\", "abc[]", "abc[^]", "abc\n*", "abc\0"] {
+        for text in [
+            "abc[def", "abc\\", "abc[]", "abc[^]", "*[ -]^-~", "*[~-]aaa", "abc[a-]", "abc\n*",
+            "abc\0",
+        ] {
             assert!(KeyPattern::try_new(text).is_err(), "{text:?}");
         }
         assert!(KeyPattern::try_new(&"a".repeat(513)).is_err());

@@ -177,9 +177,11 @@ impl Http {
             let mut segments = url.path_segments_mut().map_err(cannot)?;
             segments.clear();
             for segment in &request.path {
-                // A URL has no way to write these as names.
-                if matches!(segment.as_str(), "" | "." | "..") {
-                    let message = "a path has an empty part, or one that is '.' or '..'";
+                // A URL has no way to write these as names; tabs and line breaks are taken out of it.
+                if matches!(segment.as_str(), "" | "." | "..") || segment.contains(char::is_control)
+                {
+                    let message =
+                        "a path has an empty part, one that is '.' or '..', or a control character";
                     return Err(ConnectorError::invalid(message));
                 }
                 segments.push(segment);

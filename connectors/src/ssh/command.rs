@@ -250,7 +250,8 @@ impl Command<'_> {
                     all.push("--expiredate".to_owned());
                     all.push(match expires {
                         Expiry::Never => String::new(),
-                        Expiry::Day(day) => date(*day),
+                        // A date would be rounded in the host's time zone.
+                        Expiry::Day(day) => day.to_string(),
                     });
                 }
                 all.extend(words(&["--", user.as_str()]));

@@ -22,6 +22,8 @@ use crate::sdk::{Advice, ConnectorError, ErrorKind, OpenContext, SecretText};
 const MOST: usize = 4 * 1024 * 1024;
 /// How much of what a command complains of is kept.
 const MOST_ERRORS: usize = 4096;
+/// Bytes of a command line, at most.
+const LONGEST_LINE: usize = 100 * 1024;
 /// How long a command may take after which nobody waits for it, so that the session does not hang on it.
 const LONGEST: Duration = Duration::from_mins(10);
 
@@ -194,7 +196,11 @@ impl Session {
 
     async fn failed(&self, command: &Command<'_>, answer: &Answer) -> ConnectorError {
         // Exit status 1 is sudo's no as well as many a program's; the list of rules tells which.
-        if self.sudo && command.needs_root() && matches!(self.may(command).await, Ok(false)) {
+        let of_sudo = answer.status == 1 && answer.errors.starts_with("sudo: ");
+        if self.sudo
+            && command.needs_root()
+            && (of_sudo || matches!(self.may(command).await, Ok(false)))
+        {
             return self.forbidden(command);
         }
         let program = command.program();
@@ -208,7 +214,8 @@ impl Session {
         if !command.is_effect() {
             return ConnectorError::new(ErrorKind::Unexpected, Advice::Later, message);
         }
-        if command.is_atomic() {
+        // From 128 on it is a signal that ended it, wherever it was.
+        if command.is_atomic() && status < 128 {
             let message = format!("{message}; nothing was changed");
             return ConnectorError::new(ErrorKind::Conflict, Advice::Later, message);
         }
@@ -216,9 +223,14 @@ impl Session {
     }
 
     async fn run(&self, command: &Command<'_>, limit: Duration) -> Result<Answer, ConnectorError> {
-        let turn = Arc::clone(&self.line.turn).lock_owned().await;
         let (line, text, input) =
             (Arc::clone(&self.line), command.line(self.sudo && self.uid != 0), command.input());
+        // OpenSSH hangs up on packets of 256 KiB, and the kernel takes no longer argument than 128 KiB.
+        if text.len() > LONGEST_LINE {
+            let message = "the command would be too long: the path has too many parts";
+            return Err(ConnectorError::invalid(message));
+        }
+        let turn = Arc::clone(&self.line.turn).lock_owned().await;
         let is_effect = command.is_effect();
         // A task of its own goes on when the caller stops waiting.
         let work = tokio::spawn(async move {

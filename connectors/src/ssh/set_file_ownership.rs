@@ -19,8 +19,7 @@ use crate::sdk::{
     Reversible, StepContext, TargetState, check, line,
 };
 
-/// Bits that the kernel takes away when a file gets another owner (`chown(2)`).
-const SET_ID: u32 = 0o6000;
+/// Somebody may execute it.
 const EXECUTABLE: u32 = 0o111;
 
 /// Gives a file another owner, another group, or both.
@@ -103,13 +102,13 @@ impl SetFileOwnership {
         session: &Session,
         file: &File,
     ) -> Result<Option<String>, ConnectorError> {
-        if file.mode.bits() & EXECUTABLE == 0 {
-            return Ok(None);
-        }
         let command = Command::Capabilities(&self.path);
         let answer = session.ask(&command).await?;
+        let is_program = file.mode.bits() & EXECUTABLE != 0;
         Ok(match (answer.ok(), answer.output.is_empty()) {
             (true, true) => None,
+            // It is hardly ever done, and not worth a program that is missing.
+            (false, _) if !is_program => None,
             (true, false) => {
                 Some("it has capabilities, which a new owner would take away".to_owned())
             }
@@ -163,9 +162,11 @@ fn afterwards(mut error: ConnectorError) -> ConnectorError {
 
 /// What the file would lose for good.
 fn losses(file: &File) -> Option<String> {
-    let has_set_id = file.mode.bits() & SET_ID != 0 && file.mode.bits() & EXECUTABLE != 0;
+    // Set-group-ID without the group's right to execute is another thing (mandatory locks), and stays.
+    let bits = file.mode.bits();
+    let has_set_id = bits & 0o4000 != 0 || bits & 0o2010 == 0o2010;
     has_set_id.then(|| {
-        "it is a program with set-user-ID or set-group-ID, which a new owner would take away: take the bits \
+        "it has set-user-ID or set-group-ID, which a new owner would take away: take the bits \
          away first, by set_file_permission"
             .to_owned()
     })

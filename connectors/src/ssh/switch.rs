@@ -204,8 +204,9 @@ async fn others(session: &Session, unit: &Unit, goal: Goal) -> Result<Check, Con
     Ok(check(name, found.is_empty(), detail))
 }
 
-/// Of the units that stand in these properties those that run, or those that do not. Only services, sockets,
-/// timers and paths: targets, mounts and slices are always there.
+/// Of the units that stand in these properties those that run, or those that do not. Of those that are neither
+/// services, sockets, timers nor paths nothing is known here: what would stop, such as a mount, is named; what
+/// would start is there in any case.
 async fn of_state(
     session: &Session,
     unit: &Unit,
@@ -213,10 +214,19 @@ async fn of_state(
     running: bool,
 ) -> Result<Vec<String>, ConnectorError> {
     let names: BTreeSet<_> = properties.iter().flat_map(|property| unit.list(property)).collect();
-    let names: Vec<UnitName> = names.into_iter().filter_map(|name| name.parse().ok()).collect();
-    let units = Unit::all(session, &names).await?;
-    let moves = units.iter().filter(|other| other.is_loaded() && other.is_active() == running);
-    Ok(moves.map(|other| other.get("Id").to_owned()).collect())
+    let mut known = Vec::new();
+    let mut moves = Vec::new();
+    for name in names {
+        match name.parse::<UnitName>() {
+            Ok(name) => known.push(name),
+            Err(_) if running => moves.push(name.to_owned()),
+            Err(_) => {}
+        }
+    }
+    let units = Unit::all(session, &known).await?;
+    let others = units.iter().filter(|other| other.is_loaded() && other.is_active() == running);
+    moves.extend(others.map(|other| other.get("Id").to_owned()));
+    Ok(moves)
 }
 
 pub fn diff(target: &TargetRef, state: &Service, goal: Goal) -> Vec<DiffLine> {

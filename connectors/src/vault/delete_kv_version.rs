@@ -129,11 +129,15 @@ impl DeleteKvVersion {
     }
 }
 
-/// Whether a moment that the server wrote is over. One that cannot be read is: nothing is then deleted.
+/// How far the server's clock may be ahead of ours: what it deletes now is in our future then.
+const SKEW_US: u128 = 5 * 60 * 1_000_000;
+
+/// Whether a moment that the server wrote is over, or will be in a moment. One that cannot be read is: nothing is
+/// then deleted.
 fn is_past(moment: &str) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let at = moment.parse::<Timestamp>().ok().and_then(|at| u128::try_from(at.as_micros()).ok());
-    at.is_none_or(|at| at <= now)
+    at.is_none_or(|at| at <= now + SKEW_US)
 }
 
 impl Action for DeleteKvVersion {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::account::Account;
 use super::credentials::Credentials;
 use crate::sdk::http::{Base, Http, Reply, Request};
+use crate::sdk::tls::bare;
 use crate::sdk::{Advice, ConnectorError, ErrorKind, OpenContext, SecretText};
 
 const TOKEN: &str = "x-vault-token";
@@ -36,6 +37,10 @@ impl Session {
     pub async fn open(credentials: Credentials, cx: &OpenContext) -> Result<Self, ConnectorError> {
         let ca = credentials.ca_certificate.as_deref();
         let base = Base::of_url("address", &credentials.address, ca)?;
+        if !base.tls && !is_this_machine(&base.host) {
+            let message = "address may be http only for a proxy on this machine (127.0.0.1, localhost): use https";
+            return Err(ConnectorError::invalid(message));
+        }
         let mut http = Http::try_new(&base, cx)?.with_header(REQUEST, "true")?;
         if let Some(namespace) = &credentials.namespace {
             http = http.with_header(NAMESPACE, namespace)?;
@@ -72,7 +77,13 @@ impl Session {
         let reply = self.http.send(request).await?;
         Ok(match self.settle(reply, path, "list").await? {
             Answer::Found(reply) => Listing::Names(reply.json::<Answered<Keys>>()?.data.keys),
-            Answer::Absent(_) => Listing::Names(Vec::new()),
+            // Nothing is there when the server says so, not when some page is not found.
+            Answer::Absent(reply)
+                if reply.said()["errors"].as_array().is_some_and(Vec::is_empty) =>
+            {
+                Listing::Names(Vec::new())
+            }
+            Answer::Absent(reply) => return Err(refusal(&reply)),
             Answer::Denied => Listing::Denied,
             Answer::Refused(reply) => return Err(refusal(&reply)),
         })
@@ -157,6 +168,12 @@ pub enum Listing {
     Names(Vec<String>),
     /// The policies of our token do not allow to list it.
     Denied,
+}
+
+/// Whether nothing that is said there leaves this machine.
+fn is_this_machine(host: &str) -> bool {
+    let address = bare(host).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// What the API wraps its answers in.

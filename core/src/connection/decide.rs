@@ -227,7 +227,8 @@ fn checked_limits(limits: Limits) -> Result<Limits, No> {
     Ok(limits)
 }
 
-fn checked_every(every_s: Option<u32>) -> Result<Option<u32>, No> {
+/// Whether a connection can be discovered as often as this.
+pub fn checked_every(every_s: Option<u32>) -> Result<Option<u32>, No> {
     if every_s.is_some_and(|every| !(MIN_EVERY_S..=MAX_EVERY_S).contains(&every)) {
         let problem = "300 to 604,800 seconds: five minutes to a week".to_owned();
         return Err(No::Invalid { field: "discover_every_s", problem });

@@ -33,7 +33,7 @@ pub use self::event::{Limits, Purpose};
 #[cfg(feature = "decide")]
 pub use self::{
     command::ConnectionCommand,
-    decide::{BUILT_IN_CONNECTOR, Connection, MAX_NAME},
+    decide::{BUILT_IN_CONNECTOR, Connection, MAX_NAME, checked_every},
     rejection::ConnectionRejection,
     state::*,
 };

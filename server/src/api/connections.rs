@@ -9,7 +9,9 @@ use nexplane_core::api::{
     ConnectionView, DiscoverResult, EditConnectionRequest, EventView, FieldError,
     NewConnectionRequest, Page, TestResult,
 };
-use nexplane_core::connection::{Connection, ConnectionCommand, ConnectionState, Purpose};
+use nexplane_core::connection::{
+    Connection, ConnectionCommand, ConnectionState, Purpose, checked_every,
+};
 use nexplane_core::host::{Host, HostState};
 use nexplane_core::id::{Category, ConnectionId, HostId, SecretId};
 use nexplane_core::plan::Check;
@@ -21,7 +23,7 @@ use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
 use crate::app::App;
 use crate::problem::{ApiError, ApiResult};
 use crate::runtime::{OpenError, connection_owner};
-use crate::stream::{self, Request};
+use crate::stream::{self, Request, StreamError};
 use crate::vault::Kind;
 
 /// `GET /connections`
@@ -80,13 +82,14 @@ pub async fn add(
             ApiError::invalid_field("/type", format!("use one of {}", known.join(", ")))
         })?;
     check(connector, &body.credentials)?;
+    let every_s = interval(body.discover_every_s)?;
     let id = ConnectionId(request.command.0);
     let mut position = stream::written(&app.log, &request).await?;
     if position.is_none() {
         position = create(&app, id, connector, &request, &body).await?;
     }
-    if body.discover_every_s.is_some() {
-        let command = ConnectionCommand::ScheduleDiscovery { every_s: body.discover_every_s };
+    if every_s.is_some() {
+        let command = ConnectionCommand::ScheduleDiscovery { every_s };
         let asked = request.also("schedule discovery");
         let done = stream::execute::<Connection>(&app.log, id.into(), &asked, command).await?;
         position = done.position.or(position);
@@ -143,6 +146,7 @@ pub async fn edit(
 ) -> ApiResult<Response> {
     let active = app.targets.connection(id).await?;
     let EditConnectionRequest { name, environment, credentials, limits, discover_every_s } = body;
+    let every_s = discover_every_s.map(|every_s| interval(Some(every_s))).transpose()?;
     if let Some(name) = &name {
         name_is_free(&app, name, id).await?;
     }
@@ -181,8 +185,7 @@ pub async fn edit(
     if let Some(limits) = limits {
         tell("limit", ConnectionCommand::Limit { limits }).await?;
     }
-    if let Some(every_s) = discover_every_s {
-        let every_s = (every_s > 0).then_some(every_s);
+    if let Some(every_s) = every_s {
         tell("schedule discovery", ConnectionCommand::ScheduleDiscovery { every_s }).await?;
     }
     show(&app, id, StatusCode::OK, position).await
@@ -242,6 +245,12 @@ pub async fn discover(
     // So that the assets can be listed right away.
     let _ = app.projections.wait_for(head.saturating_sub(1), WAIT_FOR_READ_MODELS).await;
     Ok(Json(result))
+}
+
+/// How often it is to be discovered; 0 is never by itself.
+fn interval(every_s: Option<u32>) -> ApiResult<Option<u32>> {
+    let every_s = checked_every(every_s.filter(|every_s| *every_s > 0));
+    Ok(every_s.map_err(StreamError::Rejected)?)
 }
 
 fn check(connector: &dyn AnyConnector, credentials: &Value) -> ApiResult<()> {

@@ -9,7 +9,7 @@ use nexplane_core::aggregate::Principal;
 use nexplane_core::api::DiscoverResult;
 use nexplane_core::asset::event::{Facts, Relation};
 use nexplane_core::asset::{Asset, AssetCommand};
-use nexplane_core::connection::{Connection, ConnectionCommand, ConnectionState, Purpose};
+use nexplane_core::connection::{ConnectionCommand, ConnectionState, Purpose};
 use nexplane_core::id::{AssetId, ConnectionId};
 use nexplane_projections::upkeep;
 use nexplane_store::log::Log;
@@ -17,7 +17,8 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::targets::{OpenError, Targets};
-use crate::stream::{self, Request, StreamError};
+use crate::problem::chain;
+use crate::stream::{self, Request, StreamError, recent};
 
 /// Streams written at once: enough to fill the appender's batches.
 const AT_ONCE: usize = 64;
@@ -64,6 +65,17 @@ pub enum DiscoverError {
     Inventory(#[from] nexplane_projections::QueryError),
 }
 
+impl DiscoverError {
+    /// Our own database did not answer: it says nothing of the target, and cannot be recorded.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Open(error) => error.is_away(),
+            Self::Asset(error) => error.is_away(),
+            Self::Inventory(_) => true,
+        }
+    }
+}
+
 /// An asset's id follows from its connection, type and key: discovering twice finds the same asset,
 /// whoever does it first.
 pub fn asset_id(connection: ConnectionId, kind: &str, external_key: &str) -> AssetId {
@@ -71,11 +83,10 @@ pub fn asset_id(connection: ConnectionId, kind: &str, external_key: &str) -> Ass
 }
 
 impl Discoverer {
-    /// The same, when the connection says that its time has come: the read model that named it may be late.
+    /// [`Discoverer::discover`], when the connection says that its time has come: the read model that named it may be late.
     pub async fn discover_due(&self, connection: ConnectionId) -> Result<(), DiscoverError> {
         let now = stream::now();
-        let state = stream::load::<Connection>(&self.log, connection.into()).await;
-        let state = state.map_err(OpenError::from)?.state;
+        let state = recent::load(&self.log, connection).await.map_err(OpenError::from)?.state;
         let ConnectionState::Active(active) = state else { return Ok(()) };
         if active.discover_next.is_some_and(|next| next <= now) {
             let request = Request::once(Principal::SYSTEM, now);
@@ -106,12 +117,14 @@ impl Discoverer {
                     reason: error.message.clone(),
                 }
             }
-            Err(_) => return found,
+            Err(error) if error.is_away() => return found,
+            Err(error) => ConnectionCommand::RecordDiscoveryFailure {
+                kind: "unexpected".to_owned(),
+                reason: chain(error),
+            },
         };
         let asked = request.as_system("record discovery");
-        stream::execute::<Connection>(&self.log, connection.into(), &asked, command)
-            .await
-            .map_err(OpenError::from)?;
+        recent::execute(&self.log, connection, &asked, command).await.map_err(OpenError::from)?;
         found
     }
 
@@ -121,10 +134,12 @@ impl Discoverer {
         request: &Request,
     ) -> Result<DiscoverResult, DiscoverError> {
         let opened = self.targets.open(connection, Purpose::Discover, None, request).await?;
+        // What nobody knew of before the target is read cannot be missing there: somebody else may be
+        // discovering it at this moment, and see more.
+        let known = upkeep::present_assets(&self.pool, connection).await?;
         let discovery = opened.session.discover().await.map_err(OpenError::from)?;
         let environment = opened.connection.environment;
 
-        let known = upkeep::present_assets(&self.pool, connection).await?;
         let mut seen = HashSet::with_capacity(discovery.assets.len());
         let mut commands = Vec::with_capacity(discovery.assets.len());
         for asset in discovery.assets {

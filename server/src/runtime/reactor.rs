@@ -232,12 +232,15 @@ impl Reactor {
         let Some(turn) = self.discoveries.begin(connection) else { return };
         let discoverer = self.discoverer.clone();
         tokio::spawn(async move {
-            let Ok(_one) = DISCOVERIES.acquire().await else { return };
-            let Err(error) = discoverer.discover_due(connection).await else { return };
+            let Ok(one) = DISCOVERIES.acquire().await else { return };
+            let discovered = discoverer.discover_due(connection).await;
+            drop(one);
+            let Err(error) = discovered else { return };
             tracing::warn!(connection.id = %connection, cause = %chain(&error), "a connection could not be discovered");
-            // What failed at the target is recorded, and has moved the next time. All else would be tried again
-            // at once.
-            tokio::time::sleep(PAUSE).await;
+            // What was recorded has moved the next time. All else would be tried again at once.
+            if error.is_away() {
+                tokio::time::sleep(PAUSE).await;
+            }
             drop(turn);
         });
     }

@@ -92,6 +92,13 @@ async fn a_target_that_is_away_is_tried_at_the_next_time_and_says_why() {
         let refused = server.admin.patch(&path, body).await.refused(422, "validation.failed");
         assert!(refused.to_string().contains("five minutes"), "{refused:#}");
     }
+    let mut refused = body.clone();
+    (refused["name"], refused["discover_every_s"]) = (json!("never"), json!(60));
+    server.admin.post("/connections", refused.clone()).await.refused(422, "validation.failed");
+    // Nothing was made of it, and 0 is as good as nothing.
+    refused["discover_every_s"] = json!(0);
+    let never = server.admin.post("/connections", refused).await.is(201);
+    assert!(never["discover_next"].is_null(), "{never:#}");
     let operator = server.operator().await;
     let body = json!({ "discover_every_s": 600 });
     operator.patch(&path, body).await.refused(403, "access.denied");

@@ -373,6 +373,13 @@ impl Client {
         let response = self.http.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await?;
+        if !asked.ends_with("/reveal") && !asked.ends_with("/auth/login") {
+            let mut said = SAID.lock().unwrap();
+            if said.len() < MOST_SAID {
+                said.push_str(&String::from_utf8_lossy(&bytes));
+                said.push('\n');
+            }
+        }
         let json = if bytes.is_empty() {
             Value::Null
         } else {
@@ -513,6 +520,14 @@ impl Answer {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
+}
+
+/// Answers of the API in this process, but for those that hand a secret over.
+static SAID: Mutex<String> = Mutex::new(String::new());
+const MOST_SAID: usize = 64 * 1024 * 1024;
+
+pub fn said() -> String {
+    SAID.lock().unwrap().clone()
 }
 
 /// Asks again until there is an answer; a test that waits too long has failed.

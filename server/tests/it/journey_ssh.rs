@@ -6,6 +6,7 @@ use tokio::task::block_in_place;
 
 use crate::crash_stage::approve;
 use crate::harness::{Client, Server, id, items, text};
+use crate::leak::nothing_leaked;
 use crate::real_host::disposable::{base, missing};
 
 const USER: &str = "deploy";
@@ -125,6 +126,7 @@ async fn real_an_account_of_a_host_is_locked_and_gets_a_new_password_and_all_of_
     let revealed = operator.post(&path, json!({})).await.is(200);
     let new = text(&revealed["value"]);
     assert!(stage.lets_in(&new) && !stage.lets_in("the old one"));
+    nothing_leaked(&stage.server, &[&new, "the old one"]).await;
     stage.rolled_back(&id(&rotated)).await;
     assert_eq!(stage.line(), was);
 }

@@ -54,6 +54,7 @@ mod journey_postgres;
 mod journey_redis;
 mod journey_ssh;
 mod journey_vault;
+mod leak;
 mod meeting;
 mod planted;
 mod policies;

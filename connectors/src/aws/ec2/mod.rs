@@ -119,7 +119,9 @@ impl Ec2 {
             Err(error) => return Err(unreadable(error)),
         };
         if (200..300).contains(&status) {
-            return Ok(root);
+            // What answers for everything, such as a gateway's page, must not count as an empty list.
+            let is_ours = root.name.strip_suffix("Response") == Some(action);
+            return if is_ours { Ok(root) } else { Err(unreadable(XmlError::Missing("Response"))) };
         }
         // What stands before EC2 answers in the form of other services.
         let error = root.items("Errors").next().or_else(|| root.child("Error"));
@@ -186,6 +188,10 @@ impl Ec2 {
                 None => form.clone(),
             };
             let page = self.read(name, &form).await?;
+            if page.child(list).is_none() {
+                let why = XmlError::Missing("the list").into();
+                return Err(Failure { call: name, why: Why::Unreadable(why) });
+            }
             all.extend(page.items(list).cloned());
             token = page.text("nextToken").map(str::to_owned);
             if token.is_none() {

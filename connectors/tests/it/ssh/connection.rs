@@ -94,14 +94,15 @@ async fn real_a_certificate_and_a_passphrase_are_taken() {
 #[tokio::test]
 async fn real_a_password_lets_in_where_the_server_takes_one() {
     let bench = Bench::new().await;
-    bench.sh(&format!("echo '{MANAGER}:open-sesame-31' | /usr/sbin/chpasswd"));
+    let password = nexplane_peers::password();
+    bench.sh(&format!("echo '{MANAGER}:{password}' | /usr/sbin/chpasswd"));
     let with = |changes: serde_json::Value| {
         let mut credentials = bench.credentials(MANAGER, true);
         credentials.as_object_mut().unwrap().remove("private_key");
         credentials.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         credentials
     };
-    let right = json!({ "password": "open-sesame-31" });
+    let right = json!({ "password": password });
     open("ssh", with(right.clone()), &context()).await.expect("it is the password");
     let error = refused(with(json!({ "password": "open-barley-31" }))).await;
     assert_eq!((error.kind, error.advice), (ErrorKind::Unauthorised, Advice::Never));
@@ -109,7 +110,7 @@ async fn real_a_password_lets_in_where_the_server_takes_one() {
     // One way, not both and not none.
     assert_eq!(refused(with(json!({}))).await.kind, ErrorKind::Invalid);
     let mut both = bench.credentials(MANAGER, true);
-    both["password"] = json!("open-sesame-31");
+    both["password"] = json!(password);
     assert_eq!(refused(both).await.kind, ErrorKind::Invalid);
     let mut pinned = with(right);
     pinned["host_key"] = json!(bench.key("client.pub"));
