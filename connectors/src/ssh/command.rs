@@ -352,7 +352,7 @@ mod tests {
             ),
             (
                 Command::SetAccess { user: &user, lock: Some(true), expires },
-                "/usr/sbin/usermod '--lock' '--expiredate' '1970-01-02' '--' 'deploy'",
+                "/usr/sbin/usermod '--lock' '--expiredate' '1' '--' 'deploy'",
             ),
             (
                 Command::SetAccess { user: &user, lock: None, expires: Some(Expiry::Never) },
