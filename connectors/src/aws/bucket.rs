@@ -129,8 +129,26 @@ fn normal(value: Value) -> Value {
                 Err(items) => Value::Array(items),
             }
         }
-        Value::Object(map) => map.into_iter().map(|(key, value)| (key, normal(value))).collect(),
+        Value::Object(map) => {
+            let normal = |(key, value): (String, Value)| {
+                let value = normal(if key == "AWS" { accounts(value) } else { value });
+                (key, value)
+            };
+            map.into_iter().map(normal).collect()
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
+/// Principals, where S3 answers `arn:aws:iam::111122223333:root` for the account `111122223333`.
+fn accounts(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(accounts).collect(),
+        Value::String(text) => {
+            let account = text.strip_suffix(":root").and_then(|arn| arn.rsplit_once(":iam::"));
+            Value::String(account.map_or(text.clone(), |(_, account)| account.to_owned()))
+        }
+        value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => value,
     }
 }
 
@@ -145,6 +163,10 @@ mod tests {
         assert!(same(r#"{"A":["x"]}"#, r#"{"A":"x"}"#));
         assert!(!same(r#"{"A":["x","y"]}"#, r#"{"A":"x"}"#));
         assert!(!same(r#"{"S":[{"E":"Deny"},{"E":"Allow"}]}"#, r#"{"S":[{"E":"Deny"}]}"#));
+        let root =
+            r#"{"Principal":{"AWS":["arn:aws:iam::111122223333:root","arn:aws:iam::1:role/x"]}}"#;
+        assert!(same(r#"{"Principal":{"AWS":["111122223333","arn:aws:iam::1:role/x"]}}"#, root));
+        assert!(!same(r#"{"Principal":{"AWS":["111122223334","arn:aws:iam::1:role/x"]}}"#, root));
         assert!(same("not json", "not json") && !same("not json", "other"));
     }
 }

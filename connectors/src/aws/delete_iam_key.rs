@@ -124,7 +124,7 @@ impl Action for DeleteIamKey {
                     .to_owned()
             };
             checks.push(check("the access key is out of use", ok, detail));
-            let arn = session.arn("iam", &format!("user/{user}"));
+            let arn = user::arn(session, &user).await;
             let calls = ["iam:DeleteAccessKey"];
             checks.extend(permission::simulated(session, &calls, &arn).await?);
         }

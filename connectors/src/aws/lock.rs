@@ -95,7 +95,7 @@ pub async fn precheck(
             },
         ));
         let calls = ["iam:PutUserPolicy", "iam:DeleteUserPolicy"];
-        let arn = session.arn("iam", &format!("user/{name}"));
+        let arn = user::arn(session, &name).await;
         checks.extend(permission::simulated(session, &calls, &arn).await?);
     }
     Ok(checks)

@@ -345,7 +345,7 @@ impl Action for RotateIamKey {
             "iam:UpdateAccessKey",
             "iam:DeleteAccessKey",
         ];
-        let arn = session.arn("iam", &format!("user/{name}"));
+        let arn = user::arn(session, &name).await;
         checks.extend(permission::simulated(session, &calls, &arn).await?);
         Ok(checks)
     }

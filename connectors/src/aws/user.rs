@@ -27,6 +27,14 @@ pub async fn exists(session: &Session, user: &str) -> Result<bool, ConnectorErro
     Ok(optional(answer.map_err(|error| Failure::of("iam:GetUser", error)))?.is_some())
 }
 
+/// ARN of a user, whose path may be part of it. Where that may not be read, as if it had none.
+pub async fn arn(session: &Session, user: &str) -> String {
+    match session.iam.get_user().user_name(user).send().await {
+        Ok(found) if found.user.is_some() => found.user.map(|user| user.arn).unwrap_or_default(),
+        Ok(_) | Err(_) => session.arn("iam", &format!("user/{user}")),
+    }
+}
+
 /// Status of each access key, by id; none when there is no such user.
 pub async fn keys(
     session: &Session,
