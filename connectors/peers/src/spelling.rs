@@ -20,7 +20,7 @@ pub fn spellings(secret: &str) -> Vec<String> {
         };
         bytes.iter().map(coded).collect()
     };
-    let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hexadecimal = hex::encode(bytes);
     let mut all = vec![
         secret.to_owned(),
         json.trim_matches('"').to_owned(),

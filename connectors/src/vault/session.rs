@@ -79,7 +79,11 @@ impl Session {
             Answer::Found(reply) => Listing::Names(reply.json::<Answered<Keys>>()?.data.keys),
             // Nothing is there when the server says so, not when some page is not found.
             Answer::Absent(reply)
-                if reply.said()["errors"].as_array().is_some_and(Vec::is_empty) =>
+                if reply
+                    .said()
+                    .get("errors")
+                    .and_then(Value::as_array)
+                    .is_some_and(Vec::is_empty) =>
             {
                 Listing::Names(Vec::new())
             }
