@@ -66,12 +66,13 @@ pub enum DiscoverError {
 }
 
 impl DiscoverError {
-    /// Our own database did not answer: it says nothing of the target, and cannot be recorded.
-    pub fn is_away(&self) -> bool {
+    /// Whether it says something of the target, and is recorded. All else is for who asked, or of our own
+    /// database.
+    pub const fn is_recorded(&self) -> bool {
         match self {
-            Self::Open(error) => error.is_away(),
-            Self::Asset(error) => error.is_away(),
-            Self::Inventory(_) => true,
+            Self::Open(error) => matches!(error, OpenError::Connector(_)),
+            Self::Asset(error) => !error.is_away(),
+            Self::Inventory(_) => false,
         }
     }
 }
@@ -117,11 +118,11 @@ impl Discoverer {
                     reason: error.message.clone(),
                 }
             }
-            Err(error) if error.is_away() => return found,
-            Err(error) => ConnectionCommand::RecordDiscoveryFailure {
+            Err(error) if error.is_recorded() => ConnectionCommand::RecordDiscoveryFailure {
                 kind: "unexpected".to_owned(),
                 reason: chain(error),
             },
+            Err(_) => return found,
         };
         let asked = request.as_system("record discovery");
         recent::execute(&self.log, connection, &asked, command).await.map_err(OpenError::from)?;

@@ -238,7 +238,7 @@ impl Reactor {
             let Err(error) = discovered else { return };
             tracing::warn!(connection.id = %connection, cause = %chain(&error), "a connection could not be discovered");
             // What was recorded has moved the next time. All else would be tried again at once.
-            if error.is_away() {
+            if !error.is_recorded() {
                 tokio::time::sleep(PAUSE).await;
             }
             drop(turn);

@@ -437,7 +437,9 @@ fn with_another_key(stage: &Stage, certificate_pem: &str) -> reqwest::Client {
         .unwrap()
         .with_root_certificates(roots)
         .with_client_cert_resolver(Arc::new(shown));
-    reqwest::Client::builder().tls_backend_preconfigured(config).build().unwrap()
+    // Whoever is refused hears so at once; a test that waits for ever says nothing.
+    let within = Duration::from_secs(20);
+    reqwest::Client::builder().tls_backend_preconfigured(config).timeout(within).build().unwrap()
 }
 
 #[derive(Debug)]
