@@ -29,7 +29,7 @@ impl Stage {
         }
         let base = block_in_place(|| base::directory(base::Kin::Debian));
         let host = Sshd::start(&base, &[USER], "").await.unwrap();
-        host.sh(&format!("echo '{USER}:the old one' | chpasswd; chage --lastday 20001 {USER}"))
+        host.sh(&format!("echo '{USER}:of-old-correct-horse' | chpasswd; chage --lastday 20001 {USER}"))
             .unwrap();
         let server = Server::start().await;
         let operator = server.operator().await;
@@ -125,8 +125,8 @@ async fn real_an_account_of_a_host_is_locked_and_gets_a_new_password_and_all_of_
     let path = format!("/secrets/{}/reveal", id(&rotated["secrets"][0]));
     let revealed = operator.post(&path, json!({})).await.is(200);
     let new = text(&revealed["value"]);
-    assert!(stage.lets_in(&new) && !stage.lets_in("the old one"));
-    nothing_leaked(&stage.server, &[&new, "the old one"]).await;
+    assert!(stage.lets_in(&new) && !stage.lets_in("of-old-correct-horse"));
+    nothing_leaked(&stage.server, &[&new, "of-old-correct-horse"]).await;
     stage.rolled_back(&id(&rotated)).await;
     assert_eq!(stage.line(), was);
 }
