@@ -29,8 +29,10 @@ impl Stage {
         }
         let base = block_in_place(|| base::directory(base::Kin::Debian));
         let host = Sshd::start(&base, &[USER], "").await.unwrap();
-        host.sh(&format!("echo '{USER}:of-old-correct-horse' | chpasswd; chage --lastday 20001 {USER}"))
-            .unwrap();
+        host.sh(&format!(
+            "echo '{USER}:of-old-correct-horse' | chpasswd; chage --lastday 20001 {USER}"
+        ))
+        .unwrap();
         let server = Server::start().await;
         let operator = server.operator().await;
         let approvers = [server.approver().await, server.person("arno", &["approver"]).await];
