@@ -219,7 +219,7 @@ async fn of_state(
     for name in names {
         match name.parse::<UnitName>() {
             Ok(name) => known.push(name),
-            Err(_) if running => moves.push(name.to_owned()),
+            Err(_) if properties == STOP_WITH_IT => moves.push(name.to_owned()),
             Err(_) => {}
         }
     }

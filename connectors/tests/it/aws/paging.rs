@@ -115,7 +115,9 @@ impl Pager {
                 let lower = format!("{}{}", output[..1].to_lowercase(), &output[1..]);
                 let token =
                     if more { format!("<{lower}>page/+{next}</{lower}>") } else { String::new() };
-                format!("<R><{list}><item>{thing}</item></{list}>{token}</R>")
+                format!(
+                    "<{action}Response><{list}><item>{thing}</item></{list}>{token}</{action}Response>"
+                )
             }
             "s3" => {
                 let token =

@@ -191,6 +191,8 @@ fn nothing_secret_was_said<P: Peer>(
     produced: Vec<String>,
 ) {
     let secrets = sealed_secrets(before).into_iter().chain(produced).chain(peer.secrets());
+    // Shorter ones stand for themselves in a test, and would be found in any sentence.
+    let secrets = secrets.filter(|secret| secret.len() >= 8);
     for spelling in secrets.flat_map(|secret| spellings(&secret)) {
         assert!(!trial.said.contains(&spelling), "{spelling} was said: {}", trial.said);
     }
