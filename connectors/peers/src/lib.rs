@@ -15,8 +15,7 @@
 //!
 //! Everything listens on loopback only, on ports that are drawn, with passwords that are drawn; it keeps
 //! its files in a folder of its own, and is stopped by the process id that was written down when it was
-//! started. What is not installed is [`PeerError::Missing`], with the command that installs it; whether that
-//! fails a test is for the test to say: [`or_skip`].
+//! started. What is not installed is [`PeerError::Missing`], with the command that installs it.
 //!
 //! What cannot be had is played by something that says so: tests of [`aws`] are called `contract_`.
 
@@ -63,27 +62,6 @@ impl PeerError {
     pub fn io(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let attempt = attempt.into();
         move |source| Self::Io { attempt, source }
-    }
-}
-
-/// The peer; or nothing where it is not installed, after saying so on stderr. With `CI=true` in the
-/// environment every peer must be there.
-///
-/// # Panics
-/// When the peer cannot be started, or is not installed and `CI=true`.
-#[expect(
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test without its peer can only fail, or say so"
-)]
-pub fn or_skip<T>(peer: Result<T, PeerError>) -> Option<T> {
-    match peer {
-        Ok(peer) => Some(peer),
-        Err(error @ PeerError::Missing { .. }) if std::env::var("CI").is_err() => {
-            eprintln!("SKIPPED: {error}");
-            None
-        }
-        Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
     }
 }
 

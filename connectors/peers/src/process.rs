@@ -84,20 +84,10 @@ impl Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-
-    /// Makes it deaf and mute without closing a connection, until [`Process::resume`].
-    pub fn pause(&self) {
-        signal(self.child.id(), rustix::process::Signal::STOP);
-    }
-
-    pub fn resume(&self) {
-        signal(self.child.id(), rustix::process::Signal::CONT);
-    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.resume();
         self.stop();
     }
 }

@@ -138,7 +138,7 @@ async fn real_a_missing_permission_is_named_and_an_rsa_key_is_taken() {
 
     key(bench.keys(), "rsa", "rsa");
     let public = bench.key("rsa.pub");
-    bench.sh(&format!("echo '{}' >>/root/.ssh/authorized_keys", public.trim()));
+    bench.sh(&format!("echo '{}' >>~root/.ssh/authorized_keys", public.trim()));
     let mut credentials = bench.credentials("root", false);
     credentials["private_key"] = json!(bench.key("rsa"));
     open("ssh", credentials, &context()).await.expect("RSA with SHA-2");

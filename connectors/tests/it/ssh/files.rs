@@ -36,7 +36,7 @@ async fn real_what_somebody_could_swap_or_would_lose_something_is_refused() {
         ("/srv/theirs/file", "/srv/theirs belongs to somebody"),
         ("/srv/open/file", "/srv/open may be written to by others"),
         ("/etc/sudoers", "who becomes root"),
-        ("/root/.ssh/authorized_keys", "who may sign in"),
+        ("/home/deploy/.ssh/authorized_keys", "who may sign in"),
         ("/proc/sys/kernel/hostname", "the kernel's"),
     ] {
         let said = failed(MODE, json!({ "path": path, "mode": "0600" })).await;

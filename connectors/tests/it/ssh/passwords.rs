@@ -46,7 +46,7 @@ async fn real_a_locked_account_is_not_let_in_by_key_until_it_is_unlocked() {
     let bench = Bench::new().await;
     user(&bench, "--shell /bin/sh");
     bench.sh(&format!(
-        "mkdir -m 700 /home/{USER}/.ssh; cp /root/.ssh/authorized_keys /home/{USER}/.ssh
+        "mkdir -m 700 /home/{USER}/.ssh; cp ~root/.ssh/authorized_keys /home/{USER}/.ssh
          chown -R {USER} /home/{USER}/.ssh"
     ));
     let log_in = async || open("ssh", bench.credentials(USER, false), &context()).await;
