@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use gloo_events::EventListener;
 use gloo_timers::callback::Timeout;
-use nexplane_core::api::{LiveMessage, Me, Subscribe};
+use nexplane_core::api::{LiveMessage, Me, StepProgress, Subscribe};
+use nexplane_core::id::ChangeId;
 use serde_json::Value;
 use uuid::Uuid;
 use wasm_bindgen::JsCast as _;
@@ -77,6 +78,8 @@ impl PartialEq for Live {
 struct Hub {
     line: RefCell<Option<Line>>,
     listeners: RefCell<BTreeMap<u64, Listener>>,
+    /// Who shows how far effects are.
+    onlookers: RefCell<BTreeMap<u64, Onlooker>>,
     /// What this line was asked for; the server keeps it until the line closes.
     subscribed: RefCell<BTreeSet<String>>,
     next_listener: Cell<u64>,
@@ -99,6 +102,11 @@ struct Listener {
     callback: Callback<Event>,
 }
 
+struct Onlooker {
+    topic: String,
+    callback: Callback<StepProgress>,
+}
+
 /// Listens until it is dropped.
 struct Subscription {
     hub: Rc<Hub>,
@@ -108,6 +116,7 @@ struct Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.hub.listeners.borrow_mut().remove(&self.id);
+        self.hub.onlookers.borrow_mut().remove(&self.id);
     }
 }
 
@@ -116,6 +125,7 @@ impl Live {
         let hub = Rc::new(Hub {
             line: RefCell::default(),
             listeners: RefCell::default(),
+            onlookers: RefCell::default(),
             subscribed: RefCell::default(),
             next_listener: Cell::new(0),
             position: Cell::new(api::newest_position()),
@@ -146,7 +156,7 @@ impl Live {
 
     fn listen(&self, topics: &[String], callback: Callback<Event>) -> Subscription {
         let hub = &self.0;
-        let id = hub.next_listener.replace(hub.next_listener.get() + 1);
+        let id = hub.next_id();
         let topics: BTreeSet<String> = topics.iter().cloned().collect();
         let new: BTreeSet<String> = topics.difference(&hub.subscribed.borrow()).cloned().collect();
         let full = hub.subscribed.borrow().len() + new.len() > MOST_TOPICS;
@@ -160,9 +170,20 @@ impl Live {
         }
         Subscription { hub: Rc::clone(hub), id }
     }
+
+    /// Asks for nothing: a page that shows the steps of a change listens to it anyway.
+    fn look_on(&self, topic: String, callback: Callback<StepProgress>) -> Subscription {
+        let id = self.0.next_id();
+        self.0.onlookers.borrow_mut().insert(id, Onlooker { topic, callback });
+        Subscription { hub: Rc::clone(&self.0), id }
+    }
 }
 
 impl Hub {
+    fn next_id(&self) -> u64 {
+        self.next_listener.replace(self.next_listener.get() + 1)
+    }
+
     fn topics(&self) -> BTreeSet<String> {
         self.listeners.borrow().values().flat_map(|listener| listener.topics.clone()).collect()
     }
@@ -199,6 +220,17 @@ impl Hub {
             Ok(LiveMessage::Resync { .. }) => {
                 self.position.set(None);
                 Event::Resync
+            }
+            Ok(LiveMessage::Progress { topic, progress }) => {
+                let onlookers = self.onlookers.borrow();
+                let callbacks: Vec<_> = onlookers
+                    .values()
+                    .filter(|onlooker| onlooker.topic == topic)
+                    .map(|onlooker| onlooker.callback.clone())
+                    .collect();
+                drop(onlookers);
+                callbacks.iter().for_each(|callback| callback.emit(progress.clone()));
+                return;
             }
             // Refused topics and messages of a newer server: the rows stay as they were read.
             Ok(LiveMessage::Error { .. }) | Err(_) => return,
@@ -354,6 +386,27 @@ pub fn use_live(topics: Vec<String>, on_event: Callback<Event>) {
         });
         move || drop(subscription)
     });
+}
+
+/// How far each step of a change is whose effect lasts, by its number; as it was last said.
+#[hook]
+pub fn use_progress(change: ChangeId) -> BTreeMap<u32, StepProgress> {
+    let live = use_context::<Option<Live>>().flatten();
+    let heard = use_state_eq(BTreeMap::new);
+    let all = use_mut_ref(BTreeMap::new);
+    let setter = heard.setter();
+    use_effect_with((live, change), move |(live, change)| {
+        all.borrow_mut().clear();
+        let onlooker = live.as_ref().map(|live| {
+            let callback = Callback::from(move |progress: StepProgress| {
+                all.borrow_mut().insert(progress.step, progress);
+                setter.set(all.borrow().clone());
+            });
+            live.look_on(format!("change:{change}"), callback)
+        });
+        move || drop(onlooker)
+    });
+    (*heard).clone()
 }
 
 /// What was told while a moment passed.

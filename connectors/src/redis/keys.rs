@@ -16,7 +16,7 @@ use super::rights::{OnKey, SEARCH_KEYS, rights_check};
 use super::saving::setting;
 use super::session::Session;
 use super::target::Seen;
-use crate::sdk::{ConnectorError, DigestKey, Effect, StepContext, TargetState, check};
+use crate::sdk::{ConnectorError, DigestKey, Done, Effect, StepContext, TargetState, check};
 
 /// Keys that one step looks at.
 const STEP: u64 = 500;
@@ -264,7 +264,7 @@ pub async fn delete(
         let some = delete_some(&connection, which, &names, limit - deleted).await;
         let (gone, left) = some.map_err(|error| after(deleted, error))?;
         deleted += gone;
-        tracing::debug!(deleted, limit, "keys are being deleted");
+        cx.progress.report(Done { done: deleted, most: now.meant, unit: "keys" });
         if left > 0 {
             let error = ConnectorError::conflict(format!(
                 "more keys came while they were deleted: stopped at the limit after {deleted}, \

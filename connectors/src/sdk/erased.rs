@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::egress::Egress;
 use super::error::{ConnectorError, FieldError};
+use super::progress::Progress;
 use super::secret::{DigestKey, SecretBytes, SecretJson, SecretText};
 use crate::host::HostPort;
 
@@ -157,6 +158,8 @@ pub struct StepContext {
     pub precondition: Fingerprint,
     /// On a rollback: what is undone.
     pub undoes: Option<EarlierEffect>,
+    /// For effects that last: who looks on hears how far it is.
+    pub progress: Progress,
 }
 
 /// The effect that a rollback undoes.

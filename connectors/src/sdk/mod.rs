@@ -15,6 +15,7 @@ mod erased;
 mod error;
 pub mod http;
 mod layer;
+mod progress;
 mod registry;
 mod schema;
 mod secret;
@@ -33,6 +34,7 @@ pub use erased::{
     Verification,
 };
 pub use error::{Advice, ConnectorError, ErrorKind, FieldError, find_cause};
+pub use progress::{Done, Progress};
 pub use registry::Registry;
 pub use secret::{DigestKey, SecretBytes, SecretJson, SecretText, sealed};
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use nexplane_connectors::sdk::{
-    AnyAction, AnySession, CALL_TIMEOUT, ConnectorError, DigestKey, Egress, OpenContext, Registry,
-    SecretJson, StepContext,
+    AnyAction, AnySession, CALL_TIMEOUT, ConnectorError, DigestKey, Egress, OpenContext, Progress,
+    Registry, SecretJson, StepContext,
 };
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
 use nexplane_core::plan::{PlanProof, Step, TargetRef};
@@ -85,5 +85,6 @@ pub fn step(
         deadline: Duration::from_secs(20),
         precondition: before.to_owned(),
         undoes: None,
+        progress: Progress::default(),
     }
 }

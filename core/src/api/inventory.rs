@@ -383,11 +383,38 @@ pub struct Subscribe {
     pub since: Option<u64>,
 }
 
+/// How far the effect of a step is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct StepProgress {
+    /// Its number in the plan.
+    pub step: u32,
+    pub done: u64,
+    /// What `done` will be in the end, at most; absent when nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u64>,
+    /// What is counted, such as `keys`.
+    pub unit: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum LiveMessage {
-    Notice { topic: String, position: u64, changed: Value },
-    Resync { resync: bool },
-    Error { error: String },
+    Notice {
+        topic: String,
+        position: u64,
+        changed: Value,
+    },
+    /// How far the effect of a step is that lasts: for `change:<id>`, while it lasts. Kept nowhere.
+    Progress {
+        topic: String,
+        progress: StepProgress,
+    },
+    Resync {
+        resync: bool,
+    },
+    Error {
+        error: String,
+    },
 }

@@ -10,7 +10,7 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use nexplane_core::api::{LiveMessage, Subscribe};
+use nexplane_core::api::{LiveMessage, StepProgress, Subscribe};
 use nexplane_core::id::ChangeId;
 use nexplane_projections::{Notice, upkeep};
 use tokio::sync::broadcast::error::RecvError;
@@ -73,6 +73,8 @@ struct Following {
     topics: HashSet<String>,
     /// The newest notice per topic and row.
     waiting: BTreeMap<(String, String), Notice>,
+    /// The newest of each step whose effect lasts.
+    under_way: BTreeMap<(String, u32), StepProgress>,
 }
 
 impl Following {
@@ -83,10 +85,35 @@ impl Following {
             self.waiting.insert((notice.topic.clone(), row), notice);
         }
     }
+
+    fn keep_progress(&mut self, change: ChangeId, progress: StepProgress) {
+        let topic = format!("change:{change}");
+        if self.topics.contains(&topic) {
+            self.under_way.insert((topic, progress.step), progress);
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        !(self.waiting.is_empty() && self.under_way.is_empty())
+    }
+
+    /// What waits, progress last: a step is known before how far it is.
+    fn take(&mut self) -> impl Iterator<Item = LiveMessage> + use<> {
+        let notices = std::mem::take(&mut self.waiting).into_values();
+        let progress = std::mem::take(&mut self.under_way).into_iter();
+        notices
+            .map(|Notice { topic, position, changed }| LiveMessage::Notice {
+                topic,
+                position,
+                changed,
+            })
+            .chain(progress.map(|((topic, _), progress)| LiveMessage::Progress { topic, progress }))
+    }
 }
 
 async fn serve(app: &App, caller: Caller, mut socket: WebSocket) -> anyhow::Result<()> {
     let mut notices = app.projections.notices();
+    let mut progress = app.engine.progress();
     let mut following = Following::default();
     let mut pace = tokio::time::interval(PACE);
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -111,10 +138,15 @@ async fn serve(app: &App, caller: Caller, mut socket: WebSocket) -> anyhow::Resu
                 }
                 Err(RecvError::Closed) => return Ok(()),
             },
-            _ = pace.tick(), if !following.waiting.is_empty() => {
-                for notice in std::mem::take(&mut following.waiting).into_values() {
-                    let Notice { topic, position, changed } = notice;
-                    send(&mut socket, &LiveMessage::Notice { topic, position, changed }).await?;
+            heard = progress.recv() => match heard {
+                Ok((change, progress)) => following.keep_progress(change, progress),
+                // The next one says it again.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Ok(()),
+            },
+            _ = pace.tick(), if following.is_waiting() => {
+                for message in following.take() {
+                    send(&mut socket, &message).await?;
                 }
             },
             _ = session.tick() => {

@@ -7,9 +7,11 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use comfy_table::Table;
 use futures_util::{SinkExt as _, StreamExt as _};
+use indicatif::{ProgressBar, ProgressStyle};
 use nexplane_core::api::{
     ApproveRequest, BreakGlassRequest, ChangeState, ChangeView, DraftRequest, LiveMessage, Page,
-    ReasonRequest, ReviewRequest, RolloutTargetView, SettleRequest, StepState, Subscribe,
+    ReasonRequest, ReviewRequest, RolloutTargetView, SettleRequest, StepProgress, StepState,
+    Subscribe,
 };
 use nexplane_core::change::event::Found;
 use nexplane_core::id::ConnectionId;
@@ -408,7 +410,13 @@ async fn follow(client: &Client, view: ChangeView, json: bool) -> Result<ExitCod
 
     let mut last = None;
     let mut view: ChangeView = find(client, &view.id.to_string()).await?;
+    let effect = ProgressBar::no_length().with_style(
+        ProgressStyle::with_template("  {spinner} {wide_bar} {human_pos} of {human_len} {msg}")
+            .context("the template of the progress bar")?,
+    );
     loop {
+        effect.finish_and_clear();
+        effect.reset();
         if last.as_ref() != Some(&view) {
             progress(&view, json)?;
         }
@@ -430,12 +438,23 @@ async fn follow(client: &Client, view: ChangeView, json: bool) -> Result<ExitCod
                     rollout::counts(&changed, json);
                 }
                 Ok(LiveMessage::Notice { .. } | LiveMessage::Resync { .. }) => break,
+                Ok(LiveMessage::Progress { progress, .. }) => how_far(&effect, &progress),
                 Ok(LiveMessage::Error { error }) => return Err(anyhow::anyhow!(error).into()),
                 Err(_) => {}
             }
         }
         view = find(client, &id).await?;
     }
+}
+
+/// Shows how far an effect is that lasts, to whoever sits at a terminal.
+fn how_far(bar: &ProgressBar, StepProgress { done, most, unit, .. }: &StepProgress) {
+    match most {
+        Some(most) => bar.set_length(*most),
+        None => bar.unset_length(),
+    }
+    bar.set_message(unit.clone());
+    bar.set_position(*done);
 }
 
 fn progress(view: &ChangeView, json: bool) -> anyhow::Result<()> {

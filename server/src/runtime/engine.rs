@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nexplane_core::api::StepProgress;
 use nexplane_core::change::{Change, ChangeState, Execution};
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, RolloutId, RunId, SecretId, StreamId};
@@ -15,13 +16,14 @@ use nexplane_core::rollout::{Rollout, RolloutRejection};
 use nexplane_core::run::{Finished, Held, Run, RunCommand, RunState, Running, Terms};
 use nexplane_store::log::{Guard, Log};
 use sqlx::PgPool;
-use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::lease::{self, Lease};
+use super::progress::Hearers;
 use super::queue;
 use super::rollout::Driver;
 use super::round::{self, Round};
@@ -83,6 +85,8 @@ struct Inner {
     turns: Notify,
     /// Somebody did something to a rollout.
     moved: Notify,
+    /// How far effects are that last.
+    hearers: Hearers,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -143,6 +147,7 @@ pub(super) struct Hold<'a> {
     pub targets: &'a Targets,
     pub options: EngineOptions,
     pub(super) spool: &'a Spool,
+    pub(super) hearers: &'a Hearers,
     pub run: RunId,
     pub change: ChangeId,
     /// The version of the change that is executing: every intent is guarded by it.
@@ -175,6 +180,7 @@ impl Engine {
             running: Mutex::default(),
             turns: Notify::new(),
             moved: Notify::new(),
+            hearers: Hearers::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }))
@@ -196,6 +202,11 @@ impl Engine {
             }
             engine.running().remove(&run);
         });
+    }
+
+    /// How far the effects are that this server is at, as it goes. Who falls behind misses some.
+    pub fn progress(&self) -> broadcast::Receiver<(ChangeId, StepProgress)> {
+        self.0.hearers.hear()
     }
 
     /// Starts nothing more, lets steps that are under way come to an end, and returns.
@@ -258,6 +269,7 @@ impl Engine {
             targets: &self.0.targets,
             options: self.0.options,
             spool: &self.0.spool,
+            hearers: &self.0.hearers,
             run,
             change,
             change_version,

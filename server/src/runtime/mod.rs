@@ -15,6 +15,7 @@ mod limiter;
 mod manifest;
 mod parts;
 mod planner;
+mod progress;
 mod projects;
 pub mod queue;
 mod reactor;

@@ -470,6 +470,7 @@ impl At<'_> {
             deadline,
             precondition,
             undoes: undone.map(|undone| earlier(&undone.verified)),
+            progress: self.hold.progress(self.step.no),
         }
     }
 

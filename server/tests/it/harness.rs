@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::SinkExt as _;
 use nexplane_server::auth::Claims;
 use nexplane_server::config::Options;
 use nexplane_server::open::{Opened, open};
@@ -15,7 +16,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use uuid::Uuid;
 
 pub use crate::harness_target::{Agent, Shop};
@@ -25,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Seconds without a sign of life after which another worker takes a run over: the least there is.
 const LEASE_S: u32 = 2;
 const ADMIN: &str = "admin@example.org";
+
+/// What comes over `/live`.
+pub type Live = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A server with a database and a data directory of its own; stops when dropped.
 pub struct Server {
@@ -323,10 +331,17 @@ impl Client {
         Self { token: Some(token.to_owned()), session: None, ..self.clone() }
     }
 
-    /// The address of the WebSocket.
-    pub fn live(&self) -> String {
+    /// A WebSocket that follows these topics, as a browser's does.
+    pub async fn follow(&self, topics: &[String]) -> Live {
         let base = self.base.lock().unwrap().replacen("http", "ws", 1);
-        format!("{base}/api/v1/live")
+        let mut request = format!("{base}/api/v1/live").into_client_request().unwrap();
+        let token = self.token.as_ref().expect("somebody with a token");
+        let protocol = format!("bearer,{token}").parse().unwrap();
+        request.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
+        let (mut socket, _) = connect_async(request).await.unwrap();
+        let topics = json!({ "subscribe": topics }).to_string();
+        socket.send(Message::Text(topics.into())).await.unwrap();
+        socket
     }
 
     /// The same person at another server.

@@ -1,7 +1,11 @@
 //! The story of changes on a real Redis: connect, test, discover, change, look with its own client, undo.
 
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
 use nexplane_peers::redis::{RedisServer, Setup};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{Client, Server, id, items, text};
 use crate::leak::nothing_leaked;
@@ -103,8 +107,11 @@ impl Stage {
 
     /// Submitted, approved by as many as its risk needs, executed and complete.
     async fn complete(&self, request: Value) -> Value {
-        let submitted = self.operator.submitted(request).await;
-        let (change, digest) = (id(&submitted), &submitted["plan"]["digest"]);
+        self.complete_submitted(&self.operator.submitted(request).await).await
+    }
+
+    async fn complete_submitted(&self, submitted: &Value) -> Value {
+        let (change, digest) = (id(submitted), &submitted["plan"]["digest"]);
         self.approver.approve(&change, digest).await.is(200);
         if submitted["approvals_needed"] == 2 {
             self.second.approve(&change, digest).await.is(200);
@@ -159,12 +166,29 @@ async fn users_and_keys_of_a_redis_are_changed_with_approvals_and_come_back() {
 
     // Keys go, and there is no way back.
     cache.run("MSET app:session:1 a app:session:2 b app:kept c");
+    let fill = "for i = 1, 5000 do redis.call('SET', 'app:session:' .. i, i) end";
+    cache.server.cli(&["EVAL", fill, "0"]).unwrap();
     let database = cache.asset(operator, "redis_database", "db0").await;
-    let parameters = json!({ "pattern": "app:session:*", "limit": 10 });
+    let parameters = json!({ "pattern": "app:session:*", "limit": 6000 });
     let request = cache.request("redis.delete_key_pattern", &database, parameters);
-    let deleted = stage.complete(request).await;
+    let submitted = operator.submitted(request).await;
+    let mut live = operator.follow(&[format!("change:{}", id(&submitted))]).await;
+    let deleted = stage.complete_submitted(&submitted).await;
     assert_eq!(deleted["plan"]["reversible"], false, "{deleted:#}");
     assert_eq!(cache.run("KEYS *"), "app:kept");
+
+    // Whoever looked on was told how far it was, and of no key.
+    let progress = loop {
+        let next = tokio::time::timeout(Duration::from_secs(20), live.next()).await;
+        let Message::Text(text) = next.unwrap().unwrap().unwrap() else { continue };
+        let message: Value = serde_json::from_str(&text).unwrap();
+        if message["progress"].is_object() {
+            break message["progress"].clone();
+        }
+    };
+    let done = progress["done"].as_u64().unwrap();
+    assert!((1..=5000).contains(&done), "{progress}");
+    assert_eq!(progress, json!({ "step": 0, "done": done, "most": 5000, "unit": "keys" }));
 }
 
 /// Somebody else's password is neither overwritten by a change nor by a rollback.

@@ -5,11 +5,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::harness::{Client, Server, id, items};
 use crate::simulated::{Conduct, Fleet};
@@ -164,14 +163,7 @@ impl Story {
         let mut over = 0;
         while over < count {
             assert!(Instant::now() < end, "{over} of {count} targets are over");
-            let base = self.operator.live();
-            let mut request = base.as_str().into_client_request().unwrap();
-            let token = self.operator.token.clone().unwrap();
-            let protocol = format!("bearer,{token}").parse().unwrap();
-            request.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
-            let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
-            let topics = json!({ "subscribe": [format!("rollout:{change}")] });
-            socket.send(Message::Text(topics.to_string().into())).await.unwrap();
+            let mut socket = self.operator.follow(&[format!("rollout:{change}")]).await;
             // What happened before this line was there.
             over = over.max(self.over(change).await);
             while over < count {

@@ -1,6 +1,10 @@
 //! Which keys go, and which stay.
 
-use nexplane_connectors::sdk::{AnySession, ConnectorError, ErrorKind, Executed, Inspection};
+use std::sync::{Arc, Mutex};
+
+use nexplane_connectors::sdk::{
+    AnySession, ConnectorError, Done, ErrorKind, Executed, Inspection, Progress, StepContext,
+};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, PASSWORD, database_target};
@@ -65,8 +69,22 @@ async fn real_many_keys_go_in_steps() {
     let parameters = json!({ "pattern": "bulk:*", "limit": 3000 });
     let inspection = inspect(&*session, DELETE, 0, &parameters).await;
     assert!(inspection.is_ready(), "{:#?}", inspection.checks);
-    let done = execute(&*session, DELETE, 0, &parameters, &inspection).await.unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let target = database_target(0);
+    let before = &inspection.before;
+    let cx = StepContext {
+        progress: Progress::new({
+            let heard = Arc::clone(&heard);
+            move |done| heard.lock().unwrap().push(done)
+        }),
+        ..step(action(DELETE), &target, &parameters, &before.fingerprint)
+    };
+    let done = action(DELETE).execute(&*session, &cx, before).await.unwrap();
     assert_eq!(done.outcome["deleted"], 3000);
+    let heard = heard.lock().unwrap().clone();
+    assert!(heard.len() > 3 && heard.is_sorted_by_key(|done| done.done), "{heard:?}");
+    let end = Done { done: 3000, most: Some(3000), unit: "keys" };
+    assert_eq!(heard.last(), Some(&end));
     assert_eq!(bench.run("DBSIZE"), "3000");
 
     let parameters = json!({});

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use nexplane_core::api::{ChangeView, RunView, StepState, StepView};
+use nexplane_core::api::{ChangeView, RunView, StepProgress, StepState, StepView};
 use nexplane_core::plan::{Field, Step};
 use serde_json::Value;
 use yew::prelude::*;
@@ -11,6 +11,7 @@ use crate::component::badge::{Badge, Callout, StepBadge};
 use crate::component::diff::Lines;
 use crate::component::icon::{Glyph, Icon};
 use crate::component::time::Time;
+use crate::live::use_progress;
 use crate::words::{self, Tone};
 use crate::{diff, format};
 
@@ -50,6 +51,7 @@ pub fn Steps(props: &StepsProps) -> Html {
     let planned = change.plan.as_ref().map_or(&[][..], |plan| &plan.steps);
     let ran = change.run.as_ref().map_or(&[][..], |run| &run.steps);
     let rows = rows(planned, ran);
+    let under_way = use_progress(change.id);
     let verified = ran.iter().filter(|step| step.state == StepState::Verified).count();
     html! {
         <section class="panel order-5" aria-labelledby="steps-title">
@@ -64,7 +66,7 @@ pub fn Steps(props: &StepsProps) -> Html {
                     <p>{ words::sentence(&reason) }</p>
                 </Callout>
             }
-            <ol class="steps" data-testid="steps">{ for rows.iter().map(step) }</ol>
+            <ol class="steps" data-testid="steps">{ for rows.iter().map(|row| step(row, under_way.get(&row.no))) }</ol>
         </section>
     }
 }
@@ -80,7 +82,24 @@ fn progress(run: &RunView, verified: usize, all: usize) -> Html {
     }
 }
 
-fn step(row: &Row<'_>) -> Html {
+/// How far the effect is, while it lasts.
+fn effect(progress: &StepProgress) -> Html {
+    let StepProgress { done, most, unit, .. } = progress;
+    let (done_text, most_text) = (format::number(*done), most.map(format::number));
+    let text = match most_text {
+        Some(most) => format!("{done_text} of {most} {unit}"),
+        None => format!("{done_text} {unit}"),
+    };
+    html! {
+        <p class="step-progress small" data-testid="step-progress">
+            <progress max={most.map(|most| most.to_string())} value={most.map(|_| done.to_string())}
+                aria-label={text.clone()} />
+            { text }
+        </p>
+    }
+}
+
+fn step(row: &Row<'_>, progress: Option<&StepProgress>) -> Html {
     let state = row.ran.map_or(StepState::Planned, |step| step.state);
     let target = row
         .planned
@@ -111,6 +130,9 @@ fn step(row: &Row<'_>) -> Html {
                         { took(ran) }
                     }
                 </p>
+                if let Some(progress) = progress.filter(|_| state == StepState::Intended) {
+                    { effect(progress) }
+                }
                 if let Some(reason) = row.ran.and_then(|ran| ran.reason.clone()) {
                     <p class="step-reason"><Icon glyph={Glyph::Warning} />{ words::sentence(&reason) }</p>
                 }
