@@ -57,7 +57,7 @@ impl HostAction {
             target: Some(&target.external_key),
             act,
             limit: cx.call_timeout,
-            effect: false,
+            effect: None,
         }
     }
 
@@ -201,7 +201,7 @@ impl AnyAction for HostAction {
         let session = TypedSession::<Host>::of(session)?;
         let call = Call {
             limit: cx.deadline + GRACE,
-            effect: true,
+            effect: Some(self.spec.effect_class),
             ..self.call(&cx.step.target, "execute", &session.cx)
         };
         let new = self.new_password(before).map_err(|error| call.place(error))?;
@@ -294,7 +294,7 @@ impl AnyAction for HostAction {
         };
         let call = Call {
             limit: cx.deadline + GRACE,
-            effect: true,
+            effect: Some(self.spec.effect_class),
             ..self.call(&cx.step.target, "rollback", &session.cx)
         };
         call.run(&session.redactor, work).await

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// What went wrong, in words that hold for every kind of target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +75,8 @@ pub struct ConnectorError {
     pub target: Option<String>,
     /// One sentence for people: what was attempted, what came back, what to do.
     pub message: String,
+    /// When the target said that it can be asked again, counted from its answer.
+    pub retry_after: Option<Duration>,
     pub source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -87,6 +90,7 @@ impl ConnectorError {
             action: None,
             target: None,
             message: message.into(),
+            retry_after: None,
             source: None,
         }
     }

@@ -1,14 +1,17 @@
-//! What surrounds every call to a target: time limit, tracing span, removal of secrets, and errors
+//! What surrounds every call to a target: time limit, retries, tracing span, removal of secrets, and errors
 //! that say where they come from. Connectors and actions have none of that in their code.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nexplane_core::catalog::EffectClass;
 use nexplane_core::plan::{Check, DiffLine, Field};
 use serde_json::Value;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::error::{Advice, Cause, ConnectorError, ErrorKind};
+use super::retry;
 use super::secret::{SecretText, sealed};
 
 /// Shorter secrets are not searched for: they would blot out ordinary words. Nothing that a connector
@@ -163,15 +166,54 @@ pub struct Call<'a> {
     /// Name of the act: `inspect`, `execute` …
     pub act: &'static str,
     pub limit: Duration,
-    /// Whether it changes the target, so that running out of time leaves the outcome unknown.
-    pub effect: bool,
+    /// The class of an effect; absent of calls that only read. Running out of time leaves an effect's outcome
+    /// unknown.
+    pub effect: Option<EffectClass>,
 }
 
 impl Call<'_> {
-    /// Runs the call under the layer. The work is dropped when the time is over.
+    /// Runs the call under the layer, and once only. The work is dropped when the time is over.
     pub async fn run<T>(
         self,
         redactor: &Redactor,
+        work: impl Future<Output = Result<T, ConnectorError>> + Send,
+    ) -> Result<T, ConnectorError> {
+        let answer = self.attempt(self.limit, work).await;
+        answer.map_err(|error| self.place(redactor.error(error)))
+    }
+
+    /// The same, and again when [`retry`] says so and a wait is not longer than the time that is left.
+    pub async fn run_again<T, F>(
+        self,
+        redactor: &Redactor,
+        mut work: impl FnMut() -> F + Send,
+    ) -> Result<T, ConnectorError>
+    where
+        F: Future<Output = Result<T, ConnectorError>> + Send,
+    {
+        let end = Instant::now() + self.limit;
+        let mut attempts = 0;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let error = match self.attempt(left, work()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => self.place(redactor.error(error)),
+            };
+            attempts += 1;
+            let left = end.saturating_duration_since(Instant::now());
+            match retry::pause(&error, self.effect, attempts) {
+                Some(pause) if pause < left => {
+                    tracing::info!(cause = %error, attempts, ?pause, "a call to a target is made again");
+                    tokio::time::sleep(pause).await;
+                }
+                Some(_) | None => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt<T>(
+        &self,
+        limit: Duration,
         work: impl Future<Output = Result<T, ConnectorError>> + Send,
     ) -> Result<T, ConnectorError> {
         let span = tracing::info_span!(
@@ -181,9 +223,9 @@ impl Call<'_> {
             target = self.target,
             act = self.act,
         );
-        let answer = async {
+        async {
             let started = Instant::now();
-            let answer = match tokio::time::timeout(self.limit, work).await {
+            let answer = match tokio::time::timeout(limit, work).await {
                 Ok(answer) => answer,
                 Err(_) => Err(self.out_of_time()),
             };
@@ -193,8 +235,7 @@ impl Call<'_> {
             answer
         }
         .instrument(span)
-        .await;
-        answer.map_err(|error| self.place(redactor.error(error)))
+        .await
     }
 
     /// Fills in where an error happened.
@@ -206,7 +247,7 @@ impl Call<'_> {
     }
 
     fn out_of_time(&self) -> ConnectorError {
-        let advice = if self.effect { Advice::OutcomeUnknown } else { Advice::Later };
+        let advice = if self.effect.is_some() { Advice::OutcomeUnknown } else { Advice::Later };
         let message = format!("no answer within {} ms", self.limit.as_millis());
         ConnectorError::new(ErrorKind::Timeout, advice, message)
     }
@@ -282,19 +323,58 @@ mod tests {
         assert_eq!(redactor.text("a verifier of hunter22"), "a [redacted] of [redacted]");
     }
 
+    fn call(limit_s: u64, effect: Option<EffectClass>) -> Call<'static> {
+        Call {
+            connector: "c",
+            action: Some("c.a"),
+            target: Some("t"),
+            act: "execute",
+            limit: Duration::from_secs(limit_s),
+            effect,
+        }
+    }
+
+    /// How often a call is made that fails so, `retry_after` in seconds, and how long that takes.
+    async fn attempts(call: Call<'_>, kind: ErrorKind, advice: Advice, wait: u64) -> (u32, u64) {
+        let (mut made, begun) = (0, Instant::now());
+        let work = || {
+            made += 1;
+            let mut error = ConnectorError::new(kind, advice, "said hunter22");
+            error.retry_after = Some(Duration::from_secs(wait));
+            std::future::ready(Err::<(), _>(error))
+        };
+        let error = call.run_again(&redactor(), work).await.expect_err("it always fails");
+        assert_eq!((error.kind, error.advice), (kind, advice));
+        assert_eq!(error.to_string(), "c.a on t: said [redacted]");
+        (made, begun.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_is_busy_is_asked_again_for_as_long_as_there_is_time() {
+        let verifiable = Some(EffectClass::Verifiable);
+        for effect in [None, verifiable] {
+            let busy =
+                |limit| attempts(call(limit, effect), ErrorKind::RateLimited, Advice::Later, 7);
+            assert_eq!(busy(30).await, (4, 21));
+            assert_eq!(busy(10).await, (2, 7));
+            assert_eq!(busy(5).await, (1, 0));
+        }
+        let unknown =
+            attempts(call(30, verifiable), ErrorKind::Timeout, Advice::OutcomeUnknown, 1).await;
+        assert_eq!(unknown, (1, 0));
+        let keyed = call(30, Some(EffectClass::Keyed));
+        let unknown = attempts(keyed, ErrorKind::Timeout, Advice::OutcomeUnknown, 1).await;
+        assert_eq!(unknown, (4, 3));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn running_out_of_time_is_unknown_only_for_effects() {
-        for (effect, advice) in [(true, Advice::OutcomeUnknown), (false, Advice::Later)] {
-            let call = Call {
-                connector: "c",
-                action: Some("c.a"),
-                target: Some("t"),
-                act: "execute",
-                limit: Duration::from_secs(1),
-                effect,
-            };
-            let error =
-                call.run::<()>(&redactor(), std::future::pending()).await.expect_err("must end");
+        let class = EffectClass::Verifiable;
+        for (effect, advice) in [(Some(class), Advice::OutcomeUnknown), (None, Advice::Later)] {
+            let error = call(1, effect)
+                .run::<()>(&redactor(), std::future::pending())
+                .await
+                .expect_err("must end");
             assert_eq!((error.kind, error.advice), (ErrorKind::Timeout, advice));
             assert_eq!(error.to_string(), "c.a on t: no answer within 1000 ms");
         }

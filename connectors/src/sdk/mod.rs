@@ -17,6 +17,7 @@ pub mod http;
 mod layer;
 mod progress;
 mod registry;
+mod retry;
 mod schema;
 mod secret;
 pub mod tls;

@@ -79,13 +79,15 @@ impl<C: Connector> AnyConnector for TypedConnector<C> {
             target: None,
             act: "open",
             limit: cx.call_timeout,
-            effect: false,
+            effect: None,
         };
         let secrets = secrets_of(credentials.expose(), &self.secret_pointers);
         let redactor = Redactor::new(secrets);
-        let typed = schema::parse::<C::Credentials>(&self.spec.credentials, credentials.expose())
-            .map_err(|faults| call.place(faulty("credentials", &faults)))?;
-        let inner = call.run(&redactor, C::connect(typed, cx)).await?;
+        let connect = || async {
+            let typed = schema::parse(&self.spec.credentials, credentials.expose());
+            C::connect(typed.map_err(|faults| faulty("credentials", &faults))?, cx).await
+        };
+        let inner = call.run_again(&redactor, connect).await?;
         Ok(Box::new(TypedSession::<C> { inner, redactor, cx: cx.clone() }))
     }
 }
@@ -112,7 +114,7 @@ impl<C: Connector> TypedSession<C> {
             target: None,
             act,
             limit: self.cx.call_timeout,
-            effect: false,
+            effect: None,
         }
     }
 }
@@ -120,14 +122,15 @@ impl<C: Connector> TypedSession<C> {
 #[async_trait]
 impl<C: Connector> AnySession for TypedSession<C> {
     async fn test(&self) -> Vec<Check> {
-        match self.call("test").run(&self.redactor, C::test(&self.inner)).await {
+        match self.call("test").run_again(&self.redactor, || C::test(&self.inner)).await {
             Ok(checks) => self.redactor.checks(checks),
             Err(error) => vec![check("connection answers", false, error.to_string())],
         }
     }
 
     async fn discover(&self) -> Result<Discovery, ConnectorError> {
-        let mut found = self.call("discover").run(&self.redactor, C::discover(&self.inner)).await?;
+        let call = self.call("discover");
+        let mut found = call.run_again(&self.redactor, || C::discover(&self.inner)).await?;
         for asset in &mut found.assets {
             asset.metadata = self.redactor.value(asset.metadata.take());
             asset.relations.sort();
@@ -179,7 +182,7 @@ impl<A: Action> TypedAction<A> {
             target: Some(&target.external_key),
             act,
             limit: cx.call_timeout,
-            effect: false,
+            effect: None,
         }
     }
 
@@ -241,7 +244,7 @@ impl<A: Action> AnyAction for TypedAction<A> {
     ) -> Result<Inspection, ConnectorError> {
         let session = TypedSession::<A::Connector>::of(session)?;
         let call = self.call(target, "inspect", &session.cx);
-        let work = async {
+        let work = || async {
             let action = self.parse(parameters, target)?;
             let state = action.snapshot(&session.inner, target).await?;
             let checks = action.precheck(&session.inner, target, &state).await?;
@@ -251,7 +254,7 @@ impl<A: Action> AnyAction for TypedAction<A> {
             let (snapshot, json) = Self::seal(&before.state, &before, &session.cx)?;
             Ok((checks, description, snapshot, json))
         };
-        let (checks, description, snapshot, json) = call.run(&session.redactor, work).await?;
+        let (checks, description, snapshot, json) = call.run_again(&session.redactor, work).await?;
         let redactor = session.redactor.with_sealed(json.expose());
         Ok(Inspection {
             checks: redactor.checks(checks),
@@ -271,12 +274,12 @@ impl<A: Action> AnyAction for TypedAction<A> {
     ) -> Result<Snapshot, ConnectorError> {
         let session = TypedSession::<A::Connector>::of(session)?;
         let call = self.call(target, "read", &session.cx);
-        let work = async {
+        let work = || async {
             let action = self.parse(parameters, target)?;
             let state = action.snapshot(&session.inner, target).await?;
             Self::seal(&state, &state, &session.cx)
         };
-        let (snapshot, json) = call.run(&session.redactor, work).await?;
+        let (snapshot, json) = call.run_again(&session.redactor, work).await?;
         let redactor = session.redactor.with_sealed(json.expose());
         Ok(Snapshot { fields: redactor.fields(snapshot.fields), ..snapshot })
     }
@@ -289,12 +292,16 @@ impl<A: Action> AnyAction for TypedAction<A> {
     ) -> Result<Executed, ConnectorError> {
         let session = TypedSession::<A::Connector>::of(session)?;
         let target = &cx.step.target;
-        let call =
-            Call { limit: cx.deadline, effect: true, ..self.call(target, "execute", &session.cx) };
+        let call = Call {
+            limit: cx.deadline,
+            effect: Some(self.spec.effect_class),
+            ..self.call(target, "execute", &session.cx)
+        };
         let action = self.parse(&cx.step.parameters, target).map_err(|e| call.place(e))?;
         let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
-        let effect = call.run(&redactor, action.execute(&session.inner, cx, &before)).await?;
+        let work = || action.execute(&session.inner, cx, &before);
+        let effect = call.run_again(&redactor, work).await?;
         Ok(Executed {
             changed: effect.changed,
             outcome: redactor.value(to_public(&effect.outcome)),
@@ -318,7 +325,8 @@ impl<A: Action> AnyAction for TypedAction<A> {
         let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
         let outcome = Self::outcome(outcome).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
-        let now = call.run(&redactor, action.observe(&session.inner, target, &before)).await?;
+        let work = || action.observe(&session.inner, target, &before);
+        let now = call.run_again(&redactor, work).await?;
         let satisfied = action.verify(&now, &before, outcome.as_ref());
         let produced =
             if satisfied { action.handed_over(&before, Some(&now), None) } else { Vec::new() };
@@ -341,8 +349,11 @@ impl<A: Action> AnyAction for TypedAction<A> {
     ) -> Result<RolledBack, ConnectorError> {
         let session = TypedSession::<A::Connector>::of(session)?;
         let target = &cx.step.target;
-        let call =
-            Call { limit: cx.deadline, effect: true, ..self.call(target, "rollback", &session.cx) };
+        let call = Call {
+            limit: cx.deadline,
+            effect: Some(self.spec.effect_class),
+            ..self.call(target, "rollback", &session.cx)
+        };
         let Some(undo) = self.undo else {
             return Err(call.place(ConnectorError::invalid("this action has no way back")));
         };
@@ -350,8 +361,8 @@ impl<A: Action> AnyAction for TypedAction<A> {
         let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
         let outcome = Self::outcome(outcome).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
-        let work = undo(&action, &session.inner, cx, &before, outcome.as_ref());
-        let changed = call.run(&redactor, work).await?;
+        let work = || undo(&action, &session.inner, cx, &before, outcome.as_ref());
+        let changed = call.run_again(&redactor, work).await?;
         Ok(RolledBack { changed, outcome: serde_json::json!({ "changed": changed }) })
     }
 }
