@@ -25,7 +25,7 @@ test *args: web
     cargo test --workspace --doc --quiet
     cargo nextest run --workspace "$@"
 
-# Of these, the dashboard's in a real Chromium; pictures of its pages are in target/screenshots.
+# Of these, the dashboard's in a real Chromium; pictures of its pages are in target/screens.
 test-browser: web
     cargo nextest run --workspace -E 'test(/^browser_/)'
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use thirtyfour::error::WebDriverResult;
 use thirtyfour::prelude::*;
 
+use crate::accessibility::{self, Rules};
 use crate::chromedriver::Chromedriver;
 
 /// The longest that anything may take to appear on a busy machine.
@@ -121,7 +122,7 @@ impl Browser {
         self.driver.cdp().send_raw(method, parameters).await.unwrap()
     }
 
-    /// Saves what is on the screen now as `target/screenshots/<name>.png`, from top to end.
+    /// Saves what is on the screen now as `target/screens/<name>.png`, from top to end.
     pub async fn picture(&self, name: &str, width: u32) {
         let mut shown = LEAST_HEIGHT;
         for _ in 0..MOST_TRIES {
@@ -134,18 +135,24 @@ impl Browser {
             shown = height;
         }
         let png = self.driver.screenshot_as_png().await.unwrap();
-        std::fs::write(screenshots().join(format!("{name}.png")), png).unwrap();
+        std::fs::write(screens().join(format!("{name}.png")), png).unwrap();
         self.resize(width, LEAST_HEIGHT).await;
     }
 
-    /// Pictures of a page on a desk and on a phone, light and dark. What is on the page has to fit.
+    /// Pictures of a page on a desk and on a phone, light and dark. What is on the page has to fit, also on the
+    /// smallest phone, and to be accessible.
     pub async fn pictures(&self, name: &str) {
-        for (screen, width) in [("wide", 1440), ("narrow", 360)] {
+        for (screen, width) in [("wide", 1440), ("narrow", 390)] {
             self.resize(width, LEAST_HEIGHT).await;
-            for scheme in ["light", "dark"] {
+            for (scheme, rules) in [("light", Rules::All), ("dark", Rules::Colours)] {
                 self.prefer(scheme).await;
-                self.picture(&format!("{name}-{screen}-{scheme}"), width).await;
+                let name = format!("{name}-{screen}-{scheme}");
+                self.picture(&name, width).await;
+                accessibility::check(self, &name, rules).await;
             }
+        }
+        for width in [1440, 390, 360] {
+            self.resize(width, LEAST_HEIGHT).await;
             let overflow: i64 = self.script(OVERFLOW).await.parse().unwrap();
             assert!(overflow <= 0, "{name} is {overflow} pixels too wide at {width}");
         }
@@ -302,11 +309,11 @@ impl Browser {
     }
 }
 
-/// `target/screenshots`, wherever `target` is: the test runs from `target/<profile>/deps`.
-fn screenshots() -> PathBuf {
+/// `target/screens`, wherever `target` is: the test runs from `target/<profile>/deps`.
+fn screens() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let target = test.ancestors().nth(3).unwrap();
-    let folder = target.join("screenshots");
+    let folder = target.join("screens");
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }

@@ -16,6 +16,7 @@
     reason = "a helper of tests may fail like a test"
 )]
 
+mod accessibility;
 mod browser;
 mod browser_change;
 mod browser_emergency;
