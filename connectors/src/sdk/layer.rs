@@ -213,7 +213,8 @@ impl Call<'_> {
     /// Without what was said in panic: it may quote a secret.
     fn panicked(&self) -> ConnectorError {
         let advice = if self.effect { Advice::OutcomeUnknown } else { Advice::Never };
-        let message = "the connector itself failed (a panic): that is a defect of Nexplane, please report it";
+        let message =
+            "the connector itself failed (a panic): that is a defect of Nexplane, please report it";
         ConnectorError::new(ErrorKind::Unexpected, advice, message)
     }
 

@@ -105,9 +105,9 @@ async fn real_settings_of_a_policy_stay() {
 #[tokio::test]
 async fn real_what_is_no_target_is_none_at_the_last_moment_either() {
     let bench = Bench::new().await;
-    let own = bench.bao.token(&["root", "mine"], "1h").await.unwrap();
-    let policies = async || bench.get("sys/policies/acl/mine").await["data"]["policy"].clone();
-    bench.call("POST", "sys/policies/acl/mine", &json!({ "policy": "# old" })).await;
+    let all = "path \"*\" { capabilities = [\"read\", \"update\"] }";
+    bench.call("POST", "sys/policies/acl/mine", &json!({ "policy": all })).await;
+    let own = bench.bao.token(&["default", "mine"], "1h").await.unwrap();
     let session = open("vault", bench.credentials_of(&own), &context()).await.unwrap();
     let update = action("vault.update_policy");
     let parameters = json!({ "policy": "# new" });
@@ -115,13 +115,13 @@ async fn real_what_is_no_target_is_none_at_the_last_moment_either() {
         let target = policy_target(name);
         let before = update.inspect(&*session, &target, &parameters).await.unwrap().before;
         let cx = step(update, &target, &parameters, &before.fingerprint);
-        let default = bench.get("sys/policies/acl/default").await["data"]["policy"].clone();
+        let default = text_of(&bench, "default").await;
         let error = update.execute(&*session, &cx, &before).await.expect_err(name);
         assert_eq!((error.kind, error.advice), (ErrorKind::Invalid, Advice::Never), "{error:?}");
         assert!(error.message.contains("never a target"), "{error}");
         let error = update.rollback(&*session, &cx, &before, None).await.expect_err(name);
         assert!(error.message.contains("never a target"), "{error}");
-        assert_eq!(policies().await, "# old");
-        assert_eq!(bench.get("sys/policies/acl/default").await["data"]["policy"], default);
+        assert_eq!(text_of(&bench, "mine").await, all);
+        assert_eq!(text_of(&bench, "default").await, default);
     }
 }
