@@ -82,7 +82,8 @@ pub fn program(
         .ok_or(PeerError::Missing { what, install })
 }
 
-/// What `./setup` has put into its own folder: `bao`, `moto/bin/moto_server`, `ministack/bin/ministack`.
+/// What `./setup` has put into its own folder: `bao`, `valkey-server`, `moto/bin/moto_server`,
+/// `ministack/bin/ministack`.
 pub fn cached(name: &str, what: &'static str) -> Result<PathBuf, PeerError> {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let path = home.join(".cache/nexplane/peers").join(name);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::process::Process;
-use crate::{PeerError, ca, free_port, password, program};
+use crate::{PeerError, ca, cached, free_port, password, program};
 
 /// Where a server keeps its users, and how it is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Setup {
     Nothing,
 }
 
-/// Which program.
+/// Which program. Valkey is without TLS: not with [`Setup::AclFile`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
     Redis,
@@ -60,13 +60,11 @@ impl RedisServer {
                     program(&["redis-cli"], "redis-cli", install)?,
                 )
             }
-            Product::Valkey => {
-                let install = "apt-get install valkey-server";
-                (
-                    program(&["valkey-server"], "Valkey", install)?,
-                    program(&["valkey-cli"], "valkey-cli", install)?,
-                )
-            }
+            // As it comes from PyPI it has neither TLS nor a client of its own.
+            Product::Valkey => (
+                cached("valkey-server", "Valkey")?,
+                program(&["redis-cli"], "redis-cli", "apt-get install redis-server")?,
+            ),
         };
         let folder = tempfile::Builder::new()
             .prefix("nexplane-redis-")

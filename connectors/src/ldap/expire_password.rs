@@ -12,7 +12,9 @@ use super::line::Part;
 use super::name::escape;
 use super::policy::{Policies, enforced};
 use super::session::{Kind, Session};
-use super::target::{ANY, Sort, USER, find, gone, moved, nothing_before, target_checks};
+use super::target::{
+    ANY, Sort, USER, find, gone, moved, not_protected, nothing_before, target_checks,
+};
 use crate::sdk::{
     Action, ActionMeta, Before, ConnectorError, Description, DigestKey, Effect, Reversible,
     StepContext, TargetState, check, line,
@@ -245,6 +247,7 @@ impl Action for ExpirePassword {
     ) -> Result<Effect<Outcome>, ConnectorError> {
         let (dn, now) = read(session, &cx.step.target).await?;
         let dn = dn.ok_or_else(|| gone(Sort::User))?;
+        not_protected(session, &dn).await?;
         if now.expired() == Some(true) {
             return Ok(unchanged());
         }
@@ -276,6 +279,7 @@ impl Reversible for ExpirePassword {
         }
         let (dn, now) = read(session, &cx.step.target).await?;
         let dn = dn.ok_or_else(|| gone(Sort::User))?;
+        not_protected(session, &dn).await?;
         let is_back = match (&now, &before.state) {
             (Expiry::LastSet(_), Expiry::LastSet(_)) => now.expired() == before.state.expired(),
             (Expiry::Gone | Expiry::Reset(_) | Expiry::LastSet(_), _) => now == before.state,

@@ -9,7 +9,7 @@ use super::line::Part;
 use super::name::escape;
 use super::policy::{Policies, enforced};
 use super::session::{Kind, Session};
-use super::target::{Sort, find, gone, moved, target_checks};
+use super::target::{Sort, find, gone, moved, not_protected, target_checks};
 use crate::sdk::{ConnectorError, DigestKey, Effect, StepContext, TargetState};
 
 /// `pwdAccountLockedTime` of an account that only an administrator unlocks.
@@ -125,6 +125,7 @@ pub async fn set(
     to: &Lock,
 ) -> Result<Effect<Outcome>, ConnectorError> {
     let now = read(session, &cx.step.target).await?.ok_or_else(|| gone(Sort::User))?;
+    not_protected(session, &now.dn).await?;
     if now.lock == *to {
         return Ok(Effect { changed: false, outcome: Outcome {} });
     }

@@ -10,7 +10,7 @@ use super::Directory;
 use super::error::{NO_SUCH_ATTRIBUTE, refused};
 use super::line::Part;
 use super::session::{Kind, Session};
-use super::target::{Sort, USER, find, gone, moved, target_checks};
+use super::target::{Sort, USER, find, gone, moved, not_protected, target_checks};
 use crate::sdk::{
     Action, ActionMeta, Advice, Before, ConnectorError, Description, DigestKey, Effect, Produced,
     SecretText, StepContext, TargetState, check, line, sealed,
@@ -219,6 +219,7 @@ impl Action for ResetAdPassword {
         let clear = &before.prepared.clear;
         let (dn, now) = read(session, &cx.step.target).await?;
         let dn = dn.ok_or_else(|| gone(Sort::User))?;
+        not_protected(session, &dn).await?;
         if now.last_set != before.state.last_set {
             return if session.accepts(&dn, clear).await? {
                 Ok(Effect { changed: false, outcome: Outcome::of(&now) })

@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Directory;
+use super::entry::Entry;
 use super::error::{ASSERTION_FAILED, VALUE_EXISTS, refused};
 use super::line::Part;
 use super::name::escape;
 use super::policy::Policies;
 use super::session::{Kind, Session};
-use super::target::{Sort, USER, find, gone, moved, nothing_before, target_checks};
+use super::target::{Sort, USER, find, gone, moved, not_protected, nothing_before, target_checks};
 use crate::sdk::{
     Action, ActionMeta, Advice, Before, ConnectorError, Description, DigestKey, Effect, ErrorKind,
     Produced, Reversible, SecretText, StepContext, TargetState, check, line, sealed,
@@ -26,6 +27,9 @@ use crate::sdk::{
 
 const PASSWORD: &str = "userPassword";
 const RESET: &str = "pwdReset";
+/// Another one after every change of the entry that somebody makes; what ppolicy notes of logins leaves it as it is.
+/// <https://www.openldap.org/doc/admin26/replication.html#LDAP%20Sync%20Replication>
+const CHANGE: &str = "entryCSN";
 /// Scheme of the hashes that are made here. Every OpenLDAP verifies it without a module; a slower one would not
 /// help a password of 28 random characters.
 const SCHEME: &str = "{SSHA}";
@@ -130,9 +134,9 @@ pub struct Outcome {}
 async fn read(
     session: &Session,
     target: &TargetRef,
-) -> Result<(Option<String>, State), ConnectorError> {
+) -> Result<(Option<Entry>, State), ConnectorError> {
     let attributes: &[&str] = match session.kind {
-        Kind::OpenLdap { .. } => &[PASSWORD, RESET],
+        Kind::OpenLdap { .. } => &[PASSWORD, RESET, CHANGE],
         Kind::ActiveDirectory => &["1.1"],
     };
     let Some(entry) = find(session, target, Sort::User, attributes).await? else {
@@ -146,11 +150,15 @@ async fn read(
     passwords.sort();
     let passwords = passwords.into_iter().map(|text| Stored(SecretText::new(text))).collect();
     let reset = entry.text(RESET).map(str::to_owned);
-    Ok((Some(entry.dn), State { exists: true, passwords, reset }))
+    Ok((Some(entry), State { exists: true, passwords, reset }))
 }
 
-/// That nothing of `now` has moved.
-fn condition(now: &State) -> String {
+/// That nothing of the entry has moved, whatever it is; where the directory does not count changes, that the values
+/// of `now` are all there: no filter can say that there are no others.
+fn condition(change: Option<&str>, now: &State) -> String {
+    if let Some(change) = change {
+        return format!("({CHANGE}={})", escape(change.as_bytes()));
+    }
     let equals = |name: &str, value: &str| format!("({name}={})", escape(value.as_bytes()));
     let passwords: Vec<_> =
         now.passwords.iter().map(|Stored(text)| equals(PASSWORD, text.expose())).collect();
@@ -160,9 +168,12 @@ fn condition(now: &State) -> String {
 }
 
 /// Brings what is stored from `now` to `passwords`, and `pwdReset` to what it was before unless it is that.
+///
+/// All values are replaced: where one is deleted and another one added, ppolicy takes the former for the old password
+/// in clear, checks it, and refuses. So it is the condition that keeps what somebody adds in the meantime.
 async fn store(
     session: &Session,
-    dn: &str,
+    entry: &Entry,
     now: &State,
     passwords: &[Stored],
     reset: Option<&String>,
@@ -173,11 +184,11 @@ async fn store(
         let values = reset.iter().map(|reset| reset.as_bytes().to_vec()).collect();
         parts.push(Part::Replace(RESET, values));
     }
-    let condition = condition(now);
+    let condition = condition(entry.text(CHANGE), now);
     for _ in 0..2 {
-        match session.line().modify(dn, parts.clone(), Some(&condition)).await? {
+        match session.line().modify(&entry.dn, parts.clone(), Some(&condition)).await? {
             Ok(()) => return Ok(()),
-            Err(result) if result.rc == ASSERTION_FAILED => return Err(moved(dn)),
+            Err(result) if result.rc == ASSERTION_FAILED => return Err(moved(&entry.dn)),
             // The history of passwords (pwdHistory) knows seconds: one hash goes into it once in each.
             Err(result) if result.rc == VALUE_EXISTS => {
                 tokio::time::sleep(Duration::from_millis(1050)).await;
@@ -185,7 +196,7 @@ async fn store(
             Err(result) => return Err(refused(&result)),
         }
     }
-    let message = format!("the password of {dn} was changed within this second: try again");
+    let message = format!("the password of {} was changed within this second: try again", entry.dn);
     Err(ConnectorError::new(ErrorKind::Conflict, Advice::RetryNow, message))
 }
 
@@ -229,7 +240,7 @@ impl Action for ResetPassword {
         target: &TargetRef,
         state: &State,
     ) -> Result<Vec<Check>, ConnectorError> {
-        let (dn, _) = read(session, target).await?;
+        let dn = read(session, target).await?.0.map(|entry| entry.dn);
         let name = "the directory lets stored passwords be read";
         if session.kind == Kind::ActiveDirectory {
             let detail =
@@ -282,21 +293,22 @@ impl Action for ResetPassword {
         cx: &StepContext,
         before: &Before<Self>,
     ) -> Result<Effect<Outcome>, ConnectorError> {
-        let (dn, now) = read(session, &cx.step.target).await?;
-        let dn = dn.ok_or_else(|| gone(Sort::User))?;
+        let (entry, now) = read(session, &cx.step.target).await?;
+        let entry = entry.ok_or_else(|| gone(Sort::User))?;
+        not_protected(session, &entry.dn).await?;
         let hash = std::slice::from_ref(&before.prepared.hash);
         if now.passwords == hash {
             return Ok(Effect { changed: false, outcome: Outcome {} });
         }
         if now != before.state {
-            return Err(moved(&dn));
+            return Err(moved(&entry.dn));
         }
         if now.passwords.is_empty() {
             return Err(ConnectorError::invalid(
                 "the password that is there cannot be read, so it could not come back; nothing was changed",
             ));
         }
-        store(session, &dn, &now, hash, now.reset.as_ref()).await?;
+        store(session, &entry, &now, hash, now.reset.as_ref()).await?;
         Ok(Effect { changed: true, outcome: Outcome {} })
     }
 
@@ -320,15 +332,16 @@ impl Reversible for ResetPassword {
         if !before.state.exists {
             return Err(nothing_before());
         }
-        let (dn, now) = read(session, &cx.step.target).await?;
-        let dn = dn.ok_or_else(|| gone(Sort::User))?;
+        let (entry, now) = read(session, &cx.step.target).await?;
+        let entry = entry.ok_or_else(|| gone(Sort::User))?;
+        not_protected(session, &entry.dn).await?;
         if now == before.state {
             return Ok(false);
         }
         if now.passwords != std::slice::from_ref(&before.prepared.hash) {
-            return Err(moved(&dn));
+            return Err(moved(&entry.dn));
         }
-        store(session, &dn, &now, &before.state.passwords, before.state.reset.as_ref()).await?;
+        store(session, &entry, &now, &before.state.passwords, before.state.reset.as_ref()).await?;
         Ok(true)
     }
 }
@@ -352,7 +365,11 @@ mod tests {
             reset: reset.map(str::to_owned),
         };
         let two = r"(&(userPassword=\61\29)(userPassword=\62)";
-        assert_eq!(condition(&state(None)), format!("{two}(!(pwdReset=*)))"));
-        assert_eq!(condition(&state(Some("TRUE"))), format!(r"{two}(pwdReset=\54\52\55\45))"));
+        assert_eq!(condition(None, &state(None)), format!("{two}(!(pwdReset=*)))"));
+        assert_eq!(condition(Some("1#"), &state(None)), r"(entryCSN=\31\23)");
+        assert_eq!(
+            condition(None, &state(Some("TRUE"))),
+            format!(r"{two}(pwdReset=\54\52\55\45))")
+        );
     }
 }

@@ -116,7 +116,7 @@ pub async fn target_checks(
     written: &[Written],
 ) -> Result<Vec<Check>, ConnectorError> {
     let word = sort.word();
-    let attributes = ["objectSid", "isCriticalSystemObject", "allowedAttributesEffective"];
+    let attributes = ["objectSid", CRITICAL, "allowedAttributesEffective"];
     let entry = match dn {
         Some(dn) => session.line().entry(dn, ANY, &attributes).await?,
         None => None,
@@ -139,21 +139,13 @@ pub async fn target_checks(
         checks.push(check(
             "the user is not the connection's own",
             !own,
-            if own {
-                format!("{dn} is the account that Nexplane itself uses here: change it by hand")
-            } else {
-                format!("the connection uses {}", session.account())
-            },
+            if own { is_ours(dn) } else { format!("the connection uses {}", session.account()) },
         ));
-        let critical = entry.is_true("isCriticalSystemObject");
+        let critical = entry.is_true(CRITICAL);
         checks.push(check(
             "the user is not the directory's own",
             !critical,
-            if critical {
-                format!("{dn} is built in (isCriticalSystemObject): it is never a target")
-            } else {
-                format!("{dn} was made by people")
-            },
+            if critical { is_built_in(dn) } else { format!("{dn} was made by people") },
         ));
     }
     for (attribute, value) in written {
@@ -173,6 +165,33 @@ pub async fn target_checks(
         ));
     }
     Ok(checks)
+}
+
+/// Marks what Active Directory has made for itself.
+/// <https://learn.microsoft.com/windows/win32/adschema/a-iscriticalsystemobject>
+const CRITICAL: &str = "isCriticalSystemObject";
+
+fn is_ours(dn: &str) -> String {
+    format!("{dn} is the account that Nexplane itself uses here: change it by hand")
+}
+
+fn is_built_in(dn: &str) -> String {
+    format!("{dn} is built in ({CRITICAL}): it is never a target")
+}
+
+/// The last word on users that are never targets, whatever the prechecks said, and when: nothing may lock us out.
+/// Errors: `Invalid`, and nothing was changed.
+pub async fn not_protected(session: &Session, dn: &str) -> Result<(), ConnectorError> {
+    let entry = session.line().entry(dn, ANY, &["objectSid", CRITICAL]).await?;
+    let entry = entry.ok_or_else(|| gone(Sort::User))?;
+    let why = if session.is_own(&entry) {
+        is_ours(dn)
+    } else if entry.is_true(CRITICAL) {
+        is_built_in(dn)
+    } else {
+        return Ok(());
+    };
+    Err(ConnectorError::invalid(format!("{why}; nothing was changed")))
 }
 
 /// Whether the account may write an attribute. Active Directory says so. OpenLDAP does not, so it is asked to

@@ -23,10 +23,13 @@ pub fn changing(error: RedisError) -> ConnectorError {
     answer.because(error)
 }
 
-/// An error after a part of the effect was there.
+/// An error after a part of the effect was there. One that says so already stays as it is.
 pub fn after_change(mut error: ConnectorError) -> ConnectorError {
+    const SO_FAR: &str = "a part of it was done, but then: ";
     error.advice = Advice::OutcomeUnknown;
-    error.message = format!("a part of it was done, but then: {}", error.message);
+    if !error.message.starts_with(SO_FAR) {
+        error.message.insert_str(0, SO_FAR);
+    }
     error
 }
 

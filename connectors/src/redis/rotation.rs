@@ -2,7 +2,7 @@
 //! and only then the old ones go. Whatever fails on the way is put back as it was.
 
 use super::error::{after_change, moved};
-use super::requirepass::{self, Requirepass};
+use super::requirepass::{self, Pair, Requirepass};
 use super::session::Session;
 use super::target::UserName;
 use super::user::{Hash, Passwords, User};
@@ -81,23 +81,25 @@ impl Rotation<'_> {
             self.try_login().await?;
         }
         let both = self.old.and(&self.hash);
-        let done = match self.old_setting {
-            Some(_) => requirepass::replace(self.session, user, self.new).await?,
-            None => {
-                let gone: Vec<_> = self.old.hashes.iter().map(Hash::removed).collect();
-                user.alter(self.session, &gone).await?
-            }
-        };
+        if let Some(old) = self.old_setting {
+            let from = Pair { setting: old.clone(), passwords: both };
+            return requirepass::change(self.session, &self.name, &from, &self.after(), true).await;
+        }
+        let gone: Vec<_> = self.old.hashes.iter().map(Hash::removed).collect();
+        let done = user.alter(self.session, &gone).await?;
         if done.before.passwords.same_as(&both) && done.after.passwords.is_only(&self.hash) {
             return Ok(());
         }
-        if let Some(old) = self.old_setting {
-            // Setting it took away what somebody added in between: they have it back, and ours goes.
-            let mut passwords = done.before.passwords;
-            passwords.hashes.retain(|hash| *hash != self.hash);
-            requirepass::restore(self.session, user, old, &passwords).await?;
-        }
+        // Somebody has added one in between. What we took away was there until now, so it comes back.
+        let back: Vec<_> = self.old.hashes.iter().map(Hash::added).collect();
+        done.after.alter(self.session, &back).await.map_err(after_change)?;
         Err(moved(&self.name))
+    }
+
+    /// What is there when it is done, of the instance.
+    fn after(&self) -> Pair {
+        let passwords = Passwords { nopass: false, hashes: vec![self.hash.clone()] };
+        Pair { setting: self.new.clone(), passwords }
     }
 
     async fn try_login(&self) -> Result<(), ConnectorError> {
@@ -116,34 +118,35 @@ impl Rotation<'_> {
     /// Puts back what was there after something failed. The error then says truly that nothing was changed, or
     /// that nobody knows.
     pub async fn back_out(&self, mut error: ConnectorError) -> ConnectorError {
-        match self.retreat().await {
-            Ok(()) => {
-                if error.is_outcome_unknown() {
-                    error.advice = Advice::Later;
-                }
-                error.message.push_str("; the user is as it was before");
-                error
-            }
-            Err(again) => {
-                tracing::debug!(%again, "a rotation could not be backed out of");
-                after_change(error)
-            }
+        if let Err(again) = self.retreat().await {
+            tracing::debug!(%again, "a rotation could not be backed out of");
+            return after_change(error);
         }
+        if matches!(self.look().await, Ok((_, Stage::Before))) {
+            if error.is_outcome_unknown() {
+                error.advice = Advice::Later;
+            }
+            error.message.push_str("; the user is as it was before");
+        }
+        error
     }
 
-    /// Takes the new password away and gives back the old ones, and leaves what others have added.
+    /// Takes the new password away. The old ones are given back only where nothing but the new one is left: where
+    /// somebody else has set the passwords meanwhile, the old ones are void by their will.
     async fn retreat(&self) -> Result<(), ConnectorError> {
         let user = User::found(self.session, &self.name).await?;
-        let has = |hash: &Hash| user.passwords.hashes.contains(hash);
+        let is_done = user.passwords.is_only(&self.hash);
         if let Some(old) = self.old_setting {
             let setting = Requirepass::read(self.session).await?;
-            if setting == Requirepass::Set(self.new.clone()) {
-                return requirepass::restore(self.session, &user, old, self.old).await;
+            if is_done && setting == Requirepass::Set(self.new.clone()) {
+                return self.restore(old).await;
             }
         }
-        let mut rules: Vec<_> =
-            self.old.hashes.iter().filter(|hash| !has(hash)).map(Hash::added).collect();
-        if has(&self.hash) {
+        let mut rules = Vec::new();
+        if is_done {
+            rules.extend(self.old.hashes.iter().map(Hash::added));
+        }
+        if user.passwords.hashes.contains(&self.hash) {
             rules.push(self.hash.removed());
         }
         if !rules.is_empty() {
@@ -152,13 +155,19 @@ impl Rotation<'_> {
         Ok(())
     }
 
+    /// Of the instance: from the new password to the old ones.
+    async fn restore(&self, old: &SecretText) -> Result<(), ConnectorError> {
+        let to = Pair { setting: old.clone(), passwords: self.old.clone() };
+        requirepass::change(self.session, &self.name, &self.after(), &to, false).await
+    }
+
     /// From the new password to the old ones, from wherever it stands. Answers whether anything had to change.
     pub async fn back(&self) -> Result<bool, ConnectorError> {
         let (user, stage) = self.look().await?;
         match (stage, self.old_setting) {
             (Stage::Before, _) => return Ok(false),
             (Stage::After, Some(old)) => {
-                requirepass::restore(self.session, &user, old, self.old).await?;
+                self.restore(old).await?;
             }
             (Stage::After | Stage::Both, _) => {
                 let mut rules = Vec::new();

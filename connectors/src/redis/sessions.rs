@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::connection::command;
-use super::error::is_forbidden;
+use super::error::{after_change, is_forbidden};
 use super::session::Session;
 use super::target::UserName;
 use crate::sdk::ConnectorError;
@@ -66,6 +66,8 @@ pub async fn replicas(session: &Session, user: &UserName) -> Result<usize, Conne
 
 /// Ends the sessions that the user has now, and waits until they are gone. Answers how many there were. Never
 /// ends our own: nobody's user is a target of its own connection.
+///
+/// Errors: once the server was told to end some, the outcome is unknown.
 pub async fn end(session: &Session, user: &UserName) -> Result<usize, ConnectorError> {
     let now = clients(session, user).await?;
     let spoken = now.iter().filter(|client| client.has_spoken).count();
@@ -74,15 +76,19 @@ pub async fn end(session: &Session, user: &UserName) -> Result<usize, ConnectorE
         return Ok(0);
     }
     let kill = command(&["CLIENT", "KILL", "USER", user.as_str(), "SKIPME", "yes"]);
+    let mut killed = false;
     for _ in 0..ROUNDS {
-        session.line.change::<i64>(&kill).await?;
-        let left = clients(session, user).await?;
+        let again = session.line.change::<i64>(&kill).await;
+        again.map_err(|error| if killed { after_change(error) } else { error })?;
+        killed = true;
+        let left = clients(session, user).await.map_err(after_change)?;
         if !left.iter().any(|client| ids.contains(&client.id)) {
             return Ok(spoken);
         }
         tokio::time::sleep(PAUSE).await;
     }
-    Err(ConnectorError::conflict("some of its sessions did not end when told to"))
+    let error = ConnectorError::conflict("some of its sessions did not end when told to");
+    Err(after_change(error))
 }
 
 #[cfg(test)]

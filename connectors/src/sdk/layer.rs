@@ -2,8 +2,10 @@
 //! that say where they come from. Connectors and actions have none of that in their code.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use nexplane_core::catalog::EffectClass;
 use nexplane_core::plan::{Check, DiffLine, Field};
 use serde_json::Value;
@@ -172,7 +174,8 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Runs the call under the layer, and once only. The work is dropped when the time is over.
+    /// Runs the call under the layer, and once only. The work is dropped when the time is over. A panic is an
+    /// error like any other, so that whoever called can record it, and does not try the same again at once.
     pub async fn run<T>(
         self,
         redactor: &Redactor,
@@ -225,8 +228,10 @@ impl Call<'_> {
         );
         async {
             let started = Instant::now();
+            let work = AssertUnwindSafe(work).catch_unwind();
             let answer = match tokio::time::timeout(limit, work).await {
-                Ok(answer) => answer,
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => Err(self.panicked()),
                 Err(_) => Err(self.out_of_time()),
             };
             let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -244,6 +249,14 @@ impl Call<'_> {
         error.action = error.action.or_else(|| self.action.map(str::to_owned));
         error.target = error.target.or_else(|| self.target.map(str::to_owned));
         error
+    }
+
+    /// Without what was said in panic: it may quote a secret.
+    fn panicked(&self) -> ConnectorError {
+        let advice = if self.effect.is_some() { Advice::OutcomeUnknown } else { Advice::Never };
+        let message =
+            "the connector itself failed (a panic): that is a defect of Nexplane, please report it";
+        ConnectorError::new(ErrorKind::Unexpected, advice, message)
     }
 
     fn out_of_time(&self) -> ConnectorError {
@@ -365,6 +378,17 @@ mod tests {
         let keyed = call(30, Some(EffectClass::Keyed));
         let unknown = attempts(keyed, ErrorKind::Timeout, Advice::OutcomeUnknown, 1).await;
         assert_eq!(unknown, (4, 3));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_and_unknown_only_for_effects() {
+        let class = EffectClass::Keyed;
+        for (effect, advice) in [(Some(class), Advice::OutcomeUnknown), (None, Advice::Never)] {
+            let work = async { panic!("hunter22") };
+            let error = call(1, effect).run::<()>(&redactor(), work).await.expect_err("a panic");
+            assert_eq!((error.kind, error.advice), (ErrorKind::Unexpected, advice));
+            assert!(!format!("{error:?}").contains("hunter22"), "{error:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

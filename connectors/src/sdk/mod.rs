@@ -10,6 +10,7 @@
 
 mod action;
 mod connector;
+mod discovery;
 mod egress;
 mod erased;
 mod error;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::action::{Action, Before, Reversible, SessionOf, TargetState, check};
 use super::connector::{Connector, secrets_of};
+use super::discovery;
 use super::erased::{
     AnyAction, AnyConnector, AnySession, Discovery, EarlierEffect, Executed, Inspection,
     OpenContext, RolledBack, Snapshot, StepContext, Verification,
@@ -130,14 +131,8 @@ impl<C: Connector> AnySession for TypedSession<C> {
 
     async fn discover(&self) -> Result<Discovery, ConnectorError> {
         let call = self.call("discover");
-        let mut found = call.run_again(&self.redactor, || C::discover(&self.inner)).await?;
-        for asset in &mut found.assets {
-            asset.metadata = self.redactor.value(asset.metadata.take());
-            asset.relations.sort();
-            asset.relations.dedup();
-        }
-        found.assets.sort_by(|a, b| (&a.kind, &a.external_key).cmp(&(&b.kind, &b.external_key)));
-        Ok(found)
+        let found = call.run_again(&self.redactor, || C::discover(&self.inner)).await?;
+        discovery::clean(found, &self.redactor, &self.cx.digest_key).map_err(|e| call.place(e))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::kv::{hidden, moved};
+use super::kv::{hidden, moved, unseen};
 use super::rights::{add, checks};
 use super::session::{Answer, Answered, refusal};
 use super::target::{Place, SECRET, secret_of};
@@ -173,6 +173,20 @@ impl Action for DeleteKvVersion {
         target: &TargetRef,
     ) -> Result<State, ConnectorError> {
         self.find(session, &secret_of(target)?).await
+    }
+
+    async fn observe(
+        &self,
+        session: &Session,
+        target: &TargetRef,
+        _: &Before<Self>,
+    ) -> Result<State, ConnectorError> {
+        let secret = secret_of(target)?;
+        let seen = self.find(session, &secret).await?;
+        if seen.version == Version::Hidden {
+            return Err(unseen(&secret.api("metadata")));
+        }
+        Ok(seen)
     }
 
     async fn precheck(

@@ -1,7 +1,9 @@
-//! What is on a server: KV mounts and the paths of their secrets, policies, auth methods, static database roles.
+//! What is on a server: KV mounts and the paths of their secrets, policies, auth methods, database secrets engines
+//! and their static roles.
 //!
 //! Values of secrets are not read. A folder that the account's policies do not let it list is left out, as it is
-//! for whoever uses that account in the server's own interface; the mount says that there are such folders.
+//! for whoever uses that account in the server's own interface; the mount says that there are such folders,
+//! and a database secrets engine whether its roles may be listed.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +14,16 @@ use serde_json::{Value, json};
 use super::Session;
 use super::rights::add;
 use super::session::{Answer, Answered, Listing, refusal};
-use super::target::{AUTH_METHOD, DATABASE_ROLE, KV_MOUNT, POLICY, Place, SECRET, escape};
+use super::target::{
+    AUTH_METHOD, DATABASE_MOUNT, DATABASE_ROLE, KV_MOUNT, POLICY, Place, SECRET, escape,
+};
 use crate::sdk::{Advice, ConnectorError, DiscoveredAsset, Discovery, ErrorKind, Relation};
 
 /// Most secrets, and most folders of secrets, that one discovery reads.
 const MOST_SECRETS: usize = 50_000;
 const MOST_FOLDERS: usize = 10_000;
+/// Most static roles of one database secrets engine.
+const MOST_ROLES: usize = 10_000;
 /// How many folders are listed at once.
 const AT_ONCE: usize = 8;
 
@@ -75,8 +81,23 @@ fn forbidden(what_to_do: &str) -> ConnectorError {
     ConnectorError::new(ErrorKind::Forbidden, Advice::Never, message)
 }
 
-fn too_many(most: usize, what: &str) -> ConnectorError {
-    ConnectorError::invalid(format!("the server has more than {most} {what}"))
+fn bounded(count: usize, most: usize, what: &str) -> Result<(), ConnectorError> {
+    if count <= most {
+        return Ok(());
+    }
+    Err(ConnectorError::invalid(format!("the server has more than {most} {what}")))
+}
+
+fn mount_key(mount: &str) -> String {
+    format!("mount/{}", escape(mount))
+}
+
+fn part_of(kind: &str, mount_key: &str) -> Vec<Relation> {
+    vec![Relation {
+        kind: "part_of".to_owned(),
+        to_kind: kind.to_owned(),
+        to_external_key: mount_key.to_owned(),
+    }]
 }
 
 async fn secrets(
@@ -84,21 +105,16 @@ async fn secrets(
     mount: &str,
     assets: &mut Vec<DiscoveredAsset>,
 ) -> Result<(), ConnectorError> {
-    let (mut level, mut folders, mut unlisted) = (vec![String::new()], 0, 0_u32);
-    let key = format!("mount/{}", escape(mount));
+    let (mut level, mut folders, mut unlisted) = (vec![String::new()], 1, 0_u32);
+    let key = mount_key(mount);
     while !level.is_empty() {
-        folders += level.len();
-        if folders > MOST_FOLDERS {
-            return Err(too_many(MOST_FOLDERS, "folders of secrets"));
-        }
         let list = async |folder: String| {
             let path = format!("{mount}/metadata/{folder}");
             let listing = session.list(path.trim_end_matches('/')).await?;
             Ok::<_, ConnectorError>((folder, listing))
         };
-        let answers: Vec<_> = stream::iter(level).map(list).buffered(AT_ONCE).try_collect().await?;
-        level = Vec::new();
-        for (folder, listing) in answers {
+        let mut answers = stream::iter(std::mem::take(&mut level)).map(list).buffered(AT_ONCE);
+        while let Some((folder, listing)) = answers.try_next().await? {
             let Listing::Names(names) = listing else {
                 unlisted += 1;
                 continue;
@@ -106,14 +122,15 @@ async fn secrets(
             for name in names {
                 let path = format!("{folder}{name}");
                 if path.ends_with('/') {
+                    folders += 1;
                     level.push(path);
                 } else {
                     assets.push(secret(&Place::new(mount, &path), &key));
                 }
+                // At once, and not when all of a level is here.
+                bounded(folders, MOST_FOLDERS, "folders of secrets")?;
+                bounded(assets.len(), MOST_SECRETS, "secrets")?;
             }
-        }
-        if assets.len() > MOST_SECRETS {
-            return Err(too_many(MOST_SECRETS, "secrets"));
         }
     }
     assets.push(DiscoveredAsset {
@@ -132,23 +149,32 @@ fn secret(place: &Place, mount_key: &str) -> DiscoveredAsset {
         external_key: place.key("secret"),
         name: place.name(),
         metadata: json!({ "mount": place.mount, "path": place.path }),
-        relations: vec![Relation {
-            kind: "part_of".to_owned(),
-            to_kind: KV_MOUNT.to_owned(),
-            to_external_key: mount_key.to_owned(),
-        }],
+        relations: part_of(KV_MOUNT, mount_key),
     }
 }
 
-/// A database secrets engine that the account may not list has no roles for it.
+/// The engine is an asset even where its roles may not be listed, and says so: they are then not known, which is
+/// not the same as none.
 async fn database_roles(
     session: &Session,
     mount: &str,
     assets: &mut Vec<DiscoveredAsset>,
 ) -> Result<(), ConnectorError> {
-    let Listing::Names(names) = session.list(&format!("{mount}/static-roles")).await? else {
-        return Ok(());
+    let key = mount_key(mount);
+    let listing = session.list(&format!("{mount}/static-roles")).await?;
+    let names = match listing {
+        Listing::Names(names) => Some(names),
+        Listing::Denied => None,
     };
+    assets.push(DiscoveredAsset {
+        kind: DATABASE_MOUNT.to_owned(),
+        external_key: key.clone(),
+        name: mount.to_owned(),
+        metadata: json!({ "roles_listable": names.is_some() }),
+        relations: Vec::new(),
+    });
+    let names = names.unwrap_or_default();
+    bounded(names.len(), MOST_ROLES, "static roles in one database secrets engine")?;
     // A name that ends in a slash is a folder of roles, which our targets do not name.
     for name in names.iter().filter(|name| !name.ends_with('/')) {
         let place = Place::new(mount, name);
@@ -157,7 +183,7 @@ async fn database_roles(
             external_key: place.key("database"),
             name: place.name(),
             metadata: json!({ "mount": mount, "role": name }),
-            relations: Vec::new(),
+            relations: part_of(DATABASE_MOUNT, &key),
         });
     }
     Ok(())

@@ -206,6 +206,12 @@ pub fn hidden(path: &str) -> ConnectorError {
     ConnectorError::new(ErrorKind::Forbidden, Advice::Never, message)
 }
 
+/// What the effect left cannot be seen: neither that it is there nor that it is not.
+pub fn unseen(path: &str) -> ConnectorError {
+    let message = format!("the connection may not read {path}, so nobody can tell how it stands");
+    ConnectorError::new(ErrorKind::Forbidden, Advice::Never, message)
+}
+
 /// Data on their way to the server.
 struct Wire<'a>(&'a Data);
 

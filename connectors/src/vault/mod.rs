@@ -46,6 +46,7 @@ impl Connector for Vault {
         managed: true,
         asset_types: &[
             target::AUTH_METHOD,
+            target::DATABASE_MOUNT,
             target::DATABASE_ROLE,
             target::KV_MOUNT,
             target::POLICY,

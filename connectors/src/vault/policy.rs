@@ -58,7 +58,8 @@ impl Text {
     }
 }
 
-fn api(name: &str) -> String {
+/// Its path of the API.
+pub fn api(name: &str) -> String {
     format!("sys/policies/acl/{name}")
 }
 

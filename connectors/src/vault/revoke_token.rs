@@ -10,9 +10,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use super::kv::hidden;
+use super::kv::{hidden, unseen};
 use super::rights::{add, checks};
-use super::session::{Answer, Answered};
+use super::session::{Answer, Answered, refusal, words};
 use super::target::{AUTH_METHOD, auth_method_of};
 use super::{Session, Vault};
 use crate::sdk::{
@@ -129,6 +129,14 @@ impl TargetState for Token {
     }
 }
 
+/// Whether the server knows no token with the accessor. HashiCorp Vault and OpenBao answer 400, some versions 404,
+/// and both say "invalid accessor". A 403 never says that there is none: also a policy that allows the path can
+/// refuse a parameter (`allowed_parameters`). What says nothing of an accessor is some other server's answer.
+/// <https://developer.hashicorp.com/vault/docs/concepts/policies#parameter-constraints>
+fn is_unknown(status: u16, said: &Value) -> bool {
+    matches!(status, 400 | 404) && words(said).contains("invalid accessor")
+}
+
 impl RevokeToken {
     fn body(&self) -> Value {
         json!({ "accessor": self.accessor.0 })
@@ -155,8 +163,13 @@ impl RevokeToken {
                     creation_time: found.creation_time,
                 }
             }
-            // An accessor that the server does not know: 400, 403 or 404, by version.
-            Answer::Absent(_) | Answer::Refused(_) => Token::Absent,
+            Answer::Absent(reply) | Answer::Refused(reply) => {
+                if is_unknown(reply.status, &reply.said()) {
+                    Token::Absent
+                } else {
+                    return Err(refusal(&reply));
+                }
+            }
             Answer::Denied => Token::Hidden,
         })
     }
@@ -191,6 +204,18 @@ impl Action for RevokeToken {
 
     async fn snapshot(&self, session: &Session, _: &TargetRef) -> Result<Token, ConnectorError> {
         self.find(session).await
+    }
+
+    async fn observe(
+        &self,
+        session: &Session,
+        _: &TargetRef,
+        _: &Before<Self>,
+    ) -> Result<Token, ConnectorError> {
+        match self.find(session).await? {
+            Token::Hidden => Err(unseen(LOOK_UP)),
+            seen @ (Token::Absent | Token::Present { .. }) => Ok(seen),
+        }
     }
 
     async fn precheck(
@@ -313,6 +338,30 @@ impl Action for RevokeToken {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What both products answer about an accessor that they do not know, and what else has the same status.
+    #[test]
+    fn only_an_invalid_accessor_is_no_token() {
+        let said = |text: &str| json!({ "errors": [text] });
+        for (status, text) in [
+            (400, "invalid accessor"),
+            (400, "1 error occurred:\n\t* invalid accessor\n\n"),
+            (404, "invalid accessor"),
+        ] {
+            assert!(is_unknown(status, &said(text)), "{status} {text}");
+        }
+        for (status, said) in [
+            (403, said("invalid accessor")),
+            (403, said("bad token")),
+            (403, said("1 error occurred:\n\t* permission denied\n\n")),
+            (400, said("missing accessor")),
+            (400, json!({})),
+            (404, json!({ "errors": [] })),
+            (404, said("no handler for route \"auth/token/lookup-accessor\"")),
+        ] {
+            assert!(!is_unknown(status, &said), "{status} {said}");
+        }
+    }
 
     #[test]
     fn an_accessor_is_not_a_token() {

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::kv::hidden;
+use super::kv::{hidden, unseen};
 use super::rights::{add, checks};
 use super::session::{Answer, Answered, refusal};
 use super::target::{DATABASE_ROLE, Place, database_role_of};
@@ -151,6 +151,19 @@ impl Action for RotateDatabaseCredentials {
         target: &TargetRef,
     ) -> Result<Role, ConnectorError> {
         Role::find(session, &database_role_of(target)?).await
+    }
+
+    async fn observe(
+        &self,
+        session: &Session,
+        target: &TargetRef,
+        _: &Before<Self>,
+    ) -> Result<Role, ConnectorError> {
+        let place = database_role_of(target)?;
+        match Role::find(session, &place).await? {
+            Role::Hidden => Err(unseen(&place.api("static-roles"))),
+            seen @ (Role::Absent | Role::Present { .. }) => Ok(seen),
+        }
     }
 
     async fn precheck(

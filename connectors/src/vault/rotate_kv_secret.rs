@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use super::kv::{self, Current, Data, hidden, moved};
+use super::kv::{self, Current, Data, hidden, moved, unseen};
 use super::rights::{add, checks};
 use super::target::{Place, SECRET, secret_of};
 use super::{Session, Vault};
@@ -158,6 +158,21 @@ impl Action for RotateKvSecret {
         target: &TargetRef,
     ) -> Result<State, ConnectorError> {
         Ok(State(Current::read(session, &secret_of(target)?).await?))
+    }
+
+    async fn observe(
+        &self,
+        session: &Session,
+        target: &TargetRef,
+        _: &Before<Self>,
+    ) -> Result<State, ConnectorError> {
+        let secret = secret_of(target)?;
+        match Current::read(session, &secret).await? {
+            Current::Hidden => Err(unseen(&secret.api("data"))),
+            seen @ (Current::Absent | Current::Deleted { .. } | Current::Live { .. }) => {
+                Ok(State(seen))
+            }
+        }
     }
 
     async fn precheck(

@@ -188,10 +188,15 @@ pub struct Answered<T> {
 
 /// The error of an answer that is none of the expected ones.
 pub fn refusal(reply: &Reply) -> ConnectorError {
-    let said = reply.said();
+    reply.refusal(&words(&reply.said()))
+}
+
+/// What the server says of an error, in one line.
+/// <https://developer.hashicorp.com/vault/api-docs#error-response>
+pub fn words(said: &Value) -> String {
     let errors = said.get("errors").and_then(Value::as_array).into_iter().flatten();
     let words: Vec<_> = errors.filter_map(Value::as_str).flat_map(str::split_whitespace).collect();
-    reply.refusal(&words.join(" "))
+    words.join(" ")
 }
 
 /// The parts of a path of the API.

@@ -14,6 +14,8 @@ pub const KV_MOUNT: &str = "vault_kv_mount";
 pub const POLICY: &str = "vault_policy";
 /// Asset type of auth methods; external key `auth/<mount>`.
 pub const AUTH_METHOD: &str = "vault_auth_method";
+/// Asset type of database secrets engines; external key `mount/<mount>`.
+pub const DATABASE_MOUNT: &str = "vault_database_mount";
 /// Asset type of static roles of database secrets engines; external key `database/<mount>/<role>`.
 pub const DATABASE_ROLE: &str = "vault_database_role";
 

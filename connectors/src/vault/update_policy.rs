@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::kv::hidden;
-use super::policy::{Policy, store};
+use super::kv::{hidden, unseen};
+use super::policy::{Policy, api, store};
 use super::rights::{add, checks};
 use super::target::{POLICY, policy_of};
 use super::{Session, Vault};
@@ -49,6 +49,29 @@ impl TargetState for State {
 /// <https://developer.hashicorp.com/vault/docs/concepts/policies#built-in-policies>
 const BUILT_IN: [&str; 4] = ["control-group", "default", "response-wrapping", "root"];
 
+/// The server knows policies in lower case.
+fn is_built_in(name: &str) -> bool {
+    BUILT_IN.contains(&name.to_lowercase().as_str())
+}
+
+fn is_own(session: &Session, name: &str) -> bool {
+    session.account.policies.contains(&name.to_lowercase())
+}
+
+/// The policy that may be changed, asked again at the last moment: nothing may lock us out, or give us more.
+fn target_of<'a>(session: &Session, target: &'a TargetRef) -> Result<&'a str, ConnectorError> {
+    let name = policy_of(target)?;
+    let why = if is_built_in(name) {
+        "is built in"
+    } else if is_own(session, name) {
+        "is one of the connection's own token"
+    } else {
+        return Ok(name);
+    };
+    let message = format!("the policy {name} {why}: it is never a target; nothing was changed");
+    Err(ConnectorError::invalid(message))
+}
+
 fn nothing() -> ConnectorError {
     ConnectorError::invalid("the policy was not there before: nothing can be changed or restored")
 }
@@ -84,6 +107,19 @@ impl Action for UpdatePolicy {
         Ok(State(Policy::read(session, policy_of(target)?).await?))
     }
 
+    async fn observe(
+        &self,
+        session: &Session,
+        target: &TargetRef,
+        _: &Before<Self>,
+    ) -> Result<State, ConnectorError> {
+        let name = policy_of(target)?;
+        match Policy::read(session, name).await? {
+            Policy::Hidden => Err(unseen(&api(name))),
+            seen @ (Policy::Absent | Policy::Present(_)) => Ok(State(seen)),
+        }
+    }
+
     async fn precheck(
         &self,
         session: &Session,
@@ -91,7 +127,7 @@ impl Action for UpdatePolicy {
         state: &State,
     ) -> Result<Vec<Check>, ConnectorError> {
         let name = policy_of(target)?;
-        let path = format!("sys/policies/acl/{name}");
+        let path = api(name);
         let (ok, detail) = match &state.0 {
             Policy::Present(text) if text.unknown.is_empty() => {
                 (true, format!("{name} is there, and all of it is known"))
@@ -108,10 +144,7 @@ impl Action for UpdatePolicy {
             Policy::Absent => (false, format!("there is no policy {name}: run discovery again")),
             Policy::Hidden => (false, add(&path, &["read", "update"])),
         };
-        // The server knows policies in lower case.
-        let lower = name.to_lowercase();
-        let built_in = BUILT_IN.contains(&lower.as_str());
-        let own = session.account.policies.contains(&lower);
+        let (built_in, own) = (is_built_in(name), is_own(session, name));
         let mut answers = vec![
             check("the policy exists and can be restored", ok, detail),
             check(
@@ -159,10 +192,10 @@ impl Action for UpdatePolicy {
         cx: &StepContext,
         before: &Before<Self>,
     ) -> Result<Effect<Outcome>, ConnectorError> {
-        let name = policy_of(&cx.step.target)?;
+        let name = target_of(session, &cx.step.target)?;
         let from = match &before.state.0 {
             Policy::Present(text) => text,
-            Policy::Hidden => return Err(hidden(&format!("sys/policies/acl/{name}"))),
+            Policy::Hidden => return Err(hidden(&api(name))),
             Policy::Absent => return Err(nothing()),
         };
         let changed = store(session, name, from, &from.with(&self.policy)).await?;
@@ -185,7 +218,8 @@ impl Reversible for UpdatePolicy {
         before: &Before<Self>,
         _: Option<&Outcome>,
     ) -> Result<bool, ConnectorError> {
+        let name = target_of(session, &cx.step.target)?;
         let to = before.state.0.text().ok_or_else(nothing)?;
-        store(session, policy_of(&cx.step.target)?, &to.with(&self.policy), to).await
+        store(session, name, &to.with(&self.policy), to).await
     }
 }

@@ -1,5 +1,9 @@
 //! What the actions mean for those who log in, asked by logging in; and which binds the connector is refused.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+
 use nexplane_connectors::sdk::{Advice, ErrorKind, Executed, Snapshot, StepContext};
 use nexplane_core::plan::TargetRef;
 use nexplane_peers::slapd::{ADMIN, POLICY, SERVICE, WEAK};
@@ -7,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::directory::{AWKWARD, OpenLdap, PASSWORD};
 use crate::fixture::{action, context, open, step};
+use crate::suite::{Peer as _, meddle};
 
 struct Done {
     cx: StepContext,
@@ -137,4 +142,106 @@ async fn real_refused_binds_are_told_apart_and_start_tls_does_the_same() {
     let (_, _, message) = why(json!({ "bind_dn": WEAK })).await;
     assert!(message.contains("must be changed first"), "{message}");
     open("ldap", directory.credentials_of(ADMIN), &context()).await.expect("the others get in");
+}
+
+/// Somebody adds a second password at every moment of a reset in turn, and of its undo: it is never lost.
+#[tokio::test]
+async fn real_a_password_that_is_added_meanwhile_is_kept() {
+    let directory = Arc::new(OpenLdap::new().await);
+    let reset = action("ldap.reset_password");
+    let direct = open("ldap", directory.credentials_of(SERVICE), &context()).await.unwrap();
+    for undo in [false, true] {
+        let mut moments = 0;
+        loop {
+            let dn = directory.user(&format!("cn=Ada {undo} {moments}"), "ada");
+            let target = directory.user_target(&dn);
+            let before = reset.inspect(&*direct, &target, &json!({})).await.unwrap().before;
+            let cx = step(reset, &target, &json!({}), &before.fingerprint);
+            if undo {
+                reset.execute(&*direct, &cx, &before).await.unwrap();
+            }
+            // How many messages are still to come before it is done; none before the session is open.
+            let left = Arc::new(AtomicUsize::new(0));
+            let (there, who, count) = (directory.clone(), dn.clone(), left.clone());
+            let port = meddle(directory.address(), move |_, _| {
+                let before = count.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+                if before == Ok(1) {
+                    there.modify(&who, "add: userPassword\nuserPassword: of-somebody-else");
+                }
+            })
+            .await;
+            let through = directory.moved(directory.credentials_of(SERVICE), port);
+            let session = open("ldap", through, &context()).await.unwrap();
+            moments += 1;
+            left.store(moments, SeqCst);
+            let done = if undo {
+                reset.rollback(&*session, &cx, &before, None).await.map(drop)
+            } else {
+                reset.execute(&*session, &cx, &before).await.map(drop)
+            };
+            if left.load(SeqCst) > 0 {
+                // It has no such moment any more.
+                break done.unwrap();
+            }
+            let error = done.expect_err("what was read has moved");
+            assert_eq!(
+                (error.kind, error.advice),
+                (ErrorKind::Conflict, Advice::Never),
+                "{error:?}"
+            );
+            let said = directory.refusal(&dn, "of-somebody-else").unwrap_or_default();
+            assert!(!said.contains("Invalid credentials"), "{undo} {moments}: it is lost");
+        }
+        assert!(moments >= 4, "only {moments} moments");
+    }
+}
+
+/// The prechecks say so, and so does the effect, whatever became of them.
+#[tokio::test]
+async fn real_the_connections_own_account_is_never_changed() {
+    let directory = OpenLdap::new().await;
+    let session = open("ldap", directory.credentials_of(SERVICE), &context()).await.unwrap();
+    let own = directory.target("ldap_user", "user", SERVICE);
+    let witness = || directory.search(SERVICE, &["-s", "base", "*", "+"]);
+    let initially = witness();
+    for id in ["lock_user", "unlock_user", "expire_password", "reset_password"] {
+        let action = action(&format!("ldap.{id}"));
+        let before = action.inspect(&*session, &own, &json!({})).await.unwrap().before;
+        let cx = step(action, &own, &json!({}), &before.fingerprint);
+        let executed = action.execute(&*session, &cx, &before).await.map(|_| ());
+        let undone = action.rollback(&*session, &cx, &before, None).await.map(|_| ());
+        for error in [executed.expect_err(id), undone.expect_err(id)] {
+            assert_eq!(
+                (error.kind, error.advice),
+                (ErrorKind::Invalid, Advice::Never),
+                "{error:?}"
+            );
+            assert!(error.message.contains("Nexplane itself uses"), "{id}: {error}");
+        }
+    }
+    assert_eq!(witness(), initially);
+
+    let other = directory.user("cn=Other", "other");
+    let parameters = json!({ "member": SERVICE });
+    let (inside, outside) = (
+        directory.group("cn=inside", &[SERVICE, &other]),
+        directory.group("cn=outside", &[&other]),
+    );
+    for (id, group) in [("ldap.add_group_member", outside), ("ldap.remove_group_member", inside)] {
+        let target = directory.target("ldap_group", "group", &group);
+        let look = || directory.search(&group, &["-s", "base", "member"]);
+        let members = look();
+        let before = action(id).inspect(&*session, &target, &parameters).await.unwrap().before;
+        let cx = step(action(id), &target, &parameters, &before.fingerprint);
+        let error = action(id).execute(&*session, &cx, &before).await.expect_err(id);
+        assert_eq!((error.kind, error.advice), (ErrorKind::Invalid, Advice::Never), "{error:?}");
+        assert_eq!(look(), members);
+        // What an administrator did by hand is not undone either.
+        let change = if id.contains("add") { "add" } else { "delete" };
+        directory.modify(&group, &format!("{change}: member\nmember: {SERVICE}"));
+        let members = look();
+        let error = action(id).rollback(&*session, &cx, &before, None).await.expect_err(id);
+        assert_eq!((error.kind, error.advice), (ErrorKind::Invalid, Advice::Never), "{error:?}");
+        assert_eq!(look(), members);
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nexplane_connectors::sdk::AnySession;
+use nexplane_connectors::sdk::{AnySession, ErrorKind};
 use nexplane_core::plan::TargetRef;
 use nexplane_peers::samba::{self, ADMIN, BASE, SERVICE, STAFF, Samba, WEAK};
 use serde_json::{Value, json};
@@ -302,6 +302,23 @@ async fn real_the_connections_own_account_and_the_other_reset_are_refused() {
     };
     let said = failed("ldap.lock_user", &own).await.join("\n");
     assert!(said.contains("not the connection's own"), "{said}");
+    // Nor by an effect, whatever became of the prechecks; and neither is what the domain made for itself.
+    let built_in = domain.user_target(&format!("CN=krbtgt,CN=Users,{BASE}"));
+    for (target, says) in [(&own, "Nexplane itself uses"), (&built_in, "is built in")] {
+        for id in ["lock_user", "unlock_user", "expire_password", "reset_ad_password"] {
+            let action = action(&format!("ldap.{id}"));
+            let before = action.inspect(&*session, target, &json!({})).await.unwrap().before;
+            let cx = step(action, target, &json!({}), &before.fingerprint);
+            let mut answers = vec![action.execute(&*session, &cx, &before).await.map(|_| ())];
+            if id != "reset_ad_password" {
+                answers.push(action.rollback(&*session, &cx, &before, None).await.map(|_| ()));
+            }
+            for error in answers.into_iter().map(|answer| answer.expect_err(id)) {
+                assert_eq!(error.kind, ErrorKind::Invalid, "{error:?}");
+                assert!(error.message.contains(says), "{id}: {error}");
+            }
+        }
+    }
     let ada = domain.user_target(&domain.user("ada"));
     let said = failed("ldap.reset_password", &ada).await.join("\n");
     assert!(said.contains("use ldap.reset_ad_password"), "{said}");

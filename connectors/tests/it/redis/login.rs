@@ -4,8 +4,7 @@ use nexplane_connectors::sdk::{
     AnySession, ErrorKind, Executed, Inspection, Snapshot, StepContext,
 };
 use nexplane_core::plan::TargetRef;
-use nexplane_peers::PeerError;
-use nexplane_peers::redis::{Product, RedisServer, Setup};
+use nexplane_peers::redis::{RedisServer, Setup};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, PASSWORD, user_target};
@@ -237,28 +236,4 @@ fn parameters_of_users_are_empty() {
     let faults = action("redis.lock_user").validate(&json!({ "force": true })).expect_err("none");
     assert_eq!(faults[0].pointer, "/force");
     assert!(action("redis.lock_user").validate(&Value::Null).is_err());
-}
-
-/// The same with a Valkey server, where one is installed.
-#[tokio::test]
-async fn real_valkey_where_it_is_installed() {
-    let bench = match RedisServer::start_product(Product::Valkey, Setup::AclFile).await {
-        Ok(server) => Bench::of(server),
-        Err(error @ PeerError::Missing { .. }) => return eprintln!("SKIPPED: {error}"),
-        Err(error) => panic!("{error}"),
-    };
-    let app = bench.user("app");
-    let session = bench.session().await;
-    let checks = session.test().await;
-    assert!(checks.iter().all(|check| check.ok), "{checks:#?}");
-    assert!(session.discover().await.unwrap().assets.iter().any(|asset| asset.name == app));
-    for id in ["redis.lock_user", "redis.rotate_auth_password"] {
-        let witness = bench.witness();
-        let mut inside = bench.inside(&app, PASSWORD);
-        let done = execute(&*session, id, &user_target(&app)).await;
-        assert!(inside.is_over() && !bench.lets_in(&app, PASSWORD), "{id}");
-        roll_back(&*session, id, &done).await;
-        assert!(bench.lets_in(&app, PASSWORD), "{id}");
-        assert_eq!(bench.witness(), witness, "{id}");
-    }
 }

@@ -1,4 +1,4 @@
-//! Connector `redis`, against a Redis server.
+//! Connector `redis`, against a Redis server, and against a Valkey server.
 
 mod bench;
 mod cases;
@@ -6,9 +6,11 @@ mod connection;
 mod discovery;
 mod keys;
 mod login;
+mod meanwhile;
 mod requirepass;
 mod rotation;
 mod severed;
+mod valkey;
 
 use bench::Bench;
 

@@ -7,6 +7,7 @@
 
 mod bad_peers;
 mod cut;
+mod meddle;
 mod trial;
 
 use nexplane_core::plan::TargetRef;
@@ -16,6 +17,7 @@ use crate::fixture::registry;
 
 pub use bad_peers::{another_ca, bad_peers};
 pub use cut::{crash, severed};
+pub use meddle::meddle;
 pub use trial::{drift, rights, trial};
 
 /// Who the connection is at the peer.

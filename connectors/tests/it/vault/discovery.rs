@@ -36,6 +36,7 @@ async fn real_discovery_finds_paths_policies_and_methods_but_no_values() {
     assert_eq!(keys(assets, "vault_kv_mount"), ["mount/secret", "mount/team%2Fkv"]);
     assert_eq!(keys(assets, "vault_policy"), ["policy/default", "policy/nexplane", "policy/root"]);
     assert_eq!(keys(assets, "vault_auth_method"), ["auth/approle", "auth/token"]);
+    assert_eq!(keys(assets, "vault_database_mount"), ["mount/database"]);
     assert_eq!(keys(assets, "vault_database_role"), ["database/database/app"]);
     assert!(!format!("{found:?}").contains(OLD));
     // The documented policy is about secret/ only: of the other mount nothing can be listed, and it says so.
@@ -58,4 +59,30 @@ async fn real_discovery_without_rights_is_an_error_and_not_an_empty_server() {
     let error = session.discover().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Forbidden, "{error:?}");
     assert!(error.message.contains("path \"sys/mounts\""), "{error}");
+}
+
+/// Roles that may not be listed are not known, which is not the same as none: the engine says so, and so does the
+/// test of the connection.
+#[tokio::test]
+async fn real_a_database_engine_says_whether_its_roles_may_be_listed() {
+    let bench = Bench::new().await;
+    bench.call("POST", "sys/mounts/database", &json!({ "type": "database" })).await;
+    let policy = "path \"sys/mounts\" { capabilities = [\"read\"] }\n\
+                  path \"sys/auth\" { capabilities = [\"read\"] }\n\
+                  path \"sys/policies/acl\" { capabilities = [\"list\"] }";
+    bench.call("POST", "sys/policies/acl/blind", &json!({ "policy": policy })).await;
+    let blind = bench.bao.token(&["default", "blind"], "1h").await.unwrap();
+    for (credentials, listable) in
+        [(bench.credentials_of(&blind), false), (bench.credentials(), true)]
+    {
+        let session = open("vault", credentials, &context()).await.unwrap();
+        let found = session.discover().await.unwrap();
+        let engine = found.assets.iter().find(|asset| asset.kind == "vault_database_mount");
+        let engine = engine.expect("the engine is there");
+        assert_eq!(engine.external_key, "mount/database");
+        assert_eq!(engine.metadata, json!({ "roles_listable": listable }));
+        let asked = session.test().await;
+        let line = asked.iter().find(|check| check.name.contains("database/static-roles")).unwrap();
+        assert_eq!(line.ok, listable, "{line:?}");
+    }
 }

@@ -100,3 +100,28 @@ async fn real_settings_of_a_policy_stay() {
     update.rollback(&*session, &cx, &before, None).await.unwrap();
     assert_eq!((text_of(&bench, "app").await, settings().await), (json!("# old"), old));
 }
+
+/// Not even when somebody tells it to: the prechecks may be of another day.
+#[tokio::test]
+async fn real_what_is_no_target_is_none_at_the_last_moment_either() {
+    let bench = Bench::new().await;
+    let all = "path \"*\" { capabilities = [\"read\", \"update\"] }";
+    bench.call("POST", "sys/policies/acl/mine", &json!({ "policy": all })).await;
+    let own = bench.bao.token(&["default", "mine"], "1h").await.unwrap();
+    let session = open("vault", bench.credentials_of(&own), &context()).await.unwrap();
+    let update = action("vault.update_policy");
+    let parameters = json!({ "policy": "# new" });
+    for name in ["mine", "Mine", "default", "Default", "root"] {
+        let target = policy_target(name);
+        let before = update.inspect(&*session, &target, &parameters).await.unwrap().before;
+        let cx = step(update, &target, &parameters, &before.fingerprint);
+        let default = text_of(&bench, "default").await;
+        let error = update.execute(&*session, &cx, &before).await.expect_err(name);
+        assert_eq!((error.kind, error.advice), (ErrorKind::Invalid, Advice::Never), "{error:?}");
+        assert!(error.message.contains("never a target"), "{error}");
+        let error = update.rollback(&*session, &cx, &before, None).await.expect_err(name);
+        assert!(error.message.contains("never a target"), "{error}");
+        assert_eq!(text_of(&bench, "mine").await, all);
+        assert_eq!(text_of(&bench, "default").await, default);
+    }
+}

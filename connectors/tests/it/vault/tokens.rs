@@ -1,6 +1,6 @@
 //! Tokens: whose they are, and which must not be revoked. Passwords of databases: that they work.
 
-use nexplane_connectors::sdk::ErrorKind;
+use nexplane_connectors::sdk::{Advice, ErrorKind};
 use serde_json::json;
 use sqlx::ConnectOptions;
 
@@ -100,4 +100,61 @@ async fn real_the_database_has_the_new_password_and_not_the_old_one() {
     let new = password().await;
     assert_ne!(new, old);
     assert!(logs_in(&new).await && !logs_in(&old).await);
+}
+
+/// A policy can allow the path and refuse the accessor: that is no token that was revoked.
+#[tokio::test]
+async fn real_a_refused_accessor_is_not_a_revoked_token() {
+    let bench = Bench::new().await;
+    let (user, accessor) = bench.user_token().await;
+    let policy = "path \"auth/token/lookup-accessor\" { capabilities = [\"update\"] \
+                  allowed_parameters = { \"accessor\" = [\"another\"] } }\n\
+                  path \"auth/token/revoke-accessor\" { capabilities = [\"update\"] }";
+    bench.call("POST", "sys/policies/acl/narrow", &json!({ "policy": policy })).await;
+    let narrow = bench.bao.token(&["default", "narrow"], "1h").await.unwrap();
+    let (revoke, target) = (action("vault.revoke_token"), auth_target("token"));
+    let parameters = json!({ "accessor": accessor });
+    let root = bench.session().await;
+    let before = revoke.inspect(&*root, &target, &parameters).await.unwrap().before;
+    let cx = step(revoke, &target, &parameters, &before.fingerprint);
+
+    let narrow = open("vault", bench.credentials_of(&narrow), &context()).await.unwrap();
+    let executed = revoke.execute(&*narrow, &cx, &before).await.expect_err("it is refused");
+    let verified = revoke.verify(&*narrow, &target, &parameters, &before, None).await;
+    for error in [executed, verified.expect_err("nobody can tell")] {
+        assert_eq!((error.kind, error.advice), (ErrorKind::Forbidden, Advice::Never), "{error:?}");
+    }
+    assert!(lives(&bench, &user).await);
+    // And an accessor that there is none for is gone, for whoever may ask.
+    let none = json!({ "accessor": "nobody-has-this-accessor" });
+    let verified = revoke.verify(&*root, &target, &none, &before, None).await.unwrap();
+    assert!(verified.satisfied);
+}
+
+/// Who may not look does not say that nothing has happened.
+#[tokio::test]
+async fn real_what_may_not_be_read_is_not_taken_for_undone() {
+    let bench = Bench::new().await;
+    bench.put("app/db", json!({ "password": super::bench::OLD })).await;
+    bench.call("POST", "sys/policies/acl/app", &json!({ "policy": super::bench::POLICY })).await;
+    let _server = bench.static_role().await;
+    let (_, accessor) = bench.user_token().await;
+    let role = target("vault_database_role", "database/database/app", "database/app");
+    let secret = super::bench::secret_target("app/db");
+    let (root, weak) = (bench.session().await, bench.bao.token(&["default"], "1h").await.unwrap());
+    let weak = open("vault", bench.credentials_of(&weak), &context()).await.unwrap();
+    for (id, target, parameters) in [
+        ("vault.delete_kv_version", secret.clone(), json!({ "version": 1 })),
+        ("vault.revoke_token", auth_target("token"), json!({ "accessor": accessor })),
+        ("vault.rotate_database_credentials", role, json!({})),
+        ("vault.rotate_kv_secret", secret, json!({ "keys": ["password"] })),
+        ("vault.update_policy", super::bench::policy_target("app"), json!({ "policy": "# new" })),
+    ] {
+        let before = action(id).inspect(&*root, &target, &parameters).await.unwrap().before;
+        let error = action(id)
+            .verify(&*weak, &target, &parameters, &before, None)
+            .await
+            .expect_err("nobody can tell");
+        assert_eq!((error.kind, error.advice), (ErrorKind::Forbidden, Advice::Never), "{error:?}");
+    }
 }
