@@ -1,5 +1,21 @@
-//! `demo`: a sandbox made through the real engine: a server, people, a PostgreSQL target, a host with
+//! `demo`: a sandbox made through the real engine: a server, people, servers to practise on, a host with
 //! an agent, and changes in different states. Everything lies below one temporary directory.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`cache`] | a Redis, when one is installed |
+//! | [`changes`] | changes of the database and of the host |
+//! | [`database`] | a PostgreSQL |
+//! | [`directory`] | an OpenLDAP, when one is installed |
+//! | [`host`] | a host, and its agent |
+//! | [`sandbox`] | what people do through the API |
+
+mod cache;
+mod changes;
+mod database;
+mod directory;
+mod host;
+mod sandbox;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,18 +26,13 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use nexplane_core::actor::Role;
 use nexplane_core::aggregate::Principal;
-use nexplane_core::api::{
-    AssetView, ChangeState, ChangeView, ConnectionView, EnrollmentToken, HostView, LoginResponse,
-    Page,
-};
-use nexplane_core::id::ConnectionId;
-use nexplane_store::embedded::{Cluster, ClusterOptions, Network};
-use secrecy::ExposeSecret as _;
+use nexplane_core::api::{ChangeView, Page};
 use serde_json::{Value, json};
-use sqlx::Connection as _;
-use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
-use super::client::Client;
+use self::cache::Cache;
+use self::sandbox::Sandbox;
 use super::note;
 use super::up::{announce, until_stopped};
 use crate::api::people::add_person;
@@ -30,8 +41,8 @@ use crate::config::{Options, ServerOptions};
 use crate::serve::{self, Running};
 use crate::stream::{self, Request};
 
-/// How long anything in the sandbox may take to become what it should be.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Every quarter of an hour: somebody who looks around for a while sees it happen.
+const REDISCOVER_S: u32 = 900;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -62,7 +73,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     // PostgreSQL runs as a user of its own, who has to get through.
     set_mode(temporary.path(), 0o755)?;
     let dir = args.data_dir.clone().unwrap_or_else(|| temporary.path().to_owned());
-    let bar = ProgressBar::new(6);
+    std::fs::create_dir_all(&dir)
+        .with_context(|| format!("cannot make the directory {}", dir.display()))?;
+    let bar = ProgressBar::new(4);
     bar.set_style(ProgressStyle::with_template("{spinner} [{pos}/{len}] {msg}")?);
     bar.enable_steady_tick(Duration::from_millis(120));
 
@@ -70,21 +83,38 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         bar.inc(1);
         bar.set_message(text);
     };
-    stage("starting the server with a private PostgreSQL");
-    let mut running = start_server(&args, &dir).await?;
+    stage("starting the server, and others to practise on");
+    let directory = aside(&dir, async |dir| directory::start(&dir).await);
+    let cache = aside(&dir, async |dir| Cache::start(&dir).await);
+    let (running, target) = tokio::join!(start_server(&args, &dir), database::start(&dir));
+    let (mut running, target) = (running?, target?);
     stage("adding people");
     let people = add_people(&running).await?;
     running.ready.first_run = None;
-    stage("starting a PostgreSQL to practise on");
-    let target = start_target(&dir).await?;
-    let mut sandbox = Sandbox::open(&running, &people).await?;
+    let sandbox = Sandbox::open(&running, &people).await?;
     stage("enrolling a host");
-    let mut agent = sandbox.start_agent(&running, &dir).await?;
-    stage("discovering");
-    let shop = sandbox.connect(&target).await?;
-    let host = sandbox.host().await?;
-    stage("making changes");
-    sandbox.make_changes(shop, host).await?;
+    let mut agent = host::start(&sandbox, &running, &dir).await?;
+    let mut left_out = Vec::new();
+    let directory = present("an LDAP directory", directory.await?, &mut left_out);
+    let cache = present("a Redis", cache.await?, &mut left_out);
+    stage("discovering, and making changes");
+    tokio::try_join!(
+        async {
+            let shop = sandbox.connect(&database::connection(&target)?).await?;
+            changes::make(&sandbox, shop, host::asset(&sandbox).await?).await
+        },
+        async {
+            let Some(slapd) = &directory else { return Ok(()) };
+            let connection = sandbox.connect(&directory::connection(slapd)).await?;
+            directory::make_changes(&sandbox, connection.id).await
+        },
+        async {
+            let Some(cache) = &cache else { return Ok(()) };
+            let connection = sandbox.connect(&cache.connection()).await?;
+            cache::make_changes(&sandbox, connection.id).await
+        },
+    )?;
+    let changes: Page<ChangeView> = sandbox.operator.get("/change-requests?limit=200").await?;
     bar.finish_and_clear();
 
     if args.ready_json {
@@ -99,7 +129,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         super::say(&line.to_string());
     }
     announce(&running.ready, false)?;
-    tell(&people, &running.ready.api, &dir, begun.elapsed());
+    tell(&people, &running.ready.api, &dir, begun.elapsed(), changes.items.len());
+    for line in left_out {
+        note(&line);
+    }
 
     let ended = tokio::select! {
         stopped = until_stopped() => stopped,
@@ -109,10 +142,46 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
     };
     note("Stopping and removing the sandbox …");
-    stop_agent(&mut agent).await;
+    host::stop(&mut agent).await;
     running.stop().await?;
     target.stop().await?;
+    // The servers of these two stop with them.
+    drop((directory, cache));
     ended
+}
+
+/// Starts something on a thread of its own, for it waits for programs.
+fn aside<T: Send + 'static>(
+    dir: &Path,
+    start: impl AsyncFnOnce(PathBuf) -> anyhow::Result<T> + Send + 'static,
+) -> JoinHandle<anyhow::Result<T>> {
+    let (dir, runtime) = (dir.to_owned(), Handle::current());
+    tokio::task::spawn_blocking(move || runtime.block_on(start(dir)))
+}
+
+/// What started. Without the others the sandbox is smaller, and says so.
+fn present<T>(what: &str, started: anyhow::Result<T>, left_out: &mut Vec<String>) -> Option<T> {
+    let why = |error| left_out.push(format!("The sandbox goes without {what}: {error:#}."));
+    started.map_err(why).ok()
+}
+
+/// Has a program read this; fails with what it says.
+fn feed(mut command: std::process::Command, input: &str, name: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {name}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).with_context(|| format!("{name} does not read"))?;
+    }
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
 }
 
 async fn start_server(args: &Args, dir: &Path) -> anyhow::Result<Running> {
@@ -153,321 +222,13 @@ async fn add_people(running: &Running) -> anyhow::Result<Vec<Somebody>> {
     Ok(added)
 }
 
-/// A second cluster, reachable over TLS on this machine only, with people and rights in it.
-async fn start_target(dir: &Path) -> anyhow::Result<Cluster> {
-    let cluster = Cluster::open(ClusterOptions {
-        network: Network::Loopback { port: 0, tls: true },
-        superuser: "nexplane_admin".to_owned(),
-        ..ClusterOptions::new(dir.join("target"))
-    })
-    .await?;
-    cluster.create_database("shop").await?;
-    let mut db = sqlx::PgConnection::connect_with(&cluster.connect_options("shop")).await?;
-    sqlx::raw_sql(
-        "CREATE SCHEMA sales;
-         CREATE TABLE sales.orders (id bigint PRIMARY KEY, total numeric NOT NULL);
-         CREATE TABLE sales.customers (id bigint PRIMARY KEY, name text NOT NULL);
-         CREATE ROLE sales_read NOLOGIN;
-         GRANT USAGE ON SCHEMA sales TO sales_read;
-         GRANT SELECT ON ALL TABLES IN SCHEMA sales TO sales_read;
-         CREATE ROLE app_orders LOGIN PASSWORD 'practise-1';
-         GRANT USAGE ON SCHEMA sales TO app_orders;
-         GRANT SELECT, INSERT, UPDATE ON sales.orders TO app_orders;
-         CREATE ROLE reporting LOGIN PASSWORD 'practise-2' IN ROLE sales_read;
-         CREATE ROLE contractor LOGIN PASSWORD 'practise-3' IN ROLE sales_read;
-         CREATE ROLE intern LOGIN PASSWORD 'practise-4' IN ROLE sales_read;
-         CREATE ROLE legacy_batch LOGIN PASSWORD 'practise-5';",
-    )
-    .execute(&mut db)
-    .await?;
-    db.close().await?;
-    Ok(cluster)
-}
-
-/// The sandbox, seen through the API by its people.
-struct Sandbox {
-    operator: Client,
-    approvers: [Client; 2],
-    admin: Client,
-}
-
-impl Sandbox {
-    async fn open(running: &Running, people: &[Somebody]) -> anyhow::Result<Self> {
-        let base = &running.ready.api;
-        let mut clients = Vec::new();
-        for somebody in people {
-            let body = json!({ "email": somebody.email, "password": somebody.password });
-            let login: LoginResponse = Client::with(base, "")?.post("/auth/login", &body).await?;
-            clients.push(Client::with(base, &login.access_token)?);
-        }
-        let mut clients = clients.into_iter();
-        let mut next = || clients.next().context("the sandbox has five people");
-        let (operator, first, second) = (next()?, next()?, next()?);
-        let (_auditor, admin) = (next()?, next()?);
-        Ok(Self { operator, approvers: [first, second], admin })
-    }
-
-    /// A host in a directory: its files, and an agent that is confined to them.
-    async fn start_agent(&self, running: &Running, dir: &Path) -> anyhow::Result<Child> {
-        let root = dir.join("host");
-        for (path, content) in [
-            ("etc/motd", "Welcome to web-1.\n"),
-            ("etc/shop/app.toml", "workers = 4\ndebug = true\n"),
-            ("etc/shop/backup.sh", "#!/bin/sh\nexec /usr/local/bin/backup --all\n"),
-        ] {
-            let path = root.join(path);
-            std::fs::create_dir_all(path.parent().context("a file lies in a directory")?)?;
-            std::fs::write(&path, content)?;
-        }
-        set_mode(&root.join("etc/shop/backup.sh"), 0o777)?;
-        let invitation: EnrollmentToken =
-            self.admin.post("/hosts/enrollment-tokens", &json!({})).await?;
-        let executable = std::env::current_exe()?.with_file_name("nexplane-agent");
-        if !executable.exists() {
-            bail!(
-                "{} is missing; 'just demo' builds it, or: cargo build -p nexplane-agent",
-                executable.display()
-            );
-        }
-        let log = std::fs::File::create(dir.join("agent.log"))?;
-        let ca = dir.join("server").join("gateway-ca.pem");
-        Command::new(executable)
-            .arg("run")
-            .args(["--control-plane", &invitation.gateway])
-            .arg("--ca")
-            .arg(ca)
-            .arg("--config-dir")
-            .arg(dir.join("agent"))
-            .arg("--root")
-            .arg(&root)
-            .env("NEXPLANE_TOKEN", &invitation.token)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start the agent for {}", running.ready.api))
-    }
-
-    async fn connect(&self, target: &Cluster) -> anyhow::Result<ConnectionView> {
-        let ca = target.ca_path().context("the target uses TLS")?;
-        let view: ConnectionView = self
-            .admin
-            .post(
-                "/connections",
-                &json!({
-                    "name": "shop-db",
-                    "type": "postgres",
-                    "environment": "staging",
-                    "credentials": {
-                        "host": "localhost",
-                        "port": target.port(),
-                        "database": "shop",
-                        "username": target.superuser(),
-                        "password": target.password().expose_secret(),
-                        "ssl_mode": "verify-full",
-                        "ca_certificate": std::fs::read_to_string(ca)?,
-                    }
-                }),
-            )
-            .await?;
-        let _: Value =
-            self.operator.post(&format!("/connections/{}/test", view.id), &json!({})).await?;
-        let _: Value =
-            self.operator.post(&format!("/connections/{}/discover", view.id), &json!({})).await?;
-        Ok(view)
-    }
-
-    /// The host and its asset, once its agent has told what it is.
-    async fn host(&mut self) -> anyhow::Result<(ConnectionId, AssetView)> {
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
-            let hosts: Page<HostView> = self.operator.get("/hosts").await?;
-            let assets: Page<AssetView> = self.operator.get("/assets?type=host").await?;
-            let asset = assets.items.into_iter().next();
-            if let (Some(host), Some(asset)) = (hosts.items.first(), asset) {
-                return Ok((host.connection_id, asset));
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        bail!("the sandbox agent did not enrol in time; its log is beside the sandbox's files")
-    }
-
-    async fn make_changes(
-        &self,
-        shop: ConnectionView,
-        (host, machine): (ConnectionId, AssetView),
-    ) -> anyhow::Result<()> {
-        let role = |name: &str| format!("{}/role/{name}", shop.name);
-        let on_shop = |title, kind, target: String| (title, kind, shop.id, target, json!({}));
-        let on_host =
-            |title, kind, parameters| (title, kind, host, machine.id.to_string(), parameters);
-
-        let undone = self
-            .complete(on_shop(
-                "Lock the reporting account while its key is examined",
-                "postgres.lock_user",
-                role("reporting"),
-            ))
-            .await?;
-        self.roll_back(&undone).await?;
-        let undone = self
-            .complete(on_host(
-                "Turn the debug switch of the shop off",
-                "host.set_file_content",
-                json!({ "path": "/etc/shop/app.toml", "content": "workers = 4\ndebug = false\n" }),
-            ))
-            .await?;
-        self.roll_back(&undone).await?;
-        self.complete(on_shop(
-            "Lock the intern's account: internship over",
-            "postgres.lock_user",
-            role("intern"),
-        ))
-        .await?;
-        self.complete(on_host(
-            "Announce the maintenance on Saturday",
-            "host.set_file_content",
-            json!({ "path": "/etc/motd", "content": "Welcome to web-1.\nMaintenance on Saturday, 06:00 UTC.\n" }),
-        ))
-        .await?;
-        let refused = self
-            .submit(on_shop(
-                "Drop the batch user nobody remembers",
-                "postgres.drop_user",
-                role("legacy_batch"),
-            ))
-            .await?;
-        let [first, _] = &self.approvers;
-        let reason = json!({ "reason": "The night batch still logs in with it. Lock it first." });
-        let _: Value =
-            first.post(&format!("/change-requests/{}/reject", refused.id), &reason).await?;
-        let approved = self
-            .submit(on_host(
-                "Take the write bit for everybody off the backup script",
-                "host.set_file_permission",
-                json!({ "path": "/etc/shop/backup.sh", "mode": "0755" }),
-            ))
-            .await?;
-        self.approve(&approved).await?;
-        self.submit(on_shop(
-            "Lock the contractor: contract ended",
-            "postgres.lock_user",
-            role("contractor"),
-        ))
-        .await?;
-        self.draft(on_shop(
-            "Rotate the password of the order service",
-            "postgres.rotate_user_password",
-            role("app_orders"),
-        ))
-        .await?;
-        Ok(())
-    }
-
-    async fn draft(&self, wish: Wish<'_>) -> anyhow::Result<ChangeView> {
-        let (title, change_type, connection_id, target, parameters) = wish;
-        let body = json!({
-            "title": title,
-            "reason": "Made by the demo, to have something to look at.",
-            "change_type": change_type,
-            "connection_id": connection_id,
-            "targets": [target],
-            "parameters": parameters,
-        });
-        Ok(self.operator.post("/change-requests", &body).await?)
-    }
-
-    async fn submit(&self, wish: Wish<'_>) -> anyhow::Result<ChangeView> {
-        let draft = self.draft(wish).await?;
-        let _: Value = self.act(&draft, "plan").await?;
-        self.act(&draft, "submit").await
-    }
-
-    async fn approve(&self, change: &ChangeView) -> anyhow::Result<()> {
-        let id = change.id;
-        let digest = change.plan.as_ref().map(|plan| plan.digest.clone());
-        for approver in &self.approvers {
-            let now: ChangeView = approver.get(&format!("/change-requests/{id}")).await?;
-            if now.state == ChangeState::Submitted {
-                let body = json!({ "plan_digest": digest, "comment": "Looks right." });
-                let _: Value =
-                    approver.post(&format!("/change-requests/{id}/approve"), &body).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn complete(&self, wish: Wish<'_>) -> anyhow::Result<ChangeView> {
-        let change = self.submit(wish).await?;
-        self.approve(&change).await?;
-        let _: Value = self.act(&change, "execute").await?;
-        self.settled(&change, ChangeState::Complete).await?;
-        Ok(change)
-    }
-
-    async fn roll_back(&self, change: &ChangeView) -> anyhow::Result<()> {
-        let rollback: ChangeView = self.act(change, "rollback").await?;
-        self.approve(&rollback).await?;
-        let _: Value = self.act(&rollback, "execute").await?;
-        self.settled(change, ChangeState::RolledBack).await
-    }
-
-    async fn settled(&self, change: &ChangeView, wanted: ChangeState) -> anyhow::Result<()> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let now: ChangeView =
-                self.operator.get(&format!("/change-requests/{}", change.id)).await?;
-            if now.state == wanted {
-                return Ok(());
-            }
-            let moving = !now.state.is_settled() || now.state == ChangeState::Complete;
-            if !moving || Instant::now() >= until {
-                bail!(
-                    "the demo's change '{}' became {} instead of {}: {}",
-                    now.title,
-                    now.state.as_str(),
-                    wanted.as_str(),
-                    now.closing_reason.unwrap_or_default()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    async fn act<T: serde::de::DeserializeOwned>(
-        &self,
-        change: &ChangeView,
-        verb: &str,
-    ) -> anyhow::Result<T> {
-        Ok(self
-            .operator
-            .post(&format!("/change-requests/{}/{verb}", change.id), &json!({}))
-            .await?)
-    }
-}
-
-/// Title, action, connection, target, parameters.
-type Wish<'a> = (&'a str, &'a str, ConnectionId, String, Value);
-
-async fn stop_agent(agent: &mut Child) {
-    if let Some(pid) =
-        agent.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
-    {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-    }
-    if tokio::time::timeout(Duration::from_secs(5), agent.wait()).await.is_err() {
-        let _ = agent.kill().await;
-    }
-}
-
 fn set_mode(path: &Path, mode: u32) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         .with_context(|| format!("cannot set the mode of {}", path.display()))
 }
 
-fn tell(people: &[Somebody], api: &str, dir: &Path, took: Duration) {
+fn tell(people: &[Somebody], api: &str, dir: &Path, took: Duration, changes: usize) {
     note(&format!(
         "\nThe sandbox was ready in {:.1} s. Its people, with passwords shown only now:\n",
         took.as_secs_f64()
@@ -479,7 +240,7 @@ fn tell(people: &[Somebody], api: &str, dir: &Path, took: Duration) {
     note(&format!(
         "
 Where to click:
-  1. {api}/            sign in as olivia: eight changes and two rollbacks, in different states
+  1. {api}/            sign in as olivia: {changes} changes, in different states
   2. open 'Lock the contractor', look at plan and risk; olivia cannot approve it
   3. sign in as arun in a private window: {api}/approvals, approve it
   4. as olivia, execute it, and roll it back
