@@ -27,4 +27,5 @@ mod browser_replay;
 mod browser_rollout;
 mod browser_session;
 mod chromedriver;
+mod demo;
 mod sandbox;
