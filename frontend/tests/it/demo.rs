@@ -61,6 +61,9 @@ pub async fn has_what_it_promises(server: &Sandbox) {
     let users = ["admin", "app", "default", "nexplane", "reporting", "worker"];
     assert_eq!(named("redis_user").await, users.map(str::to_owned).into());
 
+    // What the changes did is known already.
+    let locked = items(&ada, "/assets?type=ldap_user&q=jberg").await;
+    assert_eq!(locked[0]["metadata"]["locked"], true, "{locked:#?}");
     let states: BTreeMap<_, _> = items(&ada, "/change-requests?limit=200")
         .await
         .into_iter()

@@ -15,9 +15,9 @@ use super::{REDISCOVER_S, feed};
 
 /// Users with their rights.
 const USERS: [(&str, &str); 3] = [
-    ("app", "~session:* ~cart:* ~queue:* +@read +@write +@connection -@dangerous"),
-    ("worker", "~queue:* +@list +@read +@connection -@dangerous"),
-    ("reporting", "%R~stats:* +@read +@connection -@dangerous"),
+    ("app", "~session:* ~cart:* ~queue:* +get +set +del +expire +hset +hgetall +rpush"),
+    ("worker", "~queue:* +blpop +llen"),
+    ("reporting", "%R~stats:* +get +mget"),
 ];
 
 /// A Redis, and how Nexplane logs in to it.

@@ -9,7 +9,7 @@ use super::sandbox::Sandbox;
 /// In every state that a change rests in.
 pub async fn make(
     sandbox: &Sandbox,
-    shop: ConnectionView,
+    shop: &ConnectionView,
     (host, machine): (ConnectionId, AssetView),
 ) -> anyhow::Result<()> {
     let role = |name: &str| format!("{}/role/{name}", shop.name);

@@ -97,21 +97,24 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut left_out = Vec::new();
     let directory = present("an LDAP directory", directory.await?, &mut left_out);
     let cache = present("a Redis", cache.await?, &mut left_out);
-    stage("discovering, and making changes");
+    stage("discovering, making changes, and discovering what they did");
     tokio::try_join!(
         async {
             let shop = sandbox.connect(&database::connection(&target)?).await?;
-            changes::make(&sandbox, shop, host::asset(&sandbox).await?).await
+            changes::make(&sandbox, &shop, host::asset(&sandbox).await?).await?;
+            sandbox.discover(shop.id).await
         },
         async {
             let Some(slapd) = &directory else { return Ok(()) };
             let connection = sandbox.connect(&directory::connection(slapd)).await?;
-            directory::make_changes(&sandbox, connection.id).await
+            directory::make_changes(&sandbox, connection.id).await?;
+            sandbox.discover(connection.id).await
         },
         async {
             let Some(cache) = &cache else { return Ok(()) };
             let connection = sandbox.connect(&cache.connection()).await?;
-            cache::make_changes(&sandbox, connection.id).await
+            cache::make_changes(&sandbox, connection.id).await?;
+            sandbox.discover(connection.id).await
         },
     )?;
     let changes: Page<ChangeView> = sandbox.operator.get("/change-requests?limit=200").await?;

@@ -53,8 +53,15 @@ impl Sandbox {
                 failed.map(|check| format!("{}: {}", check.name, check.detail)).collect();
             bail!("the demo's connection '{}' fails its test: {}", view.name, failed.join("; "));
         }
-        let _: Value = self.operator.post(&format!("{path}/discover"), &json!({})).await?;
+        self.discover(view.id).await?;
         Ok(view)
+    }
+
+    /// Reads what is there.
+    pub async fn discover(&self, connection: ConnectionId) -> anyhow::Result<()> {
+        let path = format!("/connections/{connection}/discover");
+        let _: Value = self.operator.post(&path, &json!({})).await?;
+        Ok(())
     }
 
     /// The id of what was discovered under this name, as the target of a change.
