@@ -34,12 +34,13 @@ impl Certificate {
     }
 }
 
-/// A certificate for these names and addresses, of a CA that is made for it and forgotten. Valid for three days.
+/// A certificate for these names and addresses, of a CA that is made for it and forgotten. Valid for
+/// thirty days: longer than anybody looks at a sandbox.
 pub fn issue(folder: &Path, names: &[&str]) -> Result<Certificate, PeerError> {
     let bad = |error: rcgen::Error| PeerError::Other(format!("no certificate: {error}"));
     fs::create_dir_all(folder).map_err(PeerError::io("make a folder for a certificate"))?;
     let now = time::OffsetDateTime::now_utc();
-    let validity = (now - time::Duration::hours(1), now + time::Duration::days(3));
+    let validity = (now - time::Duration::hours(1), now + time::Duration::days(30));
 
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Nexplane test CA");

@@ -52,6 +52,22 @@ impl RedisServer {
     }
 
     pub async fn start_product(product: Product, setup: Setup) -> Result<Self, PeerError> {
+        Self::open(product, setup, &std::env::temp_dir(), "", "").await
+    }
+
+    /// Redis with an ACL file and TLS, and its files in a folder of its own below `parent`. `users` are lines
+    /// of the ACL file beside the administrator's, `settings` lines of the configuration file.
+    pub async fn start_in(parent: &Path, users: &str, settings: &str) -> Result<Self, PeerError> {
+        Self::open(Product::Redis, Setup::AclFile, parent, users, settings).await
+    }
+
+    async fn open(
+        product: Product,
+        setup: Setup,
+        parent: &Path,
+        users: &str,
+        settings: &str,
+    ) -> Result<Self, PeerError> {
         let (server, client) = match product {
             Product::Redis => {
                 let install = "apt-get install redis-server";
@@ -68,7 +84,7 @@ impl RedisServer {
         };
         let folder = tempfile::Builder::new()
             .prefix("nexplane-redis-")
-            .tempdir()
+            .tempdir_in(parent)
             .map_err(PeerError::io("make a folder for Redis"))?;
         let (at, port, admin) = (folder.path(), free_port()?, password());
         let requirepass = (setup != Setup::AclFile).then(password);
@@ -80,19 +96,20 @@ impl RedisServer {
         command.current_dir(at);
         let folder_line =
             format!("dir {}\nsave \"\"\nappendonly no\nbind 127.0.0.1\n", at.display());
-        let users = at.join("users.acl");
+        let acl_file = at.join("users.acl");
         match (setup, &requirepass) {
             (Setup::AclFile, _) => {
-                write(&users, &format!("user default off\nuser admin on >{admin} ~* &* +@all\n"))?;
+                let administrator = format!("user admin on >{admin} ~* &* +@all");
+                write(&acl_file, &format!("user default off\n{administrator}\n{users}"))?;
                 let (cert, key, ca) =
                     (at.join("ca/cert.pem"), at.join("ca/key.pem"), at.join("ca/ca.pem"));
                 let config = format!(
                     "{folder_line}port 0\ntls-port {port}\ntls-cert-file {}\ntls-key-file {}\n\
-                     tls-ca-cert-file {}\ntls-auth-clients no\naclfile {}\n",
+                     tls-ca-cert-file {}\ntls-auth-clients no\naclfile {}\n{settings}",
                     cert.display(),
                     key.display(),
                     ca.display(),
-                    users.display()
+                    acl_file.display()
                 );
                 write(&at.join("redis.conf"), &config)?;
                 command.arg(at.join("redis.conf"));

@@ -3,8 +3,10 @@
 //! Its administrator is the root DN, which no access rule and no policy holds. `svc` may do what the connector's
 //! page asks for, `weak` can read and nothing else.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -42,10 +44,18 @@ pub struct Slapd {
 impl Slapd {
     /// Starts one with an empty directory.
     pub async fn start() -> Result<Self, PeerError> {
+        Self::start_in(&std::env::temp_dir()).await
+    }
+
+    /// The same with its files in a folder of its own below this one.
+    pub async fn start_in(parent: &Path) -> Result<Self, PeerError> {
         let slapd = program(&["slapd"], "slapd", INSTALL)?;
         let slapadd = program(&["slapadd"], "slapadd", INSTALL)?;
         program(&["ldapsearch"], "ldap-utils", INSTALL)?;
-        let folder = tempfile::tempdir().map_err(PeerError::io("make a folder for slapd"))?;
+        let folder = tempfile::Builder::new()
+            .prefix("nexplane-slapd-")
+            .tempdir_in(parent)
+            .map_err(PeerError::io("make a folder for slapd"))?;
         let certificate = ca::issue(&folder.path().join("ca"), &["localhost", "127.0.0.1"])?;
         let password = password();
         let write = PeerError::io("write slapd's configuration");
@@ -75,13 +85,23 @@ impl Slapd {
         Ok(server)
     }
 
-    /// One of the server's own clients, over TLS, bound as somebody.
+    /// One of the server's own clients, over TLS, bound as somebody. It reads the password from a file, for
+    /// everybody on the machine sees its arguments; when that cannot be written, it is the client that
+    /// complains.
     pub fn client(&self, program: &str, dn: &str, password: &str) -> Command {
+        let secret = self.file(&format!("bind-{}", uuid::Uuid::new_v4().simple()));
+        let _ = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&secret)
+            .and_then(|mut file| file.write_all(password.as_bytes()));
         let mut command = Command::new(program);
         command
             .env("LDAPTLS_CACERT", self.certificate.ca())
             .args(["-x", "-H", &format!("ldaps://127.0.0.1:{}", self.tls_port)])
-            .args(["-D", dn, "-w", password]);
+            .args(["-D", dn, "-y"])
+            .arg(secret);
         command
     }
 

@@ -3,18 +3,20 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::browser::Browser;
+use crate::demo;
 use crate::sandbox::Sandbox;
 
 #[tokio::test]
 async fn the_life_of_changes() {
     // One sandbox for all of it: making one takes longer than what happens in it.
-    let server = Sandbox::demo().await;
+    let mut server = Sandbox::demo().await;
     a_change_is_planned_approved_executed_and_undone(&server).await;
     a_rejection_reaches_the_requester_with_its_reason(&server).await;
     a_change_is_shown_as_it_was(&server).await;
     a_produced_password_is_shown_once_to_its_requester(&server).await;
     an_approved_change_on_a_host_is_executed_by_its_agent(&server).await;
     what_is_missing_in_the_form_is_said_where_it_is_missing(&server).await;
+    demo::ends_with_everything_it_started(&mut server).await;
 }
 
 async fn signed_in(server: &Sandbox, name: &str) -> Browser {

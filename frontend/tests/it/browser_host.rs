@@ -249,7 +249,7 @@ async fn revoked_with_its_name_typed(ada: &Browser) {
 }
 
 /// What the API answers to the person in this browser.
-async fn api(browser: &Browser, method: &str, path: &str, body: &Value) -> Value {
+pub async fn api(browser: &Browser, method: &str, path: &str, body: &Value) -> Value {
     let body =
         if body.is_null() { "undefined".to_owned() } else { json!(body.to_string()).to_string() };
     let script = format!(

@@ -1,8 +1,8 @@
 //! Every page, for everybody: it opens, has no errors, fits small screens, and follows the server.
 
 use crate::browser::Browser;
-use crate::browser_session;
 use crate::sandbox::Sandbox;
+use crate::{browser_session, demo};
 
 /// Address of a page and what can be seen there once it has been read.
 pub const PAGES: [(&str, &str); 11] = [
@@ -22,7 +22,8 @@ pub const PAGES: [(&str, &str); 11] = [
 #[tokio::test]
 async fn the_pages() {
     // One sandbox for all of it: making one takes longer than what happens in it.
-    let server = Sandbox::demo().await;
+    let mut server = Sandbox::demo().await;
+    demo::has_what_it_promises(&server).await;
     a_wrong_password_is_explained_and_a_right_one_forgiven(&server).await;
     every_page_opens_without_errors_on_any_screen(&server).await;
     an_asset_says_what_it_is_and_keeps_what_operators_say_of_it(&server).await;
@@ -36,6 +37,7 @@ async fn the_pages() {
     browser_session::a_line_that_was_cut_comes_back_with_a_renewed_token(&server).await;
     browser_session::a_session_that_is_over_leads_to_the_sign_in_form_and_back(&server).await;
     lists_follow_what_others_do(&server).await;
+    demo::is_killed(&mut server).await;
 }
 
 pub async fn signed_in(server: &Sandbox, name: &str) -> Browser {

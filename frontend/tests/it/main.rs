@@ -28,4 +28,5 @@ mod browser_replay;
 mod browser_rollout;
 mod browser_session;
 mod chromedriver;
+mod demo;
 mod sandbox;

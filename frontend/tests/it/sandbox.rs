@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 const START: Duration = Duration::from_secs(180);
 const STOP: Duration = Duration::from_secs(30);
 
+const DEMO: [&str; 3] = ["demo", "--listen", "127.0.0.1:0"];
 const UP: [&str; 5] = ["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"];
 
 pub struct Sandbox {
@@ -29,29 +30,34 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// People, a database, a host and changes in several states.
+    /// People, a database, a directory, a cache, a host and changes in several states.
     pub async fn demo() -> Self {
-        Self::start(&["demo", "--listen", "127.0.0.1:0"], None).await
+        Self::start(&DEMO, None, None).await
+    }
+
+    /// The same where only PostgreSQL is installed: nothing is on the `PATH`.
+    pub async fn small_demo() -> Self {
+        Self::start(&DEMO, None, Some("/nonexistent")).await
     }
 
     /// A new installation, without anybody.
     pub async fn empty() -> Self {
-        Self::start(&UP, None).await
+        Self::start(&UP, None, None).await
     }
 
     /// The same in a database that the test can get at, too.
     pub async fn on(database: &TestDatabase) -> Self {
-        Self::start(&UP, Some(database.url())).await
+        Self::start(&UP, Some(database.url()), None).await
     }
 
     /// What was in the database of another one up to an event.
     pub async fn replay(database: &TestDatabase, until: u64) -> Self {
         let until = until.to_string();
         let arguments = ["replay", "--until", &until, "--serve", "--listen", "127.0.0.1:0"];
-        Self::start(&arguments, Some(database.url())).await
+        Self::start(&arguments, Some(database.url()), None).await
     }
 
-    async fn start(arguments: &[&str], database_url: Option<String>) -> Self {
+    async fn start(arguments: &[&str], database_url: Option<String>, path: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // PostgreSQL runs as a user of its own, who has to get through.
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
@@ -64,6 +70,7 @@ impl Sandbox {
             .env("NO_COLOR", "1")
             .env_remove("DATABASE_URL")
             .envs(database_url.map(|url| ("DATABASE_URL", url)))
+            .envs(path.map(|path| ("PATH", path)))
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap())
             .kill_on_drop(true)
@@ -111,6 +118,44 @@ impl Sandbox {
     pub fn host_file(&self, path: &str) -> PathBuf {
         self.dir.path().join("data/host").join(path.trim_start_matches('/'))
     }
+
+    /// What it has told people so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("server.log")).unwrap()
+    }
+
+    /// The programs that it has started, by process id: `slapd`, `postgres`, …
+    pub fn programs(&self) -> Vec<(Pid, String)> {
+        let us = self.child.id().expect("it runs").to_string();
+        let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap());
+        let ours = processes.filter_map(|entry| {
+            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            let (name, _, parent) = status(pid)?;
+            (parent == us).then_some((pid, name))
+        });
+        ours.collect()
+    }
+
+    /// Ends it with this signal and waits for that. Answers whether it ended well.
+    pub async fn end(&mut self, signal: Signal) -> bool {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        kill_process(pid.expect("it runs"), signal).unwrap();
+        tokio::time::timeout(STOP, self.child.wait()).await.expect("it ends").unwrap().success()
+    }
+}
+
+/// Name, state and parent of a process, when there is one.
+fn status(pid: Pid) -> Option<(String, String, String)> {
+    let text = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+    let value = |key: &str| {
+        text.lines().find_map(|line| Some(line.strip_prefix(key)?.trim_start_matches(':').trim()))
+    };
+    Some((value("Name")?.to_owned(), value("State")?.to_owned(), value("PPid")?.to_owned()))
+}
+
+/// Whether this process is over; nobody may have waited for it.
+pub fn is_over(pid: Pid) -> bool {
+    status(pid).is_none_or(|(_, state, _)| state.starts_with('Z'))
 }
 
 impl Drop for Sandbox {
