@@ -73,9 +73,12 @@ impl Transport {
         let uri = request.uri().clone();
         let authority = uri.authority().ok_or_else(|| invalid("the endpoint has no host"))?;
         let secure = uri.scheme_str() == Some("https");
-        let (host, port) = (authority.host(), authority.port_u16());
-        let port = port.unwrap_or(if secure { 443 } else { 80 });
-        let name = HeaderValue::from_str(authority.as_str())
+        let host = authority.host();
+        let usual = if secure { 443 } else { 80 };
+        let port = authority.port_u16().unwrap_or(usual);
+        // Without the usual port: that is what the signature covers.
+        let name = if port == usual { host } else { authority.as_str() };
+        let name = HeaderValue::from_str(name)
             .map_err(|_| invalid("the endpoint's host cannot be sent"))?;
         request.headers_mut().insert(HOST, name);
         let path = uri.path_and_query().map_or("/", |path| path.as_str());

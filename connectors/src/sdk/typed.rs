@@ -1,6 +1,7 @@
 //! From typed connectors and actions to the erased ones, with the layer in between.
 
 use std::any::Any;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -14,10 +15,11 @@ use super::erased::{
     AnyAction, AnyConnector, AnySession, Discovery, EarlierEffect, Executed, Inspection,
     OpenContext, RolledBack, Snapshot, StepContext, Verification,
 };
-use super::error::{ConnectorError, FieldError};
+use super::error::{ConnectorError, ErrorKind, FieldError};
 use super::layer::{Call, Redactor};
 use super::schema;
 use super::secret::{SecretBytes, SecretJson};
+use super::settle::settle;
 
 /// A connector without its type.
 pub struct TypedConnector<C: Connector> {
@@ -86,6 +88,7 @@ impl<C: Connector> AnyConnector for TypedConnector<C> {
         let typed = schema::parse::<C::Credentials>(&self.spec.credentials, credentials.expose())
             .map_err(|faults| call.place(faulty("credentials", &faults)))?;
         let inner = call.run(&redactor, C::connect(typed, cx)).await?;
+        let redactor = redactor.with(C::secrets(&inner));
         Ok(Box::new(TypedSession::<C> { inner, redactor, cx: cx.clone() }))
     }
 }
@@ -114,6 +117,11 @@ impl<C: Connector> TypedSession<C> {
             limit: self.cx.call_timeout,
             effect: false,
         }
+    }
+
+    /// How long an effect is waited for until a read shows it: there is time left for the read itself.
+    fn patience(&self) -> Duration {
+        C::SETTLES_WITHIN.min(self.cx.call_timeout * 2 / 3)
     }
 }
 
@@ -215,6 +223,23 @@ impl<A: Action> TypedAction<A> {
         Ok((snapshot, json))
     }
 
+    /// Waits after an effect, or one in doubt, until a read of the target `shows` it, or for half of the time that is
+    /// left. Whether it was seen is for `verify` to say; a target that cannot be read is not waited for.
+    async fn settled<F>(
+        session: &TypedSession<A::Connector>,
+        left: Duration,
+        read: impl FnMut() -> F + Send,
+        shows: impl Fn(&A::State) -> bool + Send,
+    ) where
+        F: Future<Output = Result<A::State, ConnectorError>> + Send,
+    {
+        let limit = session.patience().min(left / 2);
+        if !limit.is_zero() {
+            // Dropped when a read takes longer than all of it.
+            let _ = tokio::time::timeout(limit, settle(limit, read, shows)).await;
+        }
+    }
+
     fn outcome(value: Option<&Value>) -> Result<Option<A::Outcome>, ConnectorError> {
         value
             .map(|value| serde_json::from_value(value.clone()))
@@ -294,7 +319,16 @@ impl<A: Action> AnyAction for TypedAction<A> {
         let action = self.parse(&cx.step.parameters, target).map_err(|e| call.place(e))?;
         let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
-        let effect = call.run(&redactor, action.execute(&session.inner, cx, &before)).await?;
+        let started = Instant::now();
+        let answer = call.run(&redactor, action.execute(&session.inner, cx, &before)).await;
+        if answer.as_ref().map_or_else(may_show_late, |effect| effect.changed) {
+            let left = cx.deadline.saturating_sub(started.elapsed());
+            let outcome = answer.as_ref().ok().map(|effect| &effect.outcome);
+            let read = || action.observe(&session.inner, target, &before);
+            let shows = |now: &A::State| action.verify(now, &before, outcome);
+            Self::settled(session, left, read, shows).await;
+        }
+        let effect = answer?;
         Ok(Executed {
             changed: effect.changed,
             outcome: redactor.value(to_public(&effect.outcome)),
@@ -318,8 +352,12 @@ impl<A: Action> AnyAction for TypedAction<A> {
         let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
         let outcome = Self::outcome(outcome).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
-        let now = call.run(&redactor, action.observe(&session.inner, target, &before)).await?;
-        let satisfied = action.verify(&now, &before, outcome.as_ref());
+        // Who has the outcome comes right from the effect. After a crash there is none, and time has passed.
+        let patience = if outcome.is_some() { session.patience() } else { Duration::ZERO };
+        let read = || action.observe(&session.inner, target, &before);
+        let shows = |now: &A::State| action.verify(now, &before, outcome.as_ref());
+        let now = call.run(&redactor, settle(patience, read, shows)).await?;
+        let satisfied = shows(&now);
         let produced =
             if satisfied { action.handed_over(&before, Some(&now), None) } else { Vec::new() };
         let (snapshot, json) =
@@ -350,10 +388,26 @@ impl<A: Action> AnyAction for TypedAction<A> {
         let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
         let outcome = Self::outcome(outcome).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
+        let started = Instant::now();
         let work = undo(&action, &session.inner, cx, &before, outcome.as_ref());
-        let changed = call.run(&redactor, work).await?;
+        let answer = call.run(&redactor, work).await;
+        if answer.as_ref().map_or_else(may_show_late, |&changed| changed) {
+            let left = cx.deadline.saturating_sub(started.elapsed());
+            let wanted = before.state.fingerprinted(&session.cx.digest_key);
+            let read = || action.snapshot(&session.inner, target);
+            let shows = |now: &A::State| now.fingerprinted(&session.cx.digest_key) == wanted;
+            Self::settled(session, left, read, shows).await;
+        }
+        let changed = answer?;
         Ok(RolledBack { changed, outcome: serde_json::json!({ "changed": changed }) })
     }
+}
+
+/// Whether nobody knows if the call arrived, so that it may have had an effect which no read shows yet.
+fn may_show_late(error: &ConnectorError) -> bool {
+    let no_answer =
+        matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Unexpected);
+    error.is_outcome_unknown() && no_answer
 }
 
 fn spec<A: Action>(reversibility: Reversibility) -> ActionSpec {
