@@ -17,6 +17,7 @@ mod discover;
 mod ec2;
 mod error;
 mod handover;
+mod list;
 mod lock;
 mod lock_iam_user;
 mod modify_security_group_rule;
