@@ -1,5 +1,7 @@
 //! S3 buckets: policy and public access settings, read and changed one call at a time.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_s3::types::PublicAccessBlockConfiguration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -116,6 +118,35 @@ pub fn same_policy(a: &str, b: &str) -> bool {
     a == b || read(a).is_some_and(|value| Some(value) == read(b))
 }
 
+/// Users and roles that a policy names and that were deleted since: S3 then answers their unique ids instead of their
+/// ARNs, and takes no policy that names one of them.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html>,
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids>
+pub fn deleted_principals(policy: &str) -> BTreeSet<String> {
+    fn each(value: &Value) -> &[Value] {
+        match value {
+            Value::Array(items) => items,
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_) => std::slice::from_ref(value),
+        }
+    }
+    let policy: Value = serde_json::from_str(policy).unwrap_or_default();
+    let statements = policy.get("Statement").map(each).unwrap_or_default();
+    let principals = statements.iter().flat_map(|statement| {
+        let named = ["Principal", "NotPrincipal"].map(|name| statement.get(name)?.get("AWS"));
+        named.into_iter().flatten().flat_map(each).filter_map(Value::as_str)
+    });
+    let is_unique_id = |id: &&str| {
+        id.len() >= 16
+            && ["AIDA", "AROA"].iter().any(|kind| id.starts_with(kind))
+            && id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+    };
+    principals.filter(is_unique_id).map(str::to_owned).collect()
+}
+
 fn normal(value: Value) -> Value {
     match value {
         Value::Array(items) => {
@@ -155,6 +186,24 @@ fn accounts(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn principals_that_were_deleted_are_found_in_every_place() {
+        let (user, role) = ("AIDAJQABLZS4A3QDU576Q", "AROAKSCDLFT9R5DQP782U");
+        let policy = serde_json::json!({ "Statement": [
+            { "Principal": { "AWS": [user, "arn:aws:iam::1:role/AROAROLE"] }, "Sid": "AIDAABCDEFGHIJKLM" },
+            { "NotPrincipal": { "AWS": role }, "Principal": "*" },
+            { "Principal": { "Service": "AIDAABCDEFGHIJKLMNOP" } },
+        ] });
+        let found = deleted_principals(&policy.to_string());
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [user, role]);
+        let single = serde_json::json!({ "Statement": { "Principal": { "AWS": user } } });
+        assert_eq!(deleted_principals(&single.to_string()).len(), 1);
+        assert!(deleted_principals("not json").is_empty());
+        assert!(
+            deleted_principals(r#"{"Statement":{"Principal":{"AWS":"111122223333"}}}"#).is_empty()
+        );
+    }
 
     #[test]
     fn policies_are_compared_by_what_they_say() {

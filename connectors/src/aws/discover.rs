@@ -4,6 +4,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
 use super::error::Failure;
+use super::list::gather;
 use super::target::{ACCESS_KEY, BUCKET, INSTANCE, ROLE, SECURITY_GROUP, USER, VOLUME};
 use super::{Session, user};
 use crate::sdk::{ConnectorError, DiscoveredAsset, Discovery, Relation};
@@ -19,8 +20,6 @@ pub const PERMISSIONS: [&str; 7] = [
     "s3:ListAllMyBuckets",
 ];
 
-/// Most things of one kind that one discovery reads.
-const MOST: usize = 50_000;
 /// Users whose keys are read at a time.
 const AT_A_TIME: usize = 8;
 
@@ -35,14 +34,6 @@ pub async fn discover(session: &Session) -> Result<Discovery, ConnectorError> {
     )?;
     let assets = [users, roles, buckets, instances, volumes, groups].concat();
     Ok(Discovery { assets })
-}
-
-fn bounded<T>(list: Vec<T>, what: &str) -> Result<Vec<T>, ConnectorError> {
-    if list.len() <= MOST {
-        Ok(list)
-    } else {
-        Err(ConnectorError::invalid(format!("the account has more than {MOST} {what}")))
-    }
 }
 
 fn asset(kind: &str, external_key: String, name: &str, metadata: Value) -> DiscoveredAsset {
@@ -60,9 +51,7 @@ fn relation(kind: &str, to_kind: &str, to_external_key: String) -> Relation {
 }
 
 async fn users(session: &Session) -> Result<Vec<DiscoveredAsset>, ConnectorError> {
-    let pages = session.iam.list_users().into_paginator().items().send();
-    let found = pages.collect::<Result<Vec<_>, _>>().await;
-    let found = found.map_err(|error| Failure::of("iam:ListUsers", error).read())?;
+    let found = gather!("iam:ListUsers", session.iam.list_users().into_paginator());
     let with_keys = |found: aws_sdk_iam::types::User| async move {
         let name = found.user_name;
         let key = format!("user/{name}");
@@ -81,7 +70,7 @@ async fn users(session: &Session) -> Result<Vec<DiscoveredAsset>, ConnectorError
         }
         Ok::<_, ConnectorError>(assets)
     };
-    let assets: Vec<_> = stream::iter(bounded(found, "users")?)
+    let assets: Vec<_> = stream::iter(found.map_err(Failure::read)?)
         .map(with_keys)
         .buffer_unordered(AT_A_TIME)
         .try_collect()
@@ -90,9 +79,7 @@ async fn users(session: &Session) -> Result<Vec<DiscoveredAsset>, ConnectorError
 }
 
 async fn roles(session: &Session) -> Result<Vec<DiscoveredAsset>, ConnectorError> {
-    let pages = session.iam.list_roles().into_paginator().items().send();
-    let found = pages.collect::<Result<Vec<_>, _>>().await;
-    let found = found.map_err(|error| Failure::of("iam:ListRoles", error).read())?;
+    let found = gather!("iam:ListRoles", session.iam.list_roles().into_paginator());
     let role = |role: aws_sdk_iam::types::Role| {
         let metadata = json!({
             "arn": role.arn,
@@ -101,15 +88,13 @@ async fn roles(session: &Session) -> Result<Vec<DiscoveredAsset>, ConnectorError
         });
         asset(ROLE, format!("role/{}", role.role_name), &role.role_name, metadata)
     };
-    Ok(bounded(found, "roles")?.into_iter().map(role).collect())
+    Ok(found.map_err(Failure::read)?.into_iter().map(role).collect())
 }
 
 /// Buckets of the connection's region: those of others answer their own region only.
 async fn buckets(session: &Session) -> Result<Vec<DiscoveredAsset>, ConnectorError> {
     let request = session.s3.list_buckets().bucket_region(&session.region).max_buckets(1000);
-    let pages = request.into_paginator().items().send();
-    let found = pages.collect::<Result<Vec<_>, _>>().await;
-    let found = found.map_err(|error| Failure::of("s3:ListAllMyBuckets", error).read())?;
+    let found = gather!("s3:ListAllMyBuckets", request.into_paginator());
     let here = |bucket: &aws_sdk_s3::types::Bucket| {
         bucket.bucket_region.as_ref().is_none_or(|region| *region == session.region)
     };
@@ -121,13 +106,12 @@ async fn buckets(session: &Session) -> Result<Vec<DiscoveredAsset>, ConnectorErr
         });
         Some(asset(BUCKET, format!("bucket/{name}"), &name, metadata))
     };
-    let found = bounded(found, "buckets")?.into_iter().filter(here);
-    Ok(found.filter_map(bucket).collect())
+    let found = found.map_err(Failure::read)?;
+    Ok(found.into_iter().filter(here).filter_map(bucket).collect())
 }
 
 async fn instances(session: &Session) -> Result<Vec<DiscoveredAsset>, ConnectorError> {
     let found = session.ec2.instances().await.map_err(Failure::read)?;
-    let found = bounded(found, "instances")?;
     // EC2 shows a terminated instance for an hour. It is gone.
     let alive = found.into_iter().filter(|instance| instance.state != "terminated");
     let instance = |instance: super::ec2::Instance| {
@@ -169,7 +153,7 @@ async fn volumes(session: &Session) -> Result<Vec<DiscoveredAsset>, ConnectorErr
         );
         found
     };
-    Ok(bounded(found, "volumes")?.into_iter().map(volume).collect())
+    Ok(found.into_iter().map(volume).collect())
 }
 
 async fn security_groups(session: &Session) -> Result<Vec<DiscoveredAsset>, ConnectorError> {
@@ -179,9 +163,9 @@ async fn security_groups(session: &Session) -> Result<Vec<DiscoveredAsset>, Conn
             "region": session.region,
             "vpc": group.vpc,
             "description": group.description,
-            "rules": group.rules.len(),
+            "rules": group.rules,
         });
         asset(SECURITY_GROUP, format!("security_group/{}", group.id), &group.name, metadata)
     };
-    Ok(bounded(found, "security groups")?.into_iter().map(group).collect())
+    Ok(found.into_iter().map(group).collect())
 }

@@ -7,6 +7,7 @@
 use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 
+use super::list::{MOST, MOST_PAGES};
 use super::transport::SendError;
 use crate::sdk::{Advice, ConnectorError, ErrorKind, find_cause};
 
@@ -43,6 +44,8 @@ pub enum Why {
     Transport(SendError),
     /// An answer that cannot be understood.
     Unreadable(Box<dyn std::error::Error + Send + Sync>),
+    /// A list that is longer than is read.
+    TooLong,
 }
 
 impl Failure {
@@ -69,11 +72,15 @@ impl Failure {
         Self { call, why }
     }
 
+    pub const fn too_long(call: &'static str) -> Self {
+        Self { call, why: Why::TooLong }
+    }
+
     /// The code of AWS's answer.
     pub fn code(&self) -> Option<&str> {
         match &self.why {
             Why::Service { code, .. } => Some(code),
-            Why::Transport(_) | Why::Unreadable(_) => None,
+            Why::Transport(_) | Why::Unreadable(_) | Why::TooLong => None,
         }
     }
 
@@ -120,6 +127,9 @@ impl Failure {
             }
             Why::Transport(SendError::Garbage(cause)) => strange(call, kind).because(cause),
             Why::Unreadable(cause) => strange(call, kind).because(cause),
+            Why::TooLong => ConnectorError::invalid(format!(
+                "{call} lists more than {MOST} things or {MOST_PAGES} pages, which is the most that is read"
+            )),
         }
     }
 
@@ -197,6 +207,11 @@ fn of_service(call: &str, kind: Kind, status: u16, code: &str, message: &str) ->
         | "NoSuchBucketPolicy"
         | "NotFound"
         | "NoSuchPublicAccessBlockConfiguration" => (ErrorKind::NotFound, Advice::Never, ""),
+        // <https://repost.aws/knowledge-center/s3-invalid-principal-in-policy-error>
+        "MalformedPolicy" => {
+            let hint = ": a user or role that the policy names may have been deleted";
+            (ErrorKind::Invalid, Advice::Never, hint)
+        }
         "PermanentRedirect"
         | "AuthorizationHeaderMalformed"
         | "IllegalLocationConstraintException" => {

@@ -17,6 +17,7 @@ mod discover;
 mod ec2;
 mod error;
 mod handover;
+mod list;
 mod lock;
 mod lock_iam_user;
 mod modify_security_group_rule;
@@ -34,13 +35,17 @@ mod unlock_iam_user;
 mod update_bucket_policy;
 mod user;
 
+use std::time::Duration;
+
 use nexplane_core::plan::Check;
 
 pub use credentials::Credentials;
 pub use session::Session;
 pub use test::needs;
 
-use crate::sdk::{Actions, Connector, ConnectorError, ConnectorMeta, Discovery, OpenContext};
+use crate::sdk::{
+    Actions, Connector, ConnectorError, ConnectorMeta, Discovery, OpenContext, SecretText,
+};
 
 /// The connector.
 #[derive(Debug)]
@@ -64,6 +69,11 @@ impl Connector for Aws {
         ],
     };
     const LEAST_PRIVILEGE: &'static str = include_str!("least_privilege.json");
+    /// AWS names no time, only seconds as the rule and backoff as the way: its copies of IAM and EC2 learn of
+    /// a change one after the other.
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>,
+    /// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
+    const SETTLES_WITHIN: Duration = Duration::from_secs(20);
     type Credentials = Credentials;
     type Session = Session;
 
@@ -72,6 +82,10 @@ impl Connector for Aws {
         cx: &OpenContext,
     ) -> Result<Session, ConnectorError> {
         Session::open(credentials, cx).await
+    }
+
+    fn secrets(session: &Session) -> Vec<SecretText> {
+        session.born.clone()
     }
 
     async fn test(session: &Session) -> Result<Vec<Check>, ConnectorError> {

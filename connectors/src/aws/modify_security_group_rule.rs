@@ -1,5 +1,6 @@
 //! `aws.modify_security_group_rule`: one rule more, or one less.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nexplane_core::catalog::EffectClass;
@@ -96,6 +97,16 @@ pub struct ModifySecurityGroupRule {
 #[serde(deny_unknown_fields)]
 pub struct Found {
     description: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tags: BTreeMap<String, String>,
+}
+
+impl Found {
+    /// Names of tags that nobody but AWS can give:
+    /// <https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>
+    fn reserved(&self) -> Vec<&str> {
+        self.tags.keys().map(String::as_str).filter(|key| key.starts_with("aws:")).collect()
+    }
 }
 
 /// Whether the rule is in the group.
@@ -182,10 +193,14 @@ impl ModifySecurityGroupRule {
         same && rule.protocol == self.protocol.name()
     }
 
-    /// The rule as the action leaves it.
-    fn wanted(&self) -> Option<Found> {
+    /// The rule as the action leaves it. Where it is there already, its tags are as good as any.
+    fn wanted(&self, before: Option<&Found>) -> Option<Found> {
         match self.operation {
-            Operation::Add => Some(Found { description: self.description.clone() }),
+            Operation::Add => {
+                let tags = before.filter(|rule| rule.description == self.description);
+                let tags = tags.map(|rule| rule.tags.clone()).unwrap_or_default();
+                Some(Found { description: self.description.clone(), tags })
+            }
             Operation::Remove => None,
         }
     }
@@ -219,7 +234,7 @@ impl ModifySecurityGroupRule {
         }
     }
 
-    fn form(&self, group: &str, description: Option<&str>) -> Form {
+    fn form(&self, group: &str, rule: Option<&Found>) -> Form {
         let (list, name) = if self.peer.starts_with("sg-") {
             ("Groups", "GroupId")
         } else if self.peer.starts_with("pl-") {
@@ -239,17 +254,28 @@ impl ModifySecurityGroupRule {
                 .with("IpPermissions.1.ToPort", to.to_string());
         }
         form = form.with(format!("IpPermissions.1.{list}.1.{name}"), &self.peer);
-        match description {
-            Some(text) => form.with(format!("IpPermissions.1.{list}.1.Description"), text),
-            None => form,
+        let Some(Found { description, tags }) = rule else { return form };
+        if let Some(text) = description {
+            form = form.with(format!("IpPermissions.1.{list}.1.Description"), text);
         }
+        if !tags.is_empty() {
+            form = form.with("TagSpecification.1.ResourceType", "security-group-rule");
+        }
+        for (no, (key, value)) in (1..).zip(tags) {
+            let tag = format!("TagSpecification.1.Tag.{no}");
+            form = form.with(format!("{tag}.Key"), key).with(format!("{tag}.Value"), value);
+        }
+        form
     }
 
     async fn read(&self, session: &Session, group: &str) -> Result<State, ConnectorError> {
         let found = session.ec2.security_group(group).await.map_err(Failure::read)?;
-        let Some(group) = found else { return Ok(State { exists: false, rule: None }) };
-        let rule = group.rules.into_iter().find(|rule| self.is(rule));
-        let rule = rule.map(|rule| Found { description: rule.description });
+        if found.is_none() {
+            return Ok(State { exists: false, rule: None });
+        }
+        let rules = session.ec2.rules(group).await.map_err(Failure::read)?;
+        let rule = rules.into_iter().find(|rule| self.is(rule));
+        let rule = rule.map(|rule| Found { description: rule.description, tags: rule.tags });
         Ok(State { exists: true, rule })
     }
 
@@ -275,8 +301,7 @@ impl ModifySecurityGroupRule {
         if now.rule.as_ref() != from || (from.is_some() && to.is_some()) {
             return Err(moved(&format!("the rule of {group}")));
         }
-        let description = to.and_then(|rule| rule.description.as_deref());
-        let form = self.form(&group, description);
+        let form = self.form(&group, to);
         session.ec2.change(self.call(to.is_some()), &form).await.map_err(Failure::effect)?;
         Ok(true)
     }
@@ -298,6 +323,8 @@ impl Action for ModifySecurityGroupRule {
         target_types: &[SECURITY_GROUP],
         permissions: &[
             "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSecurityGroupRules",
+            "ec2:CreateTags",
             "ec2:AuthorizeSecurityGroupIngress",
             "ec2:AuthorizeSecurityGroupEgress",
             "ec2:RevokeSecurityGroupIngress",
@@ -337,16 +364,22 @@ impl Action for ModifySecurityGroupRule {
         if !state.exists || !ok {
             return Ok(checks);
         }
-        let other = match (&state.rule, self.wanted()) {
+        let other = match (&state.rule, self.wanted(state.rule.as_ref())) {
             (Some(found), Some(wanted)) if *found != wanted => Some(
-                "it is there with another description: remove it first, or use that description",
+                "it is there with another description: remove it first, or use that description"
+                    .to_owned(),
             ),
+            (Some(found), None) if !found.reserved().is_empty() => Some(format!(
+                "it could not be put back, because only AWS can give its tags {}: remove it with what made it",
+                found.reserved().join(", ")
+            )),
             _ => None,
         };
-        let detail = other.unwrap_or("nothing stands in the way");
-        checks.push(check("the rule can be changed", other.is_none(), detail));
-        for there in [true, false] {
-            let form = self.form(&group, None);
+        let ok = other.is_none();
+        let detail = other.unwrap_or_else(|| "nothing stands in the way".to_owned());
+        checks.push(check("the rule can be changed", ok, detail));
+        for (there, rule) in [(true, state.rule.as_ref()), (false, None)] {
+            let form = self.form(&group, rule);
             checks.push(permission::dry_run(session, self.call(there), &form).await?);
         }
         Ok(checks)
@@ -357,12 +390,12 @@ impl Action for ModifySecurityGroupRule {
     }
 
     fn describe(&self, target: &TargetRef, state: &State) -> Description {
-        let (rule, wanted) = (self.word(), self.wanted());
+        let (rule, wanted) = (self.word(), self.wanted(state.rule.as_ref()));
         let value = |found: &Option<Found>| found.as_ref().map_or(Value::Null, |rule| json!(rule));
         let (what, back) = match self.operation {
             Operation::Add => ("gets the rule", "The rule is removed again"),
             Operation::Remove => {
-                ("loses the rule", "The rule is added again, with its description")
+                ("loses the rule", "The rule is added again, with its description and its tags")
             }
         };
         Description {
@@ -382,13 +415,13 @@ impl Action for ModifySecurityGroupRule {
         cx: &StepContext,
         before: &Before<Self>,
     ) -> Result<Effect<Outcome>, ConnectorError> {
-        let wanted = self.wanted();
+        let wanted = self.wanted(before.state.rule.as_ref());
         let changed = self.set(session, cx, before.state.rule.as_ref(), wanted.as_ref()).await?;
         Ok(Effect { changed, outcome: Outcome {} })
     }
 
-    fn verify(&self, now: &State, _: &Before<Self>, _: Option<&Outcome>) -> bool {
-        now.exists && now.rule == self.wanted()
+    fn verify(&self, now: &State, before: &Before<Self>, _: Option<&Outcome>) -> bool {
+        now.exists && now.rule == self.wanted(before.state.rule.as_ref())
     }
 }
 
@@ -400,8 +433,8 @@ impl Reversible for ModifySecurityGroupRule {
         before: &Before<Self>,
         _: Option<&Outcome>,
     ) -> Result<bool, ConnectorError> {
-        let wanted = self.wanted();
-        self.set(session, cx, wanted.as_ref(), before.state.rule.as_ref()).await
+        let was = before.state.rule.as_ref();
+        self.set(session, cx, self.wanted(was).as_ref(), was).await
     }
 }
 
@@ -427,6 +460,22 @@ mod tests {
             assert!(peer_fault(bad).is_some(), "{bad}");
         }
         assert!(peer_fault("10.1.2.3/8").unwrap().ends_with("10.0.0.0/8"));
+    }
+
+    #[test]
+    fn tags_of_aws_are_told_from_those_of_people() {
+        let tags = ["aws:cloudformation:stack-name", "owner", "laws:x"];
+        let tags = tags.map(|key| (key.to_owned(), "v".to_owned())).into();
+        let rule = Found { description: None, tags };
+        assert_eq!(rule.reserved(), ["aws:cloudformation:stack-name"]);
+    }
+
+    /// Before-states that were stored before tags were read, and their fingerprints, stay as they are.
+    #[test]
+    fn a_rule_without_tags_is_written_as_ever() {
+        let old = json!({ "description": "d" });
+        let rule: Found = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!(json!(rule), old);
     }
 
     #[test]

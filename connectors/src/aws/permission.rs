@@ -11,7 +11,7 @@ use nexplane_core::plan::Check;
 
 use super::Session;
 use super::ec2::{DryRun, Form};
-use super::error::Failure;
+use super::list::gather;
 use crate::sdk::{ConnectorError, check};
 
 const SIMULATE: &str = "iam:SimulatePrincipalPolicy";
@@ -27,18 +27,14 @@ pub async fn simulated(
             "the root user has no policies that could be checked: use an IAM user or a role";
         return Ok(vec![check("the connection has policies", false, detail)]);
     };
-    let answer = session
+    let asked = session
         .iam
         .simulate_principal_policy()
         .policy_source_arn(principal)
         .set_action_names(Some(calls.iter().map(|&call| call.to_owned()).collect()))
         .resource_arns(resource)
-        .into_paginator()
-        .items()
-        .send()
-        .collect::<Result<Vec<_>, _>>()
-        .await;
-    let results = match answer.map_err(|error| Failure::of(SIMULATE, error)) {
+        .into_paginator();
+    let results = match gather!(SIMULATE, asked) {
         Ok(results) => results,
         Err(failure) if failure.is_denied() => return Ok(vec![missing(session, SIMULATE, "*")]),
         Err(failure) => return Err(failure.read()),

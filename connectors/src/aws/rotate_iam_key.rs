@@ -20,7 +20,7 @@ use super::user::{self, ACTIVE, INACTIVE};
 use super::{Aws, Session, permission};
 use crate::sdk::{
     Action, ActionMeta, Advice, Before, ConnectorError, Description, DigestKey, Effect, ErrorKind,
-    Produced, Reversible, SecretText, StepContext, TargetState, check, line,
+    Produced, Redactor, Reversible, SecretText, StepContext, TargetState, check, line,
 };
 
 /// Keys of one user, at most: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>.
@@ -92,7 +92,8 @@ enum Progress {
     NotBegun,
     /// Our mark is there, and nothing else.
     Marked,
-    /// A key was made after our mark, and its secret was lost.
+    /// A key was made after our mark: by us, and then its secret was lost, or by somebody else. IAM does not say,
+    /// so it is never deleted here.
     Orphan {
         key: String,
     },
@@ -218,15 +219,14 @@ impl<'a> Work<'a> {
         self.part(answer)
     }
 
-    /// Deletes a key that was made after our mark and whose secret nobody has. One that was used is somebody's.
-    async fn delete_orphan(&mut self, key: &str) -> Result<(), ConnectorError> {
-        let used = user::last_used(self.session, key).await;
-        if self.part_of_reading(used)?.is_some() {
-            let what = format!("the keys of {} ({key} is in use)", self.name);
-            let error = moved(&what);
-            return Err(if self.begun { after_a_part(error) } else { error });
-        }
-        self.delete(key).await
+    /// What a person has to settle: whose the key is.
+    fn orphan(&self, key: &str) -> ConnectorError {
+        ConnectorError::conflict(format!(
+            "{user} has the key {key} since this rotation began, and AWS does not say who made it. Nothing was \
+             changed now. If nobody else did, its secret is lost: delete it (aws.delete_iam_key, even_if_active), then \
+             do this again. If somebody did: remove the tag {TAG} from {user}, and plan again",
+            user = self.name,
+        ))
     }
 
     fn part_of_reading<T>(&self, answer: Result<T, ConnectorError>) -> Result<T, ConnectorError> {
@@ -235,11 +235,48 @@ impl<'a> Work<'a> {
 
     async fn make(&mut self) -> Result<(String, String), ConnectorError> {
         let answer = user::create_key(self.session, &self.name).await;
-        let (key, secret) = self.part(answer)?;
+        self.seal(answer).await
+    }
+
+    /// Leaves the secret of the new key in our mark.
+    async fn seal(
+        &mut self,
+        made: Result<(String, SecretText), ConnectorError>,
+    ) -> Result<(String, String), ConnectorError> {
+        let (key, secret) = self.part(made)?;
         let mark = self.rotation.made(&key, &secret);
         let mark = self.part_of_reading(mark)?;
-        self.mark(&mark).await?;
+        let hidden = |error| Redactor::new(vec![secret.clone()]).error(error);
+        self.mark(&mark).await.map_err(hidden)?;
         Ok((key, mark))
+    }
+
+    /// The first two parts. When IAM refuses the key, as it does when somebody else made one in this very moment, our
+    /// mark is taken away again: it would say of that key that it might be ours.
+    async fn mark_and_make(&mut self) -> Result<(String, String), ConnectorError> {
+        self.mark(&self.rotation.begun()).await?;
+        let answer = user::create_key(self.session, &self.name).await;
+        match answer {
+            Err(refused) if !refused.is_outcome_unknown() => match self.unmark().await {
+                Ok(()) => Err(refused),
+                Err(_) => Err(after_a_part(refused)),
+            },
+            answer => self.seal(answer).await,
+        }
+    }
+
+    /// Whether the user has a key that was there neither before nor was made by us.
+    async fn no_other_key(&self, key: &str) -> Result<(), ConnectorError> {
+        let keys = user::keys(self.session, &self.name).await.map_err(after_a_part)?;
+        let keys = keys.unwrap_or_default();
+        let other = keys.keys().find(|id| *id != key && !self.was.keys.contains_key(*id));
+        other.map_or(Ok(()), |other| {
+            Err(after_a_part(ConnectorError::conflict(format!(
+                "somebody made the key {other} of {} at the same time. The new key {key} works, and the old one was \
+                 left as it is: delete the one that is not needed (aws.delete_iam_key), then do this again",
+                self.name
+            ))))
+        })
     }
 
     /// Waits until the new key works.
@@ -388,9 +425,10 @@ impl Action for RotateIamKey {
             }
             Progress::Deleted => return Err(moved(&format!("the keys of {}", work.name))),
             Progress::Made { key } => (key, mark),
+            // An earlier attempt left its mark, so that not nothing was done.
             Progress::Orphan { key } => {
-                work.delete_orphan(&key).await?;
-                work.make().await?
+                let error = work.orphan(&key);
+                return Err(ConnectorError { advice: Advice::OutcomeUnknown, ..error });
             }
             Progress::Marked => work.make().await?,
             Progress::NotBegun => {
@@ -398,8 +436,7 @@ impl Action for RotateIamKey {
                     let why = format!("{} must have exactly one access key", work.name);
                     return Err(ConnectorError::conflict(why));
                 }
-                work.mark(&before.prepared.begun()).await?;
-                work.make().await?
+                work.mark_and_make().await?
             }
         };
         let (_, secret) = before.prepared.open(&mark).ok_or_else(|| {
@@ -407,7 +444,10 @@ impl Action for RotateIamKey {
             after_a_part(ConnectorError::conflict(message))
         })?;
         work.begun = true;
-        work.try_out(&key, &secret, cx.deadline.saturating_sub(started.elapsed())).await?;
+        let left = cx.deadline.saturating_sub(started.elapsed());
+        let hidden = |error| Redactor::new(vec![secret.clone()]).error(error);
+        work.try_out(&key, &secret, left).await.map_err(hidden)?;
+        work.no_other_key(&key).await?;
         work.set_old(Some(INACTIVE)).await?;
         Ok(Effect { changed: true, outcome: Outcome { access_key_id: key, mark } })
     }
@@ -447,7 +487,7 @@ impl Reversible for RotateIamKey {
         match at {
             Progress::NotBegun => return Ok(false),
             Progress::Marked | Progress::Deleted => {}
-            Progress::Orphan { key } => work.delete_orphan(&key).await?,
+            Progress::Orphan { key } => return Err(work.orphan(&key)),
             Progress::Made { key } => work.delete(&key).await?,
             Progress::Done { key } => {
                 // First what is missed.

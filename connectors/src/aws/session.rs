@@ -13,7 +13,7 @@ use super::ec2::Ec2;
 use super::error::Failure;
 use super::transport::Transport;
 use crate::sdk::tls::bare;
-use crate::sdk::{Advice, ConnectorError, ErrorKind, OpenContext, SecretText};
+use crate::sdk::{Advice, ConnectorError, ErrorKind, OpenContext, Redactor, SecretText};
 
 /// How often a read is sent in all, when AWS asks for patience.
 const ATTEMPTS: u32 = 3;
@@ -56,6 +56,8 @@ pub struct Session {
     /// Users whose keys open this session.
     own_users: BTreeSet<String>,
     own_key: String,
+    /// Secret key and token of the role that was assumed.
+    pub(super) born: Vec<SecretText>,
 }
 
 impl Session {
@@ -74,13 +76,18 @@ impl Session {
         let config = config(&credentials, transport.clone(), keys.clone());
         let base = who_am_i(&config).await?;
         let mut own_users: BTreeSet<_> = base.user().map(str::to_owned).into_iter().collect();
+        let mut born = Vec::new();
         let (config, keys, identity) = match &credentials.role_arn {
             None => (config, keys, base),
             Some(role) => {
                 let keys = assume(&config, role, &credentials).await?;
+                let secrets = [Some(keys.secret_access_key()), keys.session_token()];
+                let secrets = secrets.into_iter().flatten();
+                born.extend(secrets.map(|text| SecretText::new(text.to_owned())));
                 let provider = SharedCredentialsProvider::new(keys.clone());
                 let config = config.into_builder().credentials_provider(provider).build();
-                let identity = who_am_i(&config).await?;
+                let hidden = |error| Redactor::new(born.clone()).error(error);
+                let identity = who_am_i(&config).await.map_err(hidden)?;
                 (config, keys, identity)
             }
         };
@@ -108,6 +115,7 @@ impl Session {
             principal,
             own_users,
             own_key,
+            born,
         })
     }
 

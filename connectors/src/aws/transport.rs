@@ -15,6 +15,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError as SdkConnectorError;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -73,9 +74,10 @@ impl Transport {
         let uri = request.uri().clone();
         let authority = uri.authority().ok_or_else(|| invalid("the endpoint has no host"))?;
         let secure = uri.scheme_str() == Some("https");
-        let (host, port) = (authority.host(), authority.port_u16());
-        let port = port.unwrap_or(if secure { 443 } else { 80 });
-        let name = HeaderValue::from_str(authority.as_str())
+        let host = authority.host();
+        let usual = if secure { 443 } else { 80 };
+        let port = authority.port_u16().unwrap_or(usual);
+        let name = HeaderValue::from_str(host_header(authority, usual))
             .map_err(|_| invalid("the endpoint's host cannot be sent"))?;
         request.headers_mut().insert(HOST, name);
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -87,6 +89,12 @@ impl Transport {
         let stream = tls::handshake(stream, host, (*self.tls).clone()).await;
         exchange(stream.map_err(not_sent)?, request).await
     }
+}
+
+/// What the header `Host` says: no port that is the usual one, because signatures do not cover it either, and proxies
+/// and servers rewrite the header to that (RFC 9110 §7.2, RFC 3986 §6.2.3).
+fn host_header(authority: &Authority, usual: u16) -> &str {
+    if authority.port_u16() == Some(usual) { authority.host() } else { authority.as_str() }
 }
 
 async fn exchange(
@@ -139,5 +147,22 @@ impl HttpClient for Transport {
         _: &RuntimeComponents,
     ) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_sent_as_it_is_signed() {
+        let of =
+            |authority: &str, usual| host_header(&authority.parse().unwrap(), usual).to_owned();
+        assert_eq!(of("aws.example:443", 443), "aws.example");
+        assert_eq!(of("aws.example", 443), "aws.example");
+        assert_eq!(of("127.0.0.1:80", 80), "127.0.0.1");
+        assert_eq!(of("[::1]:443", 443), "[::1]");
+        assert_eq!(of("127.0.0.1:443", 80), "127.0.0.1:443");
+        assert_eq!(of("aws.example:8443", 443), "aws.example:8443");
     }
 }

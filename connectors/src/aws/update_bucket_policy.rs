@@ -26,6 +26,10 @@ pub struct UpdateBucketPolicy {
     #[serde(default)]
     #[schemars(length(min = 2, max = 20480), extend("x-multiline" = true))]
     pub policy: Option<String>,
+    /// Also replace a policy that names users or roles that were deleted. S3 would not take it back, so
+    /// that this cannot be undone.
+    #[serde(default)]
+    pub even_if_one_way: bool,
 }
 
 /// The text of the policy.
@@ -85,6 +89,18 @@ impl UpdateBucketPolicy {
         let ok = fault.is_none();
         check("the policy is one", ok, fault.unwrap_or_else(|| "S3 has the last word".to_owned()))
     }
+}
+
+/// Why S3 would not take this policy back.
+fn not_restorable(policy: Option<&str>) -> Option<String> {
+    let deleted = Vec::from_iter(bucket::deleted_principals(policy?));
+    let why = || {
+        let names = deleted.join(", ");
+        format!(
+            "S3 takes no policy that names principals which were deleted, as this one does: {names}"
+        )
+    };
+    (!deleted.is_empty()).then(why)
 }
 
 fn state_of(found: OfBucket<String>) -> State {
@@ -169,6 +185,15 @@ impl Action for UpdateBucketPolicy {
     ) -> Result<Vec<Check>, ConnectorError> {
         let name = name_of(target, "bucket/")?;
         let mut checks = vec![permission::is_there("the bucket", state.exists), self.check()];
+        if let Some(why) = not_restorable(state.policy.as_deref()) {
+            let what_to_do = if self.even_if_one_way {
+                "it is replaced all the same"
+            } else {
+                "take them out of the policy first, or set even_if_one_way"
+            };
+            let name = "the policy that is there can be put back, or need not";
+            checks.push(check(name, self.even_if_one_way, format!("{why}; {what_to_do}")));
+        }
         if state.exists {
             let calls = ["s3:PutBucketPolicy", "s3:DeleteBucketPolicy"];
             checks.extend(permission::simulated(session, &calls, &session.arn("s3", &name)).await?);
@@ -194,6 +219,9 @@ impl Action for UpdateBucketPolicy {
                 None => format!("Bucket {} has no policy any more.", target.name),
             },
             rollback: match before {
+                Some(_) if let Some(why) = not_restorable(before) => {
+                    format!("The policy that bucket {} had cannot be put back. {why}.", target.name)
+                }
                 Some(_) => format!(
                     "The policy that bucket {} had is put back, word for word.",
                     target.name
@@ -230,6 +258,18 @@ impl Reversible for UpdateBucketPolicy {
         before: &Before<Self>,
         _: Option<&Outcome>,
     ) -> Result<bool, ConnectorError> {
-        set(session, cx, self.policy.as_deref(), before.state.policy.as_deref()).await
+        let was = before.state.policy.as_deref();
+        let Some(why) = not_restorable(was) else {
+            return set(session, cx, self.policy.as_deref(), was).await;
+        };
+        let name = name_of(&cx.step.target, "bucket/")?;
+        let now = state_of(bucket::policy(session, &name).await?);
+        if now.exists && is_same(now.policy.as_deref(), was) {
+            return Ok(false);
+        }
+        Err(ConnectorError::conflict(format!(
+            "the policy that {name} had cannot be put back; nothing was changed. {why}. Write a policy without them \
+             with aws.update_bucket_policy"
+        )))
     }
 }

@@ -6,6 +6,7 @@ use aws_sdk_iam::types::{StatusType, Tag};
 
 use super::Session;
 use super::error::{Failure, Why};
+use super::list::{MOST_PAGES, gather};
 use crate::sdk::{ConnectorError, SecretText};
 
 /// Status of a key that works, as IAM writes it.
@@ -40,11 +41,8 @@ pub async fn keys(
     session: &Session,
     user: &str,
 ) -> Result<Option<BTreeMap<String, String>>, ConnectorError> {
-    let pages = session.iam.list_access_keys().user_name(user).into_paginator().items().send();
-    let answer = pages.collect::<Result<Vec<_>, _>>().await;
-    let Some(found) = optional(answer.map_err(|e| Failure::of("iam:ListAccessKeys", e)))? else {
-        return Ok(None);
-    };
+    let pages = session.iam.list_access_keys().user_name(user).into_paginator();
+    let Some(found) = optional(gather!("iam:ListAccessKeys", pages))? else { return Ok(None) };
     let keys = found.into_iter().map(|key| match (key.access_key_id, key.status) {
         (Some(id), Some(status)) => Ok((id, status.as_str().to_owned())),
         _ => Err(incomplete("iam:ListAccessKeys").read()),
@@ -59,16 +57,18 @@ pub async fn tags(
 ) -> Result<Option<BTreeMap<String, String>>, ConnectorError> {
     let mut tags = BTreeMap::new();
     let mut marker = None;
-    loop {
+    for _ in 0..MOST_PAGES {
         let request = session.iam.list_user_tags().user_name(user).set_marker(marker);
         let answer = request.send().await.map_err(|e| Failure::of("iam:ListUserTags", e));
         let Some(page) = optional(answer)? else { return Ok(None) };
         tags.extend(page.tags.into_iter().map(|tag| (tag.key, tag.value)));
-        marker = if page.is_truncated { page.marker } else { None };
-        if marker.is_none() {
+        if !page.is_truncated {
             return Ok(Some(tags));
         }
+        let next = page.marker.ok_or_else(|| incomplete("iam:ListUserTags").read())?;
+        marker = Some(next);
     }
+    Err(Failure::too_long("iam:ListUserTags").read())
 }
 
 pub async fn set_tag(

@@ -1,6 +1,7 @@
 //! What one writes to add a connector: one folder, one registration line.
 
 use std::future::Future;
+use std::time::Duration;
 
 use nexplane_core::catalog::{ActionSpec, Reversibility};
 use nexplane_core::plan::Check;
@@ -31,6 +32,10 @@ pub trait Connector: Sized + Send + Sync + 'static {
     /// How an account is made that may do what the actions need, and no more: text to paste, in the target's own
     /// words.
     const LEAST_PRIVILEGE: &'static str = "";
+    /// How long after an effect a read may still answer what was before it, at most. The layer waits that long for
+    /// the effect to be seen: at the end of `execute` and `rollback`, and in a `verify` that knows the outcome. Zero
+    /// where a read shows every effect before it.
+    const SETTLES_WITHIN: Duration = Duration::ZERO;
     /// Typed credentials: `deny_unknown_fields`, secrets as [`SecretText`].
     type Credentials: DeserializeOwned + JsonSchema + Send;
     type Session: Send + Sync + 'static;
@@ -40,6 +45,12 @@ pub trait Connector: Sized + Send + Sync + 'static {
         credentials: Self::Credentials,
         cx: &OpenContext,
     ) -> impl Future<Output = Result<Self::Session, ConnectorError>> + Send;
+
+    /// Secrets that came with opening the session, such as the token of a login. Like those of the credentials,
+    /// the layer removes them from everything that comes out.
+    fn secrets(_session: &Self::Session) -> Vec<SecretText> {
+        Vec::new()
+    }
 
     /// One line per permission that some action or discovery needs.
     fn test(

@@ -108,7 +108,8 @@ impl Redactor {
         }))
     }
 
-    fn error(&self, mut error: ConnectorError) -> ConnectorError {
+    /// Without secrets. For what fails before the session is there that knows them ([`super::Connector::secrets`]).
+    pub fn error(&self, mut error: ConnectorError) -> ConnectorError {
         error.message = self.text(&error.message);
         error.source = error.source.map(|source| {
             let clean = |text: &str| self.text(text);

@@ -21,6 +21,7 @@ mod registry;
 mod retry;
 mod schema;
 mod secret;
+mod settle;
 pub mod tls;
 mod typed;
 

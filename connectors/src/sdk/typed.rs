@@ -1,6 +1,7 @@
 //! From typed connectors and actions to the erased ones, with the layer in between.
 
 use std::any::Any;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -15,10 +16,11 @@ use super::erased::{
     AnyAction, AnyConnector, AnySession, Discovery, EarlierEffect, Executed, Inspection,
     OpenContext, RolledBack, Snapshot, StepContext, Verification,
 };
-use super::error::{ConnectorError, FieldError};
+use super::error::{ConnectorError, ErrorKind, FieldError};
 use super::layer::{Call, Redactor};
 use super::schema;
 use super::secret::{SecretBytes, SecretJson};
+use super::settle::settle;
 
 /// A connector without its type.
 pub struct TypedConnector<C: Connector> {
@@ -89,6 +91,7 @@ impl<C: Connector> AnyConnector for TypedConnector<C> {
             C::connect(typed.map_err(|faults| faulty("credentials", &faults))?, cx).await
         };
         let inner = call.run_again(&redactor, connect).await?;
+        let redactor = redactor.with(C::secrets(&inner));
         Ok(Box::new(TypedSession::<C> { inner, redactor, cx: cx.clone() }))
     }
 }
@@ -117,6 +120,11 @@ impl<C: Connector> TypedSession<C> {
             limit: self.cx.call_timeout,
             effect: None,
         }
+    }
+
+    /// How long an effect is waited for until a read shows it: there is time left for the read itself.
+    fn patience(&self) -> Duration {
+        C::SETTLES_WITHIN.min(self.cx.call_timeout * 2 / 3)
     }
 }
 
@@ -213,6 +221,23 @@ impl<A: Action> TypedAction<A> {
         Ok((snapshot, json))
     }
 
+    /// Waits after an effect, or one in doubt, until a read of the target `shows` it, or for half of the time that is
+    /// left. Whether it was seen is for `verify` to say; a target that cannot be read is not waited for.
+    async fn settled<F>(
+        session: &TypedSession<A::Connector>,
+        left: Duration,
+        read: impl FnMut() -> F + Send,
+        shows: impl Fn(&A::State) -> bool + Send,
+    ) where
+        F: Future<Output = Result<A::State, ConnectorError>> + Send,
+    {
+        let limit = session.patience().min(left / 2);
+        if !limit.is_zero() {
+            // Dropped when a read takes longer than all of it.
+            let _ = tokio::time::timeout(limit, settle(limit, read, shows)).await;
+        }
+    }
+
     fn outcome(value: Option<&Value>) -> Result<Option<A::Outcome>, ConnectorError> {
         value
             .map(|value| serde_json::from_value(value.clone()))
@@ -295,8 +320,17 @@ impl<A: Action> AnyAction for TypedAction<A> {
         let action = self.parse(&cx.step.parameters, target).map_err(|e| call.place(e))?;
         let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
+        let started = Instant::now();
         let work = || action.execute(&session.inner, cx, &before);
-        let effect = call.run_again(&redactor, work).await?;
+        let answer = call.run_again(&redactor, work).await;
+        if answer.as_ref().map_or_else(may_show_late, |effect| effect.changed) {
+            let left = cx.deadline.saturating_sub(started.elapsed());
+            let outcome = answer.as_ref().ok().map(|effect| &effect.outcome);
+            let read = || action.observe(&session.inner, target, &before);
+            let shows = |now: &A::State| action.verify(now, &before, outcome);
+            Self::settled(session, left, read, shows).await;
+        }
+        let effect = answer?;
         Ok(Executed {
             changed: effect.changed,
             outcome: redactor.value(to_public(&effect.outcome)),
@@ -320,9 +354,12 @@ impl<A: Action> AnyAction for TypedAction<A> {
         let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
         let outcome = Self::outcome(outcome).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
-        let work = || action.observe(&session.inner, target, &before);
-        let now = call.run_again(&redactor, work).await?;
-        let satisfied = action.verify(&now, &before, outcome.as_ref());
+        // Who has the outcome comes right from the effect. After a crash there is none, and time has passed.
+        let patience = if outcome.is_some() { session.patience() } else { Duration::ZERO };
+        let read = || action.observe(&session.inner, target, &before);
+        let shows = |now: &A::State| action.verify(now, &before, outcome.as_ref());
+        let now = call.run_again(&redactor, || settle(patience, read, shows)).await?;
+        let satisfied = shows(&now);
         let produced =
             if satisfied { action.handed_over(&before, Some(&now), None) } else { Vec::new() };
         let (snapshot, json) =
@@ -356,10 +393,26 @@ impl<A: Action> AnyAction for TypedAction<A> {
         let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
         let outcome = Self::outcome(outcome).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
+        let started = Instant::now();
         let work = || undo(&action, &session.inner, cx, &before, outcome.as_ref());
-        let changed = call.run_again(&redactor, work).await?;
+        let answer = call.run_again(&redactor, work).await;
+        if answer.as_ref().map_or_else(may_show_late, |&changed| changed) {
+            let left = cx.deadline.saturating_sub(started.elapsed());
+            let wanted = before.state.fingerprinted(&session.cx.digest_key);
+            let read = || action.snapshot(&session.inner, target);
+            let shows = |now: &A::State| now.fingerprinted(&session.cx.digest_key) == wanted;
+            Self::settled(session, left, read, shows).await;
+        }
+        let changed = answer?;
         Ok(RolledBack { changed, outcome: serde_json::json!({ "changed": changed }) })
     }
+}
+
+/// Whether nobody knows if the call arrived, so that it may have had an effect which no read shows yet.
+fn may_show_late(error: &ConnectorError) -> bool {
+    let no_answer =
+        matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Unexpected);
+    error.is_outcome_unknown() && no_answer
 }
 
 fn spec<A: Action>(reversibility: Reversibility) -> ActionSpec {

@@ -31,7 +31,9 @@ use nexplane_core::plan::Check;
 pub use credentials::Credentials;
 pub use session::Session;
 
-use crate::sdk::{Actions, Connector, ConnectorError, ConnectorMeta, Discovery, OpenContext};
+use crate::sdk::{
+    Actions, Connector, ConnectorError, ConnectorMeta, Discovery, OpenContext, SecretText,
+};
 
 /// The connector.
 #[derive(Debug)]
@@ -62,6 +64,10 @@ impl Connector for Vault {
         cx: &OpenContext,
     ) -> Result<Session, ConnectorError> {
         Session::open(credentials, cx).await
+    }
+
+    fn secrets(session: &Session) -> Vec<SecretText> {
+        vec![session.token.clone()]
     }
 
     async fn test(session: &Session) -> Result<Vec<Check>, ConnectorError> {

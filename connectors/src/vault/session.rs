@@ -8,7 +8,7 @@ use super::account::Account;
 use super::credentials::Credentials;
 use crate::sdk::http::{Base, Http, Reply, Request};
 use crate::sdk::tls::bare;
-use crate::sdk::{Advice, ConnectorError, ErrorKind, OpenContext, SecretText};
+use crate::sdk::{Advice, ConnectorError, ErrorKind, OpenContext, Redactor, SecretText};
 
 const TOKEN: &str = "x-vault-token";
 const NAMESPACE: &str = "x-vault-namespace";
@@ -20,6 +20,8 @@ const REQUEST: &str = "x-vault-request";
 pub struct Session {
     http: Http,
     pub account: Account,
+    /// Its own: given with the credentials, or by the login.
+    pub(super) token: SecretText,
 }
 
 /// What came of a question.
@@ -57,8 +59,9 @@ impl Session {
             }
         };
         let http = http.with_secret_header(TOKEN, &token)?;
-        let account = Account::of(&http).await?;
-        Ok(Self { http, account })
+        let hidden = |error| Redactor::new(vec![token.clone()]).error(error);
+        let account = Account::of(&http).await.map_err(hidden)?;
+        Ok(Self { http, account, token })
     }
 
     /// Reads what is at a path of the API, such as `sys/mounts`.

@@ -22,6 +22,7 @@ pub use model::{Direction, Instance, Rule, SecurityGroup, Snapshot, Volume};
 use xml::{Element, XmlError};
 
 use super::error::{Failure, Why};
+use super::list::{MOST, MOST_PAGES};
 use super::transport::{SendError, Transport};
 use crate::sdk::ConnectorError;
 
@@ -30,8 +31,6 @@ const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
 /// Things on a page: the most that DescribeInstances and DescribeSecurityGroups allow.
 const PAGE: &str = "1000";
-/// Pages of one list, at most: a list that never ends is an error.
-const MOST_PAGES: usize = 200;
 /// How often a read is sent in all, when AWS asks for patience.
 const ATTEMPTS: u32 = 4;
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -173,13 +172,16 @@ impl Ec2 {
         self.call(name, form).await
     }
 
-    /// Every element of `list` on every page. AWS does not page a call that names its things.
-    async fn list(
+    /// What `read` makes of every element of `list`, on every page. AWS does not page a call that names its things.
+    async fn all<T, I: IntoIterator<Item = T>>(
         &self,
         name: &'static str,
         form: &Form,
         list: &str,
-    ) -> Result<Vec<Element>, Failure> {
+        read: impl Fn(&Element) -> Result<I, XmlError>,
+    ) -> Result<Vec<T>, Failure> {
+        let unreadable =
+            |error: XmlError| Failure { call: name, why: Why::Unreadable(error.into()) };
         let mut all = Vec::new();
         let mut token: Option<String> = None;
         for _ in 0..MOST_PAGES {
@@ -189,29 +191,20 @@ impl Ec2 {
             };
             let page = self.read(name, &form).await?;
             if page.child(list).is_none() {
-                let why = XmlError::Missing("the list").into();
-                return Err(Failure { call: name, why: Why::Unreadable(why) });
+                return Err(unreadable(XmlError::Missing("the list")));
             }
-            all.extend(page.items(list).cloned());
+            for element in page.items(list) {
+                all.extend(read(element).map_err(unreadable)?);
+            }
+            if all.len() > MOST {
+                break;
+            }
             token = page.text("nextToken").map(str::to_owned);
             if token.is_none() {
                 return Ok(all);
             }
         }
-        let why = format!("the list has more than {MOST_PAGES} pages");
-        Err(Failure { call: name, why: Why::Unreadable(why.into()) })
-    }
-
-    async fn all<T>(
-        &self,
-        name: &'static str,
-        form: &Form,
-        list: &str,
-        read: impl Fn(&Element) -> Result<T, XmlError>,
-    ) -> Result<Vec<T>, Failure> {
-        let elements = self.list(name, form, list).await?;
-        let things: Result<Vec<_>, _> = elements.iter().map(read).collect();
-        things.map_err(|error| Failure { call: name, why: Why::Unreadable(error.into()) })
+        Err(Failure::too_long(name))
     }
 
     pub async fn instances(&self) -> Result<Vec<Instance>, Failure> {
@@ -227,13 +220,13 @@ impl Ec2 {
         let read = |reservation: &Element| {
             reservation.items("instancesSet").map(Instance::read).collect::<Result<Vec<_>, _>>()
         };
-        let found = self.all("ec2:DescribeInstances", form, "reservationSet", read).await?;
-        Ok(found.into_iter().flatten().collect())
+        self.all("ec2:DescribeInstances", form, "reservationSet", read).await
     }
 
     pub async fn volumes(&self) -> Result<Vec<Volume>, Failure> {
         let form = Form::default().with("MaxResults", "500");
-        self.all("ec2:DescribeVolumes", &form, "volumeSet", Volume::read).await
+        let read = |element: &Element| Volume::read(element).map(Some);
+        self.all("ec2:DescribeVolumes", &form, "volumeSet", read).await
     }
 
     pub async fn security_groups(&self) -> Result<Vec<SecurityGroup>, Failure> {
@@ -246,8 +239,18 @@ impl Ec2 {
     }
 
     async fn security_groups_by(&self, form: &Form) -> Result<Vec<SecurityGroup>, Failure> {
-        let name = "ec2:DescribeSecurityGroups";
-        self.all(name, form, "securityGroupInfo", SecurityGroup::read).await
+        let read = |element: &Element| SecurityGroup::read(element).map(Some);
+        self.all("ec2:DescribeSecurityGroups", form, "securityGroupInfo", read).await
+    }
+
+    /// The rules of a security group, with their tags; none when there is no such group.
+    pub async fn rules(&self, group: &str) -> Result<Vec<Rule>, Failure> {
+        let form = Form::default()
+            .with("MaxResults", PAGE)
+            .with("Filter.1.Name", "group-id")
+            .with("Filter.1.Value.1", group);
+        let read = |element: &Element| Rule::read(element).map(Some);
+        self.all("ec2:DescribeSecurityGroupRules", &form, "securityGroupRuleSet", read).await
     }
 
     /// Our own snapshots of these volumes that carry a tag of this name.
@@ -263,7 +266,7 @@ impl Ec2 {
             form = form.with(format!("Filter.1.Value.{no}"), volume);
         }
         form = form.with("Filter.2.Name", "tag-key").with("Filter.2.Value.1", tag);
-        let read = |element: &Element| Snapshot::read(element, tag);
+        let read = |element: &Element| Snapshot::read(element, tag).map(Some);
         self.all("ec2:DescribeSnapshots", &form, "snapshotSet", read).await
     }
 

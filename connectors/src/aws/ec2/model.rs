@@ -1,5 +1,7 @@
 //! The few things of EC2 that the connector reads.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::xml::{Element, XmlError};
@@ -105,8 +107,8 @@ pub struct SecurityGroup {
     pub name: String,
     pub description: Option<String>,
     pub vpc: Option<String>,
-    /// One for each source or destination.
-    pub rules: Vec<Rule>,
+    /// How many rules it has: one for each source or destination.
+    pub rules: usize,
 }
 
 /// Whether a rule is for what comes in or what goes out.
@@ -122,7 +124,7 @@ pub enum Direction {
 }
 
 /// One rule of a security group.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub struct Rule {
     pub direction: Direction,
     /// `tcp`, `udp`, `icmp`, `icmpv6`, the number of another protocol, or `-1` for all.
@@ -132,44 +134,47 @@ pub struct Rule {
     /// Of whom: a CIDR block, a security group (`sg-…`) or a prefix list (`pl-…`).
     pub peer: String,
     pub description: Option<String>,
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Rule {
+    pub(super) fn read(element: &Element) -> Result<Self, XmlError> {
+        let port = |name| element.text(name).and_then(|port| port.parse().ok()).unwrap_or(-1);
+        let group = || element.child("referencedGroupInfo")?.text("groupId");
+        let peers = ["cidrIpv4", "cidrIpv6", "prefixListId"];
+        let peer = peers.iter().find_map(|name| element.text(name)).or_else(group);
+        let egress = element.required("isEgress")? == "true";
+        let tags = element.items("tagSet").map(|tag| {
+            Ok::<_, XmlError>((
+                tag.required("key")?,
+                tag.text("value").unwrap_or_default().to_owned(),
+            ))
+        });
+        Ok(Self {
+            direction: if egress { Direction::Egress } else { Direction::Ingress },
+            protocol: element.required("ipProtocol")?,
+            ports: (port("fromPort"), port("toPort")),
+            peer: peer.ok_or(XmlError::Missing("the peer of a rule"))?.to_owned(),
+            description: element.text("description").map(str::to_owned),
+            tags: tags.collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 impl SecurityGroup {
     pub(super) fn read(element: &Element) -> Result<Self, XmlError> {
-        let mut rules = Vec::new();
-        let lists =
-            [("ipPermissions", Direction::Ingress), ("ipPermissionsEgress", Direction::Egress)];
-        for (list, direction) in lists {
-            for permission in element.items(list) {
-                let port = |name| permission.text(name).and_then(|p| p.parse().ok()).unwrap_or(-1);
-                let ports = (port("fromPort"), port("toPort"));
-                let protocol = permission.required("ipProtocol")?;
-                for (peers, name) in [
-                    ("ipRanges", "cidrIp"),
-                    ("ipv6Ranges", "cidrIpv6"),
-                    ("groups", "groupId"),
-                    ("prefixListIds", "prefixListId"),
-                ] {
-                    for peer in permission.items(peers) {
-                        rules.push(Rule {
-                            direction,
-                            protocol: protocol.clone(),
-                            ports,
-                            peer: peer.required(name)?,
-                            description: peer.text("description").map(str::to_owned),
-                        });
-                    }
-                }
-            }
-        }
-        rules.sort();
+        let permissions = ["ipPermissions", "ipPermissionsEgress"].map(|list| element.items(list));
+        let peers = |permission: &Element| {
+            let lists = ["ipRanges", "ipv6Ranges", "groups", "prefixListIds"];
+            lists.map(|list| permission.items(list).count()).iter().sum::<usize>()
+        };
         let text = |name: &str| element.text(name).map(str::to_owned);
         Ok(Self {
             id: element.required("groupId")?,
             name: element.required("groupName")?,
             description: text("groupDescription"),
             vpc: text("vpcId"),
-            rules,
+            rules: permissions.into_iter().flatten().map(peers).sum(),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use aws_sdk_s3::types::{
     BucketLocationConstraint, CreateBucketConfiguration, PublicAccessBlockConfiguration,
 };
+use nexplane_connectors::sdk::ConnectorError;
 use nexplane_core::plan::TargetRef;
 use serde_json::{Value, json};
 
@@ -165,6 +166,7 @@ impl Identity {
 impl Peer for Identity {
     const CONNECTOR: &'static str = "aws";
     const WHAT_TO_DO: &'static str = "to the policy of";
+    const SHOWS_LATE: bool = true;
 
     async fn start() -> Self {
         let aws = nexplane_peers::aws::ministack().await.expect("ministack");
@@ -216,6 +218,16 @@ impl Peer for Identity {
             ["access", bucket] => self.set_public_access(bucket, true).await,
             _ => panic!("{}", case.disturbance),
         }
+    }
+
+    /// A key that was made and whose secret was lost: whose it is is for a person to know.
+    async fn follow(&self, case: &Case, error: &ConnectorError) -> bool {
+        let Some((_, rest)) = error.message.split_once("has the key ") else { return false };
+        let user = case.target.external_key.split('/').nth(1).unwrap();
+        let key = rest.split(' ').next().unwrap();
+        let request = self.bench.iam.delete_access_key().user_name(user).access_key_id(key);
+        request.send().await.expect("delete_access_key");
+        true
     }
 
     async fn witness(&self) -> String {

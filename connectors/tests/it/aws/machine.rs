@@ -119,6 +119,7 @@ impl Machine {
 impl Peer for Machine {
     const CONNECTOR: &'static str = "aws";
     const WHAT_TO_DO: &'static str = "to the policy of";
+    const SHOWS_LATE: bool = true;
 
     async fn start() -> Self {
         let aws = nexplane_peers::aws::moto().await.expect("moto");
@@ -182,6 +183,15 @@ impl Peer for Machine {
         for id in groups {
             let found = self.ec2(&format!("Action=DescribeSecurityGroups&GroupId.1={id}")).await;
             seen.push(found.split("<securityGroupInfo>").nth(1).unwrap().to_owned());
+            let form = format!(
+                "Action=DescribeSecurityGroupRules&Filter.1.Name=group-id&Filter.1.Value.1={id}"
+            );
+            // A rule that comes back has another id. Its tags have no order.
+            let found = self.ec2(&form).await;
+            let mut tags: Vec<_> =
+                texts(&found, "key").into_iter().zip(texts(&found, "value")).collect();
+            tags.sort();
+            seen.push(format!("{tags:?}"));
         }
         seen.join("\n")
     }

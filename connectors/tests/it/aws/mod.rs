@@ -3,12 +3,17 @@
 
 mod account;
 mod bench;
+mod between;
 mod ec2;
 mod identity;
+mod late;
 mod machine;
 mod paging;
 mod policy;
 mod referee;
+mod rotation;
+mod rules;
+mod secrecy;
 
 #[test]
 fn every_registered_action_has_a_case() {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::identity::user_target;
-use super::machine::instance_target;
+use super::machine::{group_target, instance_target};
 use crate::fixture::{action, context, open};
 
 const PAGES: usize = 3;
@@ -33,6 +33,8 @@ struct Pager {
     s3: Value,
     asked: Mutex<Vec<String>>,
     endless: bool,
+    /// A call whose pages have more things than all of them may have together.
+    crowded: Option<&'static str>,
 }
 
 fn one(action: &str, no: usize) -> String {
@@ -68,6 +70,11 @@ fn one(action: &str, no: usize) -> String {
         "DescribeSecurityGroups" => {
             format!("<groupId>sg-{no}</groupId><groupName>g{no}</groupName>")
         }
+        "DescribeSecurityGroupRules" => format!(
+            "<securityGroupRuleId>sgr-{no}</securityGroupRuleId><isEgress>false</isEgress>\
+             <ipProtocol>tcp</ipProtocol><fromPort>{no}</fromPort><toPort>{no}</toPort><cidrIpv4>10.0.0.0/8</cidrIpv4>\
+             <tagSet><item><key>k{no}</key><value>v</value></item></tagSet>"
+        ),
         "DescribeSnapshots" => format!(
             "<snapshotId>snap-{no}</snapshotId><volumeId>vol-0</volumeId><status>completed</status>\
              <tagSet><item><key>nexplane-snapshot</key><value>m{no}</value></item></tagSet>"
@@ -103,27 +110,31 @@ impl Pager {
         let output = name("output_token");
         let list =
             pages["result_key"].as_str().or_else(|| pages["result_key"][0].as_str()).unwrap();
-        let thing = one(action, no);
+        let times = if self.crowded == Some(action) { 30_000 } else { 1 };
+        let things = |tag: &str| format!("<{tag}>{}</{tag}>", one(action, no)).repeat(times);
         match kind {
             "ec2" => {
                 let list = match action {
                     "DescribeInstances" => "reservationSet",
                     "DescribeVolumes" => "volumeSet",
                     "DescribeSecurityGroups" => "securityGroupInfo",
+                    "DescribeSecurityGroupRules" => "securityGroupRuleSet",
                     _ => "snapshotSet",
                 };
                 let lower = format!("{}{}", output[..1].to_lowercase(), &output[1..]);
                 let token =
                     if more { format!("<{lower}>page/+{next}</{lower}>") } else { String::new() };
                 format!(
-                    "<{action}Response><{list}><item>{thing}</item></{list}>{token}</{action}Response>"
+                    "<{action}Response><{list}>{}</{list}>{token}</{action}Response>",
+                    things("item")
                 )
             }
             "s3" => {
                 let token =
                     if more { format!("<{output}>page/+{next}</{output}>") } else { String::new() };
                 format!(
-                    "<ListAllMyBucketsResult><{list}><Bucket>{thing}</Bucket></{list}>{token}</ListAllMyBucketsResult>"
+                    "<ListAllMyBucketsResult><{list}>{}</{list}>{token}</ListAllMyBucketsResult>",
+                    things("Bucket")
                 )
             }
             _ => {
@@ -131,8 +142,9 @@ impl Pager {
                 let token =
                     if more { format!("<{output}>page/+{next}</{output}>") } else { String::new() };
                 format!(
-                    "<{action}Response><{action}Result><{list}><member>{thing}</member></{list}>\
-                     <{flag}>{more}</{flag}>{token}</{action}Result></{action}Response>"
+                    "<{action}Response><{action}Result><{list}>{}</{list}>\
+                     <{flag}>{more}</{flag}>{token}</{action}Result></{action}Response>",
+                    things("member")
                 )
             }
         }
@@ -177,13 +189,14 @@ impl Pager {
     }
 }
 
-async fn pager(endless: bool) -> (Arc<Pager>, Value) {
+async fn pager(endless: bool, crowded: Option<&'static str>) -> (Arc<Pager>, Value) {
     let pager = Arc::new(Pager {
         iam: paginators("iam/2010-05-08"),
         ec2: paginators("ec2/2016-11-15"),
         s3: paginators("s3/2006-03-01"),
         asked: Mutex::default(),
         endless,
+        crowded,
     });
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -202,7 +215,7 @@ async fn pager(endless: bool) -> (Arc<Pager>, Value) {
 
 #[tokio::test]
 async fn contract_every_page_of_every_list_is_read() {
-    let (pager, credentials) = pager(false).await;
+    let (pager, credentials) = pager(false, None).await;
     let session = open("aws", credentials, &context()).await.expect("open");
     let found = session.discover().await.expect("discover");
     for no in 0..PAGES {
@@ -233,6 +246,15 @@ async fn contract_every_page_of_every_list_is_read() {
         .unwrap();
     let fields = format!("{:?}", seen.fields);
     assert!((0..PAGES).all(|no| fields.contains(&format!("snap-{no}"))), "{fields}");
+    let rule = json!({
+        "operation": "remove", "direction": "ingress", "protocol": "tcp",
+        "from_port": PAGES - 1, "to_port": PAGES - 1, "peer": "10.0.0.0/8",
+    });
+    let seen = action_of("aws.modify_security_group_rule")
+        .read(&*session, &group_target("sg-0"), &rule, None)
+        .await
+        .unwrap();
+    assert!(format!("{:?}", seen.fields).contains("k2"), "{:?}", seen.fields);
     let asked = pager.asked.lock().unwrap().clone();
     for action in ["ListUsers", "ListUserTags", "SimulatePrincipalPolicy", "DescribeSnapshots"] {
         for no in 0..PAGES {
@@ -243,10 +265,29 @@ async fn contract_every_page_of_every_list_is_read() {
 
 #[tokio::test]
 async fn contract_a_list_without_end_is_an_error() {
-    let (_, credentials) = pager(true).await;
+    let (_, credentials) = pager(true, None).await;
     let session = open("aws", credentials, &context()).await.expect("open");
     let action = action("aws.stop_instance");
     let error = action.read(&*session, &instance_target("i-0"), &json!({}), None).await;
-    assert_eq!(error.expect_err("endless").kind, ErrorKind::Unexpected);
+    assert_eq!(error.expect_err("endless").kind, ErrorKind::Invalid);
     assert!(session.discover().await.is_err());
+}
+
+/// The error comes while the list is read, not after all of it is in memory; and nothing of it counts as all.
+#[tokio::test]
+async fn contract_a_list_that_is_too_long_is_an_error_before_its_end() {
+    for (call, named) in [
+        ("ListRoles", "iam:ListRoles"),
+        ("ListBuckets", "s3:ListAllMyBuckets"),
+        ("DescribeVolumes", "ec2:DescribeVolumes"),
+    ] {
+        let (pager, credentials) = pager(false, Some(call)).await;
+        let session = open("aws", credentials, &context()).await.expect("open");
+        let error = session.discover().await.expect_err("too long");
+        assert_eq!(error.kind, ErrorKind::Invalid, "{error:?}");
+        assert!(error.message.contains(named) && error.message.contains("50000"), "{error}");
+        let asked = pager.asked.lock().unwrap();
+        assert!(asked.contains(&format!("{call} 1")), "{asked:?}");
+        assert!(!asked.contains(&format!("{call} 2")), "it went on: {asked:?}");
+    }
 }

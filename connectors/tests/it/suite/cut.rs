@@ -47,7 +47,10 @@ pub async fn crash<P: Peer>(id: &str) {
         let (there, after) = trial.satisfied(&before, None).await;
         assert_eq!(now, after);
         assert!(there || now == before.fingerprint || trial.case.in_parts, "in between");
-        trial.action.execute(&*trial.session, &cx, &before).await.expect("finish");
+        if let Err(error) = trial.action.execute(&*trial.session, &cx, &before).await {
+            assert!(peer.follow(&trial.case, &error).await, "finish: {error:?}");
+            trial.action.execute(&*trial.session, &cx, &before).await.expect("finish");
+        }
         assert!(trial.satisfied(&before, None).await.0);
         trial.action.rollback(&*trial.session, &cx, &before, None).await.expect("rollback");
         assert_eq!(peer.witness().await, initially, "round {round}");

@@ -10,6 +10,7 @@ mod cut;
 mod meddle;
 mod trial;
 
+use nexplane_connectors::sdk::ConnectorError;
 use nexplane_core::plan::TargetRef;
 use serde_json::{Value, json};
 
@@ -62,6 +63,9 @@ pub trait Peer: Sized {
     /// Actions of the connector that this kind of peer cannot have; they must have a case at another kind.
     const ELSEWHERE: &'static [&'static str] = &[];
 
+    /// Whether reads may show an effect late, so that `verify` waits for one that it was told of.
+    const SHOWS_LATE: bool = false;
+
     async fn start() -> Self;
 
     async fn login(&self, account: Account) -> Login;
@@ -83,6 +87,11 @@ pub trait Peer: Sized {
     async fn prepare(&self, action: &str, login: &Login) -> Case;
 
     async fn disturb(&self, case: &Case);
+
+    /// Does what the error of an effect that was cut off asks a person to do; false when it asks for nothing.
+    async fn follow(&self, _case: &Case, _error: &ConnectorError) -> bool {
+        false
+    }
 
     /// Everything of this test's targets that an action could move, read without the connector.
     async fn witness(&self) -> String;

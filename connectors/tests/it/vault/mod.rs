@@ -4,6 +4,7 @@ mod bench;
 mod connection;
 mod discovery;
 mod policies;
+mod secrecy;
 mod secrets;
 mod severed;
 mod tokens;
