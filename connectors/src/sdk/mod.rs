@@ -18,6 +18,7 @@ mod layer;
 mod registry;
 mod schema;
 mod secret;
+mod spelling;
 pub mod tls;
 mod typed;
 
