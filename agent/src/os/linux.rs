@@ -9,7 +9,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{DumpableBehavior, Pid, Signal, kill_process, set_dumpable_behavior};
 
 use super::Uptime;
 
@@ -43,8 +43,18 @@ pub(crate) fn holder(file: &Path) -> Option<u32> {
         let opened = std::fs::metadata(opened.path());
         opened.is_ok_and(|meta| (meta.dev(), meta.ino()) == (lock.dev(), lock.ino()))
     };
-    let holds = std::fs::read_dir(format!("/proc/{said}/fd")).ok()?.flatten().any(is_lock);
-    holds.then_some(said)
+    match std::fs::read_dir(format!("/proc/{said}/fd")) {
+        Ok(files) => files.flatten().any(is_lock).then_some(said),
+        // An agent shows its files to root alone (`no_core_dumps`), so nobody else can look whether it is one.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(said),
+        Err(_) => None,
+    }
+}
+
+/// The limit is not asked for where `core_pattern` names a program (`core(5)`), and the attribute is.
+pub(crate) fn no_core_dumps() -> io::Result<()> {
+    super::unix::no_core_files()?;
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// Asks the agent that runs as this process for a fresh key. False when it is no agent that waits for that: the

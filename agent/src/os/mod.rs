@@ -17,11 +17,11 @@ mod windows;
 #[cfg(target_os = "linux")]
 pub use linux::ask_renewal;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Notifier, holder, uptime};
+pub(crate) use linux::{Notifier, holder, no_core_dumps, uptime};
 #[cfg(not(target_os = "linux"))]
 pub use plain::ask_renewal;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use plain::{Notifier, holder, uptime};
+pub(crate) use plain::{Notifier, holder, no_core_dumps, uptime};
 #[cfg(unix)]
 pub use unix::{CONFIG_DIRECTORY, ROOT, host_name, is_writable_by_others};
 #[cfg(unix)]
@@ -35,7 +35,30 @@ pub(crate) use windows::{
     is_of_administrators, open_carefully, private, private_directory, put_in_place, sync_directory,
 };
 
+use std::io;
 use std::time::Duration;
+
+/// Set to `1`, it leaves memory images to the system.
+const ALLOW_CORE_DUMPS: &str = "NEXPLANE_ALLOW_CORE_DUMPS";
+
+/// Keeps keys and passwords that this process works with out of memory images. From here on a crash leaves no core
+/// file and gives none to a handler, and nobody but root reads the process's memory. Programs that it starts have no
+/// core files either.
+///
+/// The variable `NEXPLANE_ALLOW_CORE_DUMPS=1` is for finding a fault: nothing is changed then, and a warning says so.
+/// On Windows nothing is changed either: error reporting is the administrator's there.
+///
+/// # Errors
+/// The system refused. Whoever goes on all the same would work unprotected.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    if std::env::var_os(ALLOW_CORE_DUMPS).is_some_and(|value| value == "1") {
+        tracing::warn!(
+            "{ALLOW_CORE_DUMPS} is set: a crash may write keys and passwords into a core file"
+        );
+        return Ok(());
+    }
+    no_core_dumps()
+}
 
 /// How long the machine has been running, and a name of this run of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

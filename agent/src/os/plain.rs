@@ -22,6 +22,13 @@ pub fn ask_renewal(_process: u32) -> io::Result<bool> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// macOS has the limit.
+pub(crate) fn no_core_dumps() -> io::Result<()> {
+    #[cfg(unix)]
+    super::unix::no_core_files()?;
+    Ok(())
+}
+
 /// There is no `sd_notify(3)`.
 #[derive(Debug)]
 pub(crate) struct Notifier(Infallible);

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Where the agent's configuration is, unless it is said.
 pub const CONFIG_DIRECTORY: &str = "/etc/nexplane-agent";
@@ -54,4 +55,9 @@ pub fn is_writable_by_others(meta: &Metadata) -> Option<bool> {
 /// The machine's name of itself.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// For this process and what it starts, for good: nobody but root raises the limit again.
+pub(super) fn no_core_files() -> io::Result<()> {
+    Ok(setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
 }

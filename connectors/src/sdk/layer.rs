@@ -15,6 +15,7 @@ use tracing::Instrument;
 use super::error::{Advice, Cause, ConnectorError, ErrorKind};
 use super::retry;
 use super::secret::{SecretText, sealed};
+use super::spelling::spellings;
 
 /// Shorter secrets are not searched for: they would blot out ordinary words. Nothing that a connector
 /// makes up is shorter, and NIST SP 800-63B (revision 3) §5.1.1.2 asks for at least 8 characters.
@@ -26,9 +27,10 @@ const REDACTED: &str = "[redacted]";
 const LONGEST: usize = 16 * 1024;
 const MOST: usize = 128 * 1024;
 
-/// Removes known secrets from texts.
+/// Removes known secrets from texts, however they are spelled.
 #[derive(Clone, Debug, Default)]
 pub struct Redactor {
+    /// All spellings of all secrets.
     secrets: Vec<SecretText>,
 }
 
@@ -41,7 +43,8 @@ impl Redactor {
     #[must_use]
     pub fn with(&self, secrets: impl IntoIterator<Item = SecretText>) -> Self {
         let mut all = self.secrets.clone();
-        all.extend(secrets.into_iter().filter(|s| s.expose().len() >= SHORTEST));
+        let long = secrets.into_iter().filter(|secret| secret.expose().len() >= SHORTEST);
+        all.extend(long.flat_map(|secret| spellings(&secret)));
         // The longest first, so that a secret inside another does not leave the rest behind.
         all.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
         Self { secrets: all }
@@ -292,6 +295,16 @@ mod tests {
             redactor().value(json!({ "a": ["a short hunter22"] })),
             json!({ "a": ["a short [redacted]"] })
         );
+    }
+
+    #[test]
+    fn secrets_leave_in_another_spelling_too() {
+        let redactor = Redactor::new(vec![SecretText::new("a\"b/c-correct".to_owned())]);
+        let said = r#"{"m":"a\"b/c-correct"} ?p=a%22b%2Fc-correct"#;
+        assert_eq!(redactor.text(said), r#"{"m":"[redacted]"} ?p=[redacted]"#);
+        // base64 of `user:a"b/c-correct`.
+        let said = redactor.text("Basic dXNlcjphImIvYy1jb3JyZWN0");
+        assert!(said.starts_with("Basic dXNlcj") && said.contains(REDACTED), "{said}");
     }
 
     /// Whatever a target says, a record can have it.

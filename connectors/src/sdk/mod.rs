@@ -22,6 +22,7 @@ mod retry;
 mod schema;
 mod secret;
 mod settle;
+mod spelling;
 pub mod tls;
 mod typed;
 

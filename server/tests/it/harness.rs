@@ -43,6 +43,8 @@ pub struct Server {
     pub admin: Client,
     /// Further arguments of the next start.
     pub arguments: Vec<String>,
+    /// Further variables of the next start.
+    pub variables: Vec<(&'static str, &'static str)>,
     /// Of the next start.
     pub lease_s: u32,
     /// Where agents are listened to from the next start on.
@@ -71,6 +73,7 @@ impl Server {
             ca: PathBuf::new(),
             admin: Client::new(base, None),
             arguments: Vec::new(),
+            variables: Vec::new(),
             lease_s: LEASE_S,
             gateway_listen: "127.0.0.1:0".to_owned(),
             database_url: None,
@@ -109,6 +112,7 @@ impl Server {
             .env("DATABASE_URL", self.database_url.clone().unwrap_or_else(|| self.database.url()))
             .env("NO_COLOR", "1")
             .env_remove("NEXPLANE_KEK")
+            .envs(self.variables.iter().copied())
             .kill_on_drop(true);
         command
     }
@@ -157,10 +161,15 @@ impl Server {
 
     /// SIGTERM; the server has to say that all went well.
     pub async fn stop(&mut self) {
-        self.signal(Signal::TERM);
-        let mut child = self.child.take().unwrap();
-        let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+        let status = self.ended_by(Signal::TERM).await;
         assert!(status.success(), "{status}:\n{}", self.log_text());
+    }
+
+    /// How it ends by a signal that it does not survive.
+    pub async fn ended_by(&mut self, signal: Signal) -> std::process::ExitStatus {
+        self.signal(signal);
+        let mut child = self.child.take().unwrap();
+        tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -229,6 +238,7 @@ impl Server {
 
     pub async fn sign_in(&self, email: &str, password: &str) -> Client {
         let body = json!({ "email": email, "password": password });
+        hand(&body);
         let signed_in = self.nobody().post("/auth/login", body.clone()).await.is(200);
         let token = signed_in["access_token"].as_str().unwrap().to_owned();
         let mut client = Client::new(self.base.clone(), Some(token.clone()));
@@ -388,19 +398,21 @@ impl Client {
         let response = self.http.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await?;
-        if !asked.ends_with("/reveal") && !asked.ends_with("/auth/login") {
-            let mut said = SAID.lock().unwrap();
-            if said.len() < MOST_SAID {
-                said.push_str(&String::from_utf8_lossy(&bytes));
-                said.push('\n');
-            }
-        }
         let json = if bytes.is_empty() {
             Value::Null
         } else {
             serde_json::from_slice(&bytes)
                 .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into())
         };
+        if HANDS_OVER.iter().any(|end| asked.starts_with("POST") && asked.ends_with(end)) {
+            hand(&json);
+        } else {
+            let mut said = SAID.lock().unwrap();
+            if said.len() < MOST_SAID {
+                said.push_str(&String::from_utf8_lossy(&bytes));
+                said.push('\n');
+            }
+        }
         Ok(Answer { asked, status, json, headers })
     }
 
@@ -535,6 +547,34 @@ impl Answer {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
+}
+
+/// What is answered by handing a secret over.
+const HANDS_OVER: [&str; 7] = [
+    "/auth/first-run",
+    "/auth/login",
+    "/auth/refresh",
+    "/hosts/enrollment-tokens",
+    "/reveal",
+    "/tokens",
+    "/users",
+];
+/// Passwords, tokens and secrets that were handed over in this process.
+static HANDED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Keeps what an answer hands over; of a text that is JSON, what is in it.
+fn hand(answer: &Value) {
+    for name in ["access_token", "password", "token", "value"] {
+        let Some(secret) = answer[name].as_str() else { continue };
+        let parts = serde_json::from_str::<Value>(secret).ok();
+        let parts = parts.iter().filter_map(Value::as_object).flat_map(|parts| parts.values());
+        let parts = parts.filter_map(Value::as_str).map(str::to_owned);
+        HANDED.lock().unwrap().extend(parts.chain([secret.to_owned()]));
+    }
+}
+
+pub fn handed() -> Vec<String> {
+    HANDED.lock().unwrap().clone()
 }
 
 /// Answers of the API in this process, but for those that hand a secret over.

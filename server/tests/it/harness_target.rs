@@ -106,6 +106,17 @@ impl Agent {
         files.map(read).collect()
     }
 
+    /// Of the running process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Its private key.
+    pub fn key_pem(&self) -> String {
+        let identity = std::fs::read(self.config.path().join("identity.json")).unwrap();
+        text(&serde_json::from_slice::<Value>(&identity).unwrap()["key_pem"])
+    }
+
     /// A path as orders name it, where it really is.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.path().join(path.trim_start_matches('/'))

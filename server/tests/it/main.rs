@@ -9,6 +9,12 @@
     reason = "a helper of tests may fail like a test"
 )]
 
+/// Peers and cases of the connectors' own tests.
+#[allow(dead_code, reason = "the connectors' tests use the rest")]
+#[path = "../../../connectors/tests/it/over_the_api.rs"]
+mod over_the_api;
+use over_the_api::{fixture, suite, template};
+
 mod approvals;
 mod architecture;
 mod attacks;
@@ -20,6 +26,7 @@ mod cancel;
 mod cancel_race;
 mod command_line;
 mod conflict;
+mod core_dump;
 mod crash;
 mod crash_kills;
 mod crash_log;
@@ -55,6 +62,8 @@ mod journey_redis;
 mod journey_ssh;
 mod journey_vault;
 mod leak;
+mod leak_actions;
+mod leak_echo;
 mod meeting;
 mod planted;
 mod policies;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::bench::{self, Bench};
 use crate::fixture::target;
-use crate::suite::{Account, Case, Login, Peer, severed};
+use crate::suite::{Account, Case, Login, Peer};
 
 pub const ACTIONS: [&str; 6] = [
     "aws.block_public_access",
@@ -21,16 +21,6 @@ pub const ACTIONS: [&str; 6] = [
     "aws.unlock_iam_user",
     "aws.update_bucket_policy",
 ];
-
-crate::suite::conform! {
-    contract Identity:
-    block_public_access => "aws.block_public_access",
-    delete_iam_key => "aws.delete_iam_key",
-    lock_iam_user => "aws.lock_iam_user",
-    rotate_iam_key => "aws.rotate_iam_key",
-    unlock_iam_user => "aws.unlock_iam_user",
-    update_bucket_policy => "aws.update_bucket_policy",
-}
 
 pub struct Identity {
     pub bench: Bench,
@@ -261,21 +251,4 @@ impl Peer for Identity {
     fn secrets(&self) -> Vec<String> {
         self.bench.secrets()
     }
-}
-
-async fn severed_of(id: &str) {
-    let [unknown_done, unknown_not_done, definite] = severed::<Identity>(id).await;
-    assert!(definite >= 2, "only {definite} definite answers");
-    assert!(unknown_done >= 1, "no cut hit the answer of the effect");
-    assert!(unknown_not_done >= 1, "no cut hit the effect itself");
-}
-
-#[tokio::test]
-async fn contract_crash_of_the_line_while_locking() {
-    severed_of("aws.lock_iam_user").await;
-}
-
-#[tokio::test]
-async fn contract_crash_of_the_line_while_a_policy_is_replaced() {
-    severed_of("aws.update_bucket_policy").await;
 }

@@ -17,14 +17,6 @@ pub const ACTIONS: [&str; 4] = [
     "aws.stop_instance",
 ];
 
-crate::suite::conform! {
-    contract Machine:
-    modify_security_group_rule => "aws.modify_security_group_rule",
-    snapshot_instance => "aws.snapshot_instance",
-    start_instance => "aws.start_instance",
-    stop_instance => "aws.stop_instance",
-}
-
 pub struct Machine {
     pub bench: Bench,
     instances: Mutex<Vec<String>>,

@@ -2,6 +2,7 @@
 
 mod directory;
 mod discovery;
+mod domain;
 mod groups;
 mod logins;
 mod samba;
