@@ -54,7 +54,8 @@ const SSH: [&str; 5] = [
     "ssh.set_file_permission",
     "ssh.unlock_local_user",
 ];
-/// A host of one test has no systemd: they end with the connection that says so.
+/// The host of a test has no systemd, and so no service: they are asked for of what there is, and refused. On a whole
+/// machine they run in the connector's tests.
 const SSH_SERVICES: [&str; 2] = ["ssh.disable_service", "ssh.enable_service"];
 const VAULT: [&str; 5] = [
     "vault.delete_kv_version",
@@ -115,7 +116,9 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
-        let server = Server::start().await;
+        let mut server = Server::start().await;
+        // The second is what the SDK of AWS says of a line that was cut.
+        server.expected_errors = vec!["code=\"target.un", "unable to mark the connection"];
         let operator = server.operator().await;
         let approvers = [server.approver().await, server.person("arno", &["approver"]).await];
         let mut stage = Self { server, operator, approvers, secrets: Vec::new(), stopped: 0 };
@@ -147,7 +150,7 @@ impl Stage {
     async fn connect(&self, connector: &str, credentials: &Value) -> String {
         let name = format!("{connector}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let body = json!({
-            "name": name, "type": connector, "environment": "staging", "credentials": credentials,
+            "name": name, "type": connector, "environment": "dev", "credentials": credentials,
         });
         let connection = text(&self.server.admin.post("/connections", body).await.is(201)["id"]);
         self.server.admin.get(&format!("/connections/{connection}")).await.is(200);
@@ -236,10 +239,10 @@ impl Stage {
     }
 
     /// Every one of these actions, at a peer of its own each.
-    async fn run<P: Peer>(mut self, actions: &[&str]) -> Self {
+    async fn run<P: Peer>(mut self, account: Account, actions: &[&str]) -> Self {
         for action in actions {
             let peer = P::start().await;
-            let login = peer.login(Account::Manager).await;
+            let login = peer.login(account).await;
             let case = peer.prepare(action, &login).await;
             let connection = self.connect(P::CONNECTOR, &login.credentials).await;
             self.discover(&connection).await.is(200);
@@ -260,10 +263,31 @@ impl Stage {
                 self.keep(&secret);
             }
             if Some(action) == actions.last() {
+                if P::CONNECTOR == "ssh" {
+                    self.refused(&request, &SSH_SERVICES).await;
+                }
                 self.break_connection(&peer, &connection, &login.credentials, &request).await;
             }
         }
         self
+    }
+
+    /// The same target with actions that it does not fit.
+    async fn refused(&self, request: &Value, actions: &[&str]) {
+        for action in actions {
+            let mut request = request.clone();
+            request["change_type"] = json!(action);
+            request["parameters"] = json!({});
+            let drafted = self.operator.post("/change-requests", request).await;
+            if drafted.status == 201 {
+                let change = id(&drafted.json);
+                self.operator.act(&change, "plan").await;
+                let submitted = self.operator.act(&change, "submit").await;
+                assert!(submitted.status >= 400, "{action}: {submitted:?}");
+            } else {
+                drafted.is_problem();
+            }
+        }
     }
 
     /// What can be wrong with a connection.
@@ -349,29 +373,56 @@ impl Stage {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_secrets_of_postgres_are_nowhere() {
-    Stage::new().await.run::<postgres::bench::Bench>(&POSTGRES).await.end(5).await;
+    let stage = Stage::new().await;
+    stage.run::<postgres::bench::Bench>(Account::Manager, &POSTGRES).await.end(5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_secrets_of_redis_are_nowhere() {
-    Stage::new().await.run::<redis::bench::Bench>(&REDIS).await.end(1).await;
+    let stage = Stage::new().await;
+    stage.run::<redis::bench::Bench>(Account::Manager, &REDIS).await.end(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn real_secrets_of_directories_are_nowhere() {
-    let stage = Stage::new().await.run::<ldap::directory::OpenLdap>(&OPENLDAP).await;
-    stage.run::<ldap::samba::Domain>(&DOMAIN).await.end(3).await;
+async fn real_secrets_of_openldap_are_nowhere() {
+    let stage = Stage::new().await;
+    stage.run::<ldap::directory::OpenLdap>(Account::Manager, &OPENLDAP).await.end(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_secrets_of_a_domain_are_nowhere() {
+    let stage = Stage::new().await;
+    stage.run::<ldap::samba::Domain>(Account::Manager, &DOMAIN).await.end(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_secrets_of_a_vault_are_nowhere() {
-    Stage::new().await.run::<vault::bench::Bench>(&VAULT).await.end(2).await;
+    /// How the tokens begin that a connection has for a session.
+    const TOKEN: &str = "b.AAAAAQ";
+
+    let peer = vault::bench::Bench::start().await;
+    let role = peer.app_role().await;
+    let login = json!({ "role_id": role["role_id"], "secret_id": role["secret_id"] });
+    let session = peer.call("POST", "auth/approle/login", &login).await;
+    assert!(text(&session["auth"]["client_token"]).starts_with(TOKEN), "another kind of token");
+    let mut stage = Stage::new().await;
+    stage.keep(TOKEN);
+    stage.run::<vault::bench::Bench>(Account::Manager, &VAULT).await.end(2).await;
+}
+
+/// Rights are named per action there, so the connection has all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn contract_secrets_of_a_clouds_identities_are_nowhere() {
+    let stage = Stage::new().await;
+    let actions = &aws::identity::ACTIONS;
+    stage.run::<aws::identity::Identity>(Account::Full, actions).await.end(3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn contract_secrets_of_a_cloud_are_nowhere() {
-    let stage = Stage::new().await.run::<aws::identity::Identity>(&aws::identity::ACTIONS).await;
-    stage.run::<aws::machine::Machine>(&aws::machine::ACTIONS).await.end(5).await;
+async fn contract_secrets_of_a_clouds_machines_are_nowhere() {
+    let stage = Stage::new().await;
+    let actions = &aws::machine::ACTIONS;
+    stage.run::<aws::machine::Machine>(Account::Full, actions).await.end(3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -381,28 +432,8 @@ async fn real_secrets_of_a_host_that_one_signs_in_to_are_nowhere() {
         println!("skipped: {missing}");
         return;
     }
-    let mut stage = Stage::new().await.run::<ssh::bench::Bench>(&SSH).await;
-    // Of an account with the key, there are no services.
-    let peer = ssh::bench::Bench::start().await;
-    let login = peer.login(Account::Full).await;
-    for secret in peer.secrets() {
-        stage.keep(&secret);
-    }
-    let connection = stage.connect("ssh", &login.credentials).await;
-    stage.discover(&connection).await.is(200);
-    for action in SSH_SERVICES {
-        let mut request =
-            stage.request(&connection, action, &ssh::bench::host_target(), &json!({})).await;
-        request["title"] = json!(action);
-        let drafted = stage.operator.post("/change-requests", request).await;
-        if drafted.status == 201 {
-            let change = id(&drafted.json);
-            stage.operator.act(&change, "plan").await;
-            let refused = stage.operator.act(&change, "submit").await;
-            assert!(refused.status >= 400, "{action}: {refused:?}");
-        }
-    }
-    stage.end(3).await;
+    let stage = Stage::new().await;
+    stage.run::<ssh::bench::Bench>(Account::Manager, &SSH).await.end(3).await;
 }
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\na:x:1001:1001::/home/a:/bin/sh\n\
