@@ -19,8 +19,9 @@ async fn contract_a_rule_comes_back_with_its_tags_and_its_description() {
          &IpPermissions.1.FromPort=22&IpPermissions.1.ToPort=22\
          &IpPermissions.1.IpRanges.1.CidrIp=10.0.0.0%2F8&IpPermissions.1.IpRanges.1.Description=admins\
          &TagSpecification.1.ResourceType=security-group-rule\
-         &TagSpecification.1.Tag.1.Key=owner&TagSpecification.1.Tag.1.Value=network%20team\
-         &TagSpecification.1.Tag.2.Key=ticket&TagSpecification.1.Tag.2.Value="
+         &TagSpecification.1.Tag.1.Key=owner&TagSpecification.1.Tag.1.Value=network+team\
+         &TagSpecification.1.Tag.2.Key=ticket&TagSpecification.1.Tag.2.Value={}",
+        machine.bench.prefix
     );
     let made = machine.ec2(&form).await;
     let initially = machine.witness().await;
@@ -48,7 +49,10 @@ async fn contract_a_rule_comes_back_with_its_tags_and_its_description() {
 
     // A tag that somebody adds is drift.
     let found = machine
-        .ec2(&format!("Action=DescribeSecurityGroupRules&Filter.1.Name=group-id&Filter.1.Value.1={group}&Filter.2.Name=tag:owner&Filter.2.Value.1=network%20team"))
+        .ec2(&format!(
+            "Action=DescribeSecurityGroupRules&Filter.1.Name=tag%3Aticket&Filter.1.Value.1={}",
+            machine.bench.prefix
+        ))
         .await;
     let rule_id = text(&found, "securityGroupRuleId");
     assert_ne!(rule_id, text(&made, "securityGroupRuleId"));
