@@ -258,7 +258,10 @@ impl<'a> Work<'a> {
         let answer = user::create_key(self.session, &self.name).await;
         match answer {
             Err(refused) if !refused.is_outcome_unknown() => match self.unmark().await {
-                Ok(()) => Err(refused),
+                Ok(()) => {
+                    let message = format!("{}; nothing is left of this rotation", refused.message);
+                    Err(ConnectorError { message, ..refused })
+                }
                 Err(_) => Err(after_a_part(refused)),
             },
             answer => self.seal(answer).await,

@@ -91,7 +91,7 @@ impl Identity {
         request.send().await.expect("put_bucket_policy");
     }
 
-    async fn set_public_access(&self, bucket: &str, policy: bool) {
+    pub async fn set_public_access(&self, bucket: &str, policy: bool) {
         let settings = PublicAccessBlockConfiguration::builder()
             .block_public_acls(true)
             .ignore_public_acls(false)

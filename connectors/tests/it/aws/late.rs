@@ -77,6 +77,7 @@ async fn contract_effects_on_users_and_buckets_are_waited_for_until_reads_show_t
     let user = identity.watched("app").await;
     identity.bench.key(&user).await;
     let bucket = identity.bucket("data").await;
+    identity.set_public_access(&bucket, false).await;
     let policy = json!({ "policy": bucket_policy(&bucket, "s3:GetObject") });
     let (user, bucket) = (user_target(&user), bucket_target(&bucket));
     let go = there_and_back;

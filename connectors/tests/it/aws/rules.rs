@@ -1,12 +1,16 @@
 //! What an undo must not lose, and what cannot be undone.
 
-use nexplane_connectors::sdk::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nexplane_connectors::sdk::{Advice, ErrorKind};
 use serde_json::json;
 
-use super::bench::{done, faults};
+use super::bench::{done, faults, moved};
+use super::between::{Act, Between, Request};
 use super::ec2::text;
 use super::identity::{Identity, bucket_target};
-use super::machine::{Machine, group_target};
+use super::machine::{Machine, group_target, instance_target};
 use crate::fixture::{action, context, open, step};
 use crate::suite::{Account, Peer};
 
@@ -19,8 +23,9 @@ async fn contract_a_rule_comes_back_with_its_tags_and_its_description() {
          &IpPermissions.1.FromPort=22&IpPermissions.1.ToPort=22\
          &IpPermissions.1.IpRanges.1.CidrIp=10.0.0.0%2F8&IpPermissions.1.IpRanges.1.Description=admins\
          &TagSpecification.1.ResourceType=security-group-rule\
-         &TagSpecification.1.Tag.1.Key=owner&TagSpecification.1.Tag.1.Value=network%20team\
-         &TagSpecification.1.Tag.2.Key=ticket&TagSpecification.1.Tag.2.Value="
+         &TagSpecification.1.Tag.1.Key=owner&TagSpecification.1.Tag.1.Value=network+team\
+         &TagSpecification.1.Tag.2.Key=ticket&TagSpecification.1.Tag.2.Value={}",
+        machine.bench.prefix
     );
     let made = machine.ec2(&form).await;
     let initially = machine.witness().await;
@@ -48,7 +53,10 @@ async fn contract_a_rule_comes_back_with_its_tags_and_its_description() {
 
     // A tag that somebody adds is drift.
     let found = machine
-        .ec2(&format!("Action=DescribeSecurityGroupRules&Filter.1.Name=group-id&Filter.1.Value.1={group}&Filter.2.Name=tag:owner&Filter.2.Value.1=network%20team"))
+        .ec2(&format!(
+            "Action=DescribeSecurityGroupRules&Filter.1.Name=tag%3Aticket&Filter.1.Value.1={}",
+            machine.bench.prefix
+        ))
         .await;
     let rule_id = text(&found, "securityGroupRuleId");
     assert_ne!(rule_id, text(&made, "securityGroupRuleId"));
@@ -57,6 +65,50 @@ async fn contract_a_rule_comes_back_with_its_tags_and_its_description() {
         .await;
     let error = action(id).execute(&*session, &cx, &before).await.expect_err("drift");
     assert_eq!(error.kind, ErrorKind::Conflict, "{error:?}");
+}
+
+/// Neither running nor stopped: whoever sends it there is not disturbed.
+#[tokio::test]
+async fn contract_an_instance_that_is_on_its_way_is_left_alone() {
+    let machine = Machine::start().await;
+    let id = machine.instance().await;
+    let (begun, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (is_begun, is_sent) = (Arc::clone(&begun), Arc::clone(&sent));
+    let elsewhere = move |request: &Request, heard: &[String]| {
+        if !is_begun.load(Ordering::SeqCst) {
+            return Act::Pass;
+        }
+        if !request.is("DescribeInstances") {
+            is_sent.store(true, Ordering::SeqCst);
+            return Act::Pass;
+        }
+        let seen =
+            heard.iter().rfind(|answer| answer.contains("<DescribeInstancesResponse")).unwrap();
+        let (_, body) = seen.split_once("\r\n\r\n").unwrap();
+        Act::Say(200, body.replace("<name>running</name>", "<name>shutting-down</name>"))
+    };
+    let between = Between::at(machine.bench.aws.port, elsewhere).await;
+    let login = machine.login(Account::Full).await;
+    let credentials = moved(login.credentials, between.port);
+    let session = open("aws", credentials, &context()).await.unwrap();
+    let (target, parameters) = (instance_target(&id), json!({}));
+    let stop = action("aws.stop_instance");
+    let before = stop.inspect(&*session, &target, &parameters).await.unwrap().before;
+    begun.store(true, Ordering::SeqCst);
+    for id in ["aws.stop_instance", "aws.start_instance"] {
+        let cx = step(action(id), &target, &parameters, &before.fingerprint);
+        let execute = action(id).execute(&*session, &cx, &before).await.map(drop);
+        let rollback = action(id).rollback(&*session, &cx, &before, None).await.map(drop);
+        for answer in [execute, rollback] {
+            let error = answer.expect_err("it is shutting down");
+            assert_eq!(
+                (error.kind, error.advice),
+                (ErrorKind::Conflict, Advice::Never),
+                "{error:?}"
+            );
+        }
+    }
+    assert!(!sent.load(Ordering::SeqCst), "something was sent");
 }
 
 #[tokio::test]
