@@ -91,8 +91,8 @@ impl Transport {
     }
 }
 
-/// What the header `Host` says: no port that is the usual one, because signatures do not cover it either, and proxies
-/// and servers rewrite the header to that (RFC 9110 §7.2, RFC 3986 §6.2.3).
+/// What the header `Host` says: no port that is the usual one, because the signers leave it out of what they sign, too.
+/// Both mean the same (RFC 3986 §6.2.3).
 fn host_header(authority: &Authority, usual: u16) -> &str {
     if authority.port_u16() == Some(usual) { authority.host() } else { authority.as_str() }
 }

@@ -24,7 +24,7 @@ impl Request {
     }
 
     /// Whether it changes nothing.
-    fn reads(&self) -> bool {
+    pub fn reads(&self) -> bool {
         let reads = ["Get", "List", "Describe", "Simulate"];
         let parts = self.question.split(['\n', '&']);
         let action = parts.filter_map(|part| part.strip_prefix("Action=")).next();

@@ -7,9 +7,9 @@ use nexplane_core::plan::TargetRef;
 use serde_json::{Value, json};
 
 use super::bench::{Bench, moved};
-use super::between::{Act, Between};
-use super::identity::{Identity, bucket_policy, bucket_target, user_target};
-use super::machine::{Machine, group_target, instance_target};
+use super::between::{Act, Between, Request};
+use super::identity::{self, Identity, bucket_policy, bucket_target, user_target};
+use super::machine::{self, Machine, group_target, instance_target};
 use crate::fixture::{action, context, open, step};
 use crate::suite::{Account, Peer};
 
@@ -118,7 +118,7 @@ async fn contract_an_effect_that_is_never_seen_is_not_verified() {
 #[tokio::test]
 async fn contract_an_effect_in_doubt_is_waited_for_too() {
     let machine = Machine::start().await;
-    let lose = |request: &super::between::Request, _: &[String]| {
+    let lose = |request: &Request, _: &[String]| {
         let is = request.is("AuthorizeSecurityGroupIngress");
         if is && !request.question.contains("DryRun") { Act::Lose } else { Act::Pass }
     };
@@ -133,4 +133,35 @@ async fn contract_an_effect_in_doubt_is_waited_for_too() {
     assert!(error.is_outcome_unknown() && error.kind == ErrorKind::Unreachable, "{error:?}");
     let verified = action.verify(&*session, &target, &parameters, &before, None).await.unwrap();
     assert!(verified.satisfied, "it was done, and nobody saw it");
+}
+
+/// Every effect whose answer is lost is in doubt, and whoever reads the target then finds it.
+async fn lost<P: Peer>(ids: &[&str]) {
+    for id in ids {
+        let peer = P::start().await;
+        let login = peer.login(Account::Full).await;
+        let case = peer.prepare(id, &login).await;
+        let lose = |request: &Request, _: &[String]| {
+            if request.reads() { Act::Pass } else { Act::Lose }
+        };
+        let between = Between::at(peer.address().1, lose).await;
+        let credentials = peer.moved(login.credentials, between.port);
+        let mut cx = context();
+        // What has several parts is never seen whole.
+        cx.call_timeout = Duration::from_secs(5);
+        let session = open(P::CONNECTOR, credentials, &cx).await.expect("open");
+        let (action, target, parameters) = (action(id), &case.target, &case.parameters);
+        let before = action.inspect(&*session, target, parameters).await.unwrap().before;
+        let cx = step(action, target, parameters, &before.fingerprint);
+        let error = action.execute(&*session, &cx, &before).await.expect_err("it is lost");
+        assert!(error.is_outcome_unknown() && error.kind == ErrorKind::Unreachable, "{error:?}");
+        let verified = action.verify(&*session, target, parameters, &before, None).await.unwrap();
+        assert_ne!(verified.fingerprint, before.fingerprint, "{id}");
+        assert_eq!(verified.satisfied, !case.in_parts, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn contract_an_effect_whose_answer_is_lost_is_in_doubt() {
+    tokio::join!(lost::<Identity>(&identity::ACTIONS), lost::<Machine>(&machine::ACTIONS));
 }
