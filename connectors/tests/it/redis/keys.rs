@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use nexplane_connectors::sdk::{
-    AnySession, ConnectorError, Done, ErrorKind, Executed, Inspection, Progress, StepContext,
+    Advice, AnySession, ConnectorError, Done, ErrorKind, Executed, Inspection, Progress, StepContext,
 };
 use serde_json::{Value, json};
 
@@ -205,5 +205,23 @@ async fn real_keys_of_the_instance_are_those_of_the_connections_database() {
         let instance = crate::fixture::target("redis_instance", "instance", "redis");
         let seen = action(DELETE).inspect(&*session, &instance, &parameters).await.unwrap();
         assert_eq!(seen.diff.first().map(|line| line.before.clone()).unwrap_or(json!(0)), count);
+    }
+}
+
+/// Nobody approved what was not there: the plan counted none.
+#[tokio::test]
+async fn real_keys_that_came_after_a_plan_of_none_stay() {
+    let bench = Bench::new().await;
+    let session = bench.session().await;
+    for (id, parameters) in [
+        (DELETE, json!({ "pattern": "app:session:*", "limit": 50 })),
+        (FLUSH, json!({ "limit": 50 })),
+    ] {
+        let inspection = inspect(&*session, id, 0, &parameters).await;
+        bench.run("SET app:session:1 x EX 1000");
+        let error = execute(&*session, id, 0, &parameters, &inspection).await.expect_err(id);
+        assert_eq!((error.kind, error.advice), (ErrorKind::Conflict, Advice::Never), "{error:?}");
+        assert_eq!(bench.run("DBSIZE"), "1", "{id}");
+        bench.run("DEL app:session:1");
     }
 }

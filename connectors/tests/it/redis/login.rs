@@ -1,7 +1,7 @@
 //! What locking and unlocking mean for those who log in: asked with the server's own client.
 
 use nexplane_connectors::sdk::{
-    AnySession, ErrorKind, Executed, Inspection, Snapshot, StepContext,
+    Advice, AnySession, ErrorKind, Executed, Inspection, Snapshot, StepContext,
 };
 use nexplane_core::plan::TargetRef;
 use nexplane_peers::redis::{RedisServer, Setup};
@@ -236,4 +236,33 @@ fn parameters_of_users_are_empty() {
     let faults = action("redis.lock_user").validate(&json!({ "force": true })).expect_err("none");
     assert_eq!(faults[0].pointer, "/force");
     assert!(action("redis.lock_user").validate(&Value::Null).is_err());
+}
+
+/// Planned where there was nothing to do; then somebody switched the user the other way. Theirs stays.
+#[tokio::test]
+async fn real_a_user_that_somebody_switched_after_a_plan_of_nothing_is_left_alone() {
+    let bench = Bench::new().await;
+    let app = bench.user("app");
+    let session = bench.session().await;
+    let target = user_target(&app);
+    for (id, planned, switched) in
+        [("redis.lock_user", "off", "on"), ("redis.unlock_user", "on", "off")]
+    {
+        bench.run(&format!("ACL SETUSER app {planned}"));
+        let before = inspect(&*session, id, &target).await.before;
+        let cx = step(action(id), &target, &json!({}), &before.fingerprint);
+        bench.run(&format!("ACL SETUSER app {switched}"));
+        bench.save();
+        let witness = bench.witness();
+        let executed = action(id).execute(&*session, &cx, &before).await.map(drop);
+        let undone = action(id).rollback(&*session, &cx, &before, None).await.map(drop);
+        for error in [executed.expect_err(id), undone.expect_err(id)] {
+            assert_eq!(
+                (error.kind, error.advice),
+                (ErrorKind::Conflict, Advice::Never),
+                "{error:?}"
+            );
+        }
+        assert_eq!(bench.witness(), witness, "{id}");
+    }
 }

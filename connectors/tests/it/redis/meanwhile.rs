@@ -1,5 +1,6 @@
 //! Somebody else is at work between our last look and our command: nothing of theirs is lost.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use nexplane_connectors::sdk::{Advice, AnySession, ErrorKind};
@@ -22,11 +23,11 @@ async fn meddled(
     (user, password): (&str, &str),
     script: &[(&'static str, &'static str)],
 ) -> Box<dyn AnySession> {
-    let mut script = script.to_vec().into_iter().peekable();
+    let mut script: VecDeque<_> = script.iter().copied().collect();
     let there = bench.clone();
     let port = meddle(bench.address(), move |_, message| {
         let message = String::from_utf8_lossy(message).into_owned();
-        if let Some((_, command)) = script.next_if(|(word, _)| message.contains(word)) {
+        if let Some((_, command)) = script.pop_front_if(|(word, _)| message.contains(*word)) {
             there.run(command);
         }
     })

@@ -1,10 +1,10 @@
-//! The same demands on a Valkey server. Users and settings are in its configuration file.
+//! The first of the same demands on a Valkey server: there and back, with somebody else at work. Users and settings are in its configuration file.
 
 use nexplane_peers::redis::{Product, RedisServer, Setup};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, PASSWORD};
-use crate::suite::{Account, Case, Login, Peer, crash, drift, trial};
+use crate::suite::{Account, Case, Login, Peer, drift, trial};
 
 /// The same bench, with another server.
 struct Valkey(Bench);
@@ -50,7 +50,6 @@ impl Peer for Valkey {
 async fn of(id: &str) {
     trial::<Valkey>(id, Account::Manager).await;
     drift::<Valkey>(id).await;
-    crash::<Valkey>(id).await;
 }
 
 #[tokio::test]
