@@ -49,7 +49,9 @@ const IN_A_DIRECTORY: [&str; 6] = [
 const ON_A_HOST_OF_ITS_OWN: [&str; 7] = [
     "ssh.disable_service",
     "ssh.enable_service",
+    "ssh.install_package",
     "ssh.lock_local_user",
+    "ssh.remove_package",
     "ssh.rotate_local_password",
     "ssh.set_file_ownership",
     "ssh.set_file_permission",
