@@ -150,7 +150,7 @@ async fn real_what_was_not_asked_for_is_refused() {
     let before = remove.inspect(&*session, &host_target(), &parameters).await.unwrap().before;
     let cx = step(remove, &host_target(), &parameters, &before.fingerprint);
     bench.sh("perl -MFcntl -e 'open(F, \">>\", \"/var/lib/dpkg/lock-frontend\"); \
-         fcntl(F, F_SETLK, pack(\"s s x4 l! l! i x4\", F_WRLCK, 0, 0, 0, 0)) or die; \
+         my $lock = pack(\"s s x4 l! l! i x4\", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $lock) or die; \
          open(P, \">\", \"/run/holder\"); print P $$; close(P); sleep 60' >/dev/null 2>&1 & \
          for i in $(seq 100); do [ ! -s /run/holder ] || exit 0; sleep 0.1; done; exit 1");
     let error = remove.execute(&*session, &cx, &before).await.expect_err("it is locked");
