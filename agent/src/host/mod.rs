@@ -9,6 +9,7 @@ pub mod account;
 mod alias;
 #[cfg(target_os = "linux")]
 mod apt;
+pub mod debian;
 mod deny;
 #[cfg(target_os = "linux")]
 mod distribution;

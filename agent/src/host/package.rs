@@ -222,6 +222,19 @@ pub struct Effect {
     pub after: Option<PackageVersion>,
 }
 
+/// What happens to it, for people.
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, before, after } = self;
+        match (before, after) {
+            (None, Some(after)) => write!(f, "install {name} {after}"),
+            (Some(before), Some(after)) => write!(f, "replace {name} {before} by {after}"),
+            (Some(before), None) => write!(f, "remove {name} {before}"),
+            (None, None) => write!(f, "leave {name} as it is"),
+        }
+    }
+}
+
 /// What shall be there, and what shall not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
@@ -344,6 +357,36 @@ pub(super) fn trouble(package: impl fmt::Display, why: impl Into<String>) -> Hos
     HostError::Package { package: package.to_string(), why: why.into() }
 }
 
+/// Without what may open the door of an address: all that is before its last `@`, wherever that is, for a
+/// password may hold any character, and all that follows a `?`.
+pub fn redacted(line: &str) -> String {
+    let mut clean = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("://") {
+        clean.push_str(before);
+        clean.push_str("://");
+        let end = after.find([' ', '\t', '\'', '"', '<', '>']).unwrap_or(after.len());
+        let (address, tail) = after.split_at(end);
+        let address = match address.rsplit_once('@') {
+            Some((_, open)) => {
+                clean.push_str("…@");
+                open
+            }
+            None => address,
+        };
+        match address.split_once('?') {
+            Some((open, _)) => {
+                clean.push_str(open);
+                clean.push_str("?…");
+            }
+            None => clean.push_str(address),
+        }
+        rest = tail;
+    }
+    clean.push_str(rest);
+    clean
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -415,5 +458,18 @@ mod tests {
         let rsync: PackageName = "rsync".parse().unwrap();
         assert!(rsync.kept().is_none() && rsync.own().is_none() && !rsync.is_way_in());
         assert!("openssh-server".parse::<PackageName>().unwrap().is_way_in());
+    }
+
+    #[test]
+    fn addresses_lose_what_opens_them() {
+        for (line, clean) in [
+            ("'http://me:se@host/x y'", "'http://…@host/x y'"),
+            ("http://me:p/ss@host:80/x", "http://…@host:80/x"),
+            ("a https://host/x?token=se b ftp://u@h", "a https://host/x?… b ftp://…@h"),
+            ("https://host/x://me:se@b", "https://…@b"),
+            ("https://host/plain.deb", "https://host/plain.deb"),
+        ] {
+            assert_eq!(redacted(line), clean);
+        }
     }
 }

@@ -7,7 +7,7 @@ use nexplane_core::id::JobId;
 use nexplane_core::plan::Check;
 
 use super::package_check::{Rule, can_be_had, complete, way_back};
-use super::package_state::{State, mark, sentence, unknown};
+use super::package_state::{State, mark, unknown};
 use super::{Operation, check};
 use crate::host::package::{Effect, Inventory, Package, Wish};
 use crate::host::{Host, HostError, HostPath, PackageManager, PackageName, PackageVersion};
@@ -185,7 +185,7 @@ pub(super) fn exactly(
     let found = manager.simulate(&wish)?;
     if found != *plan {
         let only = |these: &[Effect], those: &[Effect]| {
-            few(these.iter().filter(|effect| !those.contains(effect)).map(sentence))
+            few(these.iter().filter(|effect| !those.contains(effect)).map(ToString::to_string))
         };
         let (more, less) = (only(&found, plan), only(plan, &found));
         return Err(trouble(name, format!("it would now [{more}] and not [{less}]")));
@@ -210,7 +210,7 @@ pub(super) fn exactly(
         None => Ok(()),
         Some(effect) => {
             let there = found(&effect.name).unwrap_or("not there");
-            Err(trouble(name, format!("to {} was planned; it is {there}", sentence(effect))))
+            Err(trouble(name, format!("to {} was planned; it is {there}", effect)))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is asked before a package is installed or removed.
 
-use super::package_state::{State, sentence};
+use super::package_state::State;
 use crate::host::package::{Effect, Package};
 use crate::host::{HostError, PackageManager, PackageName, PackageVersion};
 
@@ -72,7 +72,7 @@ pub(super) fn not_held(before: &State) -> Result<String, String> {
 }
 
 pub(super) fn list(effects: &[&Effect]) -> String {
-    effects.iter().map(|effect| sentence(effect)).collect::<Vec<_>>().join(", ")
+    effects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether there is nothing of that kind, or it is allowed.

@@ -144,7 +144,7 @@ impl State {
             fields.push(Field::new(format!("other_{name}"), marks));
         }
         if !self.plan.is_empty() {
-            let plan: Vec<String> = self.plan.iter().map(sentence).collect();
+            let plan: Vec<String> = self.plan.iter().map(ToString::to_string).collect();
             fields.push(Field::new("transaction", plan));
         }
         for Saved { path, file } in &self.files {
@@ -335,17 +335,6 @@ pub(super) fn read_files(
         files.push(Saved { path, file });
     }
     Ok(files)
-}
-
-/// What happens to one package, for people.
-pub(super) fn sentence(effect: &Effect) -> String {
-    let Effect { name, before, after } = effect;
-    match (before, after) {
-        (None, Some(after)) => format!("install {name} {after}"),
-        (Some(before), Some(after)) => format!("replace {name} {before} by {after}"),
-        (Some(before), None) => format!("remove {name} {before}"),
-        (None, None) => format!("leave {name} as it is"),
-    }
 }
 
 pub(super) fn unknown(name: &PackageName) -> HostError {

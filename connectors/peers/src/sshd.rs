@@ -1,8 +1,8 @@
 //! OpenSSH's server on a Debian without systemd: there in a moment, and gone with the value.
 //!
 //! It is an overlay over a root file system that the caller names, with process, mount and host name namespaces
-//! of its own, so that its accounts and files are nobody else's. Its network is this machine's loopback. Needs
-//! root.
+//! of its own, so that its accounts and files are nobody else's, and of this machine's devices it has only those
+//! that hold nothing. Its network is this machine's loopback. Needs root.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,16 @@ const START: &str = r#"
     mount -t overlay -o "lowerdir=$2,upperdir=$1/tree/up,workdir=$1/tree/work" nexplane "$1/tree/root"
     cd "$1/tree/root"
     mount -t proc proc proc
-    mount --rbind /dev dev
+    mount -t tmpfs -o nosuid,mode=755 nexplane dev
+    for name in full null random tty urandom zero; do
+        : >"dev/$name"
+        mount --bind "/dev/$name" "dev/$name"
+    done
+    mkdir dev/pts dev/shm
+    mount -t devpts -o newinstance,ptmxmode=0666 nexplane dev/pts
+    mount -t tmpfs -o nosuid,nodev,mode=1777 nexplane dev/shm
+    ln -s pts/ptmx dev/ptmx
+    ln -s /proc/self/fd dev/fd
     hostname "$6"
     printf '%s\n' "$6" >etc/hostname
     printf '127.0.0.1 localhost %s\n' "$6" >etc/hosts

@@ -8,6 +8,7 @@ use nexplane_core::plan::{Check, TargetRef};
 
 use super::command::Command;
 use super::session::Session;
+use super::sudo::{self, Password};
 use crate::sdk::{Advice, ConnectorError, ErrorKind, SecretText, check};
 
 /// Asset type of local accounts; external key `account/<name>`.
@@ -188,13 +189,31 @@ pub async fn permission_checks(
     session: &Session,
     needed: &[Command<'_>],
 ) -> Result<Vec<Check>, ConnectorError> {
+    let rules = session.rules().await?;
     let mut checks = Vec::new();
     for command in needed {
         let may = session.may(command).await?;
+        let password = rules
+            .as_deref()
+            .filter(|_| command.needs_root())
+            .map(|said| sudo::password(said, command.program(), &command.arguments()));
+        let (ok, detail) = match password {
+            _ if !may => (false, session.how_to_allow(command)),
+            Some(Password::Asked) => (
+                false,
+                format!("sudo would ask for a password: {}", session.how_to_allow(command)),
+            ),
+            Some(Password::Unknown) => (
+                true,
+                "it may; whether sudo asks for a password cannot be told, because rules that could be meant differ"
+                    .to_owned(),
+            ),
+            Some(Password::NotAsked) | None => (true, "it may".to_owned()),
+        };
         checks.push(check(
-            format!("the connection may run {} as root", command.program()),
-            may,
-            if may { "it may".to_owned() } else { session.how_to_allow(command) },
+            format!("the connection may run {} as root", command.called()),
+            ok,
+            detail,
         ));
     }
     Ok(checks)

@@ -3,15 +3,18 @@
 //! This is the one place where a command line is made. SSH hands a text to the shell of the account
 //! (RFC 4254 §6.5), so the text is built here and nowhere else: programs by absolute path, each argument
 //! of a type that was checked when it was read, each quoted by [`quoted`], `--` before the operands, and
-//! `LC_ALL=C` in front, so that answers are in one language. Secrets go over standard input; a command
+//! `LC_ALL=C` in front, so that answers are in one language, and a fixed `PATH`. Secrets go over standard input; a command
 //! line is seen by everybody on the host (`ps`).
 //!
 //! Deliberately absent: a program, an argument or a script that comes from outside as text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use nexplane_agent::host::debian;
+use nexplane_agent::host::package::Wish;
 use nexplane_agent::host::shadow::AccountName;
-use nexplane_agent::host::{HostPath, Ids, Mode, UnitName};
+use nexplane_agent::host::{HostError, HostPath, Ids, Mode, PackageName, UnitName};
 
 use crate::sdk::SecretText;
 
@@ -66,6 +69,8 @@ pub enum Command<'a> {
     Units(&'a [UnitName]),
     /// The files of a unit.
     UnitFiles(&'a UnitName),
+    /// How a unit's file stands on disk, and the links that `disable` would remove.
+    UnitLinks(&'a UnitName),
     /// Every installed unit file of a kind that can be switched.
     AllUnitFiles,
     /// Every loaded unit of a kind that can be switched.
@@ -74,8 +79,71 @@ pub enum Command<'a> {
         unit: &'a UnitName,
         to: Switch,
     },
+    /// Architecture of the host's own packages.
+    Architecture,
+    /// What dpkg knows of these packages, as [`debian::records`] reads it.
+    Packages(&'a [PackageName]),
+    /// State of every package, as [`debian::unsettled`] reads it.
+    AllPackages,
+    /// Versions that the host's sources have, as [`debian::versions`] reads them.
+    Offers(&'a [PackageName]),
+    /// Which of these packages are there only because others need them.
+    Automatic(&'a [PackageName]),
+    /// Says it of them, or the opposite.
+    SetAutomatic {
+        packages: &'a [PackageName],
+        automatic: bool,
+    },
+    Apt(&'a Apt),
     /// Whether sudo lets us start a program as this command does.
     MayStart(&'a Self),
+    /// Every rule of sudo that is for us.
+    Rules,
+}
+
+/// One call of `apt-get(8)`.
+#[derive(Debug)]
+pub struct Apt {
+    how: How,
+    words: Vec<String>,
+}
+
+/// How far apt goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// It says what it would do.
+    Simulate,
+    /// It fetches what it would install.
+    Fetch,
+    CarryOut,
+}
+
+impl Apt {
+    /// None when there is nothing to install or remove.
+    ///
+    /// # Errors
+    /// When a name or a version is not one of Debian's.
+    pub fn new(wish: &Wish, how: How) -> Result<Option<Self>, HostError> {
+        let mut more = vec!["-o", LOCK_TIMEOUT];
+        match how {
+            // What is not wanted of it is for the caller to say, once it is known.
+            How::Simulate => {
+                more.extend(["-s", "--allow-downgrades", "--allow-change-held-packages"]);
+            }
+            How::Fetch => more.extend(["--download-only", "--allow-downgrades"]),
+            How::CarryOut => {
+                more.extend(["-o", "APT::Get::Mark-Auto=1"]);
+                if wish.may_downgrade {
+                    more.push("--allow-downgrades");
+                }
+                if wish.remove.is_empty() {
+                    more.push("--no-remove");
+                }
+            }
+        }
+        let words = debian::arguments(wish, &BTreeMap::new(), &more)?;
+        Ok(words.map(|words| Self { how, words }))
+    }
 }
 
 /// When an account expires.
@@ -107,12 +175,21 @@ impl Switch {
 }
 
 /// What is asked of `systemctl show`.
-const UNIT_PROPERTIES: &str = "--property=Id,LoadState,UnitFileState,ActiveState,SubState,Type,\
+const UNIT_PROPERTIES: &str = "--property=Id,LoadState,ActiveState,SubState,Type,\
      RemainAfterExit,Requires,Requisite,BindsTo,Wants,Conflicts,RequiredBy,RequisiteOf,BoundBy,\
      ConsistsOf,TriggeredBy,WantedBy";
 const KINDS: &str = "--type=service,socket,timer,path";
 
+/// Another package manager is waited for so many seconds (`apt.conf(5)`, `DPkg::Lock::Timeout`).
+const LOCK_TIMEOUT: &str = "DPkg::Lock::Timeout=10";
+/// What apt is called with: no question is asked of anybody (`debconf(7)`), and no service is restarted that
+/// stands in no plan. sudo takes variables of ours away, so they are set after it.
+const APT: [&str; 3] =
+    ["DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1", "/usr/bin/apt-get"];
+
 const ENV: &str = "/usr/bin/env";
+/// Where programs look for others, such as dpkg for `ldconfig`; sudo has its own (`secure_path`).
+const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 const SUDO: &str = "/usr/bin/sudo";
 
 impl Command<'_> {
@@ -127,7 +204,9 @@ impl Command<'_> {
             | Self::SetAccess { .. }
             | Self::SetHash { .. }
             | Self::SetChanged { .. }
+            | Self::SetAutomatic { .. }
             | Self::Switch { .. } => true,
+            Self::Apt(apt) => !matches!(apt.how, How::Simulate),
             Self::OwnId
             | Self::System
             | Self::Release
@@ -136,9 +215,16 @@ impl Command<'_> {
             | Self::Group(_)
             | Self::Units(_)
             | Self::UnitFiles(_)
+            | Self::UnitLinks(_)
             | Self::AllUnitFiles
             | Self::AllUnits
-            | Self::MayStart(_) => false,
+            | Self::Architecture
+            | Self::Packages(_)
+            | Self::AllPackages
+            | Self::Offers(_)
+            | Self::Automatic(_)
+            | Self::MayStart(_)
+            | Self::Rules => false,
         }
     }
 
@@ -150,7 +236,10 @@ impl Command<'_> {
             | Self::SetAccess { .. }
             | Self::SetHash { .. }
             | Self::SetChanged { .. }
+            | Self::SetAutomatic { .. }
             | Self::Switch { .. } => true,
+            // What is fetched is only kept ready.
+            Self::Apt(apt) => matches!(apt.how, How::CarryOut),
             Self::Shadow(_)
             | Self::Look(_)
             | Self::Capabilities(_)
@@ -162,15 +251,22 @@ impl Command<'_> {
             | Self::Group(_)
             | Self::Units(_)
             | Self::UnitFiles(_)
+            | Self::UnitLinks(_)
             | Self::AllUnitFiles
             | Self::AllUnits
-            | Self::MayStart(_) => false,
+            | Self::Architecture
+            | Self::Packages(_)
+            | Self::AllPackages
+            | Self::Offers(_)
+            | Self::Automatic(_)
+            | Self::MayStart(_)
+            | Self::Rules => false,
         }
     }
 
     /// Whether it has its whole effect or, when it fails, none.
     pub const fn is_atomic(&self) -> bool {
-        self.is_effect() && !matches!(self, Self::Switch { .. })
+        self.is_effect() && !matches!(self, Self::Switch { .. } | Self::Apt(_))
     }
 
     /// Whether the owner of a file may do it, too.
@@ -184,6 +280,24 @@ impl Command<'_> {
             return Some(SecretText::new(format!("{user}:{}\n", hash.expose())));
         }
         None
+    }
+
+    /// Whether it is a call of apt.
+    pub const fn is_apt(&self) -> bool {
+        matches!(self, Self::Apt(_))
+    }
+
+    /// What people call it.
+    pub const fn called(&self) -> &'static str {
+        if self.is_apt() { "/usr/bin/apt-get" } else { self.program() }
+    }
+
+    /// What a rule of sudo has to name.
+    pub fn for_sudoers(&self) -> String {
+        if self.is_apt() {
+            return format!("{ENV} {} *", APT.join(" ").replace('=', r"\="));
+        }
+        self.program().to_owned()
     }
 
     /// Absolute path of the program.
@@ -204,10 +318,16 @@ impl Command<'_> {
             Self::SetChanged { .. } => "/usr/bin/chage",
             Self::Units(_)
             | Self::UnitFiles(_)
+            | Self::UnitLinks(_)
             | Self::AllUnitFiles
             | Self::AllUnits
             | Self::Switch { .. } => "/usr/bin/systemctl",
-            Self::MayStart(_) => SUDO,
+            Self::Architecture => "/usr/bin/dpkg",
+            Self::Packages(_) | Self::AllPackages => "/usr/bin/dpkg-query",
+            Self::Offers(_) => "/usr/bin/apt-cache",
+            Self::Automatic(_) | Self::SetAutomatic { .. } => "/usr/bin/apt-mark",
+            Self::Apt(_) => ENV,
+            Self::MayStart(_) | Self::Rules => SUDO,
         }
     }
 
@@ -216,6 +336,11 @@ impl Command<'_> {
         let words = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
         let entry = |database: &str, key: &AccountName| {
             words(&["-s", "files", "--", database, key.as_str()])
+        };
+        let named = |list: &[&str], names: &[PackageName]| {
+            let mut all = words(list);
+            all.extend(names.iter().map(ToString::to_string));
+            all
         };
         match self {
             Self::OwnId => words(&["-u"]),
@@ -268,6 +393,9 @@ impl Command<'_> {
                 all
             }
             Self::UnitFiles(unit) => words(&["cat", "--no-pager", "--", unit.as_str()]),
+            Self::UnitLinks(unit) => {
+                words(&["is-enabled", "--full", "--no-pager", "--", unit.as_str()])
+            }
             Self::AllUnitFiles => words(&["list-unit-files", "--no-pager", "--no-legend", KINDS]),
             Self::AllUnits => words(&[
                 "list-units",
@@ -281,6 +409,16 @@ impl Command<'_> {
             Self::Switch { unit, to } => {
                 words(&[to.verb(), "--no-ask-password", "--quiet", "--", unit.as_str()])
             }
+            Self::Architecture => words(&["--print-architecture"]),
+            Self::Packages(names) => named(&["-W", "-f", debian::FORMAT, "--"], names),
+            Self::AllPackages => words(&["-W", "-f", debian::STATES]),
+            Self::Offers(names) => named(&["madison", "--"], names),
+            Self::Automatic(names) => named(&["showauto", "--"], names),
+            Self::SetAutomatic { packages, automatic } => {
+                named(&[if *automatic { "auto" } else { "manual" }, "--"], packages)
+            }
+            Self::Apt(apt) => [words(&APT), apt.words.clone()].concat(),
+            Self::Rules => words(&["-n", "-l"]),
             Self::MayStart(other) => {
                 let mut all = words(&["-n", "-l", "--", other.program()]);
                 all.extend(other.arguments());
@@ -291,7 +429,7 @@ impl Command<'_> {
 
     /// The text for the shell of the account; with `sudo`, what needs root is asked of it.
     pub fn line(&self, sudo: bool) -> String {
-        let mut line = format!("{ENV} LC_ALL=C");
+        let mut line = format!("{ENV} LC_ALL=C {PATH}");
         if sudo && self.needs_root() {
             let _ = write!(line, " {SUDO} -n --");
         }
@@ -340,6 +478,17 @@ mod tests {
         let hash = SecretText::new("$6$salt$hash".to_owned());
         let ids = |uid, gid| Ids { uid, gid };
         let expires = Some(Expiry::Day(1));
+        let begin = "/usr/bin/env LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+        let wish = Wish {
+            install: [("nx-app".parse().unwrap(), "1:2.0".parse().ok())].into(),
+            ..Wish::default()
+        };
+        let apt = Apt::new(&wish, How::CarryOut).unwrap().unwrap();
+        let line = Command::Apt(&apt).line(true);
+        let apt_begins = "/usr/bin/sudo -n -- /usr/bin/env 'DEBIAN_FRONTEND=noninteractive' \
+                          'NEEDRESTART_SUSPEND=1' '/usr/bin/apt-get' '-q' '-y' '--no-install-recommends'";
+        assert!(line.starts_with(&format!("{begin} {apt_begins}")), "{line}");
+        assert!(line.ends_with("'--no-remove' 'install' '--' 'nx-app=1:2.0'"), "{line}");
         for (command, rest) in [
             (Command::Shadow(&user), "/usr/bin/getent '-s' 'files' '--' 'shadow' 'deploy'"),
             (
@@ -364,11 +513,11 @@ mod tests {
                 r"/usr/bin/systemctl 'stop' '--no-ask-password' '--quiet' '--' 'a\x2db.service'",
             ),
         ] {
-            let sudo = format!("/usr/bin/env LC_ALL=C /usr/bin/sudo -n -- {rest}");
+            let sudo = format!("{begin} /usr/bin/sudo -n -- {rest}");
             assert_eq!(command.line(true), sudo);
-            assert_eq!(command.line(false), format!("/usr/bin/env LC_ALL=C {rest}"));
+            assert_eq!(command.line(false), format!("{begin} {rest}"));
         }
-        assert_eq!(Command::OwnId.line(true), "/usr/bin/env LC_ALL=C /usr/bin/id '-u'");
+        assert_eq!(Command::OwnId.line(true), format!("{begin} /usr/bin/id '-u'"));
         let set = Command::SetHash { user: &user, hash: &hash };
         assert_eq!(set.input().unwrap().expose(), "deploy:$6$salt$hash\n");
         assert!(!format!("{set:?} {}", set.line(true)).contains("salt"));

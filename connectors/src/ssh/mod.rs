@@ -20,12 +20,17 @@ mod error;
 mod file;
 mod host;
 mod host_key;
+mod install_package;
 mod lock_local_user;
 mod owner_name;
+mod package;
+mod package_check;
+mod remove_package;
 mod rotate_local_password;
 mod session;
 mod set_file_ownership;
 mod set_file_permission;
+mod sudo;
 mod switch;
 mod test;
 mod unit;
@@ -46,7 +51,7 @@ impl Connector for Ssh {
     const META: ConnectorMeta = ConnectorMeta {
         id: "ssh",
         title: "SSH",
-        description: "Accounts, files and services of one Linux host, over SSH.",
+        description: "Accounts, files, packages and services of one Linux host, over SSH.",
         managed: true,
         asset_types: &[account::ACCOUNT, host::HOST, unit::SERVICE],
     };
@@ -73,7 +78,9 @@ impl Connector for Ssh {
         Actions::new()
             .reversible::<disable_service::DisableService>()
             .reversible::<enable_service::EnableService>()
+            .reversible::<install_package::InstallPackage>()
             .reversible::<lock_local_user::LockLocalUser>()
+            .reversible::<remove_package::RemovePackage>()
             .reversible::<rotate_local_password::RotateLocalPassword>()
             .reversible::<set_file_ownership::SetFileOwnership>()
             .reversible::<set_file_permission::SetFilePermission>()

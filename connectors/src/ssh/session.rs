@@ -1,15 +1,17 @@
 //! An authenticated connection, and commands over it.
 //!
 //! Commands of one session run one after the other, and one that was begun is seen to its end even when
-//! nobody waits for it any more: the next one, which reads what became of it, is not begun before.
+//! nobody waits for it any more: the next one, which reads what became of it, is not begun before. One that
+//! does not end in time may go on for ever on the host, so the session ends with it, and begins no other.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nexplane_agent::host::package::redacted;
 use russh::client::{self, AuthResult, Handle};
 use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg};
-use russh::{ChannelMsg, Preferred};
+use russh::{ChannelMsg, Disconnect, Preferred};
 use zeroize::Zeroizing;
 
 use super::command::Command;
@@ -24,8 +26,14 @@ const MOST: usize = 4 * 1024 * 1024;
 const MOST_ERRORS: usize = 4096;
 /// Bytes of a command line, at most.
 const LONGEST_LINE: usize = 100 * 1024;
-/// How long a command may take after which nobody waits for it, so that the session does not hang on it.
-const LONGEST: Duration = Duration::from_mins(10);
+/// A command is given up before the time of the call that it is a part of is over, so that it is we who say
+/// what became of it: by an eighth of that time, but no more than this.
+const MARGIN: Duration = Duration::from_secs(2);
+/// How long taking leave of the server may take.
+const LEAVE: Duration = Duration::from_secs(1);
+/// How long the server may think about a password. One that has expired it would have changed at once (RFC 4252
+/// §8), and the library says nothing of that request; other refusals take a few seconds at most.
+const LOGIN: Duration = Duration::from_secs(10);
 
 /// An open session.
 #[derive(Debug)]
@@ -37,11 +45,20 @@ pub struct Session {
     pub uid: u32,
     pub sudo: bool,
     pub address: String,
+    /// How long a command that reads may take.
+    reading: Duration,
 }
 
 struct Line {
     handle: Handle<Verifier>,
-    turn: Arc<tokio::sync::Mutex<()>>,
+    turn: Arc<tokio::sync::Mutex<Turn>>,
+}
+
+/// Whose it is may run a command.
+#[derive(Debug, Default)]
+struct Turn {
+    /// A command may still be running on the host, so no other is begun.
+    is_over: bool,
 }
 
 impl Debug for Line {
@@ -111,6 +128,7 @@ impl Session {
             uid: u32::MAX,
             sudo: credentials.sudo == Sudo::Passwordless,
             address: credentials.host,
+            reading: cx.call_timeout,
         };
         session.uid = session.own_id().await?;
         Ok(session)
@@ -138,17 +156,25 @@ impl Session {
 
     /// Runs a command that only reads; whatever its exit status is.
     pub async fn ask(&self, command: &Command<'_>) -> Result<Answer, ConnectorError> {
-        let limit = LONGEST;
-        self.run(command, limit).await
+        self.run(command, self.reading).await
     }
 
     /// Runs one that has to end well, and gives what it printed.
     pub async fn read(&self, command: &Command<'_>) -> Result<Zeroizing<String>, ConnectorError> {
-        let answer = self.ask(command).await?;
+        self.read_within(command, self.reading).await
+    }
+
+    /// The same for one that may take as long as the call that it is a part of.
+    pub async fn read_within(
+        &self,
+        command: &Command<'_>,
+        limit: Duration,
+    ) -> Result<Zeroizing<String>, ConnectorError> {
+        let answer = self.run(command, limit).await?;
         if answer.ok() { Ok(answer.text()) } else { Err(self.failed(command, &answer).await) }
     }
 
-    /// Runs a command with an effect.
+    /// Runs a command with an effect; `limit` is that of the call that it is a part of.
     pub async fn change(
         &self,
         command: &Command<'_>,
@@ -172,9 +198,17 @@ impl Session {
         self.ask(&Command::MayStart(command)).await.map(|answer| answer.ok())
     }
 
+    /// The rules that sudo has for the account, as it lists them; none where they are not asked.
+    pub async fn rules(&self) -> Result<Option<Zeroizing<String>>, ConnectorError> {
+        if self.uid == 0 || !self.sudo {
+            return Ok(None);
+        }
+        self.ask(&Command::Rules).await.map(|answer| answer.ok().then(|| answer.text()))
+    }
+
     /// What a person has to do so that the account may.
     pub fn how_to_allow(&self, command: &Command<'_>) -> String {
-        let (user, program) = (&self.username, command.program());
+        let (user, program) = (&self.username, command.for_sudoers());
         if self.sudo {
             format!("as root put a rule into /etc/sudoers.d: {user} ALL=(root) NOPASSWD: {program}")
         } else {
@@ -186,7 +220,7 @@ impl Session {
     }
 
     fn forbidden(&self, command: &Command<'_>) -> ConnectorError {
-        let (user, program) = (&self.username, command.program());
+        let (user, program) = (&self.username, command.called());
         let message = format!(
             "{user} may not run {program} as root; nothing was changed; {}",
             self.how_to_allow(command)
@@ -203,13 +237,19 @@ impl Session {
         {
             return self.forbidden(command);
         }
-        let program = command.program();
+        let program = command.called();
         // `env(1)` and `sudo(8)` of a program that is not there.
         if answer.status == 127 {
             let message = format!("there is no {program} on the host");
             return ConnectorError::new(ErrorKind::NotFound, Advice::Never, message);
         }
-        let (status, errors) = (answer.status, answer.errors.trim());
+        let (status, errors) = (answer.status, redacted(answer.errors.trim()));
+        if command.is_apt() && is_locked(&errors) {
+            let message = format!(
+                "another package manager is at work on the host; nothing was changed: wait until it is done: {errors}"
+            );
+            return ConnectorError::new(ErrorKind::Conflict, Advice::Later, message);
+        }
         let message = format!("{program} ended with exit status {status}: {errors}");
         if !command.is_effect() {
             return ConnectorError::new(ErrorKind::Unexpected, Advice::Later, message);
@@ -230,17 +270,29 @@ impl Session {
             let message = "the command would be too long: the path has too many parts";
             return Err(ConnectorError::invalid(message));
         }
-        let turn = Arc::clone(&self.line.turn).lock_owned().await;
+        let mut turn = Arc::clone(&self.line.turn).lock_owned().await;
+        if turn.is_over {
+            let message = "the session ended when a command did not end in time; nothing was run: open another";
+            return Err(ConnectorError::new(ErrorKind::Unreachable, Advice::Later, message));
+        }
         let is_effect = command.is_effect();
+        let limit = limit.saturating_sub(MARGIN.min(limit / 8));
         // A task of its own goes on when the caller stops waiting.
         let work = tokio::spawn(async move {
-            let _turn = turn;
-            let done = line.exec(text, input, is_effect);
-            tokio::time::timeout(limit, done).await.unwrap_or_else(|_| {
-                let advice = if is_effect { Advice::OutcomeUnknown } else { Advice::Later };
-                let message = format!("the command did not end within {} s", limit.as_secs());
-                Err(ConnectorError::new(ErrorKind::Timeout, advice, message))
-            })
+            if let Ok(done) = tokio::time::timeout(limit, line.exec(text, input, is_effect)).await {
+                return done;
+            }
+            turn.is_over = true;
+            let why = "a command did not end in time";
+            let leave = line.handle.disconnect(Disconnect::ByApplication, why, "en");
+            // It is the same for us whether the server hears of it.
+            drop(tokio::time::timeout(LEAVE, leave).await);
+            let advice = if is_effect { Advice::OutcomeUnknown } else { Advice::Later };
+            let message = format!(
+                "the command did not end within {} s, and may still be running on the host; the session was ended",
+                limit.as_secs_f32()
+            );
+            Err(ConnectorError::new(ErrorKind::Timeout, advice, message))
         });
         work.await.unwrap_or_else(|source| {
             let advice = if is_effect { Advice::OutcomeUnknown } else { Advice::Later };
@@ -248,6 +300,12 @@ impl Session {
             Err(ConnectorError::new(ErrorKind::Unexpected, advice, message).because(source))
         })
     }
+}
+
+/// Whether apt said that somebody else has a lock, and did nothing.
+fn is_locked(errors: &str) -> bool {
+    let locked = ["Could not get lock", "Unable to acquire the dpkg frontend lock"];
+    locked.iter().any(|text| errors.contains(text)) && !errors.contains("Sub-process")
 }
 
 impl Line {
@@ -378,7 +436,16 @@ async fn log_in(
     password: &SecretText,
 ) -> Result<(), ConnectorError> {
     let opening = |source| error::of(source, Stage::Opening);
-    let said = match handle.authenticate_password(user, password.expose()).await.map_err(opening)? {
+    let answer = handle.authenticate_password(user, password.expose());
+    let Ok(answer) = tokio::time::timeout(LOGIN, answer).await else {
+        let message = format!(
+            "the server did not say within {} s whether it takes the password of {user}: it may have expired, so that \
+             the server asks for another; log in by hand once, and change it",
+            LOGIN.as_secs()
+        );
+        return Err(ConnectorError::new(ErrorKind::Unauthorised, Advice::Never, message));
+    };
+    let said = match answer.map_err(opening)? {
         AuthResult::Success => return Ok(()),
         AuthResult::Failure { partial_success: true, .. } => {
             "takes it, but asks for something else besides, which is not supported"

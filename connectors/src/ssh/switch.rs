@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::account::permission_checks;
 use super::command::{Command, Switch};
 use super::session::Session;
-use super::unit::{Unit, install_section, service_of};
+use super::unit::{Links, Unit, install_section, service_of};
 use crate::sdk::{
     Advice, ConnectorError, DigestKey, ErrorKind, StepContext, TargetState, check, line,
 };
@@ -23,8 +23,10 @@ use crate::sdk::{
 const STOP_WITH_IT: [&str; 4] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf"];
 /// Other units that start when one starts.
 const START_WITH_IT: [&str; 3] = ["Requires", "BindsTo", "Wants"];
-/// Where `enable` makes a link.
-const LINKS: [&str; 2] = ["WantedBy", "RequiredBy"];
+/// What `enable` makes a link for, and in which directory of the other unit (`systemd.unit(5)`).
+const LINKS: [(&str, &str); 2] = [("WantedBy", "wants"), ("RequiredBy", "requires")];
+/// Where an administrator's links are.
+const UNITS: &str = "/etc/systemd/system";
 
 /// What is there of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +45,8 @@ pub enum Service {
 pub struct Switched {
     /// It starts with the host.
     pub enabled: bool,
+    /// The links that say so, by their paths on disk.
+    pub links: BTreeSet<String>,
     /// It runs, or is about to.
     pub active: bool,
     /// Neither is about to change by itself. It moves, so it is verified but not fingerprinted.
@@ -55,7 +59,12 @@ impl TargetState for Service {
             Self::Absent => vec![Field::new("exists", false)],
             Self::Fixed(word) => vec![Field::new("state", word.as_str())],
             Self::Switched(it) => {
-                vec![Field::new("enabled", it.enabled), Field::new("active", it.active)]
+                let links: Vec<_> = it.links.iter().map(String::as_str).collect();
+                vec![
+                    Field::new("enabled", it.enabled),
+                    Field::new("active", it.active),
+                    Field::new("links", links),
+                ]
             }
         }
     }
@@ -64,7 +73,9 @@ impl TargetState for Service {
         match self {
             Self::Absent => json!({ "exists": false }),
             Self::Fixed(word) => json!({ "exists": true, "fixed": word }),
-            Self::Switched(it) => json!({ "enabled": it.enabled, "active": it.active }),
+            Self::Switched(it) => {
+                json!({ "enabled": it.enabled, "links": it.links, "active": it.active })
+            }
         }
     }
 }
@@ -72,26 +83,33 @@ impl TargetState for Service {
 /// Where an action leads: both on, or both off.
 pub type Goal = bool;
 
-fn read(unit: &Unit) -> Service {
-    if !unit.is_loaded() && unit.get("UnitFileState").is_empty() {
+fn state(unit: &Unit, links: Links) -> Service {
+    if !unit.is_loaded() && links.state.is_empty() {
         return Service::Absent;
     }
-    match unit.enabled() {
+    match links.enabled() {
         None => {
-            let words = [unit.get("UnitFileState"), unit.get("LoadState")];
+            let words = [links.state.as_str(), unit.get("LoadState")];
             let word = words.into_iter().find(|word| !word.is_empty()).unwrap_or("unknown");
             Service::Fixed(word.to_owned())
         }
         Some(enabled) => Service::Switched(Switched {
             enabled,
+            links: links.paths,
             active: unit.is_active(),
             settled: unit.is_settled(),
         }),
     }
 }
 
+async fn read(session: &Session, name: &UnitName) -> Result<(Unit, Service), ConnectorError> {
+    let unit = Unit::find(session, name).await?;
+    let service = state(&unit, Links::find(session, name).await?);
+    Ok((unit, service))
+}
+
 pub async fn snapshot(session: &Session, target: &TargetRef) -> Result<Service, ConnectorError> {
-    Ok(read(&Unit::find(session, &service_of(target)?).await?))
+    Ok(read(session, &service_of(target)?).await?.1)
 }
 
 pub async fn precheck(
@@ -100,8 +118,7 @@ pub async fn precheck(
     goal: Goal,
 ) -> Result<Vec<Check>, ConnectorError> {
     let name = service_of(target)?;
-    let unit = Unit::find(session, &name).await?;
-    let state = read(&unit);
+    let (unit, state) = read(session, &name).await?;
     let mut checks = vec![match name.denied().or_else(|| way_in(&name)) {
         Some(why) => check("the unit may be switched", false, format!("{name} is not: {why}")),
         None => check(
@@ -129,8 +146,11 @@ pub async fn precheck(
     let is_switched = found.is_ok();
     let (Ok(detail) | Err(detail)) = found;
     checks.push(check("the unit can be enabled and disabled", is_switched, detail));
-    if is_switched {
-        checks.push(links(session, &name, &unit).await?);
+    if let (Service::Switched(it), true) = (&state, is_switched) {
+        let why = hindrance(session, &name, it).await?;
+        let detail =
+            why.clone().unwrap_or_else(|| "they are those of its [Install] section".to_owned());
+        checks.push(check("its links can be made again", why.is_none(), detail));
         checks.push(others(session, &unit, goal).await?);
     }
     let (unit, to) = (&name, if goal { Switch::Enable } else { Switch::Disable });
@@ -142,35 +162,45 @@ fn way_in(name: &UnitName) -> Option<&'static str> {
     name.is_way_in().then_some("the connection itself comes in through it")
 }
 
-/// `disable` removes every link to the unit; `enable` makes those of `[Install]` and no others.
-async fn links(session: &Session, name: &UnitName, unit: &Unit) -> Result<Check, ConnectorError> {
+/// `disable` removes every link to the unit; `enable` makes those of `[Install]` and no others. So on disk there
+/// must be exactly these, or none, according to whether it is enabled.
+async fn hindrance(
+    session: &Session,
+    name: &UnitName,
+    now: &Switched,
+) -> Result<Option<String>, ConnectorError> {
     let files = session.read(&Command::UnitFiles(name)).await?;
     let install = install_section(&files);
     let others: Vec<_> = ["Also", "Alias", "DefaultInstance", "UpheldBy"]
         .into_iter()
         .filter(|option| install.contains_key(*option))
         .collect();
-    let foreign: Vec<_> = LINKS
-        .into_iter()
-        .flat_map(|option| {
-            let own = install.get(option);
-            let found = unit.list(option).into_iter();
-            found.filter(move |by| !own.is_some_and(|own| own.contains(*by))).collect::<Vec<_>>()
-        })
-        .filter(|_| unit.enabled() == Some(true))
-        .collect();
-    let why = if !others.is_empty() {
-        Some(format!("its [Install] section says {}, which is not handled", others.join(", ")))
-    } else if !foreign.is_empty() {
-        Some(format!("{} wants it without its [Install] section saying so", foreign.join(", ")))
-    } else if !LINKS.into_iter().any(|option| install.contains_key(option)) {
-        Some("its files have no [Install] section".to_owned())
+    if !others.is_empty() {
+        let others = others.join(", ");
+        return Ok(Some(format!("its [Install] section says {others}, which is not handled")));
+    }
+    let mut made = BTreeSet::new();
+    for (option, directory) in LINKS {
+        for by in install.get(option).into_iter().flatten() {
+            made.insert(format!("{UNITS}/{by}.{directory}/{name}"));
+        }
+    }
+    if made.is_empty() {
+        return Ok(Some("its files have no [Install] section".to_owned()));
+    }
+    let list =
+        |links: Vec<&String>| links.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let nothing = BTreeSet::new();
+    let expected = if now.enabled { &made } else { &nothing };
+    let foreign: Vec<_> = now.links.difference(expected).collect();
+    let missing: Vec<_> = expected.difference(&now.links).collect();
+    Ok(if !foreign.is_empty() {
+        Some(format!("{} is there without its [Install] section saying so", list(foreign)))
+    } else if !missing.is_empty() {
+        Some(format!("{} is not there, although its [Install] section says so", list(missing)))
     } else {
         None
-    };
-    let detail =
-        why.clone().unwrap_or_else(|| "they are those of its [Install] section".to_owned());
-    Ok(check("its links can be made again", why.is_none(), detail))
+    })
 }
 
 /// Nothing else moves with the unit, and nothing starts it again.
@@ -249,7 +279,7 @@ pub async fn go(
     goal: Goal,
 ) -> Result<bool, ConnectorError> {
     let from = switched(before)?;
-    bring(session, cx, (from.enabled, from.active), (goal, goal)).await
+    bring(session, cx, from, (from.enabled, from.active), (goal, goal)).await
 }
 
 /// Brings it back.
@@ -260,7 +290,7 @@ pub async fn back(
     goal: Goal,
 ) -> Result<bool, ConnectorError> {
     let to = switched(before)?;
-    bring(session, cx, (goal, goal), (to.enabled, to.active)).await
+    bring(session, cx, to, (goal, goal), (to.enabled, to.active)).await
 }
 
 pub fn is_there(now: &Service, goal: Goal) -> bool {
@@ -280,6 +310,7 @@ fn switched(state: &Service) -> Result<&Switched, ConnectorError> {
 async fn bring(
     session: &Session,
     cx: &StepContext,
+    before: &Switched,
     from: (bool, bool),
     to: (bool, bool),
 ) -> Result<bool, ConnectorError> {
@@ -292,11 +323,20 @@ async fn bring(
             "somebody changed {name} since it was read; nothing was changed: plan again"
         ))
     };
-    let state = read(&Unit::find(session, &name).await?);
-    let Service::Switched(now) = state else { return Err(moved()) };
+    let (_, Service::Switched(now)) = read(session, &name).await? else { return Err(moved()) };
     let is_either = |now: bool, from: bool, to: bool| now == from || now == to;
     if !is_either(now.enabled, from.0, to.0) || !is_either(now.active, from.1, to.1) {
         return Err(moved());
+    }
+    if now.enabled == before.enabled && now.links != before.links {
+        return Err(moved());
+    }
+    // What somebody else linked since would go with ours.
+    if now.enabled
+        && !to.0
+        && let Some(why) = hindrance(session, &name, &now).await?
+    {
+        return Err(ConnectorError::conflict(format!("{name}: {why}; nothing was changed")));
     }
     let mut changed = false;
     for (is, wanted, on, off) in [

@@ -1,11 +1,12 @@
 //! Whether a connection can do what its actions need: one line per program.
 
+use nexplane_agent::host::package::Wish;
 use nexplane_agent::host::shadow::AccountName;
-use nexplane_agent::host::{HostPath, Ids, Mode, UnitName};
+use nexplane_agent::host::{HostPath, Ids, Mode, PackageName, UnitName};
 use nexplane_core::plan::Check;
 
 use super::account::permission_checks;
-use super::command::{Command, Expiry, Switch};
+use super::command::{Apt, Command, Expiry, How, Switch};
 use super::session::Session;
 use crate::sdk::{ConnectorError, SecretText, check};
 
@@ -19,9 +20,13 @@ pub async fn test(session: &Session) -> Result<Vec<Check>, ConnectorError> {
         AccountName::try_from("nobody".to_owned()).map_err(|why| well_formed(why.to_string()))?;
     let path: HostPath = "/etc/motd".parse().map_err(|why| well_formed(format!("{why}")))?;
     let unit: UnitName = "cron.service".parse().map_err(|why| well_formed(format!("{why}")))?;
+    let package: PackageName = "rsync".parse().map_err(|why| well_formed(format!("{why}")))?;
+    let wish = Wish { install: [(package.clone(), None)].into(), ..Wish::default() };
+    let apt = Apt::new(&wish, How::CarryOut).map_err(|why| well_formed(why.to_string()))?;
+    let packages = [package];
     let (paths, hash) = ([path.to_string()], SecretText::new(String::new()));
     let ids = Ids { uid: 0, gid: 0 };
-    let needed = [
+    let mut needed = vec![
         Command::Shadow(&user),
         Command::Look(&paths),
         Command::Capabilities(&path),
@@ -31,7 +36,9 @@ pub async fn test(session: &Session) -> Result<Vec<Check>, ConnectorError> {
         Command::SetHash { user: &user, hash: &hash },
         Command::SetChanged { user: &user, day: None },
         Command::Switch { unit: &unit, to: Switch::Enable },
+        Command::SetAutomatic { packages: &packages, automatic: true },
     ];
+    needed.extend(apt.as_ref().map(Command::Apt));
     checks.extend(permission_checks(session, &needed).await?);
     Ok(checks)
 }

@@ -73,15 +73,6 @@ impl Unit {
         self.get("LoadState") == "loaded"
     }
 
-    /// Whether it starts with the host; none when that cannot be switched.
-    pub fn enabled(&self) -> Option<bool> {
-        match self.get("UnitFileState") {
-            "enabled" => Some(true),
-            "disabled" => Some(false),
-            _ => None,
-        }
-    }
-
     /// Runs, or is about to.
     pub fn is_active(&self) -> bool {
         matches!(self.get("ActiveState"), "active" | "activating" | "reloading" | "refreshing")
@@ -95,6 +86,39 @@ impl Unit {
     /// Ends once its work is done, so it cannot be kept running.
     pub fn ends_by_itself(&self) -> bool {
         self.get("Type") == "oneshot" && self.get("RemainAfterExit") != "yes"
+    }
+}
+
+/// How a unit's file stands on disk. What systemd has loaded may be older (`systemctl(1)`, daemon-reload).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// systemd's word, such as `enabled` or `static`; empty when there is no such file.
+    pub state: String,
+    /// Absolute paths of the links that `disable` would remove.
+    pub paths: BTreeSet<String>,
+}
+
+impl Links {
+    pub async fn find(session: &Session, name: &UnitName) -> Result<Self, ConnectorError> {
+        // Its exit status says the same as the word.
+        let answer = session.ask(&Command::UnitLinks(name)).await?;
+        Ok(Self::read(&answer.text()))
+    }
+
+    /// A word, then a link in each line.
+    fn read(text: &str) -> Self {
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let state = lines.next().filter(|word| *word != "not-found").unwrap_or_default();
+        Self { state: state.to_owned(), paths: lines.map(str::to_owned).collect() }
+    }
+
+    /// Whether it starts with the host; none when that cannot be switched.
+    pub fn enabled(&self) -> Option<bool> {
+        match self.state.as_str() {
+            "enabled" => Some(true),
+            "disabled" => Some(false),
+            _ => None,
+        }
     }
 }
 
@@ -131,14 +155,26 @@ mod tests {
     #[test]
     fn what_systemctl_says_is_read_by_name() {
         let units = Unit::read(
-            "Id=a.service\nLoadState=loaded\nUnitFileState=enabled\nActiveState=active\nWants=x.service y.socket\n\n\
-             Id=b.timer\nLoadState=not-found\nUnitFileState=\nActiveState=inactive\n",
+            "Id=a.service\nLoadState=loaded\nActiveState=active\nWants=x.service y.socket\n\n\
+             Id=b.timer\nLoadState=not-found\nActiveState=inactive\n",
         );
         let [a, b] = units.as_slice() else { panic!("{units:?}") };
-        assert_eq!((a.is_loaded(), a.enabled(), a.is_active()), (true, Some(true), true));
+        assert_eq!((a.is_loaded(), a.is_active()), (true, true));
         assert_eq!(a.list("Wants"), BTreeSet::from(["x.service", "y.socket"]));
-        assert_eq!((b.is_loaded(), b.enabled(), b.is_active()), (false, None, false));
+        assert_eq!((b.is_loaded(), b.is_active()), (false, false));
         assert_eq!(b.get("Id"), "b.timer");
+    }
+
+    #[test]
+    fn links_are_those_on_disk() {
+        let found = Links::read("enabled\n  /etc/systemd/system/a.target.wants/a.service\n");
+        assert_eq!(found.enabled(), Some(true));
+        assert!(found.paths.iter().eq(["/etc/systemd/system/a.target.wants/a.service"]));
+        assert_eq!(Links::read("disabled\n").enabled(), Some(false));
+        for text in ["", "not-found\n"] {
+            assert_eq!(Links::read(text), Links::default());
+        }
+        assert_eq!(Links::read("static\n").enabled(), None);
     }
 
     #[test]

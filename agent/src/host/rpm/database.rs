@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::{ask_rpm, trouble};
+use crate::host::package::redacted;
 use crate::host::package::{Inventory, Listed, Package, PackageName, PackageVersion};
-use crate::host::program::redacted;
 use crate::host::{HostError, HostPath};
 
 pub(super) const RPM: &str = "/usr/bin/rpm";

@@ -25,8 +25,9 @@ use super::{
     trouble,
 };
 use crate::host::HostError;
+use crate::host::package::redacted;
 use crate::host::package::{PackageName, PackageVersion};
-use crate::host::program::{Output, redacted};
+use crate::host::program::Output;
 
 pub(in crate::host) const ZYPPER: &str = "/usr/bin/zypper";
 const CACHE: &str = "/var/cache/zypp";

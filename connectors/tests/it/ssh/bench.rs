@@ -74,15 +74,21 @@ pub fn sudoers() -> String {
 }
 
 /// Accounts, and files that tests made: their kind, mode, owner and content.
-const WITNESS: &str = "cat /etc/passwd /etc/shadow /etc/group; \
+/// Packages with what they are there for, where there is a source of them.
+const WITNESS: &str = "if [ -d /var/tmp/repository ]; then \
+        dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' | grep '^nx-.* ii' || :; \
+        apt-mark showmanual | grep '^nx-' || :; ls /usr/share | grep '^nx-' || :; \
+    fi; \
+    cat /etc/passwd /etc/shadow /etc/group; \
     find /srv /etc/motd /etc/nx -printf '%p %y %m %u %g %s %l\\n' | sort; \
     find /srv /etc/nx -type f -print0 | sort -z | xargs -0 -r sha256sum";
 
 impl Peer for Bench {
     const CONNECTOR: &'static str = "ssh";
     const WHAT_TO_DO: &'static str = "as root put a rule into /etc/sudoers.d: ";
-    // They need a whole Debian: see `booted`.
-    const ELSEWHERE: &'static [&'static str] = &["ssh.disable_service", "ssh.enable_service"];
+    // Services need a whole Debian: see `booted`. Packages take longer: see `packages`.
+    const ELSEWHERE: &'static [&'static str] =
+        &["ssh.disable_service", "ssh.enable_service", "ssh.install_package", "ssh.remove_package"];
 
     async fn start() -> Self {
         Self::new().await

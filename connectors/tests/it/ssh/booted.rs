@@ -207,7 +207,17 @@ async fn what_takes_others_along_is_refused() {
     // A link that `enable` would not make again.
     sh("systemctl add-wants --quiet basic.target nx-base.service");
     let said = failed_checks(&peer, DISABLE, "nx-base.service").await;
-    assert!(said.contains("basic.target wants it"), "{said}");
+    assert!(said.contains("basic.target.wants/nx-base.service is there without"), "{said}");
+    // One that systemd has not heard of yet, and one that it has not heard is gone.
+    sh("rm /etc/systemd/system/basic.target.wants/nx-base.service
+        ln -s /etc/systemd/system/nx-base.service /etc/systemd/system/sysinit.target.wants/nx-base.service");
+    let said = failed_checks(&peer, DISABLE, "nx-base.service").await;
+    assert!(said.contains("sysinit.target.wants/nx-base.service is there without"), "{said}");
+    sh("rm /etc/systemd/system/sysinit.target.wants/nx-base.service");
+    assert_eq!(failed_checks(&peer, DISABLE, "nx-base.service").await, "");
+    sh("rm /etc/systemd/system/multi-user.target.wants/nx-base.service");
+    let said = failed_checks(&peer, ENABLE, "nx-base.service").await;
+    assert_eq!(said, "", "it is disabled by now");
     let said = failed_checks(&peer, ENABLE, "nx-once.service").await;
     assert!(said.contains("cannot be kept running"), "{said}");
 }

@@ -5,6 +5,7 @@ use nexplane_core::plan::TargetRef;
 use serde_json::{Value, json};
 
 use super::bench::{Bench, account_target, host_target};
+use super::packages;
 use crate::fixture::target;
 use crate::suite::Case;
 
@@ -40,6 +41,15 @@ pub fn prepare(bench: &Bench, action: &str, own: &str) -> Case {
             let parameters = json!({ "path": FILE, "owner": "daemon", "group": "8" });
             of_host(parameters, &format!("chown games \"{}\"", quoted()))
         }
+        "ssh.install_package" => {
+            packages::publish(bench);
+            packages(json!({ "name": "nx-app" }), "apt-get -q -y install nx-app=1.0")
+        }
+        "ssh.remove_package" => {
+            packages::publish(bench);
+            bench.sh("apt-get -q -y install nx-app=1.0; apt-mark auto nx-app");
+            packages(json!({ "name": "nx-app" }), "apt-get -q -y install nx-app=2.0")
+        }
         other => panic!("{other} has no case: every action must have one"),
     }
 }
@@ -69,6 +79,11 @@ fn account(own: &str, disturbance: &str) -> Case {
         never,
         in_parts: false,
     }
+}
+
+/// What comes with a package is a part of its own.
+fn packages(parameters: Value, disturbance: &str) -> Case {
+    Case { in_parts: true, ..of_host(parameters, disturbance) }
 }
 
 fn of_host(parameters: Value, disturbance: &str) -> Case {

@@ -5,9 +5,9 @@ use std::process::Command;
 use nexplane_connectors::sdk::{Advice, ConnectorError, ErrorKind};
 use serde_json::{Value, json};
 
-use super::bench::{Bench, MANAGER, WEAK, key};
+use super::bench::{Bench, MANAGER, WEAK, host_target, key};
 use super::disposable::printed;
-use crate::fixture::{context, open};
+use crate::fixture::{action, context, open, step};
 
 async fn refused(credentials: Value) -> ConnectorError {
     let answer = open("ssh", credentials, &context()).await;
@@ -170,4 +170,72 @@ async fn real_accounts_and_the_host_are_found() {
     assert_eq!(host.metadata["kernel"], bench.sh("uname -r").trim());
     // systemd does not run there.
     assert!(found.assets.iter().all(|asset| asset.kind != "ssh_service"));
+}
+
+#[tokio::test]
+async fn real_what_sudo_would_ask_a_password_for_is_told() {
+    let bench = Bench::new().await;
+    let checks = async || {
+        let session = open("ssh", bench.credentials(MANAGER, true), &context()).await.unwrap();
+        session.test().await
+    };
+    // `sudo -l` names what needs a password as well: of the later rule here, and of the part of the earlier one.
+    bench.sh(&format!(
+        "echo '{MANAGER} ALL=(root) PASSWD: /usr/bin/chmod' >/etc/sudoers.d/zz; chmod 440 /etc/sudoers.d/zz; visudo -c -q"
+    ));
+    let found = checks().await;
+    let failed: Vec<_> = found.iter().filter(|check| !check.ok).collect();
+    assert_eq!(failed.len(), 1, "{found:#?}");
+    assert!(failed[0].name.contains("/usr/bin/chmod"), "{failed:#?}");
+    assert!(failed[0].detail.starts_with("sudo would ask for a password"), "{failed:#?}");
+    bench.sh(&format!(
+        "echo '{MANAGER} ALL=(root) PASSWD: /usr/bin/chm*' >/etc/sudoers.d/zz; chmod 440 /etc/sudoers.d/zz; visudo -c -q"
+    ));
+    let found = checks().await;
+    let told = found.iter().find(|check| check.name.contains("/usr/bin/chmod")).unwrap();
+    assert!(told.ok && told.detail.contains("cannot be told"), "{told:#?}");
+}
+
+#[tokio::test]
+async fn real_a_session_ends_with_a_command_that_does_not_end_in_time() {
+    let bench = Bench::new().await;
+    bench.sh("mkdir -p /etc/nx; echo a >/etc/nx/f; chmod 600 /etc/nx/f; mv /usr/bin/chmod /usr/bin/chmod.real
+         printf '#!/bin/sh\nsleep 3\nexec /usr/bin/chmod.real \"$@\"\n' >/usr/bin/chmod
+         /usr/bin/chmod.real 755 /usr/bin/chmod");
+    let session = bench.session().await;
+    let (set, parameters) =
+        (action("ssh.set_file_permission"), json!({ "path": "/etc/nx/f", "mode": "0640" }));
+    let target = host_target();
+    let before = set.inspect(&*session, &target, &parameters).await.unwrap().before;
+    let mut cx = step(set, &target, &parameters, &before.fingerprint);
+    cx.deadline = std::time::Duration::from_secs(1);
+    let error = set.execute(&*session, &cx, &before).await.expect_err("it takes longer");
+    assert_eq!((error.kind, error.advice), (ErrorKind::Timeout, Advice::OutcomeUnknown), "{error}");
+    // It still runs, so nothing else is begun in that session: not even a look.
+    let error = set.read(&*session, &target, &parameters, None).await.expect_err("it is over");
+    assert_eq!((error.kind, error.advice), (ErrorKind::Unreachable, Advice::Later), "{error}");
+    let error = set.execute(&*session, &cx, &before).await.expect_err("it is over");
+    assert_eq!((error.kind, error.advice), (ErrorKind::Unreachable, Advice::Later), "{error}");
+    // Another one finds out what became of it.
+    let session = bench.session().await;
+    let mut satisfied = false;
+    for _ in 0..40 {
+        let answer = set.verify(&*session, &target, &parameters, &before, None).await.unwrap();
+        satisfied = answer.satisfied;
+        if satisfied {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
+    assert!(satisfied, "the command was to go on on the host");
+}
+
+/// Nothing of this machine's disks and terminals can be reached from a host that a test made.
+#[tokio::test]
+async fn real_a_host_has_no_devices_but_those_that_hold_nothing() {
+    let bench = Bench::new().await;
+    assert_eq!(
+        bench.sh("ls /dev").split_whitespace().collect::<Vec<_>>(),
+        ["fd", "full", "null", "ptmx", "pts", "random", "shm", "tty", "urandom", "zero"]
+    );
 }

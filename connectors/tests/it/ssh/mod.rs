@@ -8,6 +8,7 @@ mod booted;
 mod cases;
 mod connection;
 mod files;
+mod packages;
 mod passwords;
 
 /// The agent's tests have the same one.

@@ -1,23 +1,44 @@
-//! What apt and dpkg print, read: each in the one form that they are asked for, and nothing is guessed.
+//! What apt and dpkg are told, and what they print, read: each in the one form that they are asked for, and
+//! nothing is guessed.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use crate::host::package::{Effect, Inventory, Package, PackageName, PackageVersion, trouble};
-use crate::host::program::redacted;
+use crate::host::package::{
+    Effect, Inventory, Package, PackageName, PackageVersion, Wish, redacted, trouble,
+};
 use crate::host::{HostError, HostPath};
 
+/// How apt is always called.
+const FIXED: [&str; 15] = [
+    "-q",
+    "-y",
+    "--no-install-recommends",
+    "--no-install-suggests",
+    "-o",
+    "APT::Get::AllowUnauthenticated=0",
+    "-o",
+    "APT::Color=0",
+    "-o",
+    "APT::Get::AutomaticRemove=0",
+    "-o",
+    "Dpkg::Use-Pty=0",
+    "-o",
+    "DPkg::Lock::Timeout=60",
+    "-o",
+];
+/// How dpkg is told that configuration files that somebody changed stay.
+pub const KEEP_CONFIGURATION: [&str; 2] = ["--force-confdef", "--force-confold"];
+
 /// One line per package that begins with a `P`, then one per configuration file that begins with a space.
-pub(super) const FORMAT: &str = "P\t${Package}\t${Version}\t${db:Status-Want}\t${db:Status-Status}\
+pub const FORMAT: &str = "P\t${Package}\t${Version}\t${db:Status-Want}\t${db:Status-Status}\
                       \t${db:Status-Eflag}\t${Essential}\t${Protected}\t${Priority}\t${Architecture}\n\
                       ${Conffiles}\n";
-pub(super) const INVENTORY: &str = "${Package}\t${Architecture}\t${db:Status-Status}\t${Version}\n";
-pub(super) const STATES: &str = "${Package}\t${db:Status-Status}\t${db:Status-Eflag}\n";
+pub const INVENTORY: &str = "${Package}\t${Architecture}\t${db:Status-Status}\t${Version}\n";
+pub const STATES: &str = "${Package}\t${db:Status-Status}\t${db:Status-Eflag}\n";
 
 /// Reads what `dpkg-query` says in [`FORMAT`].
-pub(super) fn records(
-    said: &str,
-    architecture: &str,
-) -> Result<Vec<(PackageName, Package)>, HostError> {
+pub fn records(said: &str, architecture: &str) -> Result<Vec<(PackageName, Package)>, HostError> {
     let mut records: Vec<(PackageName, Package)> = Vec::new();
     for line in said.lines() {
         if let Some(file) = line.strip_prefix(" /") {
@@ -74,7 +95,7 @@ fn is_settled(status: &str, flag: &str) -> bool {
     flag == "ok" && ["installed", "config-files", "not-installed"].contains(&status)
 }
 
-pub(super) fn unsettled(said: &str) -> Vec<String> {
+pub fn unsettled(said: &str) -> Vec<String> {
     let lines = said.lines().filter_map(|line| {
         let mut words = line.split('\t');
         let (name, status, flag) = (words.next()?, words.next()?, words.next()?);
@@ -84,7 +105,7 @@ pub(super) fn unsettled(said: &str) -> Vec<String> {
 }
 
 /// Reads what `apt-cache madison` says: `name | version | where from`. Sources do not count.
-pub(super) fn versions(said: &str, name: &PackageName) -> Vec<PackageVersion> {
+pub fn versions(said: &str, name: &PackageName) -> Vec<PackageVersion> {
     let mut versions = Vec::new();
     for line in said.lines() {
         let words: Vec<&str> = line.split(" | ").map(str::trim).collect();
@@ -101,7 +122,7 @@ pub(super) fn versions(said: &str, name: &PackageName) -> Vec<PackageVersion> {
 }
 
 /// Reads what `apt-get -s` says it would do, such as `Inst nx-app [1.0] (2.0 Debian:12 [all])`.
-pub(super) fn effects(said: &str) -> Result<Vec<Effect>, HostError> {
+pub fn effects(said: &str) -> Result<Vec<Effect>, HostError> {
     let mut effects: BTreeMap<PackageName, Effect> = BTreeMap::new();
     for line in said.lines() {
         let Some((verb, rest)) = line.split_once(' ') else { continue };
@@ -138,10 +159,10 @@ pub(super) fn effects(said: &str) -> Result<Vec<Effect>, HostError> {
     Ok(effects)
 }
 
-const OF_ANOTHER: &str = "it is of another architecture, which the agent leaves alone";
+const OF_ANOTHER: &str = "it is of another architecture, which is left alone";
 
 /// Reads what `dpkg-query` says in [`INVENTORY`]. What only left its configuration is not there.
-pub(super) fn inventory(said: &str, architecture: &str) -> Result<Inventory, HostError> {
+pub fn inventory(said: &str, architecture: &str) -> Result<Inventory, HostError> {
     let mut found = Inventory::new();
     for line in said.lines() {
         let words: Vec<&str> = line.split('\t').collect();
@@ -159,7 +180,7 @@ pub(super) fn inventory(said: &str, architecture: &str) -> Result<Inventory, Hos
 }
 
 /// Size and sum of each file that the sources have of a version, of what `apt-cache show` says of all versions.
-pub(super) fn offers(said: &str, version: &PackageVersion) -> Vec<(u64, String)> {
+pub fn offers(said: &str, version: &PackageVersion) -> Vec<(u64, String)> {
     let offer = |record: &str| -> Option<(u64, String)> {
         let field = |name: &str| {
             record.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
@@ -173,6 +194,58 @@ pub(super) fn offers(said: &str, version: &PackageVersion) -> Vec<(u64, String)>
 fn not_understood(line: &str) -> String {
     let line = redacted(line);
     format!("it said what is not understood: {}", line.chars().take(200).collect::<String>())
+}
+
+/// Only what Debian calls a name. A word of another form could mean something else to apt.
+pub fn check<'a>(names: impl IntoIterator<Item = &'a PackageName>) -> Result<(), HostError> {
+    match names.into_iter().find(|name| !name.is_of_debian()) {
+        None => Ok(()),
+        Some(name) => Err(trouble(name, "Debian's packages have no capital letters and no '_'")),
+    }
+}
+
+pub fn check_version(name: &PackageName, version: &PackageVersion) -> Result<(), HostError> {
+    if version.is_of_debian() {
+        Ok(())
+    } else {
+        Err(trouble(name, format!("Debian has no versions such as {version}")))
+    }
+}
+
+/// What apt-get is told; none when there is nothing to install or remove. A name with `-` at its end is
+/// removed by `install`, and only ever the name of a package that is installed. A package with a file is
+/// installed from that.
+pub fn arguments(
+    wish: &Wish,
+    files: &BTreeMap<PackageName, PathBuf>,
+    more: &[&str],
+) -> Result<Option<Vec<String>>, HostError> {
+    check(wish.install.keys().chain(&wish.remove).chain(&wish.purge))?;
+    let mut versions =
+        wish.install.iter().filter_map(|(name, version)| Some((name, version.as_ref()?)));
+    versions.try_for_each(|(name, version)| check_version(name, version))?;
+    let gone = || wish.remove.iter().chain(&wish.purge);
+    let mut words: Vec<String> = FIXED.iter().map(|&word| word.to_owned()).collect();
+    words.push(format!("Dpkg::Options::={}", KEEP_CONFIGURATION[0]));
+    words.push("-o".to_owned());
+    words.push(format!("Dpkg::Options::={}", KEEP_CONFIGURATION[1]));
+    words.extend(more.iter().map(|&word| word.to_owned()));
+    if wish.install.is_empty() {
+        if gone().next().is_none() {
+            return Ok(None);
+        }
+        words.extend(["remove", "--"].map(str::to_owned));
+        words.extend(gone().map(ToString::to_string));
+    } else {
+        words.extend(["install", "--"].map(str::to_owned));
+        words.extend(wish.install.iter().map(|(name, version)| match (files.get(name), version) {
+            (Some(file), _) => file.display().to_string(),
+            (None, Some(version)) => format!("{name}={version}"),
+            (None, None) => name.to_string(),
+        }));
+        words.extend(gone().map(|name| format!("{name}-")));
+    }
+    Ok(Some(words))
 }
 
 #[cfg(test)]
@@ -190,6 +263,42 @@ mod tests {
     fn effect(text: &str, before: Option<&str>, after: Option<&str>) -> Effect {
         let version = |text: Option<&str>| text.map(|text| text.parse().unwrap());
         Effect { name: name(text), before: version(before), after: version(after) }
+    }
+
+    #[test]
+    fn the_arguments_are_fixed_but_for_checked_words_after_the_dashes() {
+        let wish = Wish {
+            install: [(name("g++"), None), (name("nx-app"), Some(version("1:1.0~rc1-2")))].into(),
+            remove: [name("nx-rival")].into(),
+            purge: [name("nx-old")].into(),
+            ..Wish::default()
+        };
+        let arguments = |wish: &Wish, more: &[&str]| super::arguments(wish, &BTreeMap::new(), more);
+        let words = arguments(&wish, &["-s"]).unwrap().unwrap();
+        let dashes = words.iter().position(|word| word == "--").unwrap();
+        assert_eq!(words[dashes + 1..], ["g++", "nx-app=1:1.0~rc1-2", "nx-rival-", "nx-old-"]);
+        assert_eq!(words[dashes - 2..dashes], ["-s", "install"]);
+        for (option, value) in words[..dashes - 2].iter().zip(&words[1..]) {
+            assert!(option != "-o" || value.contains('='), "{words:?}");
+        }
+        for expected in ["Dpkg::Options::=--force-confold", "DPkg::Lock::Timeout=60"] {
+            assert!(words.iter().any(|word| word == expected), "{words:?}");
+        }
+        let kept = [(name("nx-app"), PathBuf::from("/kept/nx-app.deb"))].into();
+        let words = super::arguments(&wish, &kept, &[]).unwrap().unwrap();
+        assert!(
+            words
+                .ends_with(&["g++", "/kept/nx-app.deb", "nx-rival-", "nx-old-"].map(str::to_owned))
+        );
+        let removal = Wish { install: BTreeMap::new(), ..wish };
+        let words = arguments(&removal, &[]).unwrap().unwrap();
+        assert!(words.ends_with(&["remove", "--", "nx-rival", "nx-old"].map(str::to_owned)));
+        assert_eq!(arguments(&Wish::default(), &[]).unwrap(), None);
+        let of_another = Wish { remove: [name("NetworkManager")].into(), ..Wish::default() };
+        assert!(arguments(&of_another, &[]).is_err());
+        let strange =
+            Wish { install: [(name("nx-app"), Some(version("v1")))].into(), ..Wish::default() };
+        assert!(arguments(&strange, &[]).is_err());
     }
 
     #[test]

@@ -6,8 +6,6 @@
 //! valid signature are refused by apt itself. What is fetched to be kept is fetched as apt fetches
 //! everything, by the account that it has for that, and has the sum that the signed lists give.
 
-mod said;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -17,10 +15,11 @@ use std::time::Duration;
 
 use nexplane_core::id::JobId;
 
-use self::said::{
-    FORMAT, INVENTORY, STATES, effects, inventory, offers, records, unsettled, versions,
-};
 use super::HostError;
+use super::debian::{
+    FORMAT, INVENTORY, KEEP_CONFIGURATION, STATES, arguments, check, check_version, effects,
+    inventory, offers, records, unsettled, versions,
+};
 use super::kept::{self, KeptPackages};
 use super::lock;
 use super::package::{
@@ -47,28 +46,9 @@ const FETCH: Duration = Duration::from_mins(4);
 /// Unpacking and the packages' own programs; then they are asked to end.
 const TRANSACTION: Duration = Duration::from_mins(15);
 
-/// How apt is always called.
-const FIXED: [&str; 15] = [
-    "-q",
-    "-y",
-    "--no-install-recommends",
-    "--no-install-suggests",
-    "-o",
-    "APT::Get::AllowUnauthenticated=0",
-    "-o",
-    "APT::Color=0",
-    "-o",
-    "APT::Get::AutomaticRemove=0",
-    "-o",
-    "Dpkg::Use-Pty=0",
-    "-o",
-    "DPkg::Lock::Timeout=60",
-    "-o",
-];
 /// How it is called to fetch a package into the directory that it is started in.
 const FIXED_DOWNLOAD: [&str; 7] =
     ["-q", "-o", "APT::Get::AllowUnauthenticated=0", "-o", "APT::Color=0", "download", "--"];
-const KEEP_CONFIGURATION: [&str; 2] = ["--force-confdef", "--force-confold"];
 
 /// The package manager of Debian.
 #[derive(Debug)]
@@ -323,22 +303,6 @@ impl PackageManager for Apt {
     }
 }
 
-/// Only what Debian calls a name. A word of another form could mean something else to apt.
-fn check<'a>(names: impl IntoIterator<Item = &'a PackageName>) -> Result<(), HostError> {
-    match names.into_iter().find(|name| !name.is_of_debian()) {
-        None => Ok(()),
-        Some(name) => Err(trouble(name, "Debian's packages have no capital letters and no '_'")),
-    }
-}
-
-fn check_version(name: &PackageName, version: &PackageVersion) -> Result<(), HostError> {
-    if version.is_of_debian() {
-        Ok(())
-    } else {
-        Err(trouble(name, format!("Debian has no versions such as {version}")))
-    }
-}
-
 fn not_kept(error: io::Error) -> HostError {
     trouble("the way back", format!("packages cannot be kept for it: {error}"))
 }
@@ -364,42 +328,6 @@ fn judge(program: &str, output: io::Result<Output>, good: &[i32]) -> Result<Outp
     } else {
         Err(trouble(program, output.complaint()))
     }
-}
-
-/// What apt-get is told; none when there is nothing to install or remove. A name with `-` at its end is
-/// removed by `install`, and only ever the name of a package that is installed. A package with a file is
-/// installed from that.
-fn arguments(
-    wish: &Wish,
-    files: &BTreeMap<PackageName, PathBuf>,
-    more: &[&str],
-) -> Result<Option<Vec<String>>, HostError> {
-    check(wish.install.keys().chain(&wish.remove).chain(&wish.purge))?;
-    let mut versions =
-        wish.install.iter().filter_map(|(name, version)| Some((name, version.as_ref()?)));
-    versions.try_for_each(|(name, version)| check_version(name, version))?;
-    let gone = || wish.remove.iter().chain(&wish.purge);
-    let mut words: Vec<String> = FIXED.iter().map(|&word| word.to_owned()).collect();
-    words.push(format!("Dpkg::Options::={}", KEEP_CONFIGURATION[0]));
-    words.push("-o".to_owned());
-    words.push(format!("Dpkg::Options::={}", KEEP_CONFIGURATION[1]));
-    words.extend(more.iter().map(|&word| word.to_owned()));
-    if wish.install.is_empty() {
-        if gone().next().is_none() {
-            return Ok(None);
-        }
-        words.extend(["remove", "--"].map(str::to_owned));
-        words.extend(gone().map(ToString::to_string));
-    } else {
-        words.extend(["install", "--"].map(str::to_owned));
-        words.extend(wish.install.iter().map(|(name, version)| match (files.get(name), version) {
-            (Some(file), _) => file.display().to_string(),
-            (None, Some(version)) => format!("{name}={version}"),
-            (None, None) => name.to_string(),
-        }));
-        words.extend(gone().map(|name| format!("{name}-")));
-    }
-    Ok(Some(words))
 }
 
 /// Those that `apt-mark showauto` names.
@@ -441,42 +369,6 @@ mod tests {
 
     fn version(text: &str) -> PackageVersion {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn the_arguments_are_fixed_but_for_checked_words_after_the_dashes() {
-        let wish = Wish {
-            install: [(name("g++"), None), (name("nx-app"), Some(version("1:1.0~rc1-2")))].into(),
-            remove: [name("nx-rival")].into(),
-            purge: [name("nx-old")].into(),
-            ..Wish::default()
-        };
-        let arguments = |wish: &Wish, more: &[&str]| super::arguments(wish, &BTreeMap::new(), more);
-        let words = arguments(&wish, &["-s"]).unwrap().unwrap();
-        let dashes = words.iter().position(|word| word == "--").unwrap();
-        assert_eq!(words[dashes + 1..], ["g++", "nx-app=1:1.0~rc1-2", "nx-rival-", "nx-old-"]);
-        assert_eq!(words[dashes - 2..dashes], ["-s", "install"]);
-        for (option, value) in words[..dashes - 2].iter().zip(&words[1..]) {
-            assert!(option != "-o" || value.contains('='), "{words:?}");
-        }
-        for expected in ["Dpkg::Options::=--force-confold", "DPkg::Lock::Timeout=60"] {
-            assert!(words.iter().any(|word| word == expected), "{words:?}");
-        }
-        let kept = [(name("nx-app"), PathBuf::from("/kept/nx-app.deb"))].into();
-        let words = super::arguments(&wish, &kept, &[]).unwrap().unwrap();
-        assert!(
-            words
-                .ends_with(&["g++", "/kept/nx-app.deb", "nx-rival-", "nx-old-"].map(str::to_owned))
-        );
-        let removal = Wish { install: BTreeMap::new(), ..wish };
-        let words = arguments(&removal, &[]).unwrap().unwrap();
-        assert!(words.ends_with(&["remove", "--", "nx-rival", "nx-old"].map(str::to_owned)));
-        assert_eq!(arguments(&Wish::default(), &[]).unwrap(), None);
-        let of_another = Wish { remove: [name("NetworkManager")].into(), ..Wish::default() };
-        assert!(arguments(&of_another, &[]).is_err());
-        let strange =
-            Wish { install: [(name("nx-app"), Some(version("v1")))].into(), ..Wish::default() };
-        assert!(arguments(&strange, &[]).is_err());
     }
 
     #[test]

@@ -1,0 +1,198 @@
+//! Packages, of a source that the test makes in the host itself.
+
+use nexplane_connectors::sdk::{Advice, AnySession, ErrorKind};
+use serde_json::{Value, json};
+
+use super::bench::{Bench, host_target};
+use crate::fixture::{action, step};
+use crate::suite::{Account, drift, rights, trial};
+
+const INSTALL: &str = "ssh.install_package";
+const REMOVE: &str = "ssh.remove_package";
+/// Name, version and what else stands in the control file of each.
+const PACKAGES: &str = r#"
+    cd /var/tmp; mkdir -p repository; : >repository/Packages
+    package() {
+        mkdir -p build/DEBIAN build/usr/share/$1 build/etc
+        echo $2 >build/usr/share/$1/version
+        echo $2 >build/etc/$1.conf
+        echo /etc/$1.conf >build/DEBIAN/conffiles
+        printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: Test <test@example.org>\n%b' \
+            "$1" "$2" "${3-}Description: of a test\n" >build/DEBIAN/control
+        deb=repository/$1_$2.deb
+        dpkg-deb --root-owner-group -Znone -b build $deb
+        {
+            cat build/DEBIAN/control
+            echo "Filename: $1_$2.deb"
+            echo "Size: $(stat -c %s $deb)"
+            echo "SHA256: $(sha256sum $deb | cut -d ' ' -f 1)"
+            echo
+        } >>repository/Packages
+        rm -r build
+    }
+    package nx-lib 1.0
+    package nx-app 1.0 'Depends: nx-lib\n'
+    package nx-app 2.0 'Depends: nx-lib\n'
+    package nx-rival 1.0 'Conflicts: nx-app\n'
+    echo 'deb [trusted=yes] file:/var/tmp/repository ./' >/etc/apt/sources.list
+    apt-get -q update"#;
+
+/// Makes these the only packages of the host's sources.
+pub fn publish(bench: &Bench) {
+    bench.sh(PACKAGES);
+}
+
+mod real_with_full_rights {
+    use super::*;
+
+    #[tokio::test]
+    async fn install_package() {
+        trial::<Bench>(INSTALL, Account::Full).await;
+    }
+
+    #[tokio::test]
+    async fn remove_package() {
+        trial::<Bench>(REMOVE, Account::Full).await;
+    }
+}
+
+mod real_with_named_rights {
+    use super::*;
+
+    #[tokio::test]
+    async fn install_package() {
+        trial::<Bench>(INSTALL, Account::Manager).await;
+    }
+
+    #[tokio::test]
+    async fn remove_package() {
+        trial::<Bench>(REMOVE, Account::Manager).await;
+    }
+}
+
+mod real_drift_and_rights {
+    use super::*;
+
+    #[tokio::test]
+    async fn install_package() {
+        drift::<Bench>(INSTALL).await;
+        rights::<Bench>(INSTALL).await;
+    }
+
+    #[tokio::test]
+    async fn remove_package() {
+        drift::<Bench>(REMOVE).await;
+        rights::<Bench>(REMOVE).await;
+    }
+}
+
+/// Cut off before the marks, and in the middle of the packages: the same call finishes it, and it can be undone.
+#[tokio::test]
+async fn real_crash() {
+    let bench = Bench::new().await;
+    publish(&bench);
+    let session = bench.session().await;
+    let (install, parameters) = (action(INSTALL), json!({ "name": "nx-app" }));
+    let there =
+        || bench.sh("ls /usr/share | grep '^nx-' || :; apt-mark showmanual | grep '^nx-' || :");
+    for half in ["nx-app", "nx-lib"] {
+        let before = install.inspect(&*session, &host_target(), &parameters).await.unwrap().before;
+        let cx = step(install, &host_target(), &parameters, &before.fingerprint);
+        bench.sh(&format!("apt-get -q -y -o APT::Get::Mark-Auto=1 install {half}"));
+        let verified = install.verify(&*session, &host_target(), &parameters, &before, None).await;
+        assert!(!verified.unwrap().satisfied, "{half}");
+        assert!(install.execute(&*session, &cx, &before).await.unwrap().changed);
+        assert_eq!(there(), "nx-app\nnx-lib\nnx-app\n");
+        assert!(install.rollback(&*session, &cx, &before, None).await.unwrap().changed);
+        assert_eq!(there(), "");
+    }
+}
+
+/// Details of the checks that fail.
+async fn failed(session: &dyn AnySession, id: &str, parameters: Value) -> String {
+    let inspection = action(id).inspect(session, &host_target(), &parameters).await.unwrap();
+    let failed = inspection.checks.into_iter().filter(|check| !check.ok);
+    failed.map(|check| check.detail).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn real_what_was_not_asked_for_is_refused() {
+    let bench = Bench::new().await;
+    publish(&bench);
+    bench.sh("apt-get -q -y install nx-app");
+    let session = bench.session().await;
+    let initially = bench.sh("dpkg-query -W; apt-mark showmanual");
+    for (id, parameters, why) in [
+        (INSTALL, json!({ "name": "nx-rival" }), "remove nx-app 2.0: remove that first"),
+        (INSTALL, json!({ "name": "nx-app", "version": "1.0" }), "an earlier version"),
+        (INSTALL, json!({ "name": "nx-app", "version": "3.0" }), "apt-get update"),
+        (INSTALL, json!({ "name": "nx-nowhere" }), "Unable to locate package nx-nowhere"),
+        (INSTALL, json!({ "name": "nx-app-" }), "apt knows no way to do that"),
+        (INSTALL, json!({ "name": "NX-app" }), "no capital letters"),
+        (REMOVE, json!({ "name": "nx-lib" }), "others would change with it: remove nx-app 2.0"),
+        (REMOVE, json!({ "name": "dpkg" }), "packages are installed with it"),
+        (REMOVE, json!({ "name": "sudo" }), "reach the host through it"),
+        // No source has it: it came with the host.
+        (REMOVE, json!({ "name": "cron" }), "could not be put back"),
+    ] {
+        let said = failed(&*session, id, parameters.clone()).await;
+        assert!(said.contains(why), "{id} {parameters}: {said}");
+    }
+    bench.sh("apt-mark hold nx-app");
+    let said = failed(&*session, REMOVE, json!({ "name": "nx-app" })).await;
+    assert!(said.contains("apt-mark unhold"), "{said}");
+    bench.sh("apt-mark unhold nx-app");
+    assert_eq!(failed(&*session, REMOVE, json!({ "name": "nx-app" })).await, "");
+    assert_eq!(bench.sh("dpkg-query -W; apt-mark showmanual"), initially);
+
+    // Somebody else's package manager is at work: nothing is changed, and it can be tried again.
+    let (remove, parameters) = (action(REMOVE), json!({ "name": "nx-app" }));
+    let before = remove.inspect(&*session, &host_target(), &parameters).await.unwrap().before;
+    let cx = step(remove, &host_target(), &parameters, &before.fingerprint);
+    bench.sh("perl -MFcntl -e 'open(F, \">>\", \"/var/lib/dpkg/lock-frontend\"); \
+         my $lock = pack(\"s s x4 l! l! i x4\", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $lock) or die; \
+         open(P, \">\", \"/run/holder\"); print P $$; close(P); sleep 60' >/dev/null 2>&1 & \
+         for i in $(seq 100); do [ ! -s /run/holder ] || exit 0; sleep 0.1; done; exit 1");
+    let error = remove.execute(&*session, &cx, &before).await.expect_err("it is locked");
+    assert_eq!((error.kind, error.advice), (ErrorKind::Conflict, Advice::Later), "{error}");
+    assert!(error.message.contains("another package manager"), "{error}");
+    assert_eq!(bench.sh("dpkg-query -W; apt-mark showmanual"), initially);
+    bench.sh("kill $(cat /run/holder); rm /run/holder");
+    // And it waits for a moment, but not for ever.
+    assert!(remove.execute(&*session, &cx, &before).await.unwrap().changed);
+
+    // What somebody else interrupted is theirs to bring to an end.
+    bench.sh("dpkg --unpack /var/tmp/repository/nx-app_2.0.deb");
+    let said = failed(&*session, REMOVE, json!({ "name": "nx-lib" })).await;
+    assert!(said.contains("dpkg --configure -a"), "{said}");
+}
+
+#[tokio::test]
+async fn real_a_version_and_a_mark_come_back() {
+    let bench = Bench::new().await;
+    publish(&bench);
+    bench.sh("apt-get -q -y install nx-app=1.0; apt-mark auto nx-app; apt-mark manual nx-lib");
+    let there = || {
+        let version = bench.sh("cat /usr/share/nx-app/version /etc/nx-app.conf");
+        let manual = bench.sh("apt-mark showmanual | grep '^nx-' || :");
+        format!("{version}{manual}").split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(there(), "1.0 1.0 nx-lib");
+    let session = bench.session().await;
+    let install = action(INSTALL);
+    for (parameters, then) in [
+        (json!({ "name": "nx-app", "version": "2.0" }), "2.0 2.0 nx-app nx-lib"),
+        // It is there, but only because another one needs it.
+        (json!({ "name": "nx-app" }), "1.0 1.0 nx-app nx-lib"),
+    ] {
+        let inspection = install.inspect(&*session, &host_target(), &parameters).await.unwrap();
+        assert!(inspection.is_ready(), "{:#?}", inspection.checks);
+        assert!(!inspection.diff.is_empty());
+        let before = inspection.before;
+        let cx = step(install, &host_target(), &parameters, &before.fingerprint);
+        assert!(install.execute(&*session, &cx, &before).await.unwrap().changed);
+        assert_eq!(there(), then);
+        assert!(install.rollback(&*session, &cx, &before, None).await.unwrap().changed);
+        assert_eq!(there(), "1.0 1.0 nx-lib");
+    }
+}
