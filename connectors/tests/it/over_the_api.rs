@@ -30,6 +30,7 @@ pub mod ssh {
 
     pub mod bench;
     mod cases;
+    mod publish;
 }
 
 pub mod suite {

@@ -47,8 +47,10 @@ const OPENLDAP: [&str; 6] = [
     "ldap.unlock_user",
 ];
 const DOMAIN: [&str; 1] = ["ldap.reset_ad_password"];
-const SSH: [&str; 5] = [
+const SSH: [&str; 7] = [
+    "ssh.install_package",
     "ssh.lock_local_user",
+    "ssh.remove_package",
     "ssh.rotate_local_password",
     "ssh.set_file_ownership",
     "ssh.set_file_permission",

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use nexplane_connectors::sdk::{
-    Advice, AnySession, ConnectorError, Done, ErrorKind, Executed, Inspection, Progress, StepContext,
+    Advice, AnySession, ConnectorError, Done, ErrorKind, Executed, Inspection, Progress,
+    StepContext,
 };
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use nexplane_core::plan::TargetRef;
 use serde_json::{Value, json};
 
 use super::bench::{Bench, account_target, host_target};
-use super::packages;
+use super::publish::publish;
 use crate::fixture::target;
 use crate::suite::Case;
 
@@ -42,11 +42,11 @@ pub fn prepare(bench: &Bench, action: &str, own: &str) -> Case {
             of_host(parameters, &format!("chown games \"{}\"", quoted()))
         }
         "ssh.install_package" => {
-            packages::publish(bench);
+            publish(bench);
             packages(json!({ "name": "nx-app" }), "apt-get -q -y install nx-app=1.0")
         }
         "ssh.remove_package" => {
-            packages::publish(bench);
+            publish(bench);
             bench.sh("apt-get -q -y install nx-app=1.0; apt-mark auto nx-app");
             packages(json!({ "name": "nx-app" }), "apt-get -q -y install nx-app=2.0")
         }

@@ -10,6 +10,7 @@ mod connection;
 mod files;
 mod packages;
 mod passwords;
+mod publish;
 
 /// The agent's tests have the same one.
 #[path = "../../../../agent/tests/it/disposable/mod.rs"]
