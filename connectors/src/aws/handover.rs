@@ -3,7 +3,8 @@
 //! It is left at the user itself, in a tag of ours, encrypted (AES-256-GCM) under a key that is made up and
 //! stored sealed before the effect. So whoever holds the before-state can always read it back from the target,
 //! and nobody else can. The tag also says which rotation is at work before a key is made, so that
-//! it is known when a key may have been lost on the way. It does not say that a key is ours: IAM says of none who made it.
+//! it is known when a key may have been lost on the way. It does not say that a key is ours: IAM says of
+//! none who made it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -5,8 +5,8 @@ pub const MOST: usize = 50_000;
 /// Pages of one list, at most: a list that never ends is an error.
 pub const MOST_PAGES: usize = 200;
 
-/// Everything on every page of a paginator of AWS's own clients (their streams have no common type that could be named):
-/// a [`super::error::Failure`] of `$call` when one fails, or when there are more than [`MOST`].
+/// Everything on every page of a paginator of AWS's own clients, or a [`super::error::Failure`] of `$call`: when a page
+/// fails, or when there are more than [`MOST`]. A macro, because the type of their streams is in none of their crates.
 macro_rules! gather {
     ($call:expr, $paginator:expr) => {{
         let mut items = $paginator.items().send();
