@@ -210,7 +210,7 @@ pub(super) fn exactly(
         None => Ok(()),
         Some(effect) => {
             let there = found(&effect.name).unwrap_or("not there");
-            Err(trouble(name, format!("to {} was planned; it is {there}", effect)))
+            Err(trouble(name, format!("to {effect} was planned; it is {there}")))
         }
     }
 }

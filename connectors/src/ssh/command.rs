@@ -2,9 +2,9 @@
 //!
 //! This is the one place where a command line is made. SSH hands a text to the shell of the account
 //! (RFC 4254 §6.5), so the text is built here and nowhere else: programs by absolute path, each argument
-//! of a type that was checked when it was read, each quoted by [`quoted`], `--` before the operands, and
-//! `LC_ALL=C` in front, so that answers are in one language, and a fixed `PATH`. Secrets go over standard input; a command
-//! line is seen by everybody on the host (`ps`).
+//! of a type that was checked when it was read, each quoted by [`quoted`], `--` before the operands, and in front
+//! `LC_ALL=C`, so that answers are in one language, and a fixed `PATH`. Secrets go over standard input; a
+//! command line is seen by everybody on the host (`ps`).
 //!
 //! Deliberately absent: a program, an argument or a script that comes from outside as text.
 

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::command::{Apt, Command, How};
 use super::host::is_host;
+use super::package_check::rules;
 use super::session::Session;
 use crate::sdk::{Advice, ConnectorError, DigestKey, ErrorKind, StepContext, TargetState, line};
 
@@ -446,6 +447,14 @@ pub async fn go(
         return Ok(false);
     }
     before.check_between(&now)?;
+    // Also when nobody looked at the checks.
+    if let Some(refused) = rules(before, goal).into_iter().find(|check| !check.ok) {
+        let why = refused.detail;
+        return Err(ConnectorError::conflict(format!(
+            "{}: {why}; nothing was changed",
+            before.name
+        )));
+    }
     let left = now.left(|name| before.after(name).cloned());
     carry_out(session, cx, &before.name, &left, false).await?;
     mark(session, cx, before, &before.marks_after(goal)).await?;
