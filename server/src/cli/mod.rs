@@ -111,7 +111,7 @@ pub async fn run() -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Demo(args) => demo::run(args).await,
+        Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Up(options) => up::run(options).await,
         Command::Serve(options) => up::serve(options).await,
         Command::Migrate(options) => up::migrate(options).await,

@@ -90,16 +90,17 @@ pub async fn make_changes(sandbox: &Sandbox, cache: ConnectionId) -> anyhow::Res
 
 /// Commands that make what a shop has in its cache. Sessions end by themselves, after the demo.
 fn keys() -> String {
-    let mut commands = String::new();
+    let mut commands = vec![
+        "RPUSH queue:mail order-1041 order-1042 order-1043\r\n".to_owned(),
+        "SET stats:orders:today 118\r\n".to_owned(),
+    ];
     for number in 1..=40 {
         let version = if number <= 25 { "v2" } else { "v1" };
         let token = nexplane_peers::password();
-        commands += &format!("SET session:{version}:{token} customer:{number} EX 604800\r\n");
+        commands.push(format!("SET session:{version}:{token} customer:{number} EX 604800\r\n"));
         if number % 3 == 0 {
-            commands += &format!("HSET cart:{number} sku-{} 1\r\n", 100 + number);
+            commands.push(format!("HSET cart:{number} sku-{} 1\r\n", 100 + number));
         }
     }
-    commands += "RPUSH queue:mail order-1041 order-1042 order-1043\r\n";
-    commands += "SET stats:orders:today 118\r\n";
-    commands
+    commands.concat()
 }

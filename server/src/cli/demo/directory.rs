@@ -146,7 +146,8 @@ fn entries() -> String {
     let groups = GROUPS.map(|(name, what_for, users, groups)| {
         let dns = users.iter().map(|user| user_dn(user));
         let dns = dns.chain(groups.iter().map(|group| group_dn(group)));
-        let members: String = dns.map(|dn| format!("member: {dn}\n")).collect();
+        let members: Vec<_> = dns.map(|dn| format!("member: {dn}\n")).collect();
+        let members = members.concat();
         let dn = group_dn(name);
         format!("dn: {dn}\nobjectClass: groupOfNames\ndescription: {what_for}\n{members}\n")
     });
