@@ -21,20 +21,20 @@ pub(super) fn spellings(secret: &SecretText) -> Vec<SecretText> {
         escaped = escaped.iter().flat_map(|text| [json(text, false), json(text, true)]).collect();
         all.extend(escaped.iter().cloned());
     }
-    all.push(Zeroizing::new(
-        text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"),
-    ));
+    all.push(xml(text));
     for kept in KEPT {
-        let upper = percent(text, kept);
-        all.push(Zeroizing::new(lower(&upper)));
+        let upper = percent(text, kept, true);
         all.push(Zeroizing::new(upper.replace("%20", "+")));
         all.push(upper);
+        all.push(percent(text, kept, false));
     }
     let hexadecimal = Zeroizing::new(hex::encode(text));
     all.push(Zeroizing::new(hexadecimal.to_uppercase()));
     all.push(hexadecimal);
-    for before in 0..3 {
-        let bytes = Zeroizing::new([&[0; 2][..before.min(2)], text.as_bytes()].concat());
+    for before in 0_usize..3 {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(before + text.len()));
+        bytes.resize(before, 0);
+        bytes.extend_from_slice(text.as_bytes());
         // What depends neither on what is before nor on what is behind it.
         let (begin, end) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
         for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
@@ -49,46 +49,57 @@ pub(super) fn spellings(secret: &SecretText) -> Vec<SecretText> {
 
 /// The inside of a JSON string; `ascii` is how some write all that is not ASCII, and `/`.
 fn json(text: &str, ascii: bool) -> Zeroizing<String> {
-    let quoted = Zeroizing::new(serde_json::Value::from(text).to_string());
+    let quoted = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
     let inside = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
-    if !ascii {
-        return Zeroizing::new(inside.to_owned());
-    }
     let mut all = Zeroizing::new(String::with_capacity(inside.len() * 6));
     for letter in inside.chars() {
         match letter {
-            '/' => all.push_str("\\/"),
-            _ if letter.is_ascii() => all.push(letter),
+            '/' if ascii => all.push_str("\\/"),
+            _ if letter.is_ascii() || !ascii => all.push(letter),
             _ => {
-                let units = letter.encode_utf16(&mut [0; 2]).to_vec();
-                units.iter().for_each(|unit| all.push_str(&format!("\\u{unit:04x}")));
+                for unit in letter.encode_utf16(&mut [0; 2]) {
+                    all.extend(['\\', 'u']);
+                    all.extend((0..4).rev().map(|digit| hexadecimal(*unit >> (digit * 4), false)));
+                }
             }
         }
     }
     all
 }
 
-fn percent(text: &str, kept: &str) -> Zeroizing<String> {
+fn xml(text: &str) -> Zeroizing<String> {
+    let mut all = Zeroizing::new(String::with_capacity(text.len() * 6));
+    for letter in text.chars() {
+        match letter {
+            '&' => all.push_str("&amp;"),
+            '<' => all.push_str("&lt;"),
+            '>' => all.push_str("&gt;"),
+            '"' => all.push_str("&quot;"),
+            _ => all.push(letter),
+        }
+    }
+    all
+}
+
+fn percent(text: &str, kept: &str, upper: bool) -> Zeroizing<String> {
     let mut all = Zeroizing::new(String::with_capacity(text.len() * 3));
     for byte in text.bytes() {
         let letter = char::from(byte);
         if byte.is_ascii_alphanumeric() || kept.contains(letter) {
             all.push(letter);
         } else {
-            all.push_str(&format!("%{byte:02X}"));
+            let digits = [byte >> 4, byte].map(|half| hexadecimal(u16::from(half), upper));
+            all.push('%');
+            all.extend(digits);
         }
     }
     all
 }
 
-/// The same with small hexadecimal digits.
-fn lower(percent: &str) -> String {
-    let mut since = usize::MAX;
-    let small = |letter: char| {
-        since = if letter == '%' { 0 } else { since.saturating_add(1) };
-        if since <= 2 { letter.to_ascii_lowercase() } else { letter }
-    };
-    percent.chars().map(small).collect()
+/// The digit of the last four bits.
+fn hexadecimal(bits: u16, upper: bool) -> char {
+    let digit = char::from_digit(u32::from(bits & 15), 16).unwrap_or_default();
+    if upper { digit.to_ascii_uppercase() } else { digit }
 }
 
 #[cfg(test)]
