@@ -312,12 +312,12 @@ impl Stage {
         let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let moved = peer.moved(credentials.clone(), silent.local_addr().unwrap().port());
         self.set(connection, &moved).await.is(200);
-        let (accepted, ()) = tokio::join!(silent.accept(), async {
-            let path = format!("/connections/{connection}/test");
-            let test = self.server.admin.post(&path, json!({}));
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(300), test).await;
-        });
-        drop(accepted);
+        let path = format!("/connections/{connection}/test");
+        let test = self.server.admin.post(&path, json!({}));
+        tokio::select! {
+            accepted = silent.accept() => drop(accepted.unwrap()),
+            answer = test => panic!("it was told before the silence: {answer:?}"),
+        }
 
         // A wrong secret.
         let wrong = peer.with_wrong_secret(credentials.clone());

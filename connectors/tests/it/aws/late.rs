@@ -93,7 +93,7 @@ async fn contract_an_effect_that_is_never_seen_is_not_verified() {
     let machine = Machine::start().await;
     let between = Between::at(machine.bench.aws.port, |_, _| Act::Pass).await;
     let mut cx = context();
-    cx.call_timeout = Duration::from_secs(3);
+    cx.call_timeout = Duration::from_secs(6);
     let session = session(&machine.bench, &between, &cx).await;
     let target = group_target(&machine.group().await);
     let (action, parameters) = (action("aws.modify_security_group_rule"), rule());
@@ -107,11 +107,11 @@ async fn contract_an_effect_that_is_never_seen_is_not_verified() {
         action.verify(&*session, &target, &parameters, &before, outcome).await.expect("verify");
     let waited = started.elapsed();
     assert!(!verified.satisfied && verified.fingerprint == before.fingerprint);
-    assert!(waited > Duration::from_millis(1500) && waited < Duration::from_secs(15), "{waited:?}");
+    assert!(waited > Duration::from_secs(3) && waited < Duration::from_secs(30), "{waited:?}");
     // After a crash, nobody waits: time has passed.
     let started = Instant::now();
     let verified = action.verify(&*session, &target, &parameters, &before, None).await.unwrap();
-    assert!(!verified.satisfied && started.elapsed() < Duration::from_secs(1));
+    assert!(!verified.satisfied && started.elapsed() < Duration::from_secs(3));
 }
 
 /// Nobody knows whether it was done. Who looks next must not be told that nothing was, because reads are late.

@@ -200,7 +200,7 @@ async fn real_what_sudo_would_ask_a_password_for_is_told() {
 async fn real_a_session_ends_with_a_command_that_does_not_end_in_time() {
     let bench = Bench::new().await;
     bench.sh("mkdir -p /etc/nx; echo a >/etc/nx/f; chmod 600 /etc/nx/f; mv /usr/bin/chmod /usr/bin/chmod.real
-         printf '#!/bin/sh\nsleep 3\nexec /usr/bin/chmod.real \"$@\"\n' >/usr/bin/chmod
+         printf '#!/bin/sh\nsleep 12\nexec /usr/bin/chmod.real \"$@\"\n' >/usr/bin/chmod
          /usr/bin/chmod.real 755 /usr/bin/chmod");
     let session = bench.session().await;
     let (set, parameters) =
@@ -208,7 +208,7 @@ async fn real_a_session_ends_with_a_command_that_does_not_end_in_time() {
     let target = host_target();
     let before = set.inspect(&*session, &target, &parameters).await.unwrap().before;
     let mut cx = step(set, &target, &parameters, &before.fingerprint);
-    cx.deadline = std::time::Duration::from_secs(1);
+    cx.deadline = std::time::Duration::from_secs(5);
     let error = set.execute(&*session, &cx, &before).await.expect_err("it takes longer");
     assert_eq!((error.kind, error.advice), (ErrorKind::Timeout, Advice::OutcomeUnknown), "{error}");
     // It still runs, so nothing else is begun in that session: not even a look.
@@ -219,7 +219,7 @@ async fn real_a_session_ends_with_a_command_that_does_not_end_in_time() {
     // Another one finds out what became of it.
     let session = bench.session().await;
     let mut satisfied = false;
-    for _ in 0..40 {
+    for _ in 0..80 {
         let answer = set.verify(&*session, &target, &parameters, &before, None).await.unwrap();
         satisfied = answer.satisfied;
         if satisfied {

@@ -27,9 +27,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nexplane_core::actor::Role;
 use nexplane_core::aggregate::Principal;
 use nexplane_core::api::{ChangeView, Page};
+use nexplane_peers::slapd::Slapd;
+use nexplane_store::embedded::Cluster;
 use serde_json::{Value, json};
+use tokio::process::Child;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use self::cache::Cache;
 use self::sandbox::Sandbox;
@@ -67,6 +70,19 @@ struct Somebody {
     password: String,
 }
 
+/// All that the sandbox consists of. Dropped, its programs end.
+struct Made {
+    running: Running,
+    people: Vec<Somebody>,
+    target: Cluster,
+    agent: Child,
+    directory: Option<Slapd>,
+    cache: Option<Cache>,
+    /// What it goes without, in sentences.
+    left_out: Vec<String>,
+    changes: usize,
+}
+
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let begun = Instant::now();
     let temporary = tempfile::Builder::new().prefix("nexplane-demo-").tempdir()?;
@@ -78,27 +94,83 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let bar = ProgressBar::new(4);
     bar.set_style(ProgressStyle::with_template("{spinner} [{pos}/{len}] {msg}")?);
     bar.enable_steady_tick(Duration::from_millis(120));
+    let mut directory = aside(&dir, async |dir| directory::start(&dir).await);
+    let mut cache = aside(&dir, async |dir| Cache::start(&dir).await);
+    let made = tokio::select! {
+        made = make(&args, &dir, &bar, &mut directory, &mut cache) => made.map(Some),
+        stopped = until_stopped() => stopped.map(|()| None),
+    };
+    bar.finish_and_clear();
+    let Ok(Some(mut made)) = made else {
+        // Their threads are at work in the directory that is removed now.
+        if !directory.is_finished() {
+            drop(directory.await);
+        }
+        if !cache.is_finished() {
+            drop(cache.await);
+        }
+        return made.map(drop);
+    };
 
+    if args.ready_json {
+        let people: Vec<_> = made
+            .people
+            .iter()
+            .map(|p| json!({ "email": p.email, "password": p.password, "roles": p.roles }))
+            .collect();
+        let mut line = serde_json::to_value(&made.running.ready)?;
+        if let Value::Object(line) = &mut line {
+            line.insert("people".to_owned(), people.into());
+        }
+        super::say(&line.to_string());
+    }
+    announce(&made.running.ready, false)?;
+    tell(&made, &dir, begun.elapsed());
+    for line in &made.left_out {
+        note(line);
+    }
+
+    let ended = tokio::select! {
+        stopped = until_stopped() => stopped,
+        status = made.agent.wait() => {
+            note(&format!("The sandbox agent ended: {}", status?));
+            until_stopped().await
+        }
+    };
+    note("Stopping and removing the sandbox …");
+    host::stop(&mut made.agent).await;
+    made.running.stop().await?;
+    made.target.stop().await?;
+    // The servers of these two stop with them.
+    drop((made.directory, made.cache));
+    ended
+}
+
+async fn make(
+    args: &Args,
+    dir: &Path,
+    bar: &ProgressBar,
+    directory: &mut JoinHandle<anyhow::Result<Slapd>>,
+    cache: &mut JoinHandle<anyhow::Result<Cache>>,
+) -> anyhow::Result<Made> {
     let stage = |text: &'static str| {
         bar.inc(1);
         bar.set_message(text);
     };
     stage("starting the server, and others to practise on");
-    let directory = aside(&dir, async |dir| directory::start(&dir).await);
-    let cache = aside(&dir, async |dir| Cache::start(&dir).await);
-    let (running, target) = tokio::join!(start_server(&args, &dir), database::start(&dir));
+    let (running, target) = tokio::join!(start_server(args, dir), database::start(dir));
     let (mut running, target) = (running?, target?);
     stage("adding people");
     let people = add_people(&running).await?;
     running.ready.first_run = None;
     let sandbox = Sandbox::open(&running, &people).await?;
     stage("enrolling a host");
-    let mut agent = host::start(&sandbox, &running, &dir).await?;
+    let agent = host::start(&sandbox, &running, dir).await?;
     let mut left_out = Vec::new();
-    let directory = present("an LDAP directory", directory.await?, &mut left_out);
-    let cache = present("a Redis", cache.await?, &mut left_out);
+    let directory = present("an LDAP directory", directory.await, &mut left_out);
+    let cache = present("a Redis", cache.await, &mut left_out);
     stage("discovering, making changes, and discovering what they did");
-    tokio::try_join!(
+    let (necessary, of_directory, of_cache) = tokio::join!(
         async {
             let shop = sandbox.connect(&database::connection(&target)?).await?;
             changes::make(&sandbox, &shop, host::asset(&sandbox).await?).await?;
@@ -116,41 +188,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             cache::make_changes(&sandbox, connection.id).await?;
             sandbox.discover(connection.id).await
         },
-    )?;
-    let changes: Page<ChangeView> = sandbox.operator.get("/change-requests?limit=200").await?;
-    bar.finish_and_clear();
-
-    if args.ready_json {
-        let people: Vec<_> = people
-            .iter()
-            .map(|p| json!({ "email": p.email, "password": p.password, "roles": p.roles }))
-            .collect();
-        let mut line = serde_json::to_value(&running.ready)?;
-        if let Value::Object(line) = &mut line {
-            line.insert("people".to_owned(), people.into());
-        }
-        super::say(&line.to_string());
+    );
+    necessary?;
+    for (what, made) in [("LDAP directory", of_directory), ("Redis", of_cache)] {
+        left_out.extend(made.err().map(|error| {
+            format!("Not everything was done that the sandbox shows of its {what}: {error:#}.")
+        }));
     }
-    announce(&running.ready, false)?;
-    tell(&people, &running.ready.api, &dir, begun.elapsed(), changes.items.len());
-    for line in left_out {
-        note(&line);
-    }
-
-    let ended = tokio::select! {
-        stopped = until_stopped() => stopped,
-        status = agent.wait() => {
-            note(&format!("The sandbox agent ended: {}", status?));
-            until_stopped().await
-        }
-    };
-    note("Stopping and removing the sandbox …");
-    host::stop(&mut agent).await;
-    running.stop().await?;
-    target.stop().await?;
-    // The servers of these two stop with them.
-    drop((directory, cache));
-    ended
+    let listed: Page<ChangeView> = sandbox.operator.get("/change-requests?limit=200").await?;
+    let changes = listed.items.len();
+    Ok(Made { running, people, target, agent, directory, cache, left_out, changes })
 }
 
 /// Starts something on a thread of its own, for it waits for programs.
@@ -163,9 +210,13 @@ fn aside<T: Send + 'static>(
 }
 
 /// What started. Without the others the sandbox is smaller, and says so.
-fn present<T>(what: &str, started: anyhow::Result<T>, left_out: &mut Vec<String>) -> Option<T> {
+fn present<T>(
+    what: &str,
+    started: Result<anyhow::Result<T>, JoinError>,
+    left_out: &mut Vec<String>,
+) -> Option<T> {
     let why = |error| left_out.push(format!("The sandbox goes without {what}: {error:#}."));
-    started.map_err(why).ok()
+    started.map_err(anyhow::Error::from).flatten().map_err(why).ok()
 }
 
 /// Has a program read this; fails with what it says.
@@ -231,7 +282,8 @@ fn set_mode(path: &Path, mode: u32) -> anyhow::Result<()> {
         .with_context(|| format!("cannot set the mode of {}", path.display()))
 }
 
-fn tell(people: &[Somebody], api: &str, dir: &Path, took: Duration, changes: usize) {
+fn tell(Made { running, people, changes, .. }: &Made, dir: &Path, took: Duration) {
+    let api = &running.ready.api;
     note(&format!(
         "\nThe sandbox was ready in {:.1} s. Its people, with passwords shown only now:\n",
         took.as_secs_f64()
