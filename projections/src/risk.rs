@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use nexplane_core::api::{ChangeState, RiskCounts, RiskHistory, RiskRow, RiskSummary};
+use nexplane_core::api::{
+    ChangeState, LikelyShare, RiskCalibration, RiskCounts, RiskHistory, RiskRow, RiskSummary,
+    ScoreOutcome,
+};
 use nexplane_core::change::event::{ChangeEvent, Found};
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{Category, ChangeId};
@@ -169,6 +172,32 @@ fn change(row: &mut Row, event: &ChangeEvent) {
         | E::RollbackBlocked { .. }
         | E::SecretRevealed { .. } => {}
     }
+}
+
+/// How finished changes went, by the score that they were submitted with.
+pub async fn calibration(pool: &PgPool) -> Result<RiskCalibration, QueryError> {
+    let rows: Vec<(i16, i64, i64)> = sqlx::query_as(
+        "SELECT score, count(*), \
+                count(*) FILTER (WHERE outcome IN ('failed', 'outcome_unknown') OR is_rolled_back) \
+         FROM nexplane.rm_risk \
+         WHERE outcome IS NOT NULL AND score IS NOT NULL AND NOT is_rollback GROUP BY score",
+    )
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    let of = |score: u8| {
+        let row = rows.iter().find(|(found, _, _)| *found == i16::from(score));
+        let count = |count: fn(&(i16, i64, i64)) -> i64| row.map_or(0, count).unsigned_abs();
+        let (finished, went_wrong) = (count(|row| row.1), count(|row| row.2));
+        ScoreOutcome {
+            score,
+            level: RiskLevel::of(score),
+            finished,
+            went_wrong,
+            likely: LikelyShare::of(went_wrong, finished),
+        }
+    };
+    Ok(RiskCalibration { scores: (1..=10).map(of).collect() })
 }
 
 /// Open changes by level, the `top` riskiest of them, and how finished changes of each type ended.

@@ -372,6 +372,65 @@ pub struct RiskHistory {
     pub rolled_back: u64,
 }
 
+/// `GET /risk/calibration`: what was predicted against what happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RiskCalibration {
+    /// One per score from 1 to 10, also of those that no finished change had.
+    pub scores: Vec<ScoreOutcome>,
+}
+
+/// How finished changes of one score went. Rollbacks are no changes of their own here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ScoreOutcome {
+    pub score: u8,
+    pub level: crate::risk::RiskLevel,
+    pub finished: u64,
+    /// Failed, of unknown outcome, or rolled back; each counts once.
+    pub went_wrong: u64,
+    /// Between these two per cent lies the true share of changes that go wrong, with 95 % confidence; absent when
+    /// there are none to tell by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likely: Option<LikelyShare>,
+}
+
+/// An interval of a share, in per cent, rounded outwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct LikelyShare {
+    pub from: u8,
+    pub to: u8,
+}
+
+impl LikelyShare {
+    /// Wilson's score interval, which is of use for small numbers, too. None of none.
+    /// <https://doi.org/10.1080/01621459.1927.10502953>
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts of changes, and a result from 0 to 100"
+    )]
+    pub fn of(part: u64, whole: u64) -> Option<Self> {
+        /// Of the normal distribution, for 95 %.
+        const Z: f64 = 1.96;
+        if whole == 0 {
+            return None;
+        }
+        let n = whole as f64;
+        let share = (part.min(whole)) as f64 / n;
+        let scale = 1.0 + Z * Z / n;
+        let middle = share + Z * Z / (2.0 * n);
+        let reach = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+        let percent = |share: f64| (share / scale * 100.0).clamp(0.0, 100.0);
+        Some(Self {
+            from: percent(middle - reach).floor() as u8,
+            to: percent(middle + reach).ceil() as u8,
+        })
+    }
+}
+
 /// Messages of the live WebSocket, `/api/v1/live`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -417,4 +476,21 @@ pub enum LiveMessage {
     Error {
         error: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LikelyShare;
+
+    #[test]
+    fn a_likely_share_is_wide_for_few_and_narrow_for_many() {
+        let of = |part, whole| LikelyShare::of(part, whole).map(|share| (share.from, share.to));
+        assert_eq!(of(0, 0), None);
+        assert_eq!(of(0, 1), Some((0, 80)));
+        assert_eq!(of(1, 1), Some((20, 100)));
+        // The example of a coin that fell on one side in half of the throws.
+        assert_eq!(of(5, 10), Some((23, 77)));
+        assert_eq!(of(5_000, 10_000), Some((49, 51)));
+        assert_eq!(of(9, 3), LikelyShare::of(3, 3).map(|share| (share.from, share.to)));
+    }
 }

@@ -1,6 +1,9 @@
 //! Risk: what is open, and how changes of each kind went so far.
 
-use nexplane_core::api::{ChangeState, RiskCounts, RiskHistory, RiskRow, RiskSummary};
+use nexplane_core::api::{
+    ChangeState, LikelyShare, RiskCalibration, RiskCounts, RiskHistory, RiskRow, RiskSummary,
+    ScoreOutcome,
+};
 use nexplane_core::risk::RiskLevel;
 use yew::prelude::*;
 
@@ -20,11 +23,15 @@ use crate::{format, words};
 #[component]
 pub fn Risk() -> Html {
     let summary = use_resource::<RiskSummary>(Some("/risk/summary".to_owned()));
+    let calibration = use_resource::<RiskCalibration>(Some("/risk/calibration".to_owned()));
     {
-        let summary = summary.clone();
+        let (summary, calibration) = (summary.clone(), calibration.clone());
         use_live(
             vec!["changes".to_owned()],
-            Callback::from(move |event: crate::live::Event| summary.reload_at(event.position())),
+            Callback::from(move |event: crate::live::Event| {
+                summary.reload_at(event.position());
+                calibration.reload_at(event.position());
+            }),
         );
     }
     html! {
@@ -37,6 +44,12 @@ pub fn Risk() -> Html {
                 { levels(summary.open) }
                 { top(&summary.top) }
                 { history(&summary.history) }
+                if let Some(calibration) = calibration.value.clone() {
+                    { predicted(&calibration.scores) }
+                } else if let Some(error) = calibration.error.clone() {
+                    <ProblemNote {error}
+                        retry={let calibration = calibration.clone(); move |()| calibration.reload()} />
+                }
             } else if summary.error.is_none() {
                 <Skeleton lines={10} />
             }
@@ -152,6 +165,90 @@ fn history_row(row: &RiskHistory) -> Html {
     }
 }
 
+/// Whether scores told what happened: how many of each went wrong, and how sure that is.
+fn predicted(scores: &[ScoreOutcome]) -> Html {
+    let rows: Vec<_> = scores.iter().filter(|row| row.finished > 0).collect();
+    if rows.is_empty() {
+        return html! {};
+    }
+    html! {
+        <section class="panel flush" aria-labelledby="calibration-title">
+            <h2 id="calibration-title">{ "Predicted against happened" }</h2>
+            <p class="panel-note" data-testid="risk-verdict">{ verdict(scores) }</p>
+            <div class="table-frame inner">
+                <table class="table numbers" data-testid="risk-calibration">
+                    <caption>
+                        { "Went wrong: failed, of unknown outcome, or rolled back. The bar is where the true share \
+                           lies with 95 % confidence." }
+                    </caption>
+                    <thead><tr>
+                        <th scope="col">{ "Score" }</th><th scope="col" class="col-bar">{ "Went wrong" }</th>
+                        <th scope="col">{ "Finished" }</th><th scope="col">{ "Wrong" }</th>
+                        <th scope="col">{ "Likely" }</th>
+                    </tr></thead>
+                    <tbody>{ for rows.into_iter().map(score_row) }</tbody>
+                </table>
+            </div>
+        </section>
+    }
+}
+
+fn score_row(row: &ScoreOutcome) -> Html {
+    let level = words::risk_level(row.level);
+    let likely = row.likely.map(|LikelyShare { from, to }| format!("{from}–{to} %"));
+    let likely = likely.unwrap_or_default();
+    html! {
+        <tr key={row.score}>
+            <td class="col-main"><b>{ row.score }</b>{ " " }<span class="faint">{ level.text }</span></td>
+            <td class="col-bar">{ interval(row) }</td>
+            <td>{ format::number(row.finished) }</td>
+            <td>{ format::number(row.went_wrong) }</td>
+            <td>{ likely }</td>
+        </tr>
+    }
+}
+
+/// The likely share as a part of a line from 0 to 100 per cent, and what was seen as a mark on it.
+fn interval(row: &ScoreOutcome) -> Html {
+    let Some(LikelyShare { from, to }) = row.likely else { return html! {} };
+    let seen = format::percent(row.went_wrong, row.finished).min(98);
+    let label = format!(
+        "{} of {} went wrong; likely between {from} and {to} per cent",
+        row.went_wrong, row.finished
+    );
+    html! {
+        <svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label={label}>
+            <rect class="part-none" x="0" y="0" width="100" height="8" />
+            <rect class="part-likely" x={from.to_string()} y="2" width={(to - from).max(1).to_string()} height="4" />
+            <rect class="part-seen" x={seen.to_string()} y="0" width="2" height="8" />
+        </svg>
+    }
+}
+
+/// What low scores (to 5) and high ones together say of the scores.
+fn verdict(scores: &[ScoreOutcome]) -> &'static str {
+    let of = |is_high: bool| {
+        let rows = scores.iter().filter(|row| (row.score > 5) == is_high);
+        let (wrong, finished) = rows.fold((0, 0), |(wrong, finished), row| {
+            (wrong + row.went_wrong, finished + row.finished)
+        });
+        LikelyShare::of(wrong, finished)
+    };
+    match (of(false), of(true)) {
+        (Some(low), Some(high)) if high.from > low.to => {
+            "Changes with scores above 5 went wrong more often than the others: the scores tell something."
+        }
+        (Some(low), Some(high)) if low.from > high.to => {
+            "Changes with scores up to 5 went wrong more often than those above: the scores mislead here. Look at \
+             the reasons of those changes."
+        }
+        (Some(_), Some(_)) => "Too few changes are finished to tell low scores from high ones.",
+        (None, _) | (_, None) => {
+            "Finished changes all have scores on one side of 5: nothing to compare them with yet."
+        }
+    }
+}
+
 /// The parts of a whole as widths of 100.
 fn parts(row: &RiskHistory) -> [(&'static str, u64); 4] {
     let whole = row.finished.max(1);
@@ -205,6 +302,23 @@ mod tests {
         let widths: Vec<u64> = parts(&row).iter().map(|(_, width)| *width).collect();
         assert_eq!(widths, [87, 10, 0, 3]);
         assert_eq!(widths.iter().sum::<u64>(), 100);
+    }
+
+    #[test]
+    fn scores_are_judged_only_when_there_is_enough_to_tell() {
+        let row = |score, finished, went_wrong| ScoreOutcome {
+            score,
+            level: RiskLevel::of(score),
+            finished,
+            went_wrong,
+            likely: LikelyShare::of(went_wrong, finished),
+        };
+        let says =
+            |rows: &[ScoreOutcome], word: &str| assert!(verdict(rows).contains(word), "{rows:?}");
+        says(&[row(2, 9, 0)], "one side");
+        says(&[row(2, 9, 0), row(8, 3, 1)], "Too few");
+        says(&[row(2, 900, 9), row(8, 300, 60)], "tell something");
+        says(&[row(2, 900, 300), row(8, 300, 6)], "mislead");
     }
 
     #[test]

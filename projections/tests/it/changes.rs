@@ -201,6 +201,24 @@ async fn other_questions_about_changes() {
     let told: u64 = summary.history.iter().map(|row| row.rolled_back).sum();
     assert_eq!(told, rolled_back as u64);
 
+    // And how those of a score did.
+    let calibration = risk::calibration(pool).await.unwrap();
+    let scores: Vec<_> = calibration.scores.iter().map(|row| row.score).collect();
+    assert_eq!(scores, (1..=10).collect::<Vec<u8>>());
+    let finished: u64 = calibration.scores.iter().map(|row| row.finished).sum();
+    assert_eq!(finished, summary.history.iter().map(|row| row.finished).sum::<u64>());
+    let told: u64 = calibration.scores.iter().map(|row| row.went_wrong).sum();
+    let failures = summary.history.iter().map(|row| row.failed + row.outcome_unknown);
+    assert!(told >= failures.sum::<u64>() && told <= finished, "{calibration:?}");
+    for row in &calibration.scores {
+        let share = row.likely.map(|share| (share.from, share.to));
+        let percent = (row.went_wrong * 100).checked_div(row.finished);
+        assert_eq!(share.is_some(), percent.is_some());
+        let is_within =
+            |(from, to)| percent.is_some_and(|it| (u64::from(from)..=u64::from(to)).contains(&it));
+        assert!(share.is_none_or(is_within), "{row:?}");
+    }
+
     // What is open, by level.
     let open = |level: &str| {
         let open = every.iter().filter(|view| !view.state.is_settled());

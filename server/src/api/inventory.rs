@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use nexplane_core::api::{
     AssetView, BlastRadius, EditAssetRequest, EnrollmentToken, EnrollmentTokenRequest, EventView,
-    HostView, Page, RevealedSecret, RiskSummary,
+    HostView, Page, RevealedSecret, RiskCalibration, RiskSummary,
 };
 use nexplane_core::asset::{Asset, AssetCommand, AssetState};
 use nexplane_core::change::event::Produced;
@@ -252,6 +252,11 @@ const TOP_RISKS: u32 = 20;
 /// `GET /risk/summary`
 pub async fn risk_summary(State(app): State<App>) -> ApiResult<Json<RiskSummary>> {
     Ok(Json(risk::summary(&app.pool, TOP_RISKS).await?))
+}
+
+/// `GET /risk/calibration`
+pub async fn risk_calibration(State(app): State<App>) -> ApiResult<Json<RiskCalibration>> {
+    Ok(Json(risk::calibration(&app.pool).await?))
 }
 
 /// What the run of a change was told of, also after it had ended.

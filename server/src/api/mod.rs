@@ -512,6 +512,13 @@ pub fn routes() -> Vec<Route> {
         post("/projects/{id}/rollback", SignedIn, projects::rollback, "Undo it, newest first")
             .takes::<api::ReasonRequest>()
             .answers::<api::ProjectView>(),
+        get(
+            "/risk/calibration",
+            SignedIn,
+            inventory::risk_calibration,
+            "How finished changes went, by the score that they had",
+        )
+        .answers::<api::RiskCalibration>(),
         get("/risk/summary", SignedIn, inventory::risk_summary, "Open risk, and how changes ended")
             .answers::<api::RiskSummary>(),
         get("/schedules", SignedIn, schedules::list, "Recurring changes, newest first")

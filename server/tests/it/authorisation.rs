@@ -97,6 +97,7 @@ const PROMISED: &[(&str, &str, Who)] = &[
     ("POST", "/projects/{id}/members", Who::SignedIn),
     ("POST", "/projects/{id}/remove-member", Who::SignedIn),
     ("POST", "/projects/{id}/rollback", Who::SignedIn),
+    ("GET", "/risk/calibration", Who::SignedIn),
     ("GET", "/risk/summary", Who::SignedIn),
     ("GET", "/schedules", Who::SignedIn),
     ("POST", "/schedules", Who::SignedIn),

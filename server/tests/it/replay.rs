@@ -182,6 +182,7 @@ async fn an_auditor_sees_the_day_as_it_was_and_changes_nothing() {
             "/tokens",
             "/connections",
             "/hosts",
+            "/risk/calibration",
             "/risk/summary",
         ] {
             guest.get(list).await.is(200);
