@@ -108,6 +108,7 @@ fn page(route: Route) -> Html {
         Route::Event { position } => {
             html! { <page::event::Event key={position.to_string()} {position} /> }
         }
+        Route::Calendar => html! { <page::calendar::Calendar /> },
         Route::Risk => html! { <page::risk::Risk /> },
         Route::People => html! { <page::people::People /> },
         Route::Operations => html! { <page::operations::Operations /> },

@@ -4,6 +4,7 @@ pub mod approvals;
 pub mod asset;
 pub mod assets;
 pub mod audit;
+pub mod calendar;
 pub mod change;
 pub mod changes;
 pub mod connection;

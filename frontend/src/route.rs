@@ -27,6 +27,8 @@ pub enum Route {
     Hosts,
     #[at("/hosts/:id")]
     Host { id: HostId },
+    #[at("/calendar")]
+    Calendar,
     #[at("/audit")]
     Audit,
     #[at("/audit/:position")]
@@ -61,6 +63,7 @@ impl Route {
             Self::Connection { .. } => "Connection",
             Self::Hosts => "Hosts",
             Self::Host { .. } => "Host",
+            Self::Calendar => "Calendar",
             Self::Audit => "Audit",
             Self::Event { .. } => "Event",
             Self::Risk => "Risk",
@@ -83,6 +86,7 @@ impl Route {
             Self::Connections | Self::Connection { .. } => Self::Connections,
             Self::Hosts | Self::Host { .. } => Self::Hosts,
             Self::Approvals
+            | Self::Calendar
             | Self::Risk
             | Self::People
             | Self::Operations

@@ -18,9 +18,10 @@ pub enum Command {
 }
 
 /// For the help page: keys and what they do.
-pub const HELP: [(&str, &str); 15] = [
+pub const HELP: [(&str, &str); 16] = [
     ("g c", "Changes"),
     ("g a", "Approvals"),
+    ("g k", "Calendar"),
     ("g s", "Assets"),
     ("g n", "Connections"),
     ("g h", "Hosts"),
@@ -41,6 +42,7 @@ fn interpret(before: Option<char>, key: &str) -> (Option<char>, Option<Command>)
     let command = match (before, key) {
         (Some('g'), "c") => Command::Go(Route::Changes),
         (Some('g'), "a") => Command::Go(Route::Approvals),
+        (Some('g'), "k") => Command::Go(Route::Calendar),
         (Some('g'), "s") => Command::Go(Route::Assets),
         (Some('g'), "n") => Command::Go(Route::Connections),
         (Some('g'), "h") => Command::Go(Route::Hosts),

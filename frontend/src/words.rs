@@ -2,7 +2,7 @@
 //! tone comes with a glyph and a word.
 
 use nexplane_core::api::{
-    ChangeState, HostView, OrderKind, OrderState, ReceiptLink, ReceiptProof, StepState,
+    ChangeState, FreezeState, HostView, OrderKind, OrderState, ReceiptLink, ReceiptProof, StepState,
 };
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::risk::{Environment, RiskLevel};
@@ -178,6 +178,26 @@ pub fn connection_status(status: &str) -> Label {
         "ok" => label("Tested", Tone::Active, Glyph::Check),
         "failing" => label("Failing", Tone::Failed, Glyph::Cross),
         _ => label("Not tested", Tone::Neutral, Glyph::Question),
+    }
+}
+
+/// A schedule that somebody stopped for a while.
+pub const PAUSED: Label = label("Paused", Tone::Neutral, Glyph::Hourglass);
+
+pub const fn window_state(is_open: bool) -> Label {
+    if is_open {
+        label("Open", Tone::Active, Glyph::Play)
+    } else {
+        label("Closed", Tone::Neutral, Glyph::Clock)
+    }
+}
+
+pub const fn freeze_state(state: FreezeState) -> Label {
+    match state {
+        FreezeState::InForce => label("In force", Tone::Waiting, Glyph::Lock),
+        FreezeState::Upcoming => label("To come", Tone::Neutral, Glyph::Clock),
+        FreezeState::Over => label("Over", Tone::Neutral, Glyph::Ring),
+        FreezeState::Ended => label("Ended early", Tone::Neutral, Glyph::Ring),
     }
 }
 

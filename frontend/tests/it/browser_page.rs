@@ -5,10 +5,11 @@ use crate::sandbox::Sandbox;
 use crate::{browser_session, demo};
 
 /// Address of a page and what can be seen there once it has been read.
-pub const PAGES: [(&str, &str); 11] = [
+pub const PAGES: [(&str, &str); 12] = [
     ("/", "change-list"),
     ("/changes/new", "action-list"),
     ("/approvals", "inbox-mine"),
+    ("/calendar", "freezes-none"),
     ("/assets", "asset-list"),
     ("/connections", "connection-list"),
     ("/hosts", "host-list"),
@@ -28,6 +29,7 @@ async fn the_pages() {
     every_page_opens_without_errors_on_any_screen(&server).await;
     an_asset_says_what_it_is_and_keeps_what_operators_say_of_it(&server).await;
     a_connection_says_what_it_may_and_how_often_it_is_discovered(&server).await;
+    a_freeze_is_declared_and_ended(&server).await;
     an_auditor_finds_and_opens_events(&server).await;
     the_filters_of_the_audit_page_are_its_address(&server).await;
     keys_are_enough(&server).await;
@@ -113,6 +115,45 @@ async fn a_connection_says_what_it_may_and_how_often_it_is_discovered(server: &S
     ada.reads("connection-every-shown", "Every hour").await;
     ada.reads("connection-history", "discovered every 3600 s").await;
     ada.pictures("connection").await;
+    ada.end().await;
+}
+
+async fn a_freeze_is_declared_and_ended(server: &Sandbox) {
+    let ada = signed_in(server, "ada").await;
+    ada.click("nav-calendar").await;
+    ada.see("freezes-none").await;
+    ada.click("freeze-declare").await;
+    ada.choose("freeze-scope", "targets with a tag").await;
+    ada.fill("freeze-tag", "nobody-has-this-tag").await;
+    ada.fill("freeze-reason", "Books are closed.").await;
+    assert!(!ada.see("freeze-save").await.is_enabled().await.unwrap(), "it has no end yet");
+    // What is typed into such an input depends on the browser's language.
+    ada.script(
+        "const input = document.querySelector('[data-testid=\"freeze-until\"]');\
+         const end = new Date(Date.now() + 26 * 3600e3 - new Date().getTimezoneOffset() * 60e3);\
+         input.value = end.toISOString().slice(0, 16);\
+         input.dispatchEvent(new InputEvent('input', { bubbles: true }));",
+    )
+    .await;
+    ada.click("freeze-save").await;
+    ada.see_with("freeze-row", "data-state", "in_force").await;
+    ada.reads("freeze-list", "nobody-has-this-tag").await;
+    ada.reads("freeze-list", "declared by Ada Admin").await;
+    ada.pictures("calendar-frozen").await;
+
+    // Whoever is no administrator sees it, and can do nothing about it.
+    let olivia = signed_in(server, "olivia").await;
+    olivia.goto("/calendar").await;
+    olivia.reads("freeze-list", "Books are closed.").await;
+    assert!(olivia.all("freeze-declare").await.is_empty());
+    assert!(olivia.all("freeze-end").await.is_empty());
+    olivia.end().await;
+
+    ada.click("freeze-end").await;
+    ada.fill("freeze-end-reason", "They were wrong about the date.").await;
+    ada.click("freeze-end-save").await;
+    ada.see_with("freeze-row", "data-state", "ended").await;
+    ada.reads("freeze-list", "They were wrong about the date.").await;
     ada.end().await;
 }
 
