@@ -173,7 +173,7 @@ async fn may(session: &Session) -> Result<Vec<Check>, ConnectorError> {
     let needed = [
         Command::Examine(&names),
         Command::Read(&paths),
-        Command::SshdAccepts(&[]),
+        Command::SshdAccepts(&["MaxAuthTries 4"]),
         Command::Create { path, mode, ids },
         Command::Copy { from: path, to: path },
         Command::Fill { path, content: &[] },

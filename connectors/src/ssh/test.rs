@@ -32,7 +32,7 @@ pub async fn test(session: &Session) -> Result<Vec<Check>, ConnectorError> {
         Command::Look(&paths),
         Command::Capabilities(&path),
         Command::Read(&files),
-        Command::SshdAccepts(&[]),
+        Command::SshdAccepts(&["MaxAuthTries 4"]),
         Command::Create { path: &path, mode: private, ids },
         Command::Copy { from: &path, to: &path },
         Command::Fill { path: &path, content: &[] },

@@ -82,7 +82,7 @@ const WITNESS: &str = "if [ -d /var/tmp/repository ]; then \
     cat /etc/passwd /etc/shadow /etc/group; \
     for what in /srv /etc/motd /etc/nx /etc/login.defs /etc/crontab /etc/modprobe.d /etc/ssh /etc/sysctl.d \
         /etc/security /proc/sys/net/ipv4/conf/all/log_martians $(ls -d /etc/.*nexplane* || :); do \
-        [ ! -e $what ] || find $what -printf '%p %y %m %u %g %s %l\\n' | sort; \
+        [ ! -e $what ] || find $what -type d -printf '%p %y %m %u %g\\n' -o -printf '%p %y %m %u %g %s %l\\n' | sort; \
         [ ! -e $what ] || find $what -type f -print0 | sort -z | xargs -0 -r sha256sum; \
     done";
 
