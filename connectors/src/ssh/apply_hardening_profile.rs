@@ -172,6 +172,7 @@ async fn may(session: &Session) -> Result<Vec<Check>, ConnectorError> {
     let (ids, mode) = (Ids { uid: 0, gid: 0 }, Mode::from_bits(0o600));
     let needed = [
         Command::Examine(&names),
+        Command::Capabilities(path),
         Command::Read(&paths),
         Command::SshdAccepts(&["MaxAuthTries 4"]),
         Command::Create { path, mode, ids },
@@ -205,7 +206,7 @@ impl Action for ApplyHardeningProfile {
         target_types: &[HOST],
         permissions: &[
             "root, or sudo for /usr/bin/stat, cat, cp, install, dd, mv, rm, chmod, chown and systemctl, and for \
-             /usr/sbin/sshd -t",
+             /usr/sbin/getcap and /usr/sbin/sshd -t",
         ],
         produces: &[],
     };

@@ -154,6 +154,7 @@ impl Session {
     }
 
     /// The same line, for work on another thread, until [`Session::give_up`].
+    #[must_use]
     pub fn part(&self) -> Self {
         Self { given_up: Arc::default(), ..self.clone() }
     }

@@ -111,9 +111,9 @@ impl Remote {
             }
             let mut memory = self.memory();
             memory.entries.extend(names.iter().map(|name| (name.clone(), None)));
-            memory.entries.extend(
-                found.into_iter().map(|(name, entry)| (name.to_owned(), Some(entry))),
-            );
+            memory
+                .entries
+                .extend(found.into_iter().map(|(name, entry)| (name.to_owned(), Some(entry))));
         }
         Ok(())
     }
@@ -325,15 +325,13 @@ mod tests {
 
     #[test]
     fn a_line_of_stat_is_read_by_its_places() {
-        let line = "81a4 1000 33 1 12 64768 4711 1764280000.000000005 1764279999.100000000 /etc/a b";
+        let line =
+            "81a4 1000 33 1 12 64768 4711 1764280000.000000005 1764279999.100000000 /etc/a b";
         let (name, entry) = Entry::read(line).unwrap();
         assert_eq!(name, "/etc/a b");
         assert_eq!((entry.ids, entry.links, entry.size), (Ids { uid: 1000, gid: 33 }, 1, 12));
-        let version = Version {
-            device: 64768,
-            inode: 4711,
-            changed_ns: 1_764_280_000 * 1_000_000_000 + 5,
-        };
+        let version =
+            Version { device: 64768, inode: 4711, changed_ns: 1_764_280_000 * 1_000_000_000 + 5 };
         assert_eq!(entry.meta().version, version);
         assert!(!entry.is_directory() && !entry.is_link());
         for bad in ["", "81a4 1000 33 1 12 64768 4711 1764280000 1 /x", "stat: cannot statx '/x'"] {

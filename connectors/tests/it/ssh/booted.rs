@@ -258,9 +258,7 @@ async fn a_profile_stops_services_and_sets_the_kernel() {
     let before = inspection.before;
     let cx = step(apply, &host, &parameters, &before.fingerprint);
     assert!(apply.execute(&*session, &cx, &before).await.unwrap().changed);
-    assert!(
-        apply.verify(&*session, &host, &parameters, &before, None).await.unwrap().satisfied
-    );
+    assert!(apply.verify(&*session, &host, &parameters, &before, None).await.unwrap().satisfied);
     let now = witness();
     assert!(now.starts_with("1\n"), "{now}");
     assert_eq!(now.matches("ActiveState=inactive").count(), 2, "{now}");

@@ -1,6 +1,8 @@
 //! The profile of hardening, with everything that is asked of an action: a few items of each kind, and all of it
 //! once. What needs systemd or a kernel of its own is in `booted`.
 
+use std::time::Duration;
+
 use nexplane_connectors::sdk::{Advice, ErrorKind};
 use serde_json::json;
 
@@ -67,6 +69,41 @@ async fn real_a_line_that_is_cut_leaves_what_can_be_gone_on_with_and_undone() {
     assert_same("it was not undone", &initially, &bench.witness().await);
 }
 
+/// The thread that works on the host ends with the call.
+#[tokio::test]
+async fn real_nothing_is_begun_once_nobody_waits() {
+    let bench = Bench::new().await;
+    bench.sh(PROFILE);
+    let (apply, target) = (action(APPLY), host_target());
+    let parameters = json!({ "profile": "cis-debian12-level1", "only": ITEMS });
+    let session = bench.session().await;
+    let before = apply.inspect(&*session, &target, &parameters).await.unwrap().before;
+    let cx = step(apply, &target, &parameters, &before.fingerprint);
+    in_front_of(&bench, "/usr/bin/mv", "sleep 1.5");
+    let calls = || bench.sh("cat /run/calls").trim().to_owned();
+    {
+        let effect = std::pin::pin!(apply.execute(&*session, &cx, &before));
+        let begun = async {
+            while calls() == "0" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            done = effect => panic!("it has not begun: {done:?}"),
+            () = begun => {}
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let now = bench.witness().await;
+    assert_eq!(calls(), "1");
+    // The session goes on, and sees the rest of what was begun before it reads.
+    bench.sh("mv /usr/bin/mv.real /usr/bin/mv");
+    let verified = apply.verify(&*session, &target, &parameters, &before, None).await.unwrap();
+    assert!(!verified.satisfied);
+    assert_same("something was begun", &now, &bench.witness().await);
+    assert!(apply.rollback(&*session, &cx, &before, None).await.unwrap().changed);
+}
+
 #[tokio::test]
 async fn real_what_somebody_else_put_there_stays() {
     let bench = Bench::new().await;
@@ -104,7 +141,10 @@ async fn real_what_somebody_else_put_there_stays() {
     let error = apply.execute(&*session, &cx, &inspection.before).await.expect_err("it moved");
     assert_eq!((error.kind, error.advice), (ErrorKind::Conflict, Advice::Never), "{error}");
     assert!(error.message.contains("was changed by somebody else"), "{error}");
-    assert_eq!(bench.sh("tail -n 1 /etc/login.defs; ls -A /etc | grep nexplane || :"), "# theirs\n");
+    assert_eq!(
+        bench.sh("tail -n 1 /etc/login.defs; ls -A /etc | grep nexplane || :"),
+        "# theirs\n"
+    );
     // A file that was not there.
     bench.sh("mv /usr/bin/dd.real /usr/bin/dd");
     let (inspection, cx) = inspect("limits-core").await;
