@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use nexplane_agent::host::{HostError, HostPath, Ids, Mode, UnitName};
+use nexplane_agent::host::{Host, HostError, HostPath, Ids, Mode, UnitName};
 use nexplane_agent::operation::Operation;
 use nexplane_agent::operation::hardening::{self, RunHardeningProfile};
 use nexplane_core::catalog::EffectClass;
@@ -122,7 +122,8 @@ impl ApplyHardeningProfile {
             let why = "somebody changed it since it was read; plan again".to_owned();
             return Err(HostError::Item { item: "an item of the profile".to_owned(), why });
         }
-        self.0.settle(host)?;
+        // What an interruption left.
+        self.0.contents().try_for_each(|path| host.discard_leftovers(path))?;
         if changed {
             // Forwards the first item that does not come out is the last one; on the way back every one is tried.
             self.0.bring(host, (!is_undo).then_some(&now), to)?;

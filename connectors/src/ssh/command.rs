@@ -598,6 +598,7 @@ mod tests {
     #[test]
     fn a_command_line_is_exactly_this() {
         let (user, path) = (name("deploy"), "/srv/it's $(here)".parse::<HostPath>().unwrap());
+        let new: HostPath = "/etc/new".parse().unwrap();
         let mode = Mode::from_bits(0o640);
         let unit: UnitName = r"a\x2db.service".parse().unwrap();
         let hash = SecretText::new("$6$salt$hash".to_owned());
@@ -633,6 +634,23 @@ mod tests {
                 "/usr/sbin/usermod '--expiredate' '' '--' 'deploy'",
             ),
             (Command::SetHash { user: &user, hash: &hash }, "/usr/sbin/chpasswd '--encrypted'"),
+            (
+                Command::Create { path: &new, mode, ids: ids(0, 7) },
+                "/usr/bin/install '--mode=0640' '--owner=0' '--group=7' '--no-target-directory' '--' \
+                 '/dev/null' '/etc/new'",
+            ),
+            (
+                Command::Fill { path: &new, content: b"text" },
+                "/usr/bin/dd 'of=/etc/new' 'bs=64K' 'conv=nocreat,fsync' 'status=none'",
+            ),
+            (
+                Command::Rename { from: &new, to: &path, replace: false },
+                r"/usr/bin/mv '--no-target-directory' '--no-clobber' '--' '/etc/new' '/srv/it'\''s $(here)'",
+            ),
+            (
+                Command::SshdAccepts(&["MaxAuthTries 4", "LogLevel INFO"]),
+                "/usr/sbin/sshd '-t' '-o' 'MaxAuthTries 4' '-o' 'LogLevel INFO'",
+            ),
             (
                 Command::Switch { unit: &unit, to: Switch::Stop },
                 r"/usr/bin/systemctl 'stop' '--no-ask-password' '--quiet' '--' 'a\x2db.service'",
