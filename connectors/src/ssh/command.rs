@@ -14,7 +14,8 @@ use std::fmt::Write as _;
 use nexplane_agent::host::debian;
 use nexplane_agent::host::package::Wish;
 use nexplane_agent::host::shadow::AccountName;
-use nexplane_agent::host::{HostError, HostPath, Ids, Mode, PackageName, UnitName};
+use nexplane_agent::host::{HostError, HostPath, Ids, Mode, PackageName, SysctlValue, UnitName};
+use zeroize::Zeroizing;
 
 use crate::sdk::SecretText;
 
@@ -39,6 +40,44 @@ pub enum Command<'a> {
     Look(&'a [String]),
     /// File capabilities.
     Capabilities(&'a HostPath),
+    /// The same as [`Command::Look`], with size and version, and the name of each that is there.
+    Examine(&'a [String]),
+    /// Content of these files, one after the other.
+    Read(&'a [HostPath]),
+    /// Names in a directory.
+    List(&'a HostPath),
+    /// How the file systems of the session are mounted (`proc_pid_mountinfo(5)`).
+    Mounts,
+    /// Makes an empty file, in place of one that is there.
+    Create {
+        path: &'a HostPath,
+        mode: Mode,
+        ids: Ids,
+    },
+    /// Makes a copy of a file with its mode, owner and extended attributes, in place of one that is there.
+    Copy {
+        from: &'a HostPath,
+        to: &'a HostPath,
+    },
+    /// Replaces the content of a file that is there, durably.
+    Fill {
+        path: &'a HostPath,
+        content: &'a [u8],
+    },
+    /// Gives a file another name in its directory; without `replace` only when that name is free.
+    Rename {
+        from: &'a HostPath,
+        to: &'a HostPath,
+        replace: bool,
+    },
+    Remove(&'a HostPath),
+    /// Gives a setting of the running kernel a value.
+    SetKernel {
+        path: &'a HostPath,
+        value: &'a SysctlValue,
+    },
+    /// Whether the SSH server would start with these directives before all others.
+    SshdAccepts(&'a [&'a str]),
     SetMode {
         path: &'a HostPath,
         mode: Mode,
@@ -177,7 +216,7 @@ impl Switch {
 /// What is asked of `systemctl show`.
 const UNIT_PROPERTIES: &str = "--property=Id,LoadState,ActiveState,SubState,Type,\
      RemainAfterExit,Requires,Requisite,BindsTo,Wants,Conflicts,RequiredBy,RequisiteOf,BoundBy,\
-     ConsistsOf,TriggeredBy,WantedBy";
+     ConsistsOf,PropagatesStopTo,TriggeredBy,WantedBy";
 const KINDS: &str = "--type=service,socket,timer,path";
 
 /// Another package manager is waited for so many seconds (`apt.conf(5)`, `DPkg::Lock::Timeout`).
@@ -199,6 +238,15 @@ impl Command<'_> {
             Self::Shadow(_)
             | Self::Look(_)
             | Self::Capabilities(_)
+            | Self::Examine(_)
+            | Self::Read(_)
+            | Self::SshdAccepts(_)
+            | Self::Create { .. }
+            | Self::Copy { .. }
+            | Self::Fill { .. }
+            | Self::Rename { .. }
+            | Self::Remove(_)
+            | Self::SetKernel { .. }
             | Self::SetMode { .. }
             | Self::SetOwner { .. }
             | Self::SetAccess { .. }
@@ -221,6 +269,8 @@ impl Command<'_> {
             | Self::Architecture
             | Self::Packages(_)
             | Self::AllPackages
+            | Self::List(_)
+            | Self::Mounts
             | Self::Offers(_)
             | Self::Automatic(_)
             | Self::MayStart(_)
@@ -231,7 +281,13 @@ impl Command<'_> {
     /// Whether it changes the host.
     pub const fn is_effect(&self) -> bool {
         match self {
-            Self::SetMode { .. }
+            Self::Create { .. }
+            | Self::Copy { .. }
+            | Self::Fill { .. }
+            | Self::Rename { .. }
+            | Self::Remove(_)
+            | Self::SetKernel { .. }
+            | Self::SetMode { .. }
             | Self::SetOwner { .. }
             | Self::SetAccess { .. }
             | Self::SetHash { .. }
@@ -243,6 +299,9 @@ impl Command<'_> {
             Self::Shadow(_)
             | Self::Look(_)
             | Self::Capabilities(_)
+            | Self::Examine(_)
+            | Self::Read(_)
+            | Self::SshdAccepts(_)
             | Self::OwnId
             | Self::System
             | Self::Release
@@ -257,6 +316,8 @@ impl Command<'_> {
             | Self::Architecture
             | Self::Packages(_)
             | Self::AllPackages
+            | Self::List(_)
+            | Self::Mounts
             | Self::Offers(_)
             | Self::Automatic(_)
             | Self::MayStart(_)
@@ -275,9 +336,15 @@ impl Command<'_> {
     }
 
     /// What goes to its standard input.
-    pub fn input(&self) -> Option<SecretText> {
+    pub fn input(&self) -> Option<Zeroizing<Vec<u8>>> {
         if let Self::SetHash { user, hash } = self {
-            return Some(SecretText::new(format!("{user}:{}\n", hash.expose())));
+            return Some(Zeroizing::new(format!("{user}:{}\n", hash.expose()).into_bytes()));
+        }
+        if let Self::Fill { content, .. } = self {
+            return Some(Zeroizing::new(content.to_vec()));
+        }
+        if let Self::SetKernel { value, .. } = self {
+            return Some(Zeroizing::new(format!("{value}\n").into_bytes()));
         }
         None
     }
@@ -297,6 +364,9 @@ impl Command<'_> {
         if self.is_apt() {
             return format!("{ENV} {} *", APT.join(" ").replace('=', r"\="));
         }
+        if matches!(self, Self::SshdAccepts(_)) {
+            return format!("{} -t *", self.program());
+        }
         self.program().to_owned()
     }
 
@@ -305,11 +375,18 @@ impl Command<'_> {
         match self {
             Self::OwnId => "/usr/bin/id",
             Self::System => "/usr/bin/uname",
-            Self::Release => "/usr/bin/cat",
+            Self::Release | Self::Read(_) | Self::Mounts => "/usr/bin/cat",
+            Self::List(_) => "/usr/bin/ls",
+            Self::Create { .. } => "/usr/bin/install",
+            Self::Copy { .. } => "/usr/bin/cp",
+            Self::Fill { .. } | Self::SetKernel { .. } => "/usr/bin/dd",
+            Self::Rename { .. } => "/usr/bin/mv",
+            Self::Remove(_) => "/usr/bin/rm",
+            Self::SshdAccepts(_) => "/usr/sbin/sshd",
             Self::Accounts | Self::Account(_) | Self::Group(_) | Self::Shadow(_) => {
                 "/usr/bin/getent"
             }
-            Self::Look(_) => "/usr/bin/stat",
+            Self::Look(_) | Self::Examine(_) => "/usr/bin/stat",
             Self::Capabilities(_) => "/usr/sbin/getcap",
             Self::SetMode { .. } => "/usr/bin/chmod",
             Self::SetOwner { .. } => "/usr/bin/chown",
@@ -356,6 +433,54 @@ impl Command<'_> {
                 all
             }
             Self::Capabilities(path) => words(&["--", path.as_str()]),
+            Self::Examine(paths) => {
+                let mut all = words(&["--format=%f %u %g %h %s %d %i %.9Z %.9Y %n", "--"]);
+                all.extend(paths.iter().cloned());
+                all
+            }
+            Self::Read(paths) => {
+                let mut all = words(&["--"]);
+                all.extend(paths.iter().map(ToString::to_string));
+                all
+            }
+            Self::List(path) => words(&["-A", "-1", "--quoting-style=escape", "--", path.as_str()]),
+            Self::Mounts => words(&["--", "/proc/self/mountinfo"]),
+            Self::Create { path, mode, ids: Ids { uid, gid } } => words(&[
+                &format!("--mode={mode}"),
+                &format!("--owner={uid}"),
+                &format!("--group={gid}"),
+                "--no-target-directory",
+                "--",
+                "/dev/null",
+                path.as_str(),
+            ]),
+            Self::Copy { from, to } => words(&[
+                "--no-target-directory",
+                "--remove-destination",
+                "--no-dereference",
+                "--preserve=mode,ownership,xattr",
+                "--",
+                from.as_str(),
+                to.as_str(),
+            ]),
+            Self::Fill { path, .. } => {
+                words(&[&format!("of={path}"), "bs=64K", "conv=nocreat,fsync", "status=none"])
+            }
+            Self::SetKernel { path, .. } => {
+                words(&[&format!("of={path}"), "bs=64K", "conv=nocreat,notrunc", "status=none"])
+            }
+            Self::Rename { from, to, replace } => {
+                let how = if *replace { "--force" } else { "--no-clobber" };
+                words(&["--no-target-directory", how, "--", from.as_str(), to.as_str()])
+            }
+            Self::Remove(path) => words(&["--force", "--", path.as_str()]),
+            Self::SshdAccepts(directives) => {
+                let mut all = words(&["-t"]);
+                for directive in *directives {
+                    all.extend(words(&["-o", directive]));
+                }
+                all
+            }
             Self::SetMode { path, mode } => words(&["--", &mode.to_string(), path.as_str()]),
             Self::SetOwner { path, from, to } => words(&[
                 "--no-dereference",
@@ -473,6 +598,7 @@ mod tests {
     #[test]
     fn a_command_line_is_exactly_this() {
         let (user, path) = (name("deploy"), "/srv/it's $(here)".parse::<HostPath>().unwrap());
+        let new: HostPath = "/etc/new".parse().unwrap();
         let mode = Mode::from_bits(0o640);
         let unit: UnitName = r"a\x2db.service".parse().unwrap();
         let hash = SecretText::new("$6$salt$hash".to_owned());
@@ -509,6 +635,23 @@ mod tests {
             ),
             (Command::SetHash { user: &user, hash: &hash }, "/usr/sbin/chpasswd '--encrypted'"),
             (
+                Command::Create { path: &new, mode, ids: ids(0, 7) },
+                "/usr/bin/install '--mode=0640' '--owner=0' '--group=7' '--no-target-directory' '--' \
+                 '/dev/null' '/etc/new'",
+            ),
+            (
+                Command::Fill { path: &new, content: b"text" },
+                "/usr/bin/dd 'of=/etc/new' 'bs=64K' 'conv=nocreat,fsync' 'status=none'",
+            ),
+            (
+                Command::Rename { from: &new, to: &path, replace: false },
+                r"/usr/bin/mv '--no-target-directory' '--no-clobber' '--' '/etc/new' '/srv/it'\''s $(here)'",
+            ),
+            (
+                Command::SshdAccepts(&["MaxAuthTries 4", "LogLevel INFO"]),
+                "/usr/sbin/sshd '-t' '-o' 'MaxAuthTries 4' '-o' 'LogLevel INFO'",
+            ),
+            (
                 Command::Switch { unit: &unit, to: Switch::Stop },
                 r"/usr/bin/systemctl 'stop' '--no-ask-password' '--quiet' '--' 'a\x2db.service'",
             ),
@@ -519,7 +662,7 @@ mod tests {
         }
         assert_eq!(Command::OwnId.line(true), format!("{begin} /usr/bin/id '-u'"));
         let set = Command::SetHash { user: &user, hash: &hash };
-        assert_eq!(set.input().unwrap().expose(), "deploy:$6$salt$hash\n");
+        assert_eq!(*set.input().unwrap(), b"deploy:$6$salt$hash\n");
         assert!(!format!("{set:?} {}", set.line(true)).contains("salt"));
     }
 

@@ -19,10 +19,10 @@ use super::session::Session;
 use crate::sdk::{Advice, ConnectorError, ErrorKind, check};
 
 /// `st_mode`: the type of a file (`inode(7)`).
-const TYPE: u32 = 0o170_000;
-const REGULAR: u32 = 0o100_000;
-const DIRECTORY: u32 = 0o040_000;
-const LINK: u32 = 0o120_000;
+pub const TYPE: u32 = 0o170_000;
+pub const REGULAR: u32 = 0o100_000;
+pub const DIRECTORY: u32 = 0o040_000;
+pub const LINK: u32 = 0o120_000;
 
 /// A regular file with one name, as it was when it was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,25 +101,30 @@ pub async fn look(
     Ok(judge(&names, &entries, own))
 }
 
+/// Why nothing in a directory of this type, mode and owner is touched by `own`.
+pub fn untrusted(mode: u32, owner: u32, own: u32) -> Option<&'static str> {
+    match mode & TYPE {
+        LINK => Some("is a symbolic link: give the path that it leads to"),
+        DIRECTORY if owner != 0 && owner != own => Some(
+            "belongs to somebody who could put another file there in the meantime: use the agent there",
+        ),
+        DIRECTORY if mode & 0o022 != 0 => Some(
+            "may be written to by others, who could put another file there in the meantime: use the agent \
+             there",
+        ),
+        DIRECTORY => None,
+        _other => Some("is no directory"),
+    }
+}
+
 fn judge(names: &[String], entries: &[Entry], own: u32) -> Place {
     let Some((file, directories)) = entries.split_last() else {
         return Place::Refused("there is no path".to_owned());
     };
     for (name, directory) in names.iter().zip(directories) {
-        let is_trusted = directory.ids.uid == 0 || directory.ids.uid == own;
-        let why = match directory.mode & TYPE {
-            LINK => "is a symbolic link: give the path that it leads to",
-            DIRECTORY if !is_trusted => {
-                "belongs to somebody who could put another file there in the meantime: use the agent there"
-            }
-            DIRECTORY if directory.mode & 0o022 != 0 => {
-                "may be written to by others, who could put another file there in the meantime: use the agent \
-                 there"
-            }
-            DIRECTORY => continue,
-            _other => "is no directory",
-        };
-        return Place::Refused(format!("{name} {why}"));
+        if let Some(why) = untrusted(directory.mode, directory.ids.uid, own) {
+            return Place::Refused(format!("{name} {why}"));
+        }
     }
     let name = names.last().map_or("", String::as_str);
     match file.mode & TYPE {

@@ -11,6 +11,7 @@
 
 mod access;
 mod account;
+mod apply_hardening_profile;
 mod command;
 mod credentials;
 mod disable_service;
@@ -25,6 +26,7 @@ mod lock_local_user;
 mod owner_name;
 mod package;
 mod package_check;
+mod remote;
 mod remove_package;
 mod rotate_local_password;
 mod session;
@@ -76,6 +78,7 @@ impl Connector for Ssh {
 
     fn actions() -> Actions<Self> {
         Actions::new()
+            .reversible::<apply_hardening_profile::ApplyHardeningProfile>()
             .reversible::<disable_service::DisableService>()
             .reversible::<enable_service::EnableService>()
             .reversible::<install_package::InstallPackage>()

@@ -5,6 +5,7 @@
 //! does not end in time may go on for ever on the host, so the session ends with it, and begins no other.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use super::host_key::{Pin, Verifier};
 use crate::sdk::{Advice, ConnectorError, ErrorKind, OpenContext, SecretText};
 
 /// Most that a command may print: more is an error, except after an effect.
-const MOST: usize = 4 * 1024 * 1024;
+pub const MOST: usize = 8 * 1024 * 1024;
 /// How much of what a command complains of is kept.
 const MOST_ERRORS: usize = 4096;
 /// Bytes of a command line, at most.
@@ -35,10 +36,12 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// §8), and the library says nothing of that request; other refusals take a few seconds at most.
 const LOGIN: Duration = Duration::from_secs(10);
 
-/// An open session.
-#[derive(Debug)]
+/// An open session, or a part of it.
+#[derive(Clone, Debug)]
 pub struct Session {
     line: Arc<Line>,
+    /// Nobody waits for this part any more, so it begins no other command.
+    given_up: Arc<AtomicBool>,
     /// The account's own name.
     pub username: String,
     /// The account's own number.
@@ -124,6 +127,7 @@ impl Session {
         let turn = Arc::default();
         let mut session = Self {
             line: Arc::new(Line { handle, turn }),
+            given_up: Arc::default(),
             username: name.to_owned(),
             uid: u32::MAX,
             sudo: credentials.sudo == Sudo::Passwordless,
@@ -149,14 +153,39 @@ impl Session {
         })
     }
 
+    /// The same line, for work on another thread, until [`Session::give_up`].
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self { given_up: Arc::default(), ..self.clone() }
+    }
+
+    /// From now on this part begins no other command; one that was begun is seen to its end.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::SeqCst);
+    }
+
     /// Whether what is done needs no other account's leave.
     pub const fn is_root(&self) -> bool {
         self.uid == 0 || self.sudo
     }
 
+    /// How long a call may take that only reads.
+    pub const fn reading(&self) -> Duration {
+        self.reading
+    }
+
     /// Runs a command that only reads; whatever its exit status is.
     pub async fn ask(&self, command: &Command<'_>) -> Result<Answer, ConnectorError> {
         self.run(command, self.reading).await
+    }
+
+    /// The same within a shorter time.
+    pub async fn ask_within(
+        &self,
+        command: &Command<'_>,
+        limit: Duration,
+    ) -> Result<Answer, ConnectorError> {
+        self.run(command, limit.min(self.reading)).await
     }
 
     /// Runs one that has to end well, and gives what it printed.
@@ -228,7 +257,7 @@ impl Session {
         ConnectorError::new(ErrorKind::Forbidden, Advice::Never, message)
     }
 
-    async fn failed(&self, command: &Command<'_>, answer: &Answer) -> ConnectorError {
+    pub async fn failed(&self, command: &Command<'_>, answer: &Answer) -> ConnectorError {
         // Exit status 1 is sudo's no as well as many a program's; the list of rules tells which.
         let of_sudo = answer.status == 1 && answer.errors.starts_with("sudo: ");
         if self.sudo
@@ -275,6 +304,10 @@ impl Session {
             let message = "the session ended when a command did not end in time; nothing was run: open another";
             return Err(ConnectorError::new(ErrorKind::Unreachable, Advice::Later, message));
         }
+        if self.given_up.load(Ordering::SeqCst) {
+            let message = "nobody waits for it any more; nothing was run";
+            return Err(ConnectorError::new(ErrorKind::Timeout, Advice::Later, message));
+        }
         let is_effect = command.is_effect();
         let limit = limit.saturating_sub(MARGIN.min(limit / 8));
         // A task of its own goes on when the caller stops waiting.
@@ -312,7 +345,7 @@ impl Line {
     async fn exec(
         &self,
         command: String,
-        input: Option<SecretText>,
+        input: Option<Zeroizing<Vec<u8>>>,
         is_effect: bool,
     ) -> Result<Answer, ConnectorError> {
         let before = |source| error::of(source, Stage::Before);
@@ -322,8 +355,7 @@ impl Line {
         // From here on nobody knows what arrives.
         channel.exec(true, command).await.map_err(after)?;
         if let Some(input) = input {
-            let bytes = Zeroizing::new(input.expose().as_bytes().to_vec());
-            channel.data(bytes.as_slice()).await.map_err(after)?;
+            channel.data(input.as_slice()).await.map_err(after)?;
         }
         channel.eof().await.map_err(after)?;
         let (mut output, mut errors) = (Zeroizing::new(Vec::new()), Vec::new());

@@ -164,7 +164,7 @@ fn way_in(name: &UnitName) -> Option<&'static str> {
 
 /// `disable` removes every link to the unit; `enable` makes those of `[Install]` and no others. So on disk there
 /// must be exactly these, or none, according to whether it is enabled.
-async fn hindrance(
+pub async fn hindrance(
     session: &Session,
     name: &UnitName,
     now: &Switched,

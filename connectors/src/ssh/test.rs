@@ -24,12 +24,20 @@ pub async fn test(session: &Session) -> Result<Vec<Check>, ConnectorError> {
     let wish = Wish { install: [(package.clone(), None)].into(), ..Wish::default() };
     let apt = Apt::new(&wish, How::CarryOut).map_err(|why| well_formed(why.to_string()))?;
     let packages = [package];
+    let (files, private) = ([path.clone()], Mode::from_bits(0o600));
     let (paths, hash) = ([path.to_string()], SecretText::new(String::new()));
     let ids = Ids { uid: 0, gid: 0 };
     let mut needed = vec![
         Command::Shadow(&user),
         Command::Look(&paths),
         Command::Capabilities(&path),
+        Command::Read(&files),
+        Command::SshdAccepts(&["MaxAuthTries 4"]),
+        Command::Create { path: &path, mode: private, ids },
+        Command::Copy { from: &path, to: &path },
+        Command::Fill { path: &path, content: &[] },
+        Command::Rename { from: &path, to: &path, replace: true },
+        Command::Remove(&path),
         Command::SetMode { path: &path, mode: Mode::from_bits(0o644) },
         Command::SetOwner { path: &path, from: ids, to: ids },
         Command::SetAccess { user: &user, lock: Some(true), expires: Some(Expiry::Day(1)) },

@@ -47,7 +47,8 @@ const OPENLDAP: [&str; 6] = [
     "ldap.unlock_user",
 ];
 const DOMAIN: [&str; 1] = ["ldap.reset_ad_password"];
-const SSH: [&str; 7] = [
+const SSH: [&str; 8] = [
+    "ssh.apply_hardening_profile",
     "ssh.install_package",
     "ssh.lock_local_user",
     "ssh.remove_package",

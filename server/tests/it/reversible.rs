@@ -46,7 +46,8 @@ const IN_A_DIRECTORY: [&str; 6] = [
 
 /// What needs a host that one signs in to goes there and back in the connector's own tests (`connectors: ssh`,
 /// which have a case for every action), and one of them in `journey_ssh`.
-const ON_A_HOST_OF_ITS_OWN: [&str; 9] = [
+const ON_A_HOST_OF_ITS_OWN: [&str; 10] = [
+    "ssh.apply_hardening_profile",
     "ssh.disable_service",
     "ssh.enable_service",
     "ssh.install_package",

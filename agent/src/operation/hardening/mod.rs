@@ -23,7 +23,7 @@ use self::rule::{Found, Rule, Standing, named};
 use self::sshd::Sshd;
 use super::collect_facts::os_release;
 use super::{Meta, Operation, check};
-use crate::host::{Host, HostError, HostPath};
+use crate::host::{Host, HostError, HostPath, SysctlKey};
 
 /// Brings a host to a hardening profile, item by item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -215,6 +215,16 @@ impl RunHardeningProfile {
             (self.only.is_empty() || is_in(&self.only)) && !is_in(&self.skip)
         };
         self.profile.profile().items.iter().filter(wanted)
+    }
+
+    /// The files of which more is read than mode and owner, for a host that reads many at once.
+    pub fn contents(&self) -> impl Iterator<Item = &'static HostPath> {
+        self.items().filter(|item| item.rule.reads_content()).flat_map(|item| &item.paths)
+    }
+
+    /// The kernel settings that are looked at, for the same.
+    pub fn settings(&self) -> impl Iterator<Item = &'static SysctlKey> {
+        self.items().filter_map(|item| item.rule.setting())
     }
 
     fn item(&self, id: &str) -> Result<&'static Item, HostError> {

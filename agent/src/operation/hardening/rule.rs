@@ -182,6 +182,29 @@ impl Rule {
         )
     }
 
+    /// The kernel setting that it is about.
+    pub(super) fn setting(&self) -> Option<&SysctlKey> {
+        if let Self::Setting(Setting { key, .. })
+        | Self::ExpectedSetting(ExpectedSetting { key, .. }) = self
+        {
+            return Some(key);
+        }
+        None
+    }
+
+    /// Whether it reads the content of its files. A file whose permission is looked at may be a secret.
+    pub(super) fn reads_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Setting(_)
+                | Self::Sshd(_)
+                | Self::Limit(_)
+                | Self::Line(_)
+                | Self::Module(_)
+                | Self::Accounts(_)
+        )
+    }
+
     /// The files that an item with this id reads or writes, for the host owner's policy.
     pub(super) fn paths(&self, id: &str) -> Vec<HostPath> {
         match self {

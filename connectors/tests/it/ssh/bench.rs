@@ -73,22 +73,30 @@ pub fn sudoers() -> String {
     rule.to_owned()
 }
 
-/// Accounts, and files that tests made: their kind, mode, owner and content.
-/// Packages with what they are there for, where there is a source of them.
+/// Accounts, and files that tests made: their kind, mode, owner and content; the same of what a profile of hardening
+/// is about. Packages with what they are there for, where there is a source of them.
 const WITNESS: &str = "if [ -d /var/tmp/repository ]; then \
         dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' | grep '^nx-.* ii' || :; \
         apt-mark showmanual | grep '^nx-' || :; ls /usr/share | grep '^nx-' || :; \
     fi; \
     cat /etc/passwd /etc/shadow /etc/group; \
-    find /srv /etc/motd /etc/nx -printf '%p %y %m %u %g %s %l\\n' | sort; \
-    find /srv /etc/nx -type f -print0 | sort -z | xargs -0 -r sha256sum";
+    for what in /srv /etc/motd /etc/nx /etc/login.defs /etc/crontab /etc/modprobe.d /etc/ssh /etc/sysctl.d \
+        /etc/security /proc/sys/net/ipv4/conf/all/log_martians $(ls -d /etc/.*nexplane* || :); do \
+        [ ! -e $what ] || find $what -type d -printf '%p %y %m %u %g\\n' -o -printf '%p %y %m %u %g %s %l\\n' | sort; \
+        [ ! -e $what ] || find $what -type f -print0 | sort -z | xargs -0 -r sha256sum; \
+    done";
 
 impl Peer for Bench {
     const CONNECTOR: &'static str = "ssh";
     const WHAT_TO_DO: &'static str = "as root put a rule into /etc/sudoers.d: ";
-    // Services need a whole Debian: see `booted`. Packages take longer: see `packages`.
-    const ELSEWHERE: &'static [&'static str] =
-        &["ssh.disable_service", "ssh.enable_service", "ssh.install_package", "ssh.remove_package"];
+    // Services need a whole Debian: see `booted`. Packages and profiles take longer: see `packages`, `hardening`.
+    const ELSEWHERE: &'static [&'static str] = &[
+        "ssh.apply_hardening_profile",
+        "ssh.disable_service",
+        "ssh.enable_service",
+        "ssh.install_package",
+        "ssh.remove_package",
+    ];
 
     async fn start() -> Self {
         Self::new().await

@@ -8,8 +8,8 @@ use nexplane_core::plan::TargetRef;
 use serde_json::{Value, json};
 
 use super::bench::{MANAGER, WEAK, key, sudoers};
-use super::disposable::{RealHost, start_or_skip};
-use crate::fixture::{action, context, open, target};
+use super::disposable::{RealHost, assert_same, start_or_skip};
+use crate::fixture::{action, context, open, step, target};
 use crate::suite::{Account, Case, Login, Peer, crash, drift, rights, trial};
 
 const ENABLE: &str = "ssh.enable_service";
@@ -180,6 +180,7 @@ async fn real_services_are_switched_and_found() {
     // Both switch in the same way.
     crash::<Booted>(DISABLE).await;
     what_takes_others_along_is_refused().await;
+    a_profile_stops_services_and_sets_the_kernel().await;
     everything_is_found().await;
     // Statics are not dropped; the host ends with this process, but may leave its console.
     SHARED.get().unwrap().host.sh("systemctl --no-block poweroff");
@@ -220,6 +221,50 @@ async fn what_takes_others_along_is_refused() {
     assert_eq!(said, "", "it is disabled by now");
     let said = failed_checks(&peer, ENABLE, "nx-once.service").await;
     assert!(said.contains("cannot be kept running"), "{said}");
+}
+
+/// The network's settings are the host's own here, and can be written; most others cannot.
+async fn a_profile_stops_services_and_sets_the_kernel() {
+    let peer = Booted::start().await;
+    peer.0.host.sh(r#"
+        unit() {
+            printf '[Unit]\n%b[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n%b' \
+                "$2" "$3" >/etc/systemd/system/$1
+        }
+        unit rsync.service '' ''
+        unit nx-mirror.service 'BindsTo=rsync.service\n' ''
+        unit xinetd.service '' 'Also=nx-app.service\n'
+        systemctl daemon-reload; systemctl enable --quiet --now rsync.service; systemctl start nx-mirror.service
+        printf '[Journal]\nStorage=auto\n' >/etc/systemd/journald.conf; chmod 640 /etc/systemd/journald.conf"#);
+    let witness = || {
+        peer.0.host.sh("cat /proc/sys/net/ipv4/conf/default/log_martians
+            cd /etc; find sysctl.d systemd -printf '%p %y %m %u %g %l\\n' | sort; sha256sum systemd/*.conf
+            systemctl show --property=Id,UnitFileState,ActiveState rsync.service nx-mirror.service")
+    };
+    let initially = witness();
+    let (apply, host) = (action("ssh.apply_hardening_profile"), target("ssh_host", "host", "host"));
+    let parameters = json!({ "profile": "cis-debian12-level1", "only": [
+        "journal-persistent", "kernel-dmesg-restrict", "mount-dev-shm-separate", "net-log-martians-default",
+        "service-rsync", "service-xinetd",
+    ] });
+    let login = peer.login(Account::Manager).await;
+    let session = open("ssh", login.credentials, &context()).await.unwrap();
+    let inspection = apply.inspect(&*session, &host, &parameters).await.unwrap();
+    assert!(inspection.is_ready(), "{:#?}", inspection.checks);
+    let told = format!("{:#?}", inspection.checks);
+    assert!(told.contains("kernel.dmesg_restrict cannot be set from here"), "{told}");
+    assert!(told.contains("its [Install] section says Also, which is not handled"), "{told}");
+    assert!(told.contains("is so, /dev/shm is a file system of its own"), "{told}");
+    let before = inspection.before;
+    let cx = step(apply, &host, &parameters, &before.fingerprint);
+    assert!(apply.execute(&*session, &cx, &before).await.unwrap().changed);
+    assert!(apply.verify(&*session, &host, &parameters, &before, None).await.unwrap().satisfied);
+    let now = witness();
+    assert!(now.starts_with("1\n"), "{now}");
+    assert_eq!(now.matches("ActiveState=inactive").count(), 2, "{now}");
+    assert!(!apply.execute(&*session, &cx, &before).await.unwrap().changed);
+    assert!(apply.rollback(&*session, &cx, &before, None).await.unwrap().changed);
+    assert_same("it was not undone", &initially, &witness());
 }
 
 async fn everything_is_found() {

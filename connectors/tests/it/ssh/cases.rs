@@ -14,6 +14,23 @@ pub const HASH: &str = "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/j
 pub const USER: &str = "deploy";
 pub const FILE: &str = "/etc/nx/it's $(a) file";
 
+/// Some of each kind that can be without systemd.
+pub const ITEMS: [&str; 7] = [
+    "file-crontab",
+    "limits-core",
+    "login-pass-max-days",
+    "login-umask",
+    "module-cramfs",
+    "net-log-martians-all",
+    "ssh-maxauthtries",
+];
+/// What they are about. The kernel is this machine's, so its setting is a file over the kernel's own.
+pub const PROFILE: &str = "
+    mkdir -p /etc/modprobe.d /etc/sysctl.d; ssh-keygen -q -A
+    echo '# jobs' >/etc/crontab; chmod 644 /etc/crontab
+    mountpoint -q /proc/sys/net/ipv4/conf/all || mount -t tmpfs -o mode=755 nx /proc/sys/net/ipv4/conf/all
+    echo 0 >/proc/sys/net/ipv4/conf/all/log_martians";
+
 /// Prepares the case. `own` is the account of the connection.
 pub fn prepare(bench: &Bench, action: &str, own: &str) -> Case {
     match action {
@@ -40,6 +57,12 @@ pub fn prepare(bench: &Bench, action: &str, own: &str) -> Case {
             file(bench);
             let parameters = json!({ "path": FILE, "owner": "daemon", "group": "8" });
             of_host(parameters, &format!("chown games \"{}\"", quoted()))
+        }
+        "ssh.apply_hardening_profile" => {
+            bench.sh(PROFILE);
+            let only = json!({ "profile": "cis-debian12-level1", "only": ITEMS });
+            let disturbance = "sed -i 's/^UMASK.*/UMASK 007/' /etc/login.defs";
+            Case { in_parts: true, ..of_host(only, disturbance) }
         }
         "ssh.install_package" => {
             publish(bench);

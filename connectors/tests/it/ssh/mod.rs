@@ -8,6 +8,7 @@ mod booted;
 mod cases;
 mod connection;
 mod files;
+mod hardening;
 mod packages;
 mod passwords;
 mod publish;
