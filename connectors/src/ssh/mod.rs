@@ -12,6 +12,7 @@
 mod access;
 mod account;
 mod command;
+mod complaints;
 mod credentials;
 mod disable_service;
 mod discover;
@@ -25,6 +26,7 @@ mod lock_local_user;
 mod owner_name;
 mod package;
 mod package_check;
+mod package_lock;
 mod remove_package;
 mod rotate_local_password;
 mod session;

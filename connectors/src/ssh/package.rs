@@ -7,6 +7,7 @@
 //! any more, purging anything, and repairing what somebody else interrupted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use nexplane_agent::host::debian;
 use nexplane_agent::host::package::{Effect, Package, Wish, redacted};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use super::command::{Apt, Command, How};
 use super::host::is_host;
 use super::package_check::rules;
+use super::package_lock::quiet;
 use super::session::Session;
 use crate::sdk::{Advice, ConnectorError, DigestKey, ErrorKind, StepContext, TargetState, line};
 
@@ -27,6 +29,8 @@ const NO_PROGRAM: u32 = 127;
 const DOWNGRADED: &str = "The following packages will be DOWNGRADED:";
 /// Most packages of one plan.
 const MOST: usize = 500;
+/// With less time than that packages are not changed.
+const ENOUGH: Duration = Duration::from_secs(10);
 
 /// Where an action leads.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +139,7 @@ pub async fn snapshot(
     if !is_host(target)? {
         return Ok(State::Elsewhere);
     }
+    quiet(session).await?;
     if !name.is_of_debian() {
         let why = "Debian's packages have no capital letters and no '_'";
         return Ok(State::Refused(format!("there is no package {name}: {why}")));
@@ -190,8 +195,13 @@ pub async fn snapshot(
     Ok(State::Known(known))
 }
 
-/// Reads what the plan of a before-state is about, without a new plan.
-pub async fn reread(session: &Session, before: &Known) -> Result<Known, ConnectorError> {
+/// Reads what the plan of a before-state is about, without a new plan, when no package manager is at work.
+async fn look(session: &Session, before: &Known) -> Result<Known, ConnectorError> {
+    quiet(session).await?;
+    reread(session, before).await
+}
+
+async fn reread(session: &Session, before: &Known) -> Result<Known, ConnectorError> {
     let names = before.others.keys().chain([&before.name]).cloned().collect();
     let mut found = read(session, &names).await?.map_err(ConnectorError::conflict)?;
     let own = found.remove(&before.name).ok_or_else(|| not_understood("dpkg-query"))?;
@@ -415,7 +425,7 @@ pub async fn observe(
     let State::Known(before) = before else {
         return snapshot(session, target, name, goal).await;
     };
-    let now = reread(session, before).await?;
+    let now = look(session, before).await?;
     if before.is_reached(&now, goal) {
         Ok(State::Known(now))
     } else {
@@ -441,8 +451,8 @@ pub async fn go(
     before: &State,
     goal: Goal<'_>,
 ) -> Result<bool, ConnectorError> {
-    let before = known(before)?;
-    let now = reread(session, before).await?;
+    let (before, end) = (known(before)?, End::of(cx));
+    let now = look(session, before).await?;
     if before.is_reached(&now, goal) {
         return Ok(false);
     }
@@ -456,8 +466,8 @@ pub async fn go(
         )));
     }
     let left = now.left(|name| before.after(name).cloned());
-    carry_out(session, cx, &before.name, &left, false).await?;
-    mark(session, cx, before, &before.marks_after(goal)).await?;
+    let changed = carry_out(session, end, &before.name, &left, false).await?;
+    mark(session, end, before, &before.marks_after(goal), changed).await?;
     Ok(true)
 }
 
@@ -467,8 +477,8 @@ pub async fn back(
     cx: &StepContext,
     before: &State,
 ) -> Result<bool, ConnectorError> {
-    let before = known(before)?;
-    let now = reread(session, before).await?;
+    let (before, end) = (known(before)?, End::of(cx));
+    let now = look(session, before).await?;
     let is_back = before.all().all(|(name, kept)| now.get(name) == Some(kept));
     if is_back {
         return Ok(false);
@@ -483,21 +493,25 @@ pub async fn back(
         }
     }
     let left = now.left(|name| before.get(name).and_then(|kept| kept.version.clone()));
-    carry_out(session, cx, &before.name, &left, true).await?;
-    mark(session, cx, before, &before.marks()).await?;
+    let changed = carry_out(session, end, &before.name, &left, true).await?;
+    mark(session, end, before, &before.marks(), changed).await?;
     Ok(true)
 }
 
-/// Has apt do these and nothing else, with every version named. What is needed is fetched first.
+/// Has apt and dpkg do these and nothing else, with every version named. What is needed is fetched first. Answers
+/// whether there was anything to do.
+///
+/// apt computes what it does anew when it has its lock, and nothing tells it which packages it may remove; so what
+/// is removed is left to dpkg, which removes just that, or nothing of it that another package needs.
 async fn carry_out(
     session: &Session,
-    cx: &StepContext,
+    end: End,
     name: &PackageName,
     plan: &[Effect],
     may_downgrade: bool,
-) -> Result<(), ConnectorError> {
+) -> Result<bool, ConnectorError> {
     if plan.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let wish = Wish { may_downgrade, ..Wish::default() }.exactly(plan);
     let refused =
@@ -510,25 +524,45 @@ async fn carry_out(
         let why = format!("apt would now [{}] and not [{}]: plan again", list(&found), list(plan));
         return Err(refused(why));
     }
-    let apt = |how| match Apt::new(&wish, how) {
+    let gone: Vec<_> = wish.remove.iter().cloned().collect();
+    let coming = Wish { remove: BTreeSet::new(), ..wish.clone() };
+    let apt = |wish: &Wish, how| match Apt::new(wish, how) {
         Ok(Some(apt)) => Ok(apt),
         Ok(None) => Err(refused("there is nothing to do".to_owned())),
         Err(error) => Err(refused(error.sentence())),
     };
-    if !wish.install.is_empty() {
-        session.read_within(&Command::Apt(&apt(How::Fetch)?), cx.deadline).await?;
+    if coming.install.is_empty() {
+        end.check()?;
+        session.change(&Command::Remove(&gone), end.left()).await?;
+        return Ok(true);
     }
-    session.change(&Command::Apt(&apt(How::CarryOut)?), cx.deadline).await
+    // What comes may conflict with what goes, so that only apt can do both at once.
+    let is_apart = gone.is_empty() || {
+        let coming = simulate(session, &coming).await?;
+        coming.is_ok_and(|(found, _)| found.iter().eq(plan.iter().filter(|it| it.after.is_some())))
+    };
+    let first = if is_apart { &coming } else { &wish };
+    session.read_within(&Command::Apt(&apt(first, How::Fetch)?), end.left()).await?;
+    end.check()?;
+    session.change(&Command::Apt(&apt(first, How::CarryOut)?), end.left()).await?;
+    if is_apart && !gone.is_empty() {
+        let removed = session.change(&Command::Remove(&gone), end.left()).await;
+        removed.map_err(|error| half_done("not every package that should go was removed", error))?;
+    }
+    Ok(true)
 }
 
-/// Sets the marks that are not so.
+/// Sets the marks that are not so. `changed` says whether something of the call was done before.
 async fn mark(
     session: &Session,
-    cx: &StepContext,
+    end: End,
     before: &Known,
     wanted: &BTreeMap<PackageName, bool>,
+    mut changed: bool,
 ) -> Result<(), ConnectorError> {
-    let now = reread(session, before).await?;
+    const WHAT: &str = "not all marks of the packages (apt-mark) may be as they should be";
+    let so_far = |changed, error| if changed { half_done(WHAT, error) } else { error };
+    let now = reread(session, before).await.map_err(|error| so_far(changed, error))?;
     for automatic in [true, false] {
         let wrong = wanted.iter().filter(|(name, is_auto)| {
             **is_auto == automatic
@@ -537,20 +571,48 @@ async fn mark(
         let packages: Vec<_> = wrong.map(|(name, _)| name.clone()).collect();
         if !packages.is_empty() {
             let set = Command::SetAutomatic { packages: &packages, automatic };
-            session.change(&set, cx.deadline).await.map_err(half_done)?;
+            let done = session.change(&set, end.left()).await;
+            done.map_err(|error| so_far(changed, error))?;
+            changed = true;
         }
     }
     Ok(())
 }
 
-/// The packages have their versions by then.
-fn half_done(mut error: ConnectorError) -> ConnectorError {
-    error.message = format!(
-        "not all marks of the packages (apt-mark) are as they should be: {}",
-        error.message
-    );
+/// A part of the call was done by then.
+fn half_done(what: &str, mut error: ConnectorError) -> ConnectorError {
+    error.message = format!("the packages were changed, but {what}: {}", error.message);
     error.advice = Advice::OutcomeUnknown;
     error
+}
+
+/// When the time of the whole call is over.
+#[derive(Clone, Copy, Debug)]
+struct End(Instant);
+
+impl End {
+    fn of(cx: &StepContext) -> Self {
+        Self(Instant::now() + cx.deadline)
+    }
+
+    fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// Packages are not touched when there is hardly time to see what becomes of it.
+    fn check(self) -> Result<(), ConnectorError> {
+        let left = self.left();
+        if left >= ENOUGH {
+            return Ok(());
+        }
+        let message = format!(
+            "only {} s were left of the time of the step, of {} that are needed; nothing was changed: try again, which \
+             is faster once the packages are fetched",
+            left.as_secs(),
+            ENOUGH.as_secs()
+        );
+        Err(ConnectorError::new(ErrorKind::Timeout, Advice::Later, message))
+    }
 }
 
 fn not_understood(program: &str) -> ConnectorError {

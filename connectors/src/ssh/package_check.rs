@@ -130,7 +130,7 @@ async fn way_back(session: &Session, known: &Known) -> Result<Check, ConnectorEr
     Ok(answer("it can be undone", why, ok))
 }
 
-/// The rule for sudo is the same whatever apt is asked for.
+/// The rules for sudo are the same whatever apt and dpkg are asked for; the way back needs all of them.
 async fn permissions(session: &Session, goal: Goal<'_>) -> Result<Vec<Check>, ConnectorError> {
     let name: PackageName =
         "dpkg".parse().map_err(|why| ConnectorError::invalid(format!("{why}")))?;
@@ -139,6 +139,6 @@ async fn permissions(session: &Session, goal: Goal<'_>) -> Result<Vec<Check>, Co
     let packages = [name];
     let mark =
         Command::SetAutomatic { packages: &packages, automatic: matches!(goal, Goal::Removed) };
-    let needed: Vec<_> = apt.iter().map(Command::Apt).chain([mark]).collect();
+    let needed: Vec<_> = apt.iter().map(Command::Apt).chain([Command::Remove(&packages), mark]).collect();
     permission_checks(session, &needed).await
 }

@@ -44,7 +44,7 @@ impl Action for RemovePackage {
         effect_class: EffectClass::Verifiable,
         base_risk: 6,
         target_types: &[HOST],
-        permissions: &["root, or sudo for /usr/bin/apt-get and /usr/bin/apt-mark"],
+        permissions: &["root, or sudo for /usr/bin/apt-get, /usr/bin/apt-mark and /usr/bin/dpkg --remove"],
         produces: &[],
     };
 

@@ -39,6 +39,7 @@ pub async fn test(session: &Session) -> Result<Vec<Check>, ConnectorError> {
         Command::SetAutomatic { packages: &packages, automatic: true },
     ];
     needed.extend(apt.as_ref().map(Command::Apt));
+    needed.push(Command::Remove(&packages));
     checks.extend(permission_checks(session, &needed).await?);
     Ok(checks)
 }
