@@ -154,13 +154,19 @@ mod tests {
         assert!(is_locked(&format!("Waiting for cache lock: Could not get lock x\r{LOCKED}")));
         let of_dpkg = "dpkg: error: dpkg frontend lock was locked by another process with pid 7\n";
         assert!(is_locked(of_dpkg));
-        for began in ["Unpacking nx (1.0) ...", "Setting up nx (1.0) ...", "Removing nx (1.0) ...", CUT] {
+        for began in
+            ["Unpacking nx (1.0) ...", "Setting up nx (1.0) ...", "Removing nx (1.0) ...", CUT]
+        {
             assert!(!is_locked(&format!("{began}\n{LOCKED}")), "{began}");
         }
-        assert!(!is_locked(&format!("{LOCKED}E: Sub-process /usr/bin/dpkg returned an error code (1)\n")));
+        assert!(!is_locked(&format!(
+            "{LOCKED}E: Sub-process /usr/bin/dpkg returned an error code (1)\n"
+        )));
         // A program of a package said it, or apt while it waits.
         assert!(!is_locked("nx: Could not get lock /run/nx\n"));
-        assert!(!is_locked("Waiting for cache lock: Could not get lock /var/lib/dpkg/lock-frontend\nE: other\n"));
+        assert!(!is_locked(
+            "Waiting for cache lock: Could not get lock /var/lib/dpkg/lock-frontend\nE: other\n"
+        ));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod credentials;
 mod disable_service;
 mod discover;
 mod enable_service;
+mod end;
 mod error;
 mod file;
 mod host;

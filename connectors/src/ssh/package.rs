@@ -7,7 +7,6 @@
 //! any more, purging anything, and repairing what somebody else interrupted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 use nexplane_agent::host::debian;
 use nexplane_agent::host::package::{Effect, Package, Wish, redacted};
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::command::{Apt, Command, How};
+use super::end::End;
 use super::host::is_host;
 use super::package_check::rules;
 use super::package_lock::quiet;
@@ -29,8 +29,6 @@ const NO_PROGRAM: u32 = 127;
 const DOWNGRADED: &str = "The following packages will be DOWNGRADED:";
 /// Most packages of one plan.
 const MOST: usize = 500;
-/// With less time than that packages are not changed.
-const ENOUGH: Duration = Duration::from_secs(10);
 
 /// Where an action leads.
 #[derive(Clone, Copy, Debug)]
@@ -357,6 +355,10 @@ impl Known {
         versions && goal.is_in(&now.own) && is_marked
     }
 
+    fn is_as_before(&self, now: &Self) -> bool {
+        self.all().all(|(name, kept)| now.get(name) == Some(kept))
+    }
+
     /// Whether each package is as here or as the plan leaves it, so that nobody else was at it.
     fn check_between(&self, now: &Self) -> Result<(), ConnectorError> {
         for (name, kept) in self.all() {
@@ -433,6 +435,23 @@ pub async fn observe(
     }
 }
 
+/// Reads whether everything that `before` is about is as it was. What apt would do today is not asked then: with other
+/// lists of what can be had it would be something else.
+pub async fn look_back(
+    session: &Session,
+    target: &TargetRef,
+    name: &PackageName,
+    goal: Goal<'_>,
+    before: &State,
+) -> Result<State, ConnectorError> {
+    if let State::Known(known) = before
+        && known.is_as_before(&look(session, known).await?)
+    {
+        return Ok(before.clone());
+    }
+    snapshot(session, target, name, goal).await
+}
+
 /// Whether `now`, as [`observe`] read it, is where `before` leads.
 pub fn is_done(now: &State, before: &State, goal: Goal<'_>) -> bool {
     match (now, before) {
@@ -479,8 +498,7 @@ pub async fn back(
 ) -> Result<bool, ConnectorError> {
     let (before, end) = (known(before)?, End::of(cx));
     let now = look(session, before).await?;
-    let is_back = before.all().all(|(name, kept)| now.get(name) == Some(kept));
-    if is_back {
+    if before.is_as_before(&now) {
         return Ok(false);
     }
     before.check_between(&now)?;
@@ -547,7 +565,8 @@ async fn carry_out(
     session.change(&Command::Apt(&apt(first, How::CarryOut)?), end.left()).await?;
     if is_apart && !gone.is_empty() {
         let removed = session.change(&Command::Remove(&gone), end.left()).await;
-        removed.map_err(|error| half_done("not every package that should go was removed", error))?;
+        removed
+            .map_err(|error| half_done("not every package that should go was removed", error))?;
     }
     Ok(true)
 }
@@ -584,35 +603,6 @@ fn half_done(what: &str, mut error: ConnectorError) -> ConnectorError {
     error.message = format!("the packages were changed, but {what}: {}", error.message);
     error.advice = Advice::OutcomeUnknown;
     error
-}
-
-/// When the time of the whole call is over.
-#[derive(Clone, Copy, Debug)]
-struct End(Instant);
-
-impl End {
-    fn of(cx: &StepContext) -> Self {
-        Self(Instant::now() + cx.deadline)
-    }
-
-    fn left(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
-    }
-
-    /// Packages are not touched when there is hardly time to see what becomes of it.
-    fn check(self) -> Result<(), ConnectorError> {
-        let left = self.left();
-        if left >= ENOUGH {
-            return Ok(());
-        }
-        let message = format!(
-            "only {} s were left of the time of the step, of {} that are needed; nothing was changed: try again, which \
-             is faster once the packages are fetched",
-            left.as_secs(),
-            ENOUGH.as_secs()
-        );
-        Err(ConnectorError::new(ErrorKind::Timeout, Advice::Later, message))
-    }
 }
 
 fn not_understood(program: &str) -> ConnectorError {

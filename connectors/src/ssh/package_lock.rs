@@ -103,9 +103,12 @@ mod tests {
 
     #[test]
     fn devices_are_taken_apart_as_linux_does() {
-        for (number, device) in
-            [(65024, (254, 0)), (34, (0, 34)), (0x10_0803, (8, 259)), (0x1000_0000_0000, (0x1000, 0))]
-        {
+        for (number, device) in [
+            (65024, (254, 0)),
+            (34, (0, 34)),
+            (0x10_0803, (8, 259)),
+            (0x1000_0000_0000, (0x1000, 0)),
+        ] {
             assert_eq!(device_of(number), device, "{number:#x}");
         }
     }

@@ -229,11 +229,7 @@ impl Session {
 
     fn failed(&self, command: &Command<'_>, answer: &Answer) -> ConnectorError {
         // Exit status 1 is sudo's no as well as many a program's.
-        if self.sudo
-            && command.needs_root()
-            && answer.status == 1
-            && is_refusal(&answer.errors)
-        {
+        if self.sudo && command.needs_root() && answer.status == 1 && is_refusal(&answer.errors) {
             return self.forbidden(command);
         }
         let program = command.called();
