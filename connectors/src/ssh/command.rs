@@ -200,9 +200,9 @@ const FRONTEND_LOCK: &str = "/var/lib/dpkg/lock-frontend";
 const DATABASE_LOCK: &str = "/var/lib/dpkg/lock";
 
 /// Runs what it is given to its end, whatever becomes of the session: what that prints goes into a file that is
-/// the account's own, for with a broken pipe dpkg would end half-way, and is passed on afterwards with the exit
+/// the account's own (`mktemp(1)` lets nobody else read it), for with a broken pipe dpkg would end half-way, and is passed on afterwards with the exit
 /// status.
-const TO_THE_END: &str = "umask 077; file=$(/usr/bin/mktemp) || exit 125; \
+const TO_THE_END: &str = "file=$(/usr/bin/mktemp) || exit 125; \
      \"$@\" >\"$file\" 2>&1 </dev/null; status=$?; \
      /usr/bin/cat -- \"$file\" >&2; /usr/bin/rm -f -- \"$file\"; exit \"$status\"";
 /// Exit status when it could not begin; that of `env(1)`, too, when it could not.
@@ -632,6 +632,10 @@ mod tests {
             }
             child.wait_with_output().unwrap()
         };
+        // What packages make has the modes that it has without us.
+        let said = start("umask", false);
+        let umask = std::process::Command::new("/bin/sh").args(["-c", "umask"]).output().unwrap();
+        assert_eq!((said.stdout, said.stderr), (Vec::new(), umask.stdout));
         start("sleep 0.1; echo one; echo two >&2; ls -l $TMPDIR >done", true);
         let done = std::fs::read_to_string(folder.path().join("done")).unwrap();
         assert!(done.contains("-rw------- "), "{done}");

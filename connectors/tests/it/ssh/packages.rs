@@ -84,10 +84,10 @@ async fn real_crash() {
     let hook = |when: &str, script: &str| {
         bench.sh(&format!("echo 'DPkg::{when} {{\"{script}\";}};' >/etc/apt/apt.conf.d/99nx"));
     };
-    hook("Post-Invoke", "chmod -x /usr/bin/dpkg-query");
+    hook("Post-Invoke", "chmod a-x /usr/bin/dpkg-query");
     let error = install.execute(&*session, &cx, &before).await.expect_err("it cannot be read");
     assert!(error.is_outcome_unknown() && error.message.contains("apt-mark"), "{error}");
-    bench.sh("chmod +x /usr/bin/dpkg-query; rm /etc/apt/apt.conf.d/99nx");
+    bench.sh("chmod a+x /usr/bin/dpkg-query; rm /etc/apt/apt.conf.d/99nx");
     assert!(install.rollback(&*session, &cx, &before, None).await.unwrap().changed);
     assert_eq!(there(), "");
 
