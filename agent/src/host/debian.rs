@@ -37,9 +37,11 @@ pub const FORMAT: &str = "P\t${Package}\t${Version}\t${db:Status-Want}\t${db:Sta
 pub const INVENTORY: &str = "${Package}\t${Architecture}\t${db:Status-Status}\t${Version}\n";
 pub const STATES: &str = "${Package}\t${db:Status-Status}\t${db:Status-Eflag}\n";
 
-/// Reads what `dpkg-query` says in [`FORMAT`].
+/// Reads what `dpkg-query` says in [`FORMAT`]. What packages of another architecture left behind is not of the
+/// package that was asked for.
 pub fn records(said: &str, architecture: &str) -> Result<Vec<(PackageName, Package)>, HostError> {
     let mut records: Vec<(PackageName, Package)> = Vec::new();
+    let mut is_foreign = false;
     for line in said.lines() {
         if let Some(file) = line.strip_prefix(" /") {
             let path = file.split(' ').next().unwrap_or_default();
@@ -47,14 +49,24 @@ pub fn records(said: &str, architecture: &str) -> Result<Vec<(PackageName, Packa
                 .parse()
                 .map_err(|_| trouble("dpkg-query", not_understood(line)))?;
             // Obsolete ones belong to an earlier version, but go with the package, too.
-            if let Some((_, package)) = records.last_mut() {
+            if let Some((_, package)) = records.last_mut().filter(|_| !is_foreign) {
                 package.conffiles.push(path);
             }
         } else if line.starts_with("P\t") {
             let (record, of) =
                 record(line).ok_or_else(|| trouble("dpkg-query", not_understood(line)))?;
-            if record.1.version.is_some() && !["", "all", architecture].contains(&of) {
+            is_foreign = !["", "all", architecture].contains(&of);
+            if is_foreign && record.1.version.is_some() {
                 return Err(trouble(record.0, OF_ANOTHER));
+            }
+            if is_foreign {
+                continue;
+            }
+            if records.iter().any(|(name, _)| *name == record.0) {
+                return Err(trouble(
+                    record.0,
+                    "dpkg knows it twice, and which one is meant cannot be told",
+                ));
             }
             records.push(record);
         }
@@ -326,7 +338,9 @@ mod tests {
                     \x20/etc/old 89269e1298235f1b12b4c16e4065ad0d obsolete\n\
                     P\tnx-app\t1.0\thold\tinstalled\tok\tno\tno\toptional\tall\n\n\
                     P\tnx-broken\t1.0\tinstall\thalf-configured\tok\t\t\t\tall\n\n\
-                    P\tnx-left\t1.0\tdeinstall\tconfig-files\tok\t\t\toptional\ti386\n\n\
+                    P\tnx-left\t1.0\tdeinstall\tconfig-files\tok\t\t\toptional\tamd64\n\n\
+                    P\tnx-app\t0.9\tdeinstall\tconfig-files\tok\t\t\toptional\ti386\n\
+                    \x20/etc/nx-foreign 89269e1298235f1b12b4c16e4065ad0d\n\
                     P\tnx-torn\t\tinstall\thalf-installed\treinstreq\t\t\t\t\n\n";
         let records: BTreeMap<PackageName, Package> =
             records(said, "amd64").unwrap().into_iter().collect();
@@ -345,6 +359,11 @@ mod tests {
         let torn = &records[&name("nx-torn")];
         assert!(!torn.is_settled && torn.version.is_none());
         assert!(super::records("P\tbash\n", "amd64").is_err());
+        // What it left on another architecture is not it, nor are the files of that another one's.
+        assert!(left.conffiles.is_empty() && app.conffiles.is_empty());
+        let twice = "P\tnx-app\t1.0\tinstall\tinstalled\tok\tno\tno\toptional\tall\n".repeat(2);
+        let error = super::records(&twice, "amd64").unwrap_err().sentence();
+        assert!(error.contains("nx-app") && error.contains("twice"), "{error}");
         // Of another architecture only: not the package that was asked for.
         let error = super::records(said, "arm64").unwrap_err().sentence();
         assert!(error.contains("bash") && error.contains("another architecture"), "{error}");

@@ -38,9 +38,39 @@ const KEPT: &[(&str, &str)] = &[
 ];
 /// The package that the agent itself may have come with: changing it would end the agent in the middle.
 const OWN: &str = "nexplane-agent";
-/// Packages through which people reach the host.
-const WAYS_IN: [&str; 5] =
-    ["openssh-server", "openssh", "sudo", "network-manager", "NetworkManager"];
+/// Packages through which people reach the host: servers, networks, and where accounts are. `*` at the end stands for
+/// anything.
+const WAYS_IN: [&str; 29] = [
+    "NetworkManager*",
+    "connman",
+    "dhcp-client",
+    "dhcpcd*",
+    "dropbear",
+    "dropbear-bin",
+    "dropbear-run",
+    "ifupdown*",
+    "isc-dhcp-client",
+    "iwd",
+    "libnss-ldap*",
+    "libnss-sss",
+    "libpam-ldap*",
+    "libpam-sss",
+    "netplan*",
+    "network-manager",
+    "nslcd",
+    "openssh",
+    "openssh-server",
+    "sssd*",
+    "sudo",
+    "sudo-ldap",
+    "systemd-networkd",
+    "systemd-resolved",
+    "tailscale",
+    "winbind",
+    "wireguard-tools",
+    "wpa_supplicant",
+    "wpasupplicant",
+];
 
 /// Name of a package: of two to 128 letters, digits, `+`, `-`, `.` and `_`, beginning with a letter or
 /// digit. Debian allows fewer of them (policy 5.6.1), which its package manager checks.
@@ -89,7 +119,10 @@ impl PackageName {
 
     /// Whether people may reach the host through it.
     pub fn is_way_in(&self) -> bool {
-        WAYS_IN.contains(&self.0.as_str())
+        WAYS_IN.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => self.0.starts_with(beginning),
+            None => self.0 == *pattern,
+        })
     }
 }
 
@@ -457,7 +490,11 @@ mod tests {
         }
         let rsync: PackageName = "rsync".parse().unwrap();
         assert!(rsync.kept().is_none() && rsync.own().is_none() && !rsync.is_way_in());
-        assert!("openssh-server".parse::<PackageName>().unwrap().is_way_in());
+        for way in ["openssh-server", "ifupdown", "dhcpcd-base", "sssd-common", "tailscale", "sudo"]
+        {
+            assert!(way.parse::<PackageName>().unwrap().is_way_in(), "{way}");
+        }
+        assert!(!"openssh-client".parse::<PackageName>().unwrap().is_way_in());
     }
 
     #[test]

@@ -32,13 +32,15 @@ const CUT_OFF: &str = "the host would be cut off";
 /// Parts of systemd that a host can do without.
 const SPARED: [&str; 2] = ["systemd-pstore.service", "systemd-timesyncd.service"];
 /// Units through which people sign in.
-const WAYS_IN: [&str; 6] = [
+const WAYS_IN: [&str; 8] = [
     "dropbear.service",
     "dropbear.socket",
     "ssh.service",
     "ssh.socket",
     "sshd.service",
     "sshd.socket",
+    "sssd.service",
+    "tailscaled.service",
 ];
 
 /// Name of a unit of systemd, such as `nginx.service` or `wg-quick@wg0.service`: at most 255 bytes.

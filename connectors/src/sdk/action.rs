@@ -95,6 +95,17 @@ pub trait Action: DeserializeOwned + JsonSchema + Send + Sync + 'static {
         self.snapshot(session, target)
     }
 
+    /// Reads the target to see whether it is as before again. The same as [`Action::snapshot`], unless a fresh look
+    /// covers what has nothing to do with `before`, such as what else has become possible since.
+    fn look_back(
+        &self,
+        session: &SessionOf<Self>,
+        target: &TargetRef,
+        _before: &Before<Self>,
+    ) -> impl Future<Output = Result<Self::State, ConnectorError>> + Send {
+        self.snapshot(session, target)
+    }
+
     /// Whether `now`, freshly read, is what the effect leaves. There is no default, and `outcome` is
     /// absent after a crash.
     fn verify(

@@ -170,6 +170,9 @@ pub struct EarlierEffect {
     /// Its idempotency key. It is known when the answer to the effect, and with it the job, was lost in
     /// a crash.
     pub key: String,
+    /// What was sealed before it, where that is at hand: what is read to see whether the target is as it was
+    /// then may need it.
+    pub before: Option<SecretBytes>,
 }
 
 /// The state of a target at one moment.

@@ -199,10 +199,10 @@ impl<A: Action> TypedAction<A> {
             .map_err(|faults| faulty("parameters", &faults))
     }
 
-    fn unseal(before: &Snapshot) -> Result<(Before<A>, SecretJson), ConnectorError> {
+    fn unseal(sealed: &SecretBytes) -> Result<(Before<A>, SecretJson), ConnectorError> {
         let bad = |error| ConnectorError::invalid("the before-state cannot be read").because(error);
-        let json = SecretJson::from_slice(before.sealed.expose()).map_err(bad)?;
-        let typed = serde_json::from_slice(before.sealed.expose()).map_err(bad)?;
+        let json = SecretJson::from_slice(sealed.expose()).map_err(bad)?;
+        let typed = serde_json::from_slice(sealed.expose()).map_err(bad)?;
         Ok((typed, json))
     }
 
@@ -290,13 +290,19 @@ impl<A: Action> AnyAction for TypedAction<A> {
         session: &dyn AnySession,
         target: &TargetRef,
         parameters: &Value,
-        _: Option<&EarlierEffect>,
+        undoes: Option<&EarlierEffect>,
     ) -> Result<Snapshot, ConnectorError> {
         let session = TypedSession::<A::Connector>::of(session)?;
         let call = self.call(target, "read", &session.cx);
         let work = || async {
             let action = self.parse(parameters, target)?;
-            let state = action.snapshot(&session.inner, target).await?;
+            let state = match undoes.and_then(|undoes| undoes.before.as_ref()) {
+                None => action.snapshot(&session.inner, target).await?,
+                Some(before) => {
+                    let (before, _) = Self::unseal(before)?;
+                    action.look_back(&session.inner, target, &before).await?
+                }
+            };
             Self::seal(&state, &state, &session.cx)
         };
         let (snapshot, json) = call.run_again(&session.redactor, work).await?;
@@ -318,7 +324,7 @@ impl<A: Action> AnyAction for TypedAction<A> {
             ..self.call(target, "execute", &session.cx)
         };
         let action = self.parse(&cx.step.parameters, target).map_err(|e| call.place(e))?;
-        let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
+        let (before, json) = Self::unseal(&before.sealed).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
         let started = Instant::now();
         let work = || action.execute(&session.inner, cx, &before);
@@ -351,7 +357,7 @@ impl<A: Action> AnyAction for TypedAction<A> {
         let session = TypedSession::<A::Connector>::of(session)?;
         let call = self.call(target, "verify", &session.cx);
         let action = self.parse(parameters, target).map_err(|e| call.place(e))?;
-        let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
+        let (before, json) = Self::unseal(&before.sealed).map_err(|e| call.place(e))?;
         let outcome = Self::outcome(outcome).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
         // Who has the outcome comes right from the effect. After a crash there is none, and time has passed.
@@ -390,7 +396,7 @@ impl<A: Action> AnyAction for TypedAction<A> {
             return Err(call.place(ConnectorError::invalid("this action has no way back")));
         };
         let action = self.parse(&cx.step.parameters, target).map_err(|e| call.place(e))?;
-        let (before, json) = Self::unseal(before).map_err(|e| call.place(e))?;
+        let (before, json) = Self::unseal(&before.sealed).map_err(|e| call.place(e))?;
         let outcome = Self::outcome(outcome).map_err(|e| call.place(e))?;
         let redactor = session.redactor.with_sealed(json.expose());
         let started = Instant::now();
@@ -399,7 +405,7 @@ impl<A: Action> AnyAction for TypedAction<A> {
         if answer.as_ref().map_or_else(may_show_late, |&changed| changed) {
             let left = cx.deadline.saturating_sub(started.elapsed());
             let wanted = before.state.fingerprinted(&session.cx.digest_key);
-            let read = || action.snapshot(&session.inner, target);
+            let read = || action.look_back(&session.inner, target, &before);
             let shows = |now: &A::State| now.fingerprinted(&session.cx.digest_key) == wanted;
             Self::settled(session, left, read, shows).await;
         }

@@ -180,7 +180,7 @@ async fn may(session: &Session) -> Result<Vec<Check>, ConnectorError> {
         Command::Copy { from: path, to: path },
         Command::Fill { path, content: &[] },
         Command::Rename { from: path, to: path, replace: true },
-        Command::Remove(path),
+        Command::Unlink(path),
         Command::SetMode { path, mode },
         Command::SetOwner { path, from: ids, to: ids },
         Command::Switch { unit: &unit, to: Switch::Disable },

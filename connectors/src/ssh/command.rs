@@ -70,7 +70,7 @@ pub enum Command<'a> {
         to: &'a HostPath,
         replace: bool,
     },
-    Remove(&'a HostPath),
+    Unlink(&'a HostPath),
     /// Gives a setting of the running kernel a value.
     SetKernel {
         path: &'a HostPath,
@@ -134,6 +134,12 @@ pub enum Command<'a> {
         automatic: bool,
     },
     Apt(&'a Apt),
+    /// Removes these, and nothing else: dpkg refuses what another one needs. Their configuration files stay.
+    Remove(&'a [PackageName]),
+    /// Devices and inodes of the files that package managers lock while they are at work.
+    PackageLocks,
+    /// Every lock that a process of the host holds (`proc_locks(5)`).
+    AllLocks,
     /// Whether sudo lets us start a program as this command does.
     MayStart(&'a Self),
     /// Every rule of sudo that is for us.
@@ -221,10 +227,25 @@ const KINDS: &str = "--type=service,socket,timer,path";
 
 /// Another package manager is waited for so many seconds (`apt.conf(5)`, `DPkg::Lock::Timeout`).
 const LOCK_TIMEOUT: &str = "DPkg::Lock::Timeout=10";
-/// What apt is called with: no question is asked of anybody (`debconf(7)`), and no service is restarted that
+/// What apt and dpkg are called with: no question is asked of anybody (`debconf(7)`), and no service is restarted that
 /// stands in no plan. sudo takes variables of ours away, so they are set after it.
-const APT: [&str; 3] =
-    ["DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1", "/usr/bin/apt-get"];
+const QUIETLY: [&str; 2] = ["DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1"];
+const APT: &str = "/usr/bin/apt-get";
+const DPKG: &str = "/usr/bin/dpkg";
+
+/// What every package manager of Debian holds while it is at work, and what dpkg did before there was that
+/// (dpkg 1.19.1). Everybody may look at them.
+const FRONTEND_LOCK: &str = "/var/lib/dpkg/lock-frontend";
+const DATABASE_LOCK: &str = "/var/lib/dpkg/lock";
+
+/// Runs what it is given to its end, whatever becomes of the session: what that prints goes into a file that is
+/// the account's own (`mktemp(1)` lets nobody else read it), for with a broken pipe dpkg would end half-way, and is passed on afterwards with the exit
+/// status.
+const TO_THE_END: &str = "file=$(/usr/bin/mktemp) || exit 125; \
+     \"$@\" >\"$file\" 2>&1 </dev/null; status=$?; \
+     /usr/bin/cat -- \"$file\" >&2; /usr/bin/rm -f -- \"$file\"; exit \"$status\"";
+/// Exit status when it could not begin; that of `env(1)`, too, when it could not.
+pub const NOT_BEGUN: u32 = 125;
 
 const ENV: &str = "/usr/bin/env";
 /// Where programs look for others, such as dpkg for `ldconfig`; sudo has its own (`secure_path`).
@@ -245,7 +266,7 @@ impl Command<'_> {
             | Self::Copy { .. }
             | Self::Fill { .. }
             | Self::Rename { .. }
-            | Self::Remove(_)
+            | Self::Unlink(_)
             | Self::SetKernel { .. }
             | Self::SetMode { .. }
             | Self::SetOwner { .. }
@@ -253,6 +274,7 @@ impl Command<'_> {
             | Self::SetHash { .. }
             | Self::SetChanged { .. }
             | Self::SetAutomatic { .. }
+            | Self::Remove(_)
             | Self::Switch { .. } => true,
             Self::Apt(apt) => !matches!(apt.how, How::Simulate),
             Self::OwnId
@@ -273,6 +295,8 @@ impl Command<'_> {
             | Self::Mounts
             | Self::Offers(_)
             | Self::Automatic(_)
+            | Self::PackageLocks
+            | Self::AllLocks
             | Self::MayStart(_)
             | Self::Rules => false,
         }
@@ -285,7 +309,7 @@ impl Command<'_> {
             | Self::Copy { .. }
             | Self::Fill { .. }
             | Self::Rename { .. }
-            | Self::Remove(_)
+            | Self::Unlink(_)
             | Self::SetKernel { .. }
             | Self::SetMode { .. }
             | Self::SetOwner { .. }
@@ -293,6 +317,7 @@ impl Command<'_> {
             | Self::SetHash { .. }
             | Self::SetChanged { .. }
             | Self::SetAutomatic { .. }
+            | Self::Remove(_)
             | Self::Switch { .. } => true,
             // What is fetched is only kept ready.
             Self::Apt(apt) => matches!(apt.how, How::CarryOut),
@@ -320,6 +345,8 @@ impl Command<'_> {
             | Self::Mounts
             | Self::Offers(_)
             | Self::Automatic(_)
+            | Self::PackageLocks
+            | Self::AllLocks
             | Self::MayStart(_)
             | Self::Rules => false,
         }
@@ -327,12 +354,22 @@ impl Command<'_> {
 
     /// Whether it has its whole effect or, when it fails, none.
     pub const fn is_atomic(&self) -> bool {
-        self.is_effect() && !matches!(self, Self::Switch { .. } | Self::Apt(_))
+        self.is_effect() && !matches!(self, Self::Switch { .. } | Self::Apt(_) | Self::Remove(_))
     }
 
     /// Whether the owner of a file may do it, too.
     pub const fn is_for_owners(&self) -> bool {
         matches!(self, Self::SetMode { .. } | Self::Look(_))
+    }
+
+    /// Whether it goes on to its end when the session ends before.
+    pub const fn goes_on(&self) -> bool {
+        self.is_effect() && self.is_of_packages()
+    }
+
+    /// Whether it is a call of apt or dpkg that takes their lock.
+    pub const fn is_of_packages(&self) -> bool {
+        matches!(self, Self::Apt(_) | Self::Remove(_))
     }
 
     /// What goes to its standard input.
@@ -349,25 +386,28 @@ impl Command<'_> {
         None
     }
 
-    /// Whether it is a call of apt.
-    pub const fn is_apt(&self) -> bool {
-        matches!(self, Self::Apt(_))
-    }
-
     /// What people call it.
     pub const fn called(&self) -> &'static str {
-        if self.is_apt() { "/usr/bin/apt-get" } else { self.program() }
+        if matches!(self, Self::Apt(_)) {
+            APT
+        } else if matches!(self, Self::Remove(_)) {
+            DPKG
+        } else {
+            self.program()
+        }
     }
 
     /// What a rule of sudo has to name.
     pub fn for_sudoers(&self) -> String {
-        if self.is_apt() {
-            return format!("{ENV} {} *", APT.join(" ").replace('=', r"\="));
-        }
         if matches!(self, Self::SshdAccepts(_)) {
             return format!("{} -t *", self.program());
         }
-        self.program().to_owned()
+        if !self.is_of_packages() {
+            return self.program().to_owned();
+        }
+        let (quietly, called) = (QUIETLY.join(" ").replace('=', r"\="), self.called());
+        let verb = if matches!(self, Self::Remove(_)) { "--remove " } else { "" };
+        format!("{ENV} {quietly} {called} {verb}*")
     }
 
     /// Absolute path of the program.
@@ -375,18 +415,18 @@ impl Command<'_> {
         match self {
             Self::OwnId => "/usr/bin/id",
             Self::System => "/usr/bin/uname",
-            Self::Release | Self::Read(_) | Self::Mounts => "/usr/bin/cat",
+            Self::Release | Self::Read(_) | Self::Mounts | Self::AllLocks => "/usr/bin/cat",
             Self::List(_) => "/usr/bin/ls",
             Self::Create { .. } => "/usr/bin/install",
             Self::Copy { .. } => "/usr/bin/cp",
             Self::Fill { .. } | Self::SetKernel { .. } => "/usr/bin/dd",
             Self::Rename { .. } => "/usr/bin/mv",
-            Self::Remove(_) => "/usr/bin/rm",
+            Self::Unlink(_) => "/usr/bin/rm",
             Self::SshdAccepts(_) => "/usr/sbin/sshd",
             Self::Accounts | Self::Account(_) | Self::Group(_) | Self::Shadow(_) => {
                 "/usr/bin/getent"
             }
-            Self::Look(_) | Self::Examine(_) => "/usr/bin/stat",
+            Self::Look(_) | Self::Examine(_) | Self::PackageLocks => "/usr/bin/stat",
             Self::Capabilities(_) => "/usr/sbin/getcap",
             Self::SetMode { .. } => "/usr/bin/chmod",
             Self::SetOwner { .. } => "/usr/bin/chown",
@@ -399,11 +439,11 @@ impl Command<'_> {
             | Self::AllUnitFiles
             | Self::AllUnits
             | Self::Switch { .. } => "/usr/bin/systemctl",
-            Self::Architecture => "/usr/bin/dpkg",
+            Self::Architecture => DPKG,
             Self::Packages(_) | Self::AllPackages => "/usr/bin/dpkg-query",
             Self::Offers(_) => "/usr/bin/apt-cache",
             Self::Automatic(_) | Self::SetAutomatic { .. } => "/usr/bin/apt-mark",
-            Self::Apt(_) => ENV,
+            Self::Apt(_) | Self::Remove(_) => ENV,
             Self::MayStart(_) | Self::Rules => SUDO,
         }
     }
@@ -473,7 +513,7 @@ impl Command<'_> {
                 let how = if *replace { "--force" } else { "--no-clobber" };
                 words(&["--no-target-directory", how, "--", from.as_str(), to.as_str()])
             }
-            Self::Remove(path) => words(&["--force", "--", path.as_str()]),
+            Self::Unlink(path) => words(&["--force", "--", path.as_str()]),
             Self::SshdAccepts(directives) => {
                 let mut all = words(&["-t"]);
                 for directive in *directives {
@@ -542,7 +582,12 @@ impl Command<'_> {
             Self::SetAutomatic { packages, automatic } => {
                 named(&[if *automatic { "auto" } else { "manual" }, "--"], packages)
             }
-            Self::Apt(apt) => [words(&APT), apt.words.clone()].concat(),
+            Self::Apt(apt) => [words(&QUIETLY), words(&[APT]), apt.words.clone()].concat(),
+            Self::Remove(names) => {
+                [words(&QUIETLY), named(&[DPKG, "--remove", "--"], names)].concat()
+            }
+            Self::PackageLocks => words(&["--format=%d %i", "--", FRONTEND_LOCK, DATABASE_LOCK]),
+            Self::AllLocks => words(&["--", "/proc/locks"]),
             Self::Rules => words(&["-n", "-l"]),
             Self::MayStart(other) => {
                 let mut all = words(&["-n", "-l", "--", other.program()]);
@@ -555,6 +600,9 @@ impl Command<'_> {
     /// The text for the shell of the account; with `sudo`, what needs root is asked of it.
     pub fn line(&self, sudo: bool) -> String {
         let mut line = format!("{ENV} LC_ALL=C {PATH}");
+        if self.goes_on() {
+            let _ = write!(line, " /bin/sh -c {} sh", quoted(TO_THE_END));
+        }
         if sudo && self.needs_root() {
             let _ = write!(line, " {SUDO} -n --");
         }
@@ -611,9 +659,22 @@ mod tests {
         };
         let apt = Apt::new(&wish, How::CarryOut).unwrap().unwrap();
         let line = Command::Apt(&apt).line(true);
+        let to_the_end = format!("{begin} /bin/sh -c {} sh", quoted(TO_THE_END));
         let apt_begins = "/usr/bin/sudo -n -- /usr/bin/env 'DEBIAN_FRONTEND=noninteractive' \
                           'NEEDRESTART_SUSPEND=1' '/usr/bin/apt-get' '-q' '-y' '--no-install-recommends'";
+        assert!(line.starts_with(&format!("{to_the_end} {apt_begins}")), "{line}");
+        let only_fetched = Apt::new(&wish, How::Fetch).unwrap().unwrap();
+        let line = Command::Apt(&only_fetched).line(true);
         assert!(line.starts_with(&format!("{begin} {apt_begins}")), "{line}");
+        let names = ["nx-app".parse().unwrap(), "nx-lib".parse().unwrap()];
+        assert_eq!(
+            Command::Remove(&names).line(false),
+            format!(
+                "{to_the_end} /usr/bin/env 'DEBIAN_FRONTEND=noninteractive' 'NEEDRESTART_SUSPEND=1' '/usr/bin/dpkg' \
+                 '--remove' '--' 'nx-app' 'nx-lib'"
+            )
+        );
+        let line = Command::Apt(&apt).line(true);
         assert!(line.ends_with("'--no-remove' 'install' '--' 'nx-app=1:2.0'"), "{line}");
         for (command, rest) in [
             (Command::Shadow(&user), "/usr/bin/getent '-s' 'files' '--' 'shadow' 'deploy'"),
@@ -696,6 +757,46 @@ mod tests {
             let back: Vec<_> = said.split_terminator('\0').collect();
             assert_eq!(back, texts, "{shell}");
         }
+    }
+
+    /// Nobody reads what it prints, and it goes on to its end; somebody does, and hears all of it. Nothing is left.
+    #[test]
+    fn what_goes_on_to_its_end_does_so_with_broken_pipes_and_passes_on_what_became_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = |script: &str, shut: bool| {
+            let mut command = std::process::Command::new("/bin/sh");
+            command.args(["-c", TO_THE_END, "sh", "/bin/sh", "-c", script]);
+            command.env("TMPDIR", folder.path()).current_dir(folder.path());
+            command.stdin(std::process::Stdio::null());
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            if shut {
+                drop((child.stdout.take(), child.stderr.take()));
+            }
+            child.wait_with_output().unwrap()
+        };
+        // What packages make has the modes that it has without us.
+        let said = start("umask", false);
+        let umask = std::process::Command::new("/bin/sh").args(["-c", "umask"]).output().unwrap();
+        assert_eq!((said.stdout, said.stderr), (Vec::new(), umask.stdout));
+        start("sleep 0.1; echo one; echo two >&2; ls -l $TMPDIR >done", true);
+        let done = std::fs::read_to_string(folder.path().join("done")).unwrap();
+        assert!(done.contains("-rw------- "), "{done}");
+        std::fs::remove_file(folder.path().join("done")).unwrap();
+        let said = start("echo one; echo two >&2; exit 100", false);
+        assert_eq!((said.status.code(), said.stdout), (Some(100), Vec::new()));
+        assert_eq!(String::from_utf8(said.stderr).unwrap(), "one\ntwo\n");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something is left");
+        drop(std::fs::remove_dir(folder.path()));
+        let said = start_nowhere(folder.path());
+        assert_eq!(said.status.code().map(i32::cast_unsigned), Some(NOT_BEGUN));
+    }
+
+    /// There is no folder for the file.
+    fn start_nowhere(gone: &std::path::Path) -> std::process::Output {
+        let mut command = std::process::Command::new("/bin/sh");
+        command.args(["-c", TO_THE_END, "sh", "/bin/true"]).env("TMPDIR", gone);
+        command.output().unwrap()
     }
 
     #[test]

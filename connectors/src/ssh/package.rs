@@ -16,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::command::{Apt, Command, How};
+use super::end::End;
 use super::host::is_host;
 use super::package_check::rules;
+use super::package_lock::quiet;
 use super::session::Session;
 use crate::sdk::{Advice, ConnectorError, DigestKey, ErrorKind, StepContext, TargetState, line};
 
@@ -135,6 +137,7 @@ pub async fn snapshot(
     if !is_host(target)? {
         return Ok(State::Elsewhere);
     }
+    quiet(session).await?;
     if !name.is_of_debian() {
         let why = "Debian's packages have no capital letters and no '_'";
         return Ok(State::Refused(format!("there is no package {name}: {why}")));
@@ -190,8 +193,13 @@ pub async fn snapshot(
     Ok(State::Known(known))
 }
 
-/// Reads what the plan of a before-state is about, without a new plan.
-pub async fn reread(session: &Session, before: &Known) -> Result<Known, ConnectorError> {
+/// Reads what the plan of a before-state is about, without a new plan, when no package manager is at work.
+async fn look(session: &Session, before: &Known) -> Result<Known, ConnectorError> {
+    quiet(session).await?;
+    reread(session, before).await
+}
+
+async fn reread(session: &Session, before: &Known) -> Result<Known, ConnectorError> {
     let names = before.others.keys().chain([&before.name]).cloned().collect();
     let mut found = read(session, &names).await?.map_err(ConnectorError::conflict)?;
     let own = found.remove(&before.name).ok_or_else(|| not_understood("dpkg-query"))?;
@@ -347,6 +355,10 @@ impl Known {
         versions && goal.is_in(&now.own) && is_marked
     }
 
+    fn is_as_before(&self, now: &Self) -> bool {
+        self.all().all(|(name, kept)| now.get(name) == Some(kept))
+    }
+
     /// Whether each package is as here or as the plan leaves it, so that nobody else was at it.
     fn check_between(&self, now: &Self) -> Result<(), ConnectorError> {
         for (name, kept) in self.all() {
@@ -415,12 +427,29 @@ pub async fn observe(
     let State::Known(before) = before else {
         return snapshot(session, target, name, goal).await;
     };
-    let now = reread(session, before).await?;
+    let now = look(session, before).await?;
     if before.is_reached(&now, goal) {
         Ok(State::Known(now))
     } else {
         snapshot(session, target, name, goal).await
     }
+}
+
+/// Reads whether everything that `before` is about is as it was. What apt would do today is not asked then: with other
+/// lists of what can be had it would be something else.
+pub async fn look_back(
+    session: &Session,
+    target: &TargetRef,
+    name: &PackageName,
+    goal: Goal<'_>,
+    before: &State,
+) -> Result<State, ConnectorError> {
+    if let State::Known(known) = before
+        && known.is_as_before(&look(session, known).await?)
+    {
+        return Ok(before.clone());
+    }
+    snapshot(session, target, name, goal).await
 }
 
 /// Whether `now`, as [`observe`] read it, is where `before` leads.
@@ -441,8 +470,8 @@ pub async fn go(
     before: &State,
     goal: Goal<'_>,
 ) -> Result<bool, ConnectorError> {
-    let before = known(before)?;
-    let now = reread(session, before).await?;
+    let (before, end) = (known(before)?, End::of(cx));
+    let now = look(session, before).await?;
     if before.is_reached(&now, goal) {
         return Ok(false);
     }
@@ -456,8 +485,8 @@ pub async fn go(
         )));
     }
     let left = now.left(|name| before.after(name).cloned());
-    carry_out(session, cx, &before.name, &left, false).await?;
-    mark(session, cx, before, &before.marks_after(goal)).await?;
+    let changed = carry_out(session, end, &before.name, &left, false).await?;
+    mark(session, end, before, &before.marks_after(goal), changed).await?;
     Ok(true)
 }
 
@@ -467,10 +496,9 @@ pub async fn back(
     cx: &StepContext,
     before: &State,
 ) -> Result<bool, ConnectorError> {
-    let before = known(before)?;
-    let now = reread(session, before).await?;
-    let is_back = before.all().all(|(name, kept)| now.get(name) == Some(kept));
-    if is_back {
+    let (before, end) = (known(before)?, End::of(cx));
+    let now = look(session, before).await?;
+    if before.is_as_before(&now) {
         return Ok(false);
     }
     before.check_between(&now)?;
@@ -483,21 +511,25 @@ pub async fn back(
         }
     }
     let left = now.left(|name| before.get(name).and_then(|kept| kept.version.clone()));
-    carry_out(session, cx, &before.name, &left, true).await?;
-    mark(session, cx, before, &before.marks()).await?;
+    let changed = carry_out(session, end, &before.name, &left, true).await?;
+    mark(session, end, before, &before.marks(), changed).await?;
     Ok(true)
 }
 
-/// Has apt do these and nothing else, with every version named. What is needed is fetched first.
+/// Has apt and dpkg do these and nothing else, with every version named. What is needed is fetched first. Answers
+/// whether there was anything to do.
+///
+/// apt computes what it does anew when it has its lock, and nothing tells it which packages it may remove; so what
+/// is removed is left to dpkg, which removes just that, or nothing of it that another package needs.
 async fn carry_out(
     session: &Session,
-    cx: &StepContext,
+    end: End,
     name: &PackageName,
     plan: &[Effect],
     may_downgrade: bool,
-) -> Result<(), ConnectorError> {
+) -> Result<bool, ConnectorError> {
     if plan.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let wish = Wish { may_downgrade, ..Wish::default() }.exactly(plan);
     let refused =
@@ -510,25 +542,46 @@ async fn carry_out(
         let why = format!("apt would now [{}] and not [{}]: plan again", list(&found), list(plan));
         return Err(refused(why));
     }
-    let apt = |how| match Apt::new(&wish, how) {
+    let gone: Vec<_> = wish.remove.iter().cloned().collect();
+    let coming = Wish { remove: BTreeSet::new(), ..wish.clone() };
+    let apt = |wish: &Wish, how| match Apt::new(wish, how) {
         Ok(Some(apt)) => Ok(apt),
         Ok(None) => Err(refused("there is nothing to do".to_owned())),
         Err(error) => Err(refused(error.sentence())),
     };
-    if !wish.install.is_empty() {
-        session.read_within(&Command::Apt(&apt(How::Fetch)?), cx.deadline).await?;
+    if coming.install.is_empty() {
+        end.check()?;
+        session.change(&Command::Remove(&gone), end.left()).await?;
+        return Ok(true);
     }
-    session.change(&Command::Apt(&apt(How::CarryOut)?), cx.deadline).await
+    // What comes may conflict with what goes, so that only apt can do both at once.
+    let is_apart = gone.is_empty() || {
+        let coming = simulate(session, &coming).await?;
+        coming.is_ok_and(|(found, _)| found.iter().eq(plan.iter().filter(|it| it.after.is_some())))
+    };
+    let first = if is_apart { &coming } else { &wish };
+    session.read_within(&Command::Apt(&apt(first, How::Fetch)?), end.left()).await?;
+    end.check()?;
+    session.change(&Command::Apt(&apt(first, How::CarryOut)?), end.left()).await?;
+    if is_apart && !gone.is_empty() {
+        let removed = session.change(&Command::Remove(&gone), end.left()).await;
+        removed
+            .map_err(|error| half_done("not every package that should go was removed", error))?;
+    }
+    Ok(true)
 }
 
-/// Sets the marks that are not so.
+/// Sets the marks that are not so. `changed` says whether something of the call was done before.
 async fn mark(
     session: &Session,
-    cx: &StepContext,
+    end: End,
     before: &Known,
     wanted: &BTreeMap<PackageName, bool>,
+    mut changed: bool,
 ) -> Result<(), ConnectorError> {
-    let now = reread(session, before).await?;
+    const WHAT: &str = "not all marks of the packages (apt-mark) may be as they should be";
+    let so_far = |changed, error| if changed { half_done(WHAT, error) } else { error };
+    let now = reread(session, before).await.map_err(|error| so_far(changed, error))?;
     for automatic in [true, false] {
         let wrong = wanted.iter().filter(|(name, is_auto)| {
             **is_auto == automatic
@@ -537,18 +590,17 @@ async fn mark(
         let packages: Vec<_> = wrong.map(|(name, _)| name.clone()).collect();
         if !packages.is_empty() {
             let set = Command::SetAutomatic { packages: &packages, automatic };
-            session.change(&set, cx.deadline).await.map_err(half_done)?;
+            let done = session.change(&set, end.left()).await;
+            done.map_err(|error| so_far(changed, error))?;
+            changed = true;
         }
     }
     Ok(())
 }
 
-/// The packages have their versions by then.
-fn half_done(mut error: ConnectorError) -> ConnectorError {
-    error.message = format!(
-        "not all marks of the packages (apt-mark) are as they should be: {}",
-        error.message
-    );
+/// A part of the call was done by then.
+fn half_done(what: &str, mut error: ConnectorError) -> ConnectorError {
+    error.message = format!("the packages were changed, but {what}: {}", error.message);
     error.advice = Advice::OutcomeUnknown;
     error
 }

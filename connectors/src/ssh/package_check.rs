@@ -38,7 +38,7 @@ pub fn rules(known: &Known, goal: Goal<'_>) -> Vec<Check> {
     let gone: Vec<_> = others().filter(|effect| effect.after.is_none()).collect();
     let allowed = known.plan.iter().find_map(|effect| {
         let why = match &effect.after {
-            Some(_) => effect.name.own().map(str::to_owned),
+            Some(_) => effect.name.own().or_else(|| starts_filter(effect)).map(str::to_owned),
             None => known.get(&effect.name).and_then(|kept| kept.needed_for(&effect.name)),
         };
         why.map(|why| format!("{} is not touched: {why}", effect.name))
@@ -80,6 +80,15 @@ pub fn rules(known: &Known, goal: Goal<'_>) -> Vec<Check> {
         }
     }
     checks
+}
+
+/// Of what Debian has, only this one filters as soon as it is there, with rules of its own.
+fn starts_filter(effect: &Effect) -> Option<&'static str> {
+    let comes = effect.before.is_none() && effect.name.as_str() == "firewalld";
+    comes.then_some(
+        "it filters as soon as it is there, and could cut the connection, which nothing would take back; the agent \
+         could",
+    )
 }
 
 /// A check that fails when there is a reason.
@@ -130,7 +139,7 @@ async fn way_back(session: &Session, known: &Known) -> Result<Check, ConnectorEr
     Ok(answer("it can be undone", why, ok))
 }
 
-/// The rule for sudo is the same whatever apt is asked for.
+/// The rules for sudo are the same whatever apt and dpkg are asked for; the way back needs all of them.
 async fn permissions(session: &Session, goal: Goal<'_>) -> Result<Vec<Check>, ConnectorError> {
     let name: PackageName =
         "dpkg".parse().map_err(|why| ConnectorError::invalid(format!("{why}")))?;
@@ -139,6 +148,7 @@ async fn permissions(session: &Session, goal: Goal<'_>) -> Result<Vec<Check>, Co
     let packages = [name];
     let mark =
         Command::SetAutomatic { packages: &packages, automatic: matches!(goal, Goal::Removed) };
-    let needed: Vec<_> = apt.iter().map(Command::Apt).chain([mark]).collect();
+    let needed: Vec<_> =
+        apt.iter().map(Command::Apt).chain([Command::Remove(&packages), mark]).collect();
     permission_checks(session, &needed).await
 }

@@ -44,7 +44,9 @@ impl Action for RemovePackage {
         effect_class: EffectClass::Verifiable,
         base_risk: 6,
         target_types: &[HOST],
-        permissions: &["root, or sudo for /usr/bin/apt-get and /usr/bin/apt-mark"],
+        permissions: &[
+            "root, or sudo for /usr/bin/apt-get, /usr/bin/apt-mark and /usr/bin/dpkg --remove",
+        ],
         produces: &[],
     };
 
@@ -103,6 +105,15 @@ impl Action for RemovePackage {
         before: &Before<Self>,
     ) -> Result<State, ConnectorError> {
         package::observe(session, target, &self.name, Self::goal(), &before.state).await
+    }
+
+    async fn look_back(
+        &self,
+        session: &Session,
+        target: &TargetRef,
+        before: &Before<Self>,
+    ) -> Result<State, ConnectorError> {
+        package::look_back(session, target, &self.name, Self::goal(), &before.state).await
     }
 
     fn verify(&self, now: &State, before: &Before<Self>, _: Option<&Outcome>) -> bool {

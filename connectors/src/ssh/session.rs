@@ -15,7 +15,8 @@ use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg};
 use russh::{ChannelMsg, Disconnect, Preferred};
 use zeroize::Zeroizing;
 
-use super::command::Command;
+use super::command::{Command, NOT_BEGUN};
+use super::complaints::{Complaints, is_locked, is_needed, is_refusal};
 use super::credentials::{Credentials, Sudo};
 use super::error::{self, Stage};
 use super::host_key::{Pin, Verifier};
@@ -23,8 +24,6 @@ use crate::sdk::{Advice, ConnectorError, ErrorKind, OpenContext, SecretText};
 
 /// Most that a command may print: more is an error, except after an effect.
 pub const MOST: usize = 8 * 1024 * 1024;
-/// How much of what a command complains of is kept.
-const MOST_ERRORS: usize = 4096;
 /// Bytes of a command line, at most.
 const LONGEST_LINE: usize = 100 * 1024;
 /// A command is given up before the time of the call that it is a part of is over, so that it is we who say
@@ -75,7 +74,7 @@ impl Debug for Line {
 pub struct Answer {
     pub status: u32,
     pub output: Zeroizing<Vec<u8>>,
-    /// What it complained of, bounded.
+    /// What it complained of, its beginning and its end.
     pub errors: String,
 }
 
@@ -200,7 +199,7 @@ impl Session {
         limit: Duration,
     ) -> Result<Zeroizing<String>, ConnectorError> {
         let answer = self.run(command, limit).await?;
-        if answer.ok() { Ok(answer.text()) } else { Err(self.failed(command, &answer).await) }
+        if answer.ok() { Ok(answer.text()) } else { Err(self.failed(command, &answer)) }
     }
 
     /// Runs a command with an effect; `limit` is that of the call that it is a part of.
@@ -213,7 +212,7 @@ impl Session {
             return Err(self.forbidden(command));
         }
         let answer = self.run(command, limit).await?;
-        if answer.ok() { Ok(()) } else { Err(self.failed(command, &answer).await) }
+        if answer.ok() { Ok(()) } else { Err(self.failed(command, &answer)) }
     }
 
     /// Whether the account may start what the command starts.
@@ -257,13 +256,9 @@ impl Session {
         ConnectorError::new(ErrorKind::Forbidden, Advice::Never, message)
     }
 
-    pub async fn failed(&self, command: &Command<'_>, answer: &Answer) -> ConnectorError {
-        // Exit status 1 is sudo's no as well as many a program's; the list of rules tells which.
-        let of_sudo = answer.status == 1 && answer.errors.starts_with("sudo: ");
-        if self.sudo
-            && command.needs_root()
-            && (of_sudo || matches!(self.may(command).await, Ok(false)))
-        {
+    pub fn failed(&self, command: &Command<'_>, answer: &Answer) -> ConnectorError {
+        // Exit status 1 is sudo's no as well as many a program's.
+        if self.sudo && command.needs_root() && answer.status == 1 && is_refusal(&answer.errors) {
             return self.forbidden(command);
         }
         let program = command.called();
@@ -272,12 +267,25 @@ impl Session {
             let message = format!("there is no {program} on the host");
             return ConnectorError::new(ErrorKind::NotFound, Advice::Never, message);
         }
-        let (status, errors) = (answer.status, redacted(answer.errors.trim()));
-        if command.is_apt() && is_locked(&errors) {
+        let status = answer.status;
+        let errors = answer.errors.trim().lines().map(redacted).collect::<Vec<_>>().join("\n");
+        if command.goes_on() && status == NOT_BEGUN {
+            let message = format!(
+                "{program} was not started, because the account could not make a temporary file; nothing was changed: \
+                 {errors}"
+            );
+            return ConnectorError::new(ErrorKind::Conflict, Advice::Later, message);
+        }
+        if command.is_of_packages() && is_locked(&errors) {
             let message = format!(
                 "another package manager is at work on the host; nothing was changed: wait until it is done: {errors}"
             );
             return ConnectorError::new(ErrorKind::Conflict, Advice::Later, message);
+        }
+        if command.is_of_packages() && is_needed(&errors) {
+            return ConnectorError::conflict(format!(
+                "another package needs what would go by now; nothing was changed: plan again: {errors}"
+            ));
         }
         let message = format!("{program} ended with exit status {status}: {errors}");
         if !command.is_effect() {
@@ -335,12 +343,6 @@ impl Session {
     }
 }
 
-/// Whether apt said that somebody else has a lock, and did nothing.
-fn is_locked(errors: &str) -> bool {
-    let locked = ["Could not get lock", "Unable to acquire the dpkg frontend lock"];
-    locked.iter().any(|text| errors.contains(text)) && !errors.contains("Sub-process")
-}
-
 impl Line {
     async fn exec(
         &self,
@@ -358,7 +360,7 @@ impl Line {
             channel.data(input.as_slice()).await.map_err(after)?;
         }
         channel.eof().await.map_err(after)?;
-        let (mut output, mut errors) = (Zeroizing::new(Vec::new()), Vec::new());
+        let (mut output, mut errors) = (Zeroizing::new(Vec::new()), Complaints::default());
         let (mut status, mut ended_by) = (None, None);
         while let Some(message) = channel.wait().await {
             // What else can be said is for servers, or says nothing of the command.
@@ -370,8 +372,7 @@ impl Line {
                     return Err(ConnectorError::new(ErrorKind::Unexpected, Advice::Never, message));
                 }
             } else if let ChannelMsg::ExtendedData { data, .. } = &message {
-                let room = MOST_ERRORS.saturating_sub(errors.len());
-                errors.extend(data.iter().take(room));
+                errors.add(data);
             } else if let ChannelMsg::ExitStatus { exit_status } = message {
                 status = Some(exit_status);
             } else if let ChannelMsg::ExitSignal { signal_name, .. } = &message {
@@ -381,7 +382,7 @@ impl Line {
                 return Err(ConnectorError::new(ErrorKind::Forbidden, Advice::Never, message));
             }
         }
-        let errors = String::from_utf8_lossy(&errors).into_owned();
+        let errors = errors.text();
         match (status, ended_by) {
             (Some(status), _) => Ok(Answer { status, output, errors }),
             (None, Some(signal)) => {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::account::permission_checks;
 use super::command::{Command, Switch};
+use super::end::End;
 use super::session::Session;
 use super::unit::{Links, Unit, install_section, service_of};
 use crate::sdk::{
@@ -25,6 +26,30 @@ const STOP_WITH_IT: [&str; 4] = ["RequiredBy", "RequisiteOf", "BoundBy", "Consis
 const START_WITH_IT: [&str; 3] = ["Requires", "BindsTo", "Wants"];
 /// What `enable` makes a link for, and in which directory of the other unit (`systemd.unit(5)`).
 const LINKS: [(&str, &str); 2] = [("WantedBy", "wants"), ("RequiredBy", "requires")];
+/// Beginnings of names of units: filters, whose start can shut us out, and networks and directories that we may come
+/// in through.
+const LINE: [&str; 20] = [
+    "ferm.",
+    "firewalld.",
+    "ip6tables.",
+    "ipsec.",
+    "iptables.",
+    "netfilter-persistent.",
+    "nftables.",
+    "nslcd.",
+    "openvpn",
+    "shorewall",
+    "sssd",
+    "strongswan",
+    "tailscaled.",
+    "tinc",
+    "ufw.",
+    "wg-quick@",
+    "winbind.",
+    "wireguard",
+    "xl2tpd.",
+    "zerotier-one.",
+];
 /// Where an administrator's links are.
 const UNITS: &str = "/etc/systemd/system";
 
@@ -158,8 +183,13 @@ pub async fn precheck(
     Ok(checks)
 }
 
+/// Why the connection may hang on the unit: a start or a stop could cut it, and nothing would take that back.
 fn way_in(name: &UnitName) -> Option<&'static str> {
-    name.is_way_in().then_some("the connection itself comes in through it")
+    let hangs = LINE.iter().any(|beginning| name.as_str().starts_with(beginning));
+    let may_hang =
+        "the connection may hang on it, and who is cut off takes nothing back; the agent could";
+    let is_way_in = name.is_way_in().then_some("the connection itself comes in through it");
+    is_way_in.or_else(|| hangs.then_some(may_hang))
 }
 
 /// `disable` removes every link to the unit; `enable` makes those of `[Install]` and no others. So on disk there
@@ -314,7 +344,7 @@ async fn bring(
     from: (bool, bool),
     to: (bool, bool),
 ) -> Result<bool, ConnectorError> {
-    let name = service_of(&cx.step.target)?;
+    let (name, end) = (service_of(&cx.step.target)?, End::of(cx));
     if let Some(why) = name.denied().or_else(|| way_in(&name)) {
         return Err(ConnectorError::invalid(format!("{name} is not switched: {why}")));
     }
@@ -345,7 +375,10 @@ async fn bring(
     ] {
         if is != wanted {
             let switch = Command::Switch { unit: &name, to: if wanted { on } else { off } };
-            let done = session.change(&switch, cx.deadline).await;
+            if !changed {
+                end.check()?;
+            }
+            let done = session.change(&switch, end.left()).await;
             done.map_err(|error| if changed { in_between(error, &name) } else { error })?;
             changed = true;
         }
@@ -366,4 +399,28 @@ fn words(enabled: bool, active: bool) -> String {
     let enabled = if enabled { "enabled" } else { "disabled" };
     let active = if active { "active" } else { "inactive" };
     format!("{enabled} and {active}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_connection_may_hang_on_is_not_switched() {
+        for unit in [
+            "ssh.service",
+            "firewalld.service",
+            "nftables.service",
+            "ufw.service",
+            "wg-quick@wg0.service",
+            "tailscaled.service",
+            "sssd.service",
+            "sssd-nss.socket",
+        ] {
+            assert!(way_in(&unit.parse().unwrap()).is_some(), "{unit}");
+        }
+        for unit in ["nginx.service", "haproxy.service", "docker.service", "cron.service"] {
+            assert!(way_in(&unit.parse().unwrap()).is_none(), "{unit}");
+        }
+    }
 }

@@ -37,7 +37,7 @@ pub async fn test(session: &Session) -> Result<Vec<Check>, ConnectorError> {
         Command::Copy { from: &path, to: &path },
         Command::Fill { path: &path, content: &[] },
         Command::Rename { from: &path, to: &path, replace: true },
-        Command::Remove(&path),
+        Command::Unlink(&path),
         Command::SetMode { path: &path, mode: Mode::from_bits(0o644) },
         Command::SetOwner { path: &path, from: ids, to: ids },
         Command::SetAccess { user: &user, lock: Some(true), expires: Some(Expiry::Day(1)) },
@@ -47,6 +47,7 @@ pub async fn test(session: &Session) -> Result<Vec<Check>, ConnectorError> {
         Command::SetAutomatic { packages: &packages, automatic: true },
     ];
     needed.extend(apt.as_ref().map(Command::Apt));
+    needed.push(Command::Remove(&packages));
     checks.extend(permission_checks(session, &needed).await?);
     Ok(checks)
 }

@@ -241,14 +241,14 @@ async fn contract_orders_carry_step_authority_and_undone_job() {
     assert_eq!(error.kind, ErrorKind::Invalid);
     // The answer was lost; the key of the effect still leads to its job.
     let key = cx.idempotency_key.clone();
-    undo.undoes = Some(EarlierEffect { job: None, key: key.clone() });
+    undo.undoes = Some(EarlierEffect { job: None, key: key.clone(), before: None });
     action.rollback(&*bench.session, &undo, &before, None).await.expect("the job is found");
-    undo.undoes = Some(EarlierEffect { job: Some(job), key });
+    undo.undoes = Some(EarlierEffect { job: Some(job), key, before: None });
     undo.idempotency_key = Uuid::now_v7().to_string();
     action.rollback(&*bench.session, &undo, &before, None).await.expect("the job is named");
     // What the effect covered is read, once more by its key and by its job.
     for job in [None, Some(job)] {
-        let effect = EarlierEffect { job, key: cx.idempotency_key.clone() };
+        let effect = EarlierEffect { job, key: cx.idempotency_key.clone(), before: None };
         action.read(&*bench.session, &host, &spec.example, Some(&effect)).await.expect("read");
     }
 

@@ -217,7 +217,7 @@ impl Planner {
                 Some(undoes) => verified_at(&self.targets.log, undoes).await?,
                 None => None,
             };
-            let undoes = undoes.as_ref().map(|(_, verified)| earlier(verified));
+            let undoes = undoes.as_ref().map(|(_, verified)| earlier(verified, None));
             let Step { target, parameters, .. } = step;
             let now = action.read(&*opened.session, target, parameters, undoes.as_ref()).await?;
             if now.fingerprint != step.before_fingerprint {
@@ -269,7 +269,7 @@ impl Reads for Reread<'_> {
     ) -> Result<Snapshot, ConnectorError> {
         let done = self.done.get(index);
         let parameters = done.map_or(&Value::Null, |(_, step, _)| &step.parameters);
-        let undoes = done.map(|(.., verified)| earlier(verified));
+        let undoes = done.map(|(.., verified)| earlier(verified, None));
         self.action.read(&*opened.session, target, parameters, undoes.as_ref()).await
     }
 }

@@ -68,11 +68,14 @@ async fn look(
     let left = match step.undoes {
         None => None,
         Some(undoes) => {
-            let Some((_, left)) = verified_at(&targets.log, undoes).await? else { return Ok(None) };
-            Some(left)
+            let Some((change, left)) = verified_at(&targets.log, undoes).await? else {
+                return Ok(None);
+            };
+            let before = captured(targets, change, &left.effect.intent).await?;
+            Some((left, before))
         }
     };
-    let undoes = left.as_ref().map(earlier);
+    let undoes = left.as_ref().map(|(left, before)| earlier(left, Some(before)));
     let Step { target, parameters, .. } = step;
     let now = action.read(&*opened.session, target, parameters, undoes.as_ref()).await?.fingerprint;
     let (done, undone) = match left {
@@ -83,7 +86,7 @@ async fn look(
                 .await?;
             (verified.satisfied, now == before.fingerprint)
         }
-        Some(left) => (now == left.effect.intent.before.fingerprint, now == left.fingerprint),
+        Some((left, _)) => (now == left.effect.intent.before.fingerprint, now == left.fingerprint),
     };
     Ok(match (done, undone) {
         (true, false) => Some(Found::Applied),

@@ -394,7 +394,7 @@ impl At<'_> {
         opened: &Opened,
         undone: Option<&Undone>,
     ) -> Result<Snapshot, ConnectorError> {
-        let undoes = undone.map(|undone| earlier(&undone.verified));
+        let undoes = undone.map(|undone| earlier(&undone.verified, Some(&undone.before)));
         let Step { target, parameters, .. } = self.step;
         action.read(&*opened.session, target, parameters, undoes.as_ref()).await
     }
@@ -469,7 +469,7 @@ impl At<'_> {
             approvals: self.run.approvals.clone(),
             deadline,
             precondition,
-            undoes: undone.map(|undone| earlier(&undone.verified)),
+            undoes: undone.map(|undone| earlier(&undone.verified, Some(&undone.before))),
             progress: self.hold.progress(self.step.no),
         }
     }

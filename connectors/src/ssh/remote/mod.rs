@@ -137,8 +137,7 @@ impl Remote {
 
     /// The error of one that had to end well.
     fn failed(&self, command: &Command<'_>, answer: &Answer) -> HostError {
-        let error = self.runtime.block_on(self.session.failed(command, answer));
-        self.lost(error)
+        self.lost(self.session.failed(command, answer))
     }
 
     /// Runs a command that makes, fills or removes a file of ours beside another one.
@@ -267,7 +266,7 @@ impl Host for Remote {
     fn remove(&self, path: &HostPath, expected: &FileMeta) -> Result<(), HostError> {
         self.still(path, Some(expected))?;
         self.forget(path);
-        self.change(&Command::Remove(path))
+        self.change(&Command::Unlink(path))
     }
 
     fn discard_leftovers(&self, path: &HostPath) -> Result<(), HostError> {
@@ -276,7 +275,7 @@ impl Host for Remote {
             return Ok(());
         }
         self.forget(&beside);
-        self.change_beside(&Command::Remove(&beside))
+        self.change_beside(&Command::Unlink(&beside))
     }
 
     fn is_directory(&self, path: &HostPath) -> Result<bool, HostError> {

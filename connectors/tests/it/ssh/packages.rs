@@ -1,6 +1,9 @@
 //! Packages, of a source that the test makes in the host itself.
 
-use nexplane_connectors::sdk::{Advice, AnySession, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexplane_connectors::sdk::{Advice, AnySession, EarlierEffect, ErrorKind};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, host_target};
@@ -74,7 +77,86 @@ async fn real_crash() {
         assert!(install.rollback(&*session, &cx, &before, None).await.unwrap().changed);
         assert_eq!(there(), "");
     }
+
+    // Read back is what nobody can, once it is done: what was done is not called nothing.
+    let before = install.inspect(&*session, &host_target(), &parameters).await.unwrap().before;
+    let mut cx = step(install, &host_target(), &parameters, &before.fingerprint);
+    let hook = |when: &str, script: &str| {
+        bench.sh(&format!("echo 'DPkg::{when} {{\"{script}\";}};' >/etc/apt/apt.conf.d/99nx"));
+    };
+    hook("Post-Invoke", "chmod a-x /usr/bin/dpkg-query");
+    let error = install.execute(&*session, &cx, &before).await.expect_err("it cannot be read");
+    assert!(error.is_outcome_unknown() && error.message.contains("apt-mark"), "{error}");
+    bench.sh("chmod a+x /usr/bin/dpkg-query; rm /etc/apt/apt.conf.d/99nx");
+    assert!(install.rollback(&*session, &cx, &before, None).await.unwrap().changed);
+    assert_eq!(there(), "");
+
+    // What apt would do today is another question than whether everything is as it was.
+    let undoes =
+        EarlierEffect { job: None, key: String::new(), before: Some(before.sealed.clone()) };
+    let lists = |from: &str, to: &str| {
+        let file = "/var/tmp/repository/Packages";
+        bench.sh(&format!("sed -i 's/^Version: {from}$/Version: {to}/' {file}; apt-get -q update"));
+    };
+    lists("2.0", "2.1");
+    let read = async |undoes: Option<&EarlierEffect>| {
+        let read = install.read(&*session, &host_target(), &parameters, undoes).await;
+        read.unwrap().fingerprint
+    };
+    assert_eq!(read(Some(&undoes)).await, before.fingerprint);
+    assert_ne!(read(None).await, before.fingerprint, "the plan is another one");
+    lists("2.1", "2.0");
+    bench.sh("apt-get -q -y install nx-lib");
+    assert_ne!(read(Some(&undoes)).await, before.fingerprint);
+    bench.sh("apt-get -q -y remove nx-lib");
+
+    // With little time left it is not begun.
+    let whole = std::mem::replace(&mut cx.deadline, Duration::from_secs(9));
+    let error = install.execute(&*session, &cx, &before).await.expect_err("there is no time");
+    assert_eq!((error.kind, error.advice), (ErrorKind::Timeout, Advice::Later), "{error}");
+    assert_eq!(there(), "");
+    cx.deadline = whole;
+
+    // The session breaks, and apt goes on. Until it is done nothing is known.
+    hook("Pre-Invoke", "touch /run/begun; while [ ! -e /run/go ]; do sleep 0.1; done");
+    let bench = Arc::new(bench);
+    let host = Arc::clone(&bench);
+    let cut = tokio::task::spawn_blocking(move || host.sh(CUT));
+    let error = install.execute(&*session, &cx, &before).await.expect_err("it is cut");
+    cut.await.unwrap();
+    assert!(error.is_outcome_unknown(), "{error}");
+    let session = bench.session().await;
+    let target = host_target();
+    let verify = || install.verify(&*session, &target, &parameters, &before, None);
+    let error = verify().await.expect_err("apt is at work");
+    assert_eq!((error.kind, error.advice), (ErrorKind::Conflict, Advice::Later), "{error}");
+    let read = install.read(&*session, &host_target(), &parameters, None).await;
+    assert!(read.expect_err("apt is at work").message.contains("another package manager"));
+    bench.sh("touch /run/go");
+    let mut now = verify().await;
+    for _ in 0..300 {
+        if now.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        now = verify().await;
+    }
+    assert_ne!(now.unwrap().fingerprint, before.fingerprint);
+    assert_eq!(
+        bench.sh("ls /usr/share | grep '^nx-'; dpkg --audit; ls -A /tmp"),
+        "nx-app\nnx-lib\n"
+    );
+    // What is left are the marks.
+    assert!(install.execute(&*session, &cx, &before).await.unwrap().changed);
+    assert!(verify().await.unwrap().satisfied);
 }
+
+/// Waits until apt has its lock, and ends the session.
+const CUT: &str = "
+    for i in $(seq 600); do [ ! -e /run/begun ] || break; sleep 0.1; done
+    for process in /proc/[0-9]*; do
+        ! grep -aq '^sshd: root@notty' $process/cmdline || kill -KILL ${process#/proc/}
+    done";
 
 /// Details of the checks that fail.
 async fn failed(session: &dyn AnySession, id: &str, parameters: Value) -> String {
@@ -126,8 +208,21 @@ async fn real_what_was_not_asked_for_is_refused() {
     assert!(error.message.contains("another package manager"), "{error}");
     assert_eq!(bench.sh("dpkg-query -W; apt-mark showmanual"), initially);
     bench.sh("kill $(cat /run/holder); rm /run/holder");
-    // And it waits for a moment, but not for ever.
     assert!(remove.execute(&*session, &cx, &before).await.unwrap().changed);
+
+    // Somebody installs what needs it, right after apt was asked what would go: it stays, and so does the other.
+    bench.sh("apt-get -q -y install nx-lib");
+    let parameters = json!({ "name": "nx-lib" });
+    let before = remove.inspect(&*session, &host_target(), &parameters).await.unwrap().before;
+    let cx = step(remove, &host_target(), &parameters, &before.fingerprint);
+    bench.sh("mv /usr/bin/apt-get /usr/bin/apt-real
+        printf '#!/bin/sh\napt-real \"$@\" || exit\napt-real -q -y install nx-app >&2\n' >/usr/bin/apt-get
+        chmod +x /usr/bin/apt-get");
+    let error = remove.execute(&*session, &cx, &before).await.expect_err("it is needed");
+    assert_eq!((error.kind, error.advice), (ErrorKind::Conflict, Advice::Never), "{error}");
+    assert!(error.message.contains("nx-app depends on nx-lib"), "{error}");
+    assert_eq!(bench.sh("ls /usr/share | grep '^nx-'"), "nx-app\nnx-lib\n");
+    bench.sh("mv /usr/bin/apt-real /usr/bin/apt-get; apt-get -q -y remove nx-app");
 
     // What somebody else interrupted is theirs to bring to an end.
     bench.sh("dpkg --unpack /var/tmp/repository/nx-app_2.0.deb");
