@@ -435,7 +435,10 @@ async fn real_secrets_of_a_host_that_one_signs_in_to_are_nowhere() {
         println!("skipped: {missing}");
         return;
     }
-    let stage = Stage::new().await;
+    let mut stage = Stage::new().await;
+    // Packages take longer than the lease that tests have otherwise.
+    stage.server.lease_s = 30;
+    stage.server.restart().await;
     stage.run::<ssh::bench::Bench>(Account::Manager, &SSH).await.end(3).await;
 }
 
