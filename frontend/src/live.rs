@@ -229,7 +229,9 @@ impl Hub {
                     .map(|onlooker| onlooker.callback.clone())
                     .collect();
                 drop(onlookers);
-                callbacks.iter().for_each(|callback| callback.emit(progress.clone()));
+                for callback in callbacks {
+                    callback.emit(progress.clone());
+                }
                 return;
             }
             // Refused topics and messages of a newer server: the rows stay as they were read.

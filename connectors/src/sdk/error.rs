@@ -3,7 +3,6 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::time::Duration;
 
 /// What went wrong, in words that hold for every kind of target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,8 +74,8 @@ pub struct ConnectorError {
     pub target: Option<String>,
     /// One sentence for people: what was attempted, what came back, what to do.
     pub message: String,
-    /// When the target said that it can be asked again, counted from its answer.
-    pub retry_after: Option<Duration>,
+    /// In how many seconds the target said that it can be asked again, counted from its answer.
+    pub retry_after_s: Option<u16>,
     pub source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -90,7 +89,7 @@ impl ConnectorError {
             action: None,
             target: None,
             message: message.into(),
-            retry_after: None,
+            retry_after_s: None,
             source: None,
         }
     }

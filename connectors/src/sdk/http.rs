@@ -12,7 +12,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use std::{fmt, io};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -160,7 +159,7 @@ impl Http {
         }
         let mut response = prepared.send().await.map_err(|error| lost(error, effect))?;
         let status = response.status().as_u16();
-        let retry_after = seconds_of(response.headers().get(RETRY_AFTER));
+        let retry_after_s = seconds_of(response.headers().get(RETRY_AFTER));
         let mut body = Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(|error| lost(error, effect))? {
             if body.len() + chunk.len() > LARGEST_ANSWER {
@@ -169,7 +168,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Reply { status, retry_after, body, effect })
+        Ok(Reply { status, retry_after_s, body, effect })
     }
 
     fn url(&self, request: &Request) -> Result<Url, ConnectorError> {
@@ -273,7 +272,7 @@ impl Request {
 /// What the server answered.
 pub struct Reply {
     pub status: u16,
-    retry_after: Option<Duration>,
+    retry_after_s: Option<u16>,
     body: Zeroizing<Vec<u8>>,
     effect: bool,
 }
@@ -338,15 +337,16 @@ impl Reply {
             (status, said) => format!("the server said: {said} (status {status})"),
         };
         let unclear = matches!(self.status, 408 | 500..);
-        let retry_after = self.retry_after;
-        ConnectorError { retry_after, ..after(self.effect && unclear, kind, advice, message) }
+        let retry_after_s = self.retry_after_s;
+        ConnectorError { retry_after_s, ..after(self.effect && unclear, kind, advice, message) }
     }
 }
 
 /// `Retry-After` in seconds. The other form of it, a date, is read as if it were not there.
 /// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
-fn seconds_of(value: Option<&HeaderValue>) -> Option<Duration> {
-    value?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+fn seconds_of(value: Option<&HeaderValue>) -> Option<u16> {
+    let seconds: u64 = value?.to_str().ok()?.trim().parse().ok()?;
+    Some(u16::try_from(seconds).unwrap_or(u16::MAX))
 }
 
 /// An error after the request was sent: of an effect nobody knows the outcome.

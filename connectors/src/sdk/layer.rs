@@ -362,12 +362,12 @@ mod tests {
     }
 
     /// How often a call is made that fails so, `retry_after` in seconds, and how long that takes.
-    async fn attempts(call: Call<'_>, kind: ErrorKind, advice: Advice, wait: u64) -> (u32, u64) {
+    async fn attempts(call: Call<'_>, kind: ErrorKind, advice: Advice, wait: u16) -> (u32, u64) {
         let (mut made, begun) = (0, Instant::now());
         let work = || {
             made += 1;
             let mut error = ConnectorError::new(kind, advice, "said hunter22");
-            error.retry_after = Some(Duration::from_secs(wait));
+            error.retry_after_s = Some(wait);
             std::future::ready(Err::<(), _>(error))
         };
         let error = call.run_again(&redactor(), work).await.expect_err("it always fails");

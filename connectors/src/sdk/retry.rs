@@ -32,7 +32,8 @@ pub fn pause(
     if attempts >= ATTEMPTS {
         return None;
     }
-    let waited = || error.retry_after.unwrap_or_else(|| random_below(FIRST * 2_u32.pow(attempts)));
+    let said = || error.retry_after_s.map(|seconds| Duration::from_secs(seconds.into()));
+    let waited = || said().unwrap_or_else(|| random_below(FIRST * 2_u32.pow(attempts)));
     match error.advice {
         Advice::RetryNow => Some(Duration::ZERO),
         Advice::Later if error.kind == ErrorKind::RateLimited => Some(waited()),
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn the_target_says_when() {
         let mut error = ConnectorError::new(ErrorKind::RateLimited, Advice::Later, "slow down");
-        error.retry_after = Some(Duration::from_secs(7));
+        error.retry_after_s = Some(7);
         assert_eq!(pause(&error, None, 1), Some(Duration::from_secs(7)));
     }
 }

@@ -1,5 +1,7 @@
 //! Freezes: which hold, declaring one, and ending one before its time.
 
+use std::rc::Rc;
+
 use nexplane_core::actor::Role;
 use nexplane_core::api::{
     DeclareFreezeRequest, FreezeState, FreezeView, Page, ReasonRequest, ScopeRequest,
@@ -26,7 +28,7 @@ const ENVIRONMENTS: [Environment; 3] = [Environment::Prod, Environment::Staging,
 enum Doing {
     Nothing,
     Declaring,
-    Ending(FreezeView),
+    Ending(Rc<FreezeView>),
 }
 
 #[component]
@@ -70,9 +72,9 @@ pub fn Freezes() -> Html {
                     };
                 }
                 let row = |view: &FreezeView| {
-                    let (doing, ended) = (doing.setter(), view.clone());
+                    let (doing, ended) = (doing.setter(), Rc::new(view.clone()));
                     let end = is_admin.then(|| {
-                        Callback::from(move |_: MouseEvent| doing.set(Doing::Ending(ended.clone())))
+                        Callback::from(move |_: MouseEvent| doing.set(Doing::Ending(Rc::clone(&ended))))
                     });
                     freeze(view, now, end)
                 };
@@ -93,7 +95,7 @@ pub fn Freezes() -> Html {
                 Doing::Nothing => html! {},
                 Doing::Declaring => html! { <Declare on_close={close} on_done={done} /> },
                 Doing::Ending(freeze) => html! {
-                    <End freeze={freeze.clone()} on_close={close} on_done={done} />
+                    <End freeze={Rc::clone(freeze)} on_close={close} on_done={done} />
                 },
             } }
         </section>
@@ -275,7 +277,7 @@ fn Declare(props: &DeclareProps) -> Html {
 
 #[derive(Properties, PartialEq)]
 struct EndProps {
-    freeze: FreezeView,
+    freeze: Rc<FreezeView>,
     on_close: Callback<()>,
     on_done: Callback<()>,
 }
