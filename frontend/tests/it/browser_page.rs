@@ -9,7 +9,7 @@ pub const PAGES: [(&str, &str); 12] = [
     ("/", "change-list"),
     ("/changes/new", "action-list"),
     ("/approvals", "inbox-mine"),
-    ("/calendar", "freezes-none"),
+    ("/calendar", "schedules-none"),
     ("/assets", "asset-list"),
     ("/connections", "connection-list"),
     ("/hosts", "host-list"),
