@@ -8,15 +8,16 @@
 //!
 //! Deliberately absent: a program, an argument or a script that comes from outside as text.
 
-use std::collections::BTreeMap;
+mod apt;
+
 use std::fmt::Write as _;
 
 use nexplane_agent::host::debian;
-use nexplane_agent::host::package::Wish;
 use nexplane_agent::host::shadow::AccountName;
-use nexplane_agent::host::{HostError, HostPath, Ids, Mode, PackageName, SysctlValue, UnitName};
+use nexplane_agent::host::{HostPath, Ids, Mode, PackageName, SysctlValue, UnitName};
 use zeroize::Zeroizing;
 
+pub use self::apt::{Apt, How};
 use crate::sdk::SecretText;
 
 /// What may be started.
@@ -146,51 +147,6 @@ pub enum Command<'a> {
     Rules,
 }
 
-/// One call of `apt-get(8)`.
-#[derive(Debug)]
-pub struct Apt {
-    how: How,
-    words: Vec<String>,
-}
-
-/// How far apt goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// It says what it would do.
-    Simulate,
-    /// It fetches what it would install.
-    Fetch,
-    CarryOut,
-}
-
-impl Apt {
-    /// None when there is nothing to install or remove.
-    ///
-    /// # Errors
-    /// When a name or a version is not one of Debian's.
-    pub fn new(wish: &Wish, how: How) -> Result<Option<Self>, HostError> {
-        let mut more = vec!["-o", LOCK_TIMEOUT];
-        match how {
-            // What is not wanted of it is for the caller to say, once it is known.
-            How::Simulate => {
-                more.extend(["-s", "--allow-downgrades", "--allow-change-held-packages"]);
-            }
-            How::Fetch => more.extend(["--download-only", "--allow-downgrades"]),
-            How::CarryOut => {
-                more.extend(["-o", "APT::Get::Mark-Auto=1"]);
-                if wish.may_downgrade {
-                    more.push("--allow-downgrades");
-                }
-                if wish.remove.is_empty() {
-                    more.push("--no-remove");
-                }
-            }
-        }
-        let words = debian::arguments(wish, &BTreeMap::new(), &more)?;
-        Ok(words.map(|words| Self { how, words }))
-    }
-}
-
 /// When an account expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
@@ -225,8 +181,6 @@ const UNIT_PROPERTIES: &str = "--property=Id,LoadState,ActiveState,SubState,Type
      ConsistsOf,PropagatesStopTo,TriggeredBy,WantedBy";
 const KINDS: &str = "--type=service,socket,timer,path";
 
-/// Another package manager is waited for so many seconds (`apt.conf(5)`, `DPkg::Lock::Timeout`).
-const LOCK_TIMEOUT: &str = "DPkg::Lock::Timeout=10";
 /// What apt and dpkg are called with: no question is asked of anybody (`debconf(7)`), and no service is restarted that
 /// stands in no plan. sudo takes variables of ours away, so they are set after it.
 const QUIETLY: [&str; 2] = ["DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1"];
@@ -252,17 +206,21 @@ const ENV: &str = "/usr/bin/env";
 const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 const SUDO: &str = "/usr/bin/sudo";
 
+/// What a command does to the host, and as whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nature {
+    Reads,
+    /// It has to be root that does it (or, of files, their owner).
+    ReadsAsRoot,
+    /// It changes the host, as root, too.
+    Effect,
+}
+
 impl Command<'_> {
-    /// Whether it has to be root that does it (or, of files, their owner).
-    pub const fn needs_root(&self) -> bool {
+    /// What it does to the host, and as whom.
+    const fn nature(&self) -> Nature {
         match self {
-            Self::Shadow(_)
-            | Self::Look(_)
-            | Self::Capabilities(_)
-            | Self::Examine(_)
-            | Self::Read(_)
-            | Self::SshdAccepts(_)
-            | Self::Create { .. }
+            Self::Create { .. }
             | Self::Copy { .. }
             | Self::Fill { .. }
             | Self::Rename { .. }
@@ -275,8 +233,13 @@ impl Command<'_> {
             | Self::SetChanged { .. }
             | Self::SetAutomatic { .. }
             | Self::Remove(_)
-            | Self::Switch { .. } => true,
-            Self::Apt(apt) => !matches!(apt.how, How::Simulate),
+            | Self::Switch { .. } => Nature::Effect,
+            Self::Shadow(_)
+            | Self::Look(_)
+            | Self::Capabilities(_)
+            | Self::Examine(_)
+            | Self::Read(_)
+            | Self::SshdAccepts(_) => Nature::ReadsAsRoot,
             Self::OwnId
             | Self::System
             | Self::Release
@@ -298,58 +261,24 @@ impl Command<'_> {
             | Self::PackageLocks
             | Self::AllLocks
             | Self::MayStart(_)
-            | Self::Rules => false,
+            | Self::Rules => Nature::Reads,
+            Self::Apt(apt) => match apt.how {
+                How::Simulate => Nature::Reads,
+                // What is fetched is only kept ready.
+                How::Fetch => Nature::ReadsAsRoot,
+                How::CarryOut => Nature::Effect,
+            },
         }
+    }
+
+    /// Whether it has to be root that does it (or, of files, their owner).
+    pub const fn needs_root(&self) -> bool {
+        !matches!(self.nature(), Nature::Reads)
     }
 
     /// Whether it changes the host.
     pub const fn is_effect(&self) -> bool {
-        match self {
-            Self::Create { .. }
-            | Self::Copy { .. }
-            | Self::Fill { .. }
-            | Self::Rename { .. }
-            | Self::Unlink(_)
-            | Self::SetKernel { .. }
-            | Self::SetMode { .. }
-            | Self::SetOwner { .. }
-            | Self::SetAccess { .. }
-            | Self::SetHash { .. }
-            | Self::SetChanged { .. }
-            | Self::SetAutomatic { .. }
-            | Self::Remove(_)
-            | Self::Switch { .. } => true,
-            // What is fetched is only kept ready.
-            Self::Apt(apt) => matches!(apt.how, How::CarryOut),
-            Self::Shadow(_)
-            | Self::Look(_)
-            | Self::Capabilities(_)
-            | Self::Examine(_)
-            | Self::Read(_)
-            | Self::SshdAccepts(_)
-            | Self::OwnId
-            | Self::System
-            | Self::Release
-            | Self::Accounts
-            | Self::Account(_)
-            | Self::Group(_)
-            | Self::Units(_)
-            | Self::UnitFiles(_)
-            | Self::UnitLinks(_)
-            | Self::AllUnitFiles
-            | Self::AllUnits
-            | Self::Architecture
-            | Self::Packages(_)
-            | Self::AllPackages
-            | Self::List(_)
-            | Self::Mounts
-            | Self::Offers(_)
-            | Self::Automatic(_)
-            | Self::PackageLocks
-            | Self::AllLocks
-            | Self::MayStart(_)
-            | Self::Rules => false,
-        }
+        matches!(self.nature(), Nature::Effect)
     }
 
     /// Whether it has its whole effect or, when it fails, none.
@@ -636,176 +565,4 @@ pub fn date(day: u32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(text: &str) -> AccountName {
-        text.to_owned().try_into().unwrap()
-    }
-
-    #[test]
-    fn a_command_line_is_exactly_this() {
-        let (user, path) = (name("deploy"), "/srv/it's $(here)".parse::<HostPath>().unwrap());
-        let new: HostPath = "/etc/new".parse().unwrap();
-        let mode = Mode::from_bits(0o640);
-        let unit: UnitName = r"a\x2db.service".parse().unwrap();
-        let hash = SecretText::new("$6$salt$hash".to_owned());
-        let ids = |uid, gid| Ids { uid, gid };
-        let expires = Some(Expiry::Day(1));
-        let begin = "/usr/bin/env LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin";
-        let wish = Wish {
-            install: [("nx-app".parse().unwrap(), "1:2.0".parse().ok())].into(),
-            ..Wish::default()
-        };
-        let apt = Apt::new(&wish, How::CarryOut).unwrap().unwrap();
-        let line = Command::Apt(&apt).line(true);
-        let to_the_end = format!("{begin} /bin/sh -c {} sh", quoted(TO_THE_END));
-        let apt_begins = "/usr/bin/sudo -n -- /usr/bin/env 'DEBIAN_FRONTEND=noninteractive' \
-                          'NEEDRESTART_SUSPEND=1' '/usr/bin/apt-get' '-q' '-y' '--no-install-recommends'";
-        assert!(line.starts_with(&format!("{to_the_end} {apt_begins}")), "{line}");
-        let only_fetched = Apt::new(&wish, How::Fetch).unwrap().unwrap();
-        let line = Command::Apt(&only_fetched).line(true);
-        assert!(line.starts_with(&format!("{begin} {apt_begins}")), "{line}");
-        let names = ["nx-app".parse().unwrap(), "nx-lib".parse().unwrap()];
-        assert_eq!(
-            Command::Remove(&names).line(false),
-            format!(
-                "{to_the_end} /usr/bin/env 'DEBIAN_FRONTEND=noninteractive' 'NEEDRESTART_SUSPEND=1' '/usr/bin/dpkg' \
-                 '--remove' '--' 'nx-app' 'nx-lib'"
-            )
-        );
-        let line = Command::Apt(&apt).line(true);
-        assert!(line.ends_with("'--no-remove' 'install' '--' 'nx-app=1:2.0'"), "{line}");
-        for (command, rest) in [
-            (Command::Shadow(&user), "/usr/bin/getent '-s' 'files' '--' 'shadow' 'deploy'"),
-            (
-                Command::SetMode { path: &path, mode },
-                r"/usr/bin/chmod '--' '0640' '/srv/it'\''s $(here)'",
-            ),
-            (
-                Command::SetOwner { path: &path, from: ids(0, 0), to: ids(1000, 33) },
-                r"/usr/bin/chown '--no-dereference' '--from=0:0' '--' '1000:33' '/srv/it'\''s $(here)'",
-            ),
-            (
-                Command::SetAccess { user: &user, lock: Some(true), expires },
-                "/usr/sbin/usermod '--lock' '--expiredate' '1' '--' 'deploy'",
-            ),
-            (
-                Command::SetAccess { user: &user, lock: None, expires: Some(Expiry::Never) },
-                "/usr/sbin/usermod '--expiredate' '' '--' 'deploy'",
-            ),
-            (Command::SetHash { user: &user, hash: &hash }, "/usr/sbin/chpasswd '--encrypted'"),
-            (
-                Command::Create { path: &new, mode, ids: ids(0, 7) },
-                "/usr/bin/install '--mode=0640' '--owner=0' '--group=7' '--no-target-directory' '--' \
-                 '/dev/null' '/etc/new'",
-            ),
-            (
-                Command::Fill { path: &new, content: b"text" },
-                "/usr/bin/dd 'of=/etc/new' 'bs=64K' 'conv=nocreat,fsync' 'status=none'",
-            ),
-            (
-                Command::Rename { from: &new, to: &path, replace: false },
-                r"/usr/bin/mv '--no-target-directory' '--no-clobber' '--' '/etc/new' '/srv/it'\''s $(here)'",
-            ),
-            (
-                Command::SshdAccepts(&["MaxAuthTries 4", "LogLevel INFO"]),
-                "/usr/sbin/sshd '-t' '-o' 'MaxAuthTries 4' '-o' 'LogLevel INFO'",
-            ),
-            (
-                Command::Switch { unit: &unit, to: Switch::Stop },
-                r"/usr/bin/systemctl 'stop' '--no-ask-password' '--quiet' '--' 'a\x2db.service'",
-            ),
-        ] {
-            let sudo = format!("{begin} /usr/bin/sudo -n -- {rest}");
-            assert_eq!(command.line(true), sudo);
-            assert_eq!(command.line(false), format!("{begin} {rest}"));
-        }
-        assert_eq!(Command::OwnId.line(true), format!("{begin} /usr/bin/id '-u'"));
-        let set = Command::SetHash { user: &user, hash: &hash };
-        assert_eq!(*set.input().unwrap(), b"deploy:$6$salt$hash\n");
-        assert!(!format!("{set:?} {}", set.line(true)).contains("salt"));
-    }
-
-    /// The shell gives back what was quoted: texts of the characters that mean something to it, and of all
-    /// ASCII but NUL, which no argument can have.
-    #[test]
-    fn whatever_is_quoted_is_one_word_of_the_shell() {
-        let special = "''''''\"\"\"$$$``\\\\\\!;&|<>(){}[]*?~#=%- \t\n\rüß€\u{1F600}\u{202e}";
-        let alphabet: Vec<char> = (1..=127_u8).map(char::from).chain(special.chars()).collect();
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut draw = |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state % below as u64).unwrap()
-        };
-        let mut texts: Vec<String> =
-            ["", "'", "''", "-n", "--", "\\", "$(id)", "`id`", "a'; id; 'b", "\n"]
-                .map(str::to_owned)
-                .to_vec();
-        for _ in 0..2000 {
-            let length = draw(12);
-            texts.push((0..length).map(|_| alphabet[draw(alphabet.len())]).collect());
-        }
-        let words: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
-        let script = format!("printf '%s\\0' {}", words.join(" "));
-        for shell in ["/bin/sh", "/bin/bash"] {
-            let said = std::process::Command::new(shell).args(["-c", &script]).output().unwrap();
-            assert!(said.status.success(), "{shell}: {said:?}");
-            let said = String::from_utf8(said.stdout).unwrap();
-            let back: Vec<_> = said.split_terminator('\0').collect();
-            assert_eq!(back, texts, "{shell}");
-        }
-    }
-
-    /// Nobody reads what it prints, and it goes on to its end; somebody does, and hears all of it. Nothing is left.
-    #[test]
-    fn what_goes_on_to_its_end_does_so_with_broken_pipes_and_passes_on_what_became_of_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let start = |script: &str, shut: bool| {
-            let mut command = std::process::Command::new("/bin/sh");
-            command.args(["-c", TO_THE_END, "sh", "/bin/sh", "-c", script]);
-            command.env("TMPDIR", folder.path()).current_dir(folder.path());
-            command.stdin(std::process::Stdio::null());
-            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-            let mut child = command.spawn().unwrap();
-            if shut {
-                drop((child.stdout.take(), child.stderr.take()));
-            }
-            child.wait_with_output().unwrap()
-        };
-        // What packages make has the modes that it has without us.
-        let said = start("umask", false);
-        let umask = std::process::Command::new("/bin/sh").args(["-c", "umask"]).output().unwrap();
-        assert_eq!((said.stdout, said.stderr), (Vec::new(), umask.stdout));
-        start("sleep 0.1; echo one; echo two >&2; ls -l $TMPDIR >done", true);
-        let done = std::fs::read_to_string(folder.path().join("done")).unwrap();
-        assert!(done.contains("-rw------- "), "{done}");
-        std::fs::remove_file(folder.path().join("done")).unwrap();
-        let said = start("echo one; echo two >&2; exit 100", false);
-        assert_eq!((said.status.code(), said.stdout), (Some(100), Vec::new()));
-        assert_eq!(String::from_utf8(said.stderr).unwrap(), "one\ntwo\n");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something is left");
-        drop(std::fs::remove_dir(folder.path()));
-        let said = start_nowhere(folder.path());
-        assert_eq!(said.status.code().map(i32::cast_unsigned), Some(NOT_BEGUN));
-    }
-
-    /// There is no folder for the file.
-    fn start_nowhere(gone: &std::path::Path) -> std::process::Output {
-        let mut command = std::process::Command::new("/bin/sh");
-        command.args(["-c", TO_THE_END, "sh", "/bin/true"]).env("TMPDIR", gone);
-        command.output().unwrap()
-    }
-
-    #[test]
-    fn a_day_has_the_date_that_the_system_gives_it() {
-        for day in [0, 1, 58, 59, 60, 364, 365, 789, 11_016, 11_017, 19_782, 20_000, 47_540, 99_999]
-        {
-            let at = format!("@{}", u64::from(day) * 86_400);
-            let said = std::process::Command::new("date").args(["-u", "-d", &at, "+%F"]).output();
-            assert_eq!(date(day), String::from_utf8(said.unwrap().stdout).unwrap().trim());
-        }
-    }
-}
+mod tests;
