@@ -89,7 +89,7 @@ fn Pages() -> Html {
 
 fn page(route: Route) -> Html {
     match route {
-        Route::Changes => html! { <page::changes::Changes /> },
+        Route::Home | Route::Changes => html! { <page::changes::Changes /> },
         Route::NewChange => html! { <page::new_change::NewChange /> },
         Route::EditChange { id } => {
             html! { <page::edit_change::EditChange key={id.to_string()} {id} /> }

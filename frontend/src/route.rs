@@ -6,6 +6,8 @@ use yew_router::Routable;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Routable)]
 pub enum Route {
     #[at("/")]
+    Home,
+    #[at("/changes")]
     Changes,
     #[at("/changes/new")]
     NewChange,
@@ -52,6 +54,7 @@ impl Route {
     /// The title of the page, for the browser's tab.
     pub const fn title(self) -> &'static str {
         match self {
+            Self::Home => "Home",
             Self::Changes => "Changes",
             Self::NewChange => "New change",
             Self::EditChange { .. } => "Edit change",
@@ -85,7 +88,8 @@ impl Route {
             Self::Audit | Self::Event { .. } => Self::Audit,
             Self::Connections | Self::Connection { .. } => Self::Connections,
             Self::Hosts | Self::Host { .. } => Self::Hosts,
-            Self::Approvals
+            Self::Home
+            | Self::Approvals
             | Self::Calendar
             | Self::Risk
             | Self::People

@@ -10,8 +10,9 @@
 //! WebAssembly get a brotli twin beside them, `NAME.br`, where that is smaller: compressed once here
 //! instead of at every request.
 //!
-//! `index.html` is a template: `{{app.css}}` becomes the address of `STATIC/app.css`, and so on for
-//! every static file and for the three that are made here: `boot.js`, `app.js` and `app.wasm`.
+//! `index.html` is a template: `{{theme.js}}` becomes the address of `STATIC/theme.js`, and so on for
+//! every static file and for the four that are made here: `boot.js`, `app.js`, `app.wasm`, and `app.css`,
+//! which is every file of `STATIC/style` in the order of their names.
 //!
 //! The library behind the `wasm-bindgen` command is linked in, from the same lock file as the
 //! dashboard's `wasm-bindgen`: the two can never be of different versions, and nobody has to install
@@ -32,6 +33,9 @@ use wasm_bindgen_cli_support::Bindgen;
 const BROTLI_QUALITY: u32 = 11;
 const BROTLI_WINDOW_BITS: u32 = 22;
 const BROTLI_BUFFER_BYTES: usize = 64 * 1024;
+
+/// The folder with the parts of `app.css`.
+const STYLE: &str = "style";
 
 /// Formats that are compressed already gain nothing from a twin.
 const COMPRESSIBLE: [&str; 7] = ["css", "html", "js", "json", "svg", "txt", "wasm"];
@@ -92,6 +96,9 @@ fn collect(wasm: &Path, statics: &Path) -> Result<BTreeMap<String, Asset>> {
     for entry in fs::read_dir(statics).with_context(|| format!("listing {}", statics.display()))? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).context("a name in UTF-8")?;
+        if name == STYLE {
+            continue;
+        }
         ensure!(path.is_file(), "{} is a folder: static files lie flat", path.display());
         if name != "index.html" {
             let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -103,11 +110,29 @@ fn collect(wasm: &Path, statics: &Path) -> Result<BTreeMap<String, Asset>> {
     let js = Asset::new("app.js", js);
     let wasm = Asset::new("app.wasm", wasm);
     let boot = Asset::new("boot.js", boot_script(&js.url(), &wasm.url()).into_bytes());
-    for (name, asset) in [("app.js", js), ("app.wasm", wasm), ("boot.js", boot)] {
+    let css = Asset::new("app.css", style(&statics.join(STYLE))?);
+    for (name, asset) in [("app.js", js), ("app.wasm", wasm), ("boot.js", boot), ("app.css", css)] {
         let taken = assets.insert(name.to_owned(), asset).is_some();
         ensure!(!taken, "{name} is made by this tool: rename the static file");
     }
     Ok(assets)
+}
+
+/// One sheet out of all, so that a browser asks once.
+fn style(folder: &Path) -> Result<Vec<u8>> {
+    let reading = || format!("reading {}", folder.display());
+    let entries = fs::read_dir(folder).with_context(reading)?;
+    let mut sheets = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<Vec<PathBuf>>>()
+        .with_context(reading)?;
+    sheets.sort();
+    ensure!(!sheets.is_empty(), "{} is empty", folder.display());
+    let mut all = Vec::new();
+    for sheet in sheets {
+        all.extend(fs::read(&sheet).with_context(|| format!("reading {}", sheet.display()))?);
+    }
+    Ok(all)
 }
 
 /// JavaScript glue and final WebAssembly of a compiled module.

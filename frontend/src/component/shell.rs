@@ -97,7 +97,7 @@ pub fn Shell(props: &ShellProps) -> Html {
                     onclick={show(Open::Menu)} data-testid="nav-menu">
                     <Icon glyph={Glyph::Menu} />
                 </button>
-                <Link to={Route::Changes} class="brand"><Mark />{ "Nexplane" }</Link>
+                <Link to={Route::Home} class="brand"><Mark />{ "Nexplane" }</Link>
                 <button type="button" class="button quiet icon-only" aria-label="Find anything"
                     onclick={show(Open::Palette)}>
                     <Icon glyph={Glyph::Search} />
@@ -183,7 +183,7 @@ fn Navigation(props: &NavigationProps) -> Html {
     let sees_people = has(me.as_deref(), Role::Admin);
     html! {
         <nav class="nav" aria-label="Main">
-            <Link to={Route::Changes} class="brand"><Mark />{ "Nexplane" }</Link>
+            <Link to={Route::Home} class="brand"><Mark />{ "Nexplane" }</Link>
             <button type="button" class="find" onclick={props.on_palette.clone()}
                 data-testid="open-palette">
                 <Icon glyph={Glyph::Search} /><span>{ "Find" }</span><kbd>{ "Ctrl K" }</kbd>

@@ -34,7 +34,7 @@ pub fn FirstRun() -> Html {
         let signed_in = matches!(session.session, Session::SignedIn(_));
         use_effect_with(signed_in, move |signed_in| {
             if *signed_in {
-                navigator.replace(&Route::Changes);
+                navigator.replace(&Route::Home);
             }
         });
     }

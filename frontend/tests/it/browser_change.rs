@@ -22,7 +22,7 @@ async fn the_life_of_changes() {
 async fn signed_in(server: &Sandbox, name: &str) -> Browser {
     let (email, password) = server.person(name);
     let browser = Browser::open(&server.base).await;
-    browser.goto("/").await;
+    browser.goto("/changes").await;
     browser.sign_in(&email, &password).await;
     browser.see_with("live-state", "data-state", "live").await;
     browser
@@ -30,7 +30,7 @@ async fn signed_in(server: &Sandbox, name: &str) -> Browser {
 
 /// Fills in the form of a change on a database role and gives its address.
 async fn draft(browser: &Browser, action: &str, target: &str) -> String {
-    browser.goto("/").await;
+    browser.goto("/changes").await;
     browser.click("new-change").await;
     browser.fill("action-search", action).await;
     browser.click("action-option").await;

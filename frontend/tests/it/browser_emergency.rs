@@ -133,7 +133,7 @@ async fn browser_a_responder_breaks_glass() {
 
 async fn signed_in(server: &Sandbox, email: &str, password: &str) -> Browser {
     let browser = Browser::open(&server.base).await;
-    browser.goto("/").await;
+    browser.goto("/changes").await;
     browser.sign_in(email, password).await;
     browser
 }
@@ -151,7 +151,7 @@ async fn post(browser: &Browser, path: &str, body: &str) {
 
 /// A submitted change of the role of a contractor; its address.
 async fn submitted(browser: &Browser, action: &str) -> String {
-    browser.goto("/").await;
+    browser.goto("/changes").await;
     browser.click("new-change").await;
     browser.fill("action-search", action).await;
     browser.click("action-option").await;

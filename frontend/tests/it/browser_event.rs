@@ -152,7 +152,7 @@ async fn a_record_that_was_altered_is_found(
 
 async fn what_is_not_sealed_yet_is_looked_for_again(server: &Sandbox) {
     let late = Browser::open(&server.base).await;
-    late.goto("/").await;
+    late.goto("/changes").await;
     late.sign_in("ada@example.org", "correct horse battery").await;
     late.before_every_page(UNSEALED).await;
     late.goto("/audit/0").await;

@@ -6,7 +6,7 @@ use crate::{browser_session, demo};
 
 /// Address of a page and what can be seen there once it has been read.
 pub const PAGES: [(&str, &str); 12] = [
-    ("/", "change-list"),
+    ("/changes", "change-list"),
     ("/changes/new", "action-list"),
     ("/approvals", "inbox-mine"),
     ("/calendar", "schedules-none"),
@@ -45,14 +45,14 @@ async fn the_pages() {
 pub async fn signed_in(server: &Sandbox, name: &str) -> Browser {
     let (email, password) = server.person(name);
     let browser = Browser::open(&server.base).await;
-    browser.goto("/").await;
+    browser.goto("/changes").await;
     browser.sign_in(&email, &password).await;
     browser
 }
 
 async fn every_page_opens_without_errors_on_any_screen(server: &Sandbox) {
     let nobody = Browser::open(&server.base).await;
-    nobody.goto("/").await;
+    nobody.goto("/changes").await;
     nobody.see("login-email").await;
     nobody.pictures("sign-in").await;
     nobody.goto("/first-run#token=first_example").await;
@@ -67,7 +67,7 @@ async fn every_page_opens_without_errors_on_any_screen(server: &Sandbox) {
         ada.see_with("live-state", "data-state", "live").await;
         ada.gone("skeleton").await;
         let name = path.trim_start_matches('/').replace('/', "-");
-        ada.pictures(if name.is_empty() { "changes" } else { &name }).await;
+        ada.pictures(if name.is_empty() { "home" } else { &name }).await;
         assert_eq!(ada.errors().await, "[]", "{path}");
     }
     ada.goto("/nowhere").await;
@@ -233,7 +233,7 @@ async fn lists_follow_what_others_do(server: &Sandbox) {
     olivia.see_with("live-state", "data-state", "live").await;
     olivia.see_with("change-row", "data-state", "submitted").await;
     let arun = signed_in(server, "arun").await;
-    arun.goto("/?state=submitted").await;
+    arun.goto("/changes?state=submitted").await;
     arun.click("change-link").await;
     arun.click("action-reject").await;
     arun.fill("confirm-reason", "Not now.").await;

@@ -64,7 +64,7 @@ async fn browser_an_operator_looks_at_the_canary_and_lets_the_rest_go_on() {
 async fn signed_in(server: &Sandbox, name: &str) -> Browser {
     let (email, password) = server.person(name);
     let browser = Browser::open(&server.base).await;
-    browser.goto("/").await;
+    browser.goto("/changes").await;
     browser.sign_in(&email, &password).await;
     browser
 }

@@ -69,7 +69,7 @@ async fn probed(server: &Sandbox, name: &str) -> Browser {
     let (email, password) = server.person(name);
     let browser = Browser::open(&server.base).await;
     browser.before_every_page(PROBE).await;
-    browser.goto("/").await;
+    browser.goto("/changes").await;
     browser.sign_in(&email, &password).await;
     browser.see_with("live-state", "data-state", "live").await;
     browser
@@ -173,7 +173,7 @@ pub async fn pages_follow_notices_and_ask_nothing_by_themselves(server: &Sandbox
 /// What the page at this address follows.
 fn topic(path: &str) -> Option<&'static str> {
     match path {
-        "/" | "/approvals" | "/risk" => Some("changes"),
+        "/changes" | "/approvals" | "/risk" => Some("changes"),
         "/assets" => Some("assets"),
         "/connections" => Some("connections"),
         "/hosts" => Some("hosts"),
