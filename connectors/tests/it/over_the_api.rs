@@ -29,8 +29,9 @@ pub mod ssh {
     pub use crate::real_host::disposable;
 
     pub mod bench;
+    pub mod booted;
     mod cases;
-    mod publish;
+    pub mod publish;
 }
 
 pub mod suite {

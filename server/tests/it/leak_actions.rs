@@ -57,8 +57,7 @@ const SSH: [&str; 8] = [
     "ssh.set_file_permission",
     "ssh.unlock_local_user",
 ];
-/// The host of a test has no systemd, and so no service: they are asked for of what there is, and refused. On a whole
-/// machine they run in the connector's tests.
+/// On a host that was started as a whole: any other has no systemd, and so no service.
 const SSH_SERVICES: [&str; 2] = ["ssh.disable_service", "ssh.enable_service"];
 const VAULT: [&str; 5] = [
     "vault.delete_kv_version",
@@ -76,8 +75,8 @@ const HOST: [&str; 7] = [
     "host.set_sysctl",
     "host.unlock_local_account",
 ];
-/// What is beneath a directory has neither services nor packages: they end with the agent that says so. On a whole
-/// machine they run in the agent's tests.
+/// What is beneath a directory has neither services nor packages: they are done in `real_host::leak`, and here it is
+/// said that they cannot be.
 const HOST_REFUSES: [&str; 5] = [
     "host.disable_service",
     "host.enable_service",
@@ -128,6 +127,14 @@ impl Stage {
         let login = json!({ "email": "olga@example.org", "password": stage.new_secret("login") });
         let refused = stage.server.nobody().post("/auth/login", login).await;
         refused.refused(401, "auth.invalid");
+        stage
+    }
+
+    /// Services and packages take longer than the lease that tests have otherwise.
+    async fn with_patience() -> Self {
+        let mut stage = Self::new().await;
+        stage.server.lease_s = 30;
+        stage.server.restart().await;
         stage
     }
 
@@ -266,31 +273,10 @@ impl Stage {
                 self.keep(&secret);
             }
             if Some(action) == actions.last() {
-                if P::CONNECTOR == "ssh" {
-                    self.refused(&request, &SSH_SERVICES).await;
-                }
                 self.break_connection(&peer, &connection, &login.credentials, &request).await;
             }
         }
         self
-    }
-
-    /// The same target with actions that it does not fit.
-    async fn refused(&self, request: &Value, actions: &[&str]) {
-        for action in actions {
-            let mut request = request.clone();
-            request["change_type"] = json!(action);
-            request["parameters"] = json!({});
-            let drafted = self.operator.post("/change-requests", request).await;
-            if drafted.status == 201 {
-                let change = id(&drafted.json);
-                self.operator.act(&change, "plan").await;
-                let submitted = self.operator.act(&change, "submit").await;
-                assert!(submitted.status >= 400, "{action}: {submitted:?}");
-            } else {
-                drafted.is_problem();
-            }
-        }
     }
 
     /// What can be wrong with a connection.
@@ -435,11 +421,18 @@ async fn real_secrets_of_a_host_that_one_signs_in_to_are_nowhere() {
         println!("skipped: {missing}");
         return;
     }
-    let mut stage = Stage::new().await;
-    // Packages take longer than the lease that tests have otherwise.
-    stage.server.lease_s = 30;
-    stage.server.restart().await;
+    let stage = Stage::with_patience().await;
     stage.run::<ssh::bench::Bench>(Account::Manager, &SSH).await.end(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_secrets_of_a_whole_host_that_one_signs_in_to_are_nowhere() {
+    if !tokio::task::spawn_blocking(ssh::booted::boot).await.unwrap() {
+        return;
+    }
+    let stage = Stage::with_patience().await;
+    stage.run::<ssh::booted::Booted>(Account::Manager, &SSH_SERVICES).await.end(2).await;
+    ssh::booted::power_off();
 }
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\na:x:1001:1001::/home/a:/bin/sh\n\

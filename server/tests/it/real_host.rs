@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "the agent's tests use the rest")]
 #[path = "../../../agent/tests/it/disposable/mod.rs"]
 pub mod disposable;
+mod leak;
 mod update;
 
 use std::net::{Ipv6Addr, SocketAddr};

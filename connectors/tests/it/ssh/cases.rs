@@ -5,7 +5,7 @@ use nexplane_core::plan::TargetRef;
 use serde_json::{Value, json};
 
 use super::bench::{Bench, account_target, host_target};
-use super::publish::publish;
+use super::publish::PUBLISH;
 use crate::fixture::target;
 use crate::suite::Case;
 
@@ -65,11 +65,11 @@ pub fn prepare(bench: &Bench, action: &str, own: &str) -> Case {
             Case { in_parts: true, ..of_host(only, disturbance) }
         }
         "ssh.install_package" => {
-            publish(bench);
+            bench.sh(PUBLISH);
             packages(json!({ "name": "nx-app" }), "apt-get -q -y install nx-app=1.0")
         }
         "ssh.remove_package" => {
-            publish(bench);
+            bench.sh(PUBLISH);
             bench.sh("apt-get -q -y install nx-app=1.0; apt-mark auto nx-app");
             packages(json!({ "name": "nx-app" }), "apt-get -q -y install nx-app=2.0")
         }

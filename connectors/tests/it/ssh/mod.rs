@@ -12,6 +12,7 @@ mod hardening;
 mod packages;
 mod passwords;
 mod publish;
+mod services;
 
 /// The agent's tests have the same one.
 #[path = "../../../../agent/tests/it/disposable/mod.rs"]

@@ -7,7 +7,7 @@ use nexplane_connectors::sdk::{Advice, AnySession, EarlierEffect, ErrorKind};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, host_target};
-use super::publish::publish;
+use super::publish::PUBLISH;
 use crate::fixture::{action, step};
 use crate::suite::{Account, drift, rights, trial};
 
@@ -61,7 +61,7 @@ mod real_drift_and_rights {
 #[tokio::test]
 async fn real_crash() {
     let bench = Bench::new().await;
-    publish(&bench);
+    bench.sh(PUBLISH);
     let session = bench.session().await;
     let (install, parameters) = (action(INSTALL), json!({ "name": "nx-app" }));
     let there =
@@ -168,7 +168,7 @@ async fn failed(session: &dyn AnySession, id: &str, parameters: Value) -> String
 #[tokio::test]
 async fn real_what_was_not_asked_for_is_refused() {
     let bench = Bench::new().await;
-    publish(&bench);
+    bench.sh(PUBLISH);
     bench.sh("apt-get -q -y install nx-app");
     let session = bench.session().await;
     let initially = bench.sh("dpkg-query -W; apt-mark showmanual");
@@ -233,7 +233,7 @@ async fn real_what_was_not_asked_for_is_refused() {
 #[tokio::test]
 async fn real_a_version_and_a_mark_come_back() {
     let bench = Bench::new().await;
-    publish(&bench);
+    bench.sh(PUBLISH);
     bench.sh("apt-get -q -y install nx-app=1.0; apt-mark auto nx-app; apt-mark manual nx-lib");
     let there = || {
         let version = bench.sh("cat /usr/share/nx-app/version /etc/nx-app.conf");

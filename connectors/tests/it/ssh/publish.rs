@@ -1,9 +1,8 @@
 //! Packages that a test makes in its host, and a source of them.
 
-use super::bench::Bench;
-
-/// Name, version and what else stands in the control file of each.
-const PACKAGES: &str = r#"
+/// Makes these the only packages of the host's sources; for its root. Of each: name, version and what else stands
+/// in its control file.
+pub const PUBLISH: &str = r#"
     cd /var/tmp; mkdir -p repository; : >repository/Packages
     package() {
         mkdir -p build/DEBIAN build/usr/share/$1 build/etc
@@ -29,8 +28,3 @@ const PACKAGES: &str = r#"
     package nx-rival 1.0 'Conflicts: nx-app\n'
     echo 'deb [trusted=yes] file:/var/tmp/repository ./' >/etc/apt/sources.list
     apt-get -q update"#;
-
-/// Makes these the only packages of the host's sources.
-pub fn publish(bench: &Bench) {
-    bench.sh(PACKAGES);
-}

@@ -17,14 +17,14 @@ use super::{INSTALLED, Stage, UNIT};
 use crate::crash_stage::approve;
 use crate::harness::{Server, eventually, id, text};
 
-const UPDATE: &str = "host.update_agent";
-const OWN: &str = env!("CARGO_PKG_VERSION");
+pub(super) const UPDATE: &str = "host.update_agent";
+pub(super) const OWN: &str = env!("CARGO_PKG_VERSION");
 const TRIAL: &str = "/var/lib/nexplane-agent/trial.json";
 /// Longest that a change may take whose trial has to run out first.
 const PATIENCE: Duration = Duration::from_mins(4);
 
 /// Whoever builds the agent.
-struct Maker {
+pub(super) struct Maker {
     directory: TempDir,
     public_key: String,
     key_id: String,
@@ -35,7 +35,7 @@ fn agent() -> PathBuf {
 }
 
 /// The agent's program, with this version in it.
-fn program(version: &str) -> Vec<u8> {
+pub(super) fn program(version: &str) -> Vec<u8> {
     let (from, to) = (mark(OWN), mark(version));
     assert_eq!(from.len(), to.len(), "{version}");
     let mut bytes = fs::read(agent()).unwrap();
@@ -54,7 +54,7 @@ fn mark(version: &str) -> Vec<u8> {
 }
 
 impl Maker {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("releases")).unwrap();
         let mut maker = Self { directory, public_key: String::new(), key_id: String::new() };
@@ -72,7 +72,7 @@ impl Maker {
         printed("nexplane-agent release", &output)
     }
 
-    fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         self.directory.path().join("release.key").display().to_string()
     }
 
@@ -80,7 +80,7 @@ impl Maker {
         self.directory.path().join("releases")
     }
 
-    fn sign(&self, version: &str, bytes: &[u8]) {
+    pub(super) fn sign(&self, version: &str, bytes: &[u8]) {
         let built = self.directory.path().join(version);
         fs::write(&built, bytes).unwrap();
         let output = Command::new(agent()).arg("version").output().unwrap();
@@ -99,7 +99,7 @@ impl Maker {
 
 impl Stage {
     /// With a control plane that offers what is made, and an agent whose owner believes the maker, when `pinned`.
-    async fn of(maker: &Maker) -> Option<Self> {
+    pub(super) async fn of(maker: &Maker) -> Option<Self> {
         let host = block_in_place(start_or_skip)?;
         let mut server = Server::start().await;
         server.arguments =
@@ -111,7 +111,7 @@ impl Stage {
         Some(stage)
     }
 
-    async fn pin(&self, maker: &Maker, trial_s: u32) {
+    pub(super) async fn pin(&self, maker: &Maker, trial_s: u32) {
         let key = &maker.public_key;
         self.sh(&format!(
             "printf '[update]\\nkeys = [\"{key}\"]\\ntrial_s = {trial_s}\\n' >>/etc/nexplane-agent/config.toml; \
@@ -140,7 +140,7 @@ impl Stage {
         change
     }
 
-    async fn ended(&self, change: &str) -> Value {
+    pub(super) async fn ended(&self, change: &str) -> Value {
         let begun = Instant::now();
         loop {
             let now = self.operator.change(change).await;
@@ -154,7 +154,7 @@ impl Stage {
     }
 
     /// Until the control plane hears from the agent that it runs in this version.
-    async fn until_version(&self, version: &str) {
+    pub(super) async fn until_version(&self, version: &str) {
         eventually("the agent says its version", async || {
             let host = self.until("online").await;
             (host["agent_version"] == version).then_some(())
