@@ -7,7 +7,8 @@
 //! | policies | by action, for users | by action and resource |
 //! | `DryRun` | as EC2 | ignored: it stops the instance |
 //! | CreateSnapshots | yes | no |
-//! | SimulatePrincipalPolicy | no | yes |
+//! | SimulatePrincipalPolicy | ours, out of moto's reading of policies (`moto.py`) | yes |
+//! | keys that are inactive | work | refused |
 //!
 //! Both are shared by all tests of a run and listen on 127.0.0.1 only. A test makes users, buckets and
 //! instances of its own.
@@ -21,6 +22,7 @@ use tokio::net::TcpStream;
 
 use crate::{PeerError, cached, free_port, healthy, password, run};
 
+const MOTO: &str = include_str!("moto.py");
 const START_WITHIN: Duration = Duration::from_mins(1);
 
 /// A running stand-in, and an account that may do everything there.
@@ -41,12 +43,12 @@ impl Aws {
 /// moto, which checks signatures and policies from the first request that a test can make.
 pub async fn moto() -> Result<Aws, PeerError> {
     run::join("moto", async |nursery| {
-        let program = cached("moto/bin/moto_server", "moto")?;
+        let program = cached("moto/bin/python", "moto")?;
         let port = free_port()?;
         let log = nursery.spawn(
             "moto",
             Command::new(program)
-                .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+                .args(["-c", MOTO, "-H", "127.0.0.1", "-p", &port.to_string()])
                 .env_clear()
                 .env("PATH", "/usr/local/bin:/usr/bin:/bin")
                 .env("HOME", &nursery.folder)

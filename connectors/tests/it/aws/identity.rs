@@ -1,4 +1,4 @@
-//! IAM and S3, against ministack.
+//! IAM and S3, against both stand-ins: they are wrong in different places.
 
 use std::sync::Mutex;
 
@@ -22,7 +22,10 @@ pub const ACTIONS: [&str; 6] = [
     "aws.update_bucket_policy",
 ];
 
-pub struct Identity {
+pub type Identity = IdentityOf<false>;
+pub type IdentityOfMoto = IdentityOf<true>;
+
+pub struct IdentityOf<const MOTO: bool> {
     pub bench: Bench,
     users: Mutex<Vec<String>>,
     buckets: Mutex<Vec<String>>,
@@ -53,7 +56,7 @@ pub fn bucket_policy(bucket: &str, call: &str) -> String {
     .to_string()
 }
 
-impl Identity {
+impl<const MOTO: bool> IdentityOf<MOTO> {
     /// A user that the witness watches.
     pub async fn watched(&self, name: &str) -> String {
         let user = self.bench.user(name).await;
@@ -153,13 +156,17 @@ impl Identity {
     }
 }
 
-impl Peer for Identity {
+impl<const MOTO: bool> Peer for IdentityOf<MOTO> {
     const CONNECTOR: &'static str = "aws";
     const WHAT_TO_DO: &'static str = "to the policy of";
     const SHOWS_LATE: bool = true;
 
     async fn start() -> Self {
-        let aws = nexplane_peers::aws::ministack().await.expect("ministack");
+        let aws = if MOTO {
+            nexplane_peers::aws::moto().await.expect("moto")
+        } else {
+            nexplane_peers::aws::ministack().await.expect("ministack")
+        };
         Self { bench: Bench::new(aws), users: Mutex::default(), buckets: Mutex::default() }
     }
 

@@ -1,5 +1,5 @@
-//! Connector `aws`, against two stand-ins: IAM and S3 against ministack, which knows policies of resources and
-//! IAM's simulator, EC2 against moto, which knows dry runs and snapshots of instances.
+//! Connector `aws`, against two stand-ins: IAM and S3 against both, EC2 against moto, which knows dry runs and
+//! snapshots of instances. ministack ignores `DryRun`, which is why the connector does nothing to its machines.
 
 mod account;
 mod bench;
@@ -51,6 +51,20 @@ mod identity_conforms {
     #[tokio::test]
     async fn contract_crash_of_the_line_while_a_policy_is_replaced() {
         severed_of("aws.update_bucket_policy").await;
+    }
+}
+
+mod identity_conforms_at_moto {
+    use super::identity::IdentityOfMoto;
+
+    crate::suite::conform! {
+        contract IdentityOfMoto:
+        block_public_access => "aws.block_public_access",
+        delete_iam_key => "aws.delete_iam_key",
+        lock_iam_user => "aws.lock_iam_user",
+        rotate_iam_key => "aws.rotate_iam_key",
+        unlock_iam_user => "aws.unlock_iam_user",
+        update_bucket_policy => "aws.update_bucket_policy",
     }
 }
 
