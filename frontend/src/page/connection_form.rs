@@ -255,9 +255,25 @@ async fn send(
                 discover_every_s: Some(form.discover_every_s)
                     .filter(|every| *every != old.discover_every_s.unwrap_or(0)),
             };
-            api::patch(&format!("/connections/{}", old.id), &request, Some(old.version)).await
+            let path = format!("/connections/{}", old.id);
+            match api::patch(&path, &request, Some(old.version)).await {
+                Err(error) if error.code() == Some("conflict.version") => {
+                    let now: ConnectionView = api::get(&path).await?;
+                    if !says_the_same(&old, &now) {
+                        return Err(error);
+                    }
+                    api::patch(&path, &request, Some(now.version)).await
+                }
+                answer => answer,
+            }
         }
     }
+}
+
+/// Whether nothing that is edited here has changed: a test or a discovery is a new version, too.
+fn says_the_same(old: &ConnectionView, now: &ConnectionView) -> bool {
+    (&old.name, old.environment, old.discover_every_s, &old.settings)
+        == (&now.name, now.environment, now.discover_every_s, &now.settings)
 }
 
 #[cfg(test)]
