@@ -159,7 +159,7 @@ fn failed(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use tempfile::TempDir;
 

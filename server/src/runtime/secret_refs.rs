@@ -190,9 +190,11 @@ mod tests {
 
     #[test]
     fn an_error_says_which_field_and_where_its_secret_should_be() {
-        let of = |error: OpenError| match of_reference(error, "password (file db)") {
-            OpenError::Connector(error) => Some((error.kind, error.message)),
-            _ => None,
+        let of = |error: OpenError| {
+            let OpenError::Connector(error) = of_reference(error, "password (file db)") else {
+                return None;
+            };
+            Some((error.kind, error.message))
         };
         let gone = ConnectorError::new(
             ErrorKind::NotFound,
