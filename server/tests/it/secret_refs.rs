@@ -147,7 +147,6 @@ async fn a_password_in_a_file_is_read_at_each_use_and_used_at_one_place() {
     let theirs = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let mut credentials = shop.credentials();
     credentials["port"] = json!(theirs.local_addr().unwrap().port());
-    credentials["ssl_mode"] = json!("disable");
     credentials["password"] = file("shop/password");
     let path = format!("/connections/{}", shop.connection);
     server.admin.patch(&path, json!({ "credentials": credentials })).await.is(200);
