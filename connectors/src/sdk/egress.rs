@@ -141,7 +141,7 @@ impl Egress {
         }
         if let Some((what, _)) = self.only.iter().find(|(_, only)| !only.has(host, port)) {
             return Err(refused(format!(
-                "{what} may not be used at {host}:{port}; whoever keeps the secret says there where it may go"
+                "{what} may not be used at {host}:{port}; whoever keeps the secret says beside it where it may be used"
             )));
         }
         let found: Vec<_> = tokio::net::lookup_host((bare(host), port))

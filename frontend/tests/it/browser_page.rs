@@ -29,7 +29,6 @@ async fn the_pages() {
     every_page_opens_without_errors_on_any_screen(&server).await;
     an_asset_says_what_it_is_and_keeps_what_operators_say_of_it(&server).await;
     a_connection_says_what_it_may_and_how_often_it_is_discovered(&server).await;
-    a_connection_says_where_secrets_are_that_it_does_not_hold(&server).await;
     a_freeze_is_declared_and_ended(&server).await;
     an_auditor_finds_and_opens_events(&server).await;
     the_filters_of_the_audit_page_are_its_address(&server).await;
@@ -116,54 +115,6 @@ async fn a_connection_says_what_it_may_and_how_often_it_is_discovered(server: &S
     ada.reads("connection-every-shown", "Every hour").await;
     ada.reads("connection-history", "discovered every 3600 s").await;
     ada.pictures("connection").await;
-    ada.end().await;
-}
-
-/// In connections of its own, which are gone afterwards.
-async fn a_connection_says_where_secrets_are_that_it_does_not_hold(server: &Sandbox) {
-    let of = |name: &str, what: &str| {
-        format!("[data-testid='connection'][data-name='{name}'] [data-testid='{what}']")
-    };
-    let ada = signed_in(server, "ada").await;
-    ada.goto("/connections").await;
-    ada.click("new-connection").await;
-    ada.choose("connection-type", "Vault").await;
-    ada.fill("connection-name-input", "a-safe").await;
-    ada.fill("credential-address", "https://127.0.0.1:1").await;
-    ada.choose("credential-token-from", "In a file").await;
-    ada.fill("credential-token-file", "../safe").await;
-    ada.click("connection-save").await;
-    assert!(ada.attribute("credential-token-file", "aria-invalid").await.is_some());
-    ada.fill("credential-token-file", "safe-token").await;
-    ada.click("connection-save").await;
-    ada.see_css(&of("a-safe", "connection-open")).await;
-
-    ada.click("new-connection").await;
-    ada.choose("connection-type", "Redis").await;
-    ada.fill("connection-name-input", "a-cache").await;
-    ada.fill("credential-host", "127.0.0.1").await;
-    ada.choose("credential-password-from", "In Vault").await;
-    ada.fill("credential-password-path", "app/cache").await;
-    ada.click("connection-save").await;
-    ada.see_css("#credential-password-connection-error").await;
-    ada.choose("credential-password-connection", "a-safe").await;
-    ada.fill("credential-password-field", "password").await;
-    ada.pictures("connection-form").await;
-    ada.click("connection-save").await;
-    ada.click_css(&of("a-cache", "connection-open")).await;
-    ada.reads("secret-place", "in Vault: password of secret/app/cache").await;
-    ada.pictures("connection-secret").await;
-    ada.click("connection-edit").await;
-    ada.click("connection-replace").await;
-    ada.see("credential-password-path").await;
-    assert_eq!(ada.attribute("credential-password-path", "value").await.unwrap(), "app/cache");
-
-    for name in ["a-cache", "a-safe"] {
-        ada.goto("/connections").await;
-        ada.click_css(&of(name, "connection-remove")).await;
-        ada.click("remove-confirm").await;
-        ada.gone("remove-dialog").await;
-    }
     ada.end().await;
 }
 

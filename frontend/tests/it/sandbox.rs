@@ -62,15 +62,12 @@ impl Sandbox {
         // PostgreSQL runs as a user of its own, who has to get through.
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let log = dir.path().join("server.log");
-        let secrets = dir.path().join("secrets");
-        std::fs::create_dir(&secrets).unwrap();
         let mut child = Command::new(executable("nexplane"))
             .args(arguments)
             .arg("--ready-json")
             .arg("--data-dir")
             .arg(dir.path().join("data"))
             .env("NO_COLOR", "1")
-            .env("NEXPLANE_SECRETS_DIR", secrets)
             .env_remove("DATABASE_URL")
             .envs(database_url.map(|url| ("DATABASE_URL", url)))
             .envs(path.map(|path| ("PATH", path)))
