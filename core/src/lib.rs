@@ -21,6 +21,7 @@
 //! | `freeze` | what the calendar, projects and a change have to know of each other |
 //! | [`refusal`] | why somebody is refused, as hosts and gateways record it |
 //! | [`recurrence`] | times that come again, in a time zone |
+//! | [`secret_ref`] | where a secret is, instead of the secret |
 //! | `audit` | whether a log says only what can have happened |
 //! | `process` | what follows from an event in another stream |
 
@@ -58,4 +59,5 @@ pub mod risk;
 pub mod rollout;
 pub mod run;
 pub mod schedule;
+pub mod secret_ref;
 pub mod time;

@@ -19,6 +19,7 @@ pub mod problem;
 pub mod rights;
 pub mod risk;
 pub mod schema_form;
+pub mod secret_field;
 pub mod shell;
 pub mod skeleton;
 pub mod time;

@@ -19,6 +19,7 @@ mod resource;
 mod route;
 mod schema;
 mod search;
+mod secret_place;
 mod session;
 mod shortcut;
 mod storage;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::format::humanise;
+use crate::secret_place;
 
 /// One input of a form.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,12 @@ pub struct Field {
     pub required: bool,
     pub kind: Kind,
     pub default: Option<Value>,
+}
+
+impl Field {
+    fn is_secret(&self) -> bool {
+        matches!(&self.kind, Kind::Text(text) if text.secret)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +62,8 @@ pub struct Choice {
     pub help: String,
 }
 
-/// What is typed so far, by field name. Toggles hold `true` or `false`, choices their number.
+/// What is typed so far, by field name. Toggles hold `true` or `false`, choices their number; where a secret is, is in
+/// parts of its field ([`secret_place`]).
 pub type Filled = BTreeMap<String, String>;
 
 /// What is wrong, by field name.
@@ -217,6 +225,9 @@ pub fn filled(fields: &[Field], known: &Value) -> Filled {
     let mut filled = Filled::new();
     for field in fields {
         let value = known.get(&field.name).or(field.default.as_ref()).unwrap_or(&Value::Null);
+        if field.is_secret() && secret_place::fill(&mut filled, &field.name, value) {
+            continue;
+        }
         filled.insert(field.name.clone(), shown(&field.kind, value));
     }
     filled
@@ -249,6 +260,18 @@ pub fn to_json(
     let mut object = Map::new();
     let mut wrong = Wrong::new();
     for field in fields {
+        let place = field.is_secret().then(|| secret_place::value(filled, &field.name)).flatten();
+        match place {
+            None => {}
+            Some(Ok(reference)) => {
+                object.insert(field.name.clone(), reference);
+                continue;
+            }
+            Some(Err((input, reason))) => {
+                wrong.insert(input, reason);
+                continue;
+            }
+        }
         let text = filled.get(&field.name).map(String::as_str).unwrap_or_default();
         match value(field, text, &matches) {
             Ok(Some(value)) => {
@@ -347,8 +370,17 @@ fn number_value(
 
 /// The field that an error of the server is about: the part of its JSON Pointer below `prefix`.
 pub fn field_of_pointer<'a>(pointer: &'a str, prefix: &str) -> Option<&'a str> {
-    let rest = pointer.strip_prefix(prefix)?.strip_prefix('/')?;
+    let rest = below(pointer, prefix)?;
     Some(rest.split('/').next().unwrap_or(rest))
+}
+
+/// The input that an error of the server is about: its field's, or that of a part of a reference to a secret.
+pub fn input_of_pointer(pointer: &str, prefix: &str) -> Option<String> {
+    below(pointer, prefix).map(secret_place::input_of)
+}
+
+fn below<'a>(pointer: &'a str, prefix: &str) -> Option<&'a str> {
+    pointer.strip_prefix(prefix)?.strip_prefix('/')
 }
 
 #[cfg(test)]

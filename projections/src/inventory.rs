@@ -25,7 +25,7 @@ use fold::{AssetRow, ConnectionRow, RelationRow};
 pub use blast::{MAX_DEPENDANTS, MAX_DEPTH, blast_radius, dependants};
 pub use query::{
     AssetFilter, by_keys, connection, connection_by_name, connections, find, find_all, history,
-    list, relations,
+    list, relations, vaults,
 };
 
 const ASSETS: Table = Table {
@@ -77,7 +77,8 @@ const CONNECTIONS: Table = Table {
         column("updated_us", "bigint"),
     ],
     key: &["id"],
-    indexes: &["USING hash (name)", "(discover_next_us)"],
+    // Built-in connections, as many as there are hosts, have no place in a list by connector.
+    indexes: &["USING hash (name)", "(discover_next_us)", "(connector, name) WHERE host IS NULL"],
 };
 
 const RELATIONS: Table = Table {
@@ -111,7 +112,7 @@ impl Projection for Inventory {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn reads(&self) -> &'static [Category] {

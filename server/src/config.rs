@@ -60,6 +60,11 @@ pub struct ServerOptions {
     #[arg(long, env = "NEXPLANE_AGENT_RELEASES", value_name = "DIR")]
     pub agent_releases: Option<PathBuf>,
 
+    /// Directory of secrets, a file each, that credentials of connections may refer to; beside each NAME, NAME.hosts says
+    /// at which host:port it may be used [default: none].
+    #[arg(long, env = "NEXPLANE_SECRETS_DIR", value_name = "DIR")]
+    pub secrets_dir: Option<PathBuf>,
+
     /// Print one JSON line with the addresses on stdout when serving.
     #[arg(long)]
     pub ready_json: bool,
@@ -109,6 +114,7 @@ impl ServerOptions {
         self.public_url = self.public_url.or(file.public_url);
         self.witness_policy = self.witness_policy.or(file.witness_policy);
         self.agent_releases = self.agent_releases.or(file.agent_releases);
+        self.secrets_dir = self.secrets_dir.or(file.secrets_dir);
         if self.gateway_names.is_empty() {
             self.gateway_names = file.gateway_names;
         }
@@ -136,4 +142,5 @@ struct File {
     public_url: Option<String>,
     witness_policy: Option<PathBuf>,
     agent_releases: Option<PathBuf>,
+    secrets_dir: Option<PathBuf>,
 }

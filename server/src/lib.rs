@@ -13,6 +13,7 @@
 //! | [`replay`] | the read models of an earlier moment |
 //! | [`auth`], [`directory`] | who is asking; people's names, sessions, tokens |
 //! | [`vault`] | the secret table as the server uses it |
+//! | `secret_folder` | secrets that are files, which the operator of the server keeps |
 //! | [`open`], [`config`], [`serve`] | from configuration to a running server |
 //! | [`cli`] | the commands of the one executable |
 //! | [`policy`] | the gate of a submission: which policy is in force |
@@ -40,6 +41,7 @@ pub mod project;
 pub mod replay;
 pub mod runtime;
 pub mod seal;
+mod secret_folder;
 pub mod serve;
 pub mod stream;
 pub mod vault;

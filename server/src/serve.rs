@@ -33,6 +33,7 @@ use crate::runtime::{
     self, Discoverer, Engine, EngineOptions, Limiter, Planner, Reactor, Spool, Targets, UnderWay,
 };
 use crate::seal;
+use crate::secret_folder::SecretFolder;
 use crate::stream;
 use crate::web;
 
@@ -68,6 +69,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     raise_file_limit();
     let listen = options.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8000)));
     let gateway_listen = options.gateway_listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8443)));
+    let folder = SecretFolder::within(options.secrets_dir.clone())?;
     let (listener, address) = bind(listen).await?;
     let public_url = options.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
 
@@ -102,9 +104,10 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let log_key = sealer.as_ref().map(|sealer| sealer.key().verifier().to_string());
     let spool = Spool::open(&opened.data_dir)
         .with_context(|| format!("cannot keep outcomes in {}", opened.data_dir.display()))?;
+    let local = Local { engine: options.engine(), spool, folder };
     let app = App::new(Parts {
         gateway: Some(hosts.gateway),
-        ..parts(&opened, &projections, hosts.jobs, seals, log_key, options.engine(), spool).await?
+        ..parts(&opened, &projections, hosts.jobs, seals, log_key, local).await?
     });
     let (engine, discoverer) = (app.engine.clone(), app.discoverer.clone());
     let planner = app.planner.clone();
@@ -172,6 +175,14 @@ async fn bind(listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
+/// What a process has on its own machine, and how it works.
+#[derive(Default)]
+struct Local {
+    engine: EngineOptions,
+    spool: Spool,
+    folder: SecretFolder,
+}
+
 /// What handlers use, without a gateway.
 async fn parts(
     opened: &Opened,
@@ -179,8 +190,7 @@ async fn parts(
     hosts: Arc<dyn HostJobs>,
     seals: Seals,
     log_key: Option<String>,
-    engine_options: EngineOptions,
-    spool: Spool,
+    local: Local,
 ) -> anyhow::Result<Parts> {
     let Opened { pool, log, directory, vault, people, .. } = opened;
     let targets = Targets {
@@ -188,6 +198,7 @@ async fn parts(
         registry: Arc::new(Registry::standard()),
         vault: vault.clone(),
         egress: Arc::new(Egress::new(EgressRules::default())),
+        folder: local.folder,
         digest_key: open::digest_key(directory, vault).await?,
         hosts,
         limiter: Limiter::default(),
@@ -203,7 +214,7 @@ async fn parts(
         vault: vault.clone(),
         planner: Planner::new(targets.clone()),
         discoverer: Discoverer { targets: targets.clone(), log: log.clone(), pool: pool.clone() },
-        engine: Engine::new(pool.clone(), targets.clone(), engine_options, spool),
+        engine: Engine::new(pool.clone(), targets.clone(), local.engine, local.spool),
         targets,
         gateway: None,
         guest: None,
@@ -235,12 +246,12 @@ pub async fn replay(
     let head = opened.log.head().await?;
     let seals = Seals::new(opened.pool.clone(), head.incarnation);
     let projections = &replay.projections;
-    let idle = EngineOptions { lease: REPLAY_LEASE, ..EngineOptions::default() };
+    let engine = EngineOptions { lease: REPLAY_LEASE, ..EngineOptions::default() };
+    let idle = Local { engine, ..Local::default() };
     let app = App::new(Parts {
         people: opened.people.with_guest(guest.id),
         guest: Some(guest),
-        ..parts(opened, projections, Arc::new(NoHosts), seals, log_key, idle, Spool::default())
-            .await?
+        ..parts(opened, projections, Arc::new(NoHosts), seals, log_key, idle).await?
     });
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();

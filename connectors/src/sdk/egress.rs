@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::error::{Advice, ConnectorError, ErrorKind};
+use super::secret::SecretText;
 use super::tls::bare;
 
 /// How long one address may take, so that a dead one does not use up the time of the next.
@@ -33,15 +34,81 @@ impl Default for EgressRules {
     }
 }
 
+/// Hosts and ports that something may be sent to: `db.example.org:5432`, `[2001:db8::1]:5432`, or
+/// `*.amazonaws.com:443` for every name below a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destinations(Vec<(String, u16)>);
+
+impl Destinations {
+    /// Reads them from a text: separated by spaces, commas or lines; `#` begins a remark. Errors: which one is none, or
+    /// that there is none at all.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(said, _)| said));
+        let words = lines.flat_map(|line| line.split(|c: char| c.is_whitespace() || c == ','));
+        let one = |word: &str| {
+            let (host, port) = word.rsplit_once(':')?;
+            let name = normal(host);
+            let below = name.strip_prefix("*.").unwrap_or(&name);
+            let is_address = host.starts_with('[') && host.ends_with(']');
+            let fits =
+                !below.is_empty() && !below.contains('*') && (is_address || !below.contains(':'));
+            fits.then_some((name, port.parse().ok()?))
+        };
+        let all = words
+            .filter(|word| !word.is_empty())
+            .map(|word| one(word).ok_or_else(|| format!("'{word}' is not host:port")))
+            .collect::<Result<Vec<_>, _>>()?;
+        if all.is_empty() { Err("it names no host:port".to_owned()) } else { Ok(Self(all)) }
+    }
+
+    fn has(&self, host: &str, port: u16) -> bool {
+        let host = normal(host);
+        self.0.iter().any(|(allowed, at)| {
+            let is_it = allowed.strip_prefix('*').map_or_else(
+                || *allowed == host,
+                |domain| host.strip_suffix(domain).is_some_and(|name| !name.is_empty()),
+            );
+            is_it && *at == port
+        })
+    }
+}
+
+/// A secret that is kept elsewhere, and where it may be used.
+#[derive(Debug)]
+pub struct Lent {
+    pub text: SecretText,
+    /// Nothing else may be reached by a session that has it.
+    pub destinations: Destinations,
+}
+
+/// One spelling of a name or an address (RFC 4343: case does not matter; RFC 1034 §3.1: the root's dot at the end).
+fn normal(host: &str) -> String {
+    let host = bare(host);
+    match host.parse::<IpAddr>() {
+        Ok(address) => embedded(address).to_string(),
+        Err(_) => host.trim_end_matches('.').to_ascii_lowercase(),
+    }
+}
+
 /// The guard.
 #[derive(Clone, Debug, Default)]
 pub struct Egress {
     rules: EgressRules,
+    /// With what may go nowhere else, in words.
+    only: Vec<(String, Destinations)>,
 }
 
 impl Egress {
     pub const fn new(rules: EgressRules) -> Self {
-        Self { rules }
+        Self { rules, only: Vec::new() }
+    }
+
+    /// The same guard, which lets through only what goes to one of the destinations. `what` says in words what it is
+    /// that may not go elsewhere. Of several such limits all hold.
+    #[must_use]
+    pub fn only_to(mut self, what: String, destinations: Destinations) -> Self {
+        self.only.push((what, destinations));
+        self
     }
 
     /// Connects to `host`: a name or an address, no path. Tries the allowed addresses in the order of
@@ -71,6 +138,11 @@ impl Egress {
     pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectorError> {
         if host.is_empty() || host.contains(['/', '\\', '@', '\0']) {
             return Err(refused("the host must be a name or an address, not a path".to_owned()));
+        }
+        if let Some((what, _)) = self.only.iter().find(|(_, only)| !only.has(host, port)) {
+            return Err(refused(format!(
+                "{what} may not be used at {host}:{port}; whoever keeps the secret says beside it where it may be used"
+            )));
         }
         let found: Vec<_> = tokio::net::lookup_host((bare(host), port))
             .await
@@ -222,6 +294,70 @@ mod tests {
         }
         let allow = vec!["169.254.169.254".parse().unwrap()];
         assert!(ok(EgressRules { allow, ..strict() }, "::ffff:169.254.169.254"));
+    }
+
+    #[test]
+    fn destinations_are_hosts_with_ports_in_any_spelling() {
+        let all = "DB.example.org.:5432, *.amazonaws.com:443 # of the cloud\n[2001:DB8:0::1]:389\n10.0.0.1:22";
+        let all = Destinations::parse(all).unwrap();
+        for (host, port) in [
+            ("db.example.org", 5432),
+            ("Db.Example.Org.", 5432),
+            ("iam.amazonaws.com", 443),
+            ("a.b.amazonaws.com", 443),
+            ("2001:db8::1", 389),
+            ("[2001:db8::0:1]", 389),
+            ("10.0.0.1", 22),
+            ("::ffff:10.0.0.1", 22),
+        ] {
+            assert!(all.has(host, port), "{host}:{port}");
+        }
+        for (host, port) in [
+            ("db.example.org", 5433),
+            ("x.db.example.org", 5432),
+            ("xdb.example.org", 5432),
+            ("db.example.org.evil.example", 5432),
+            ("amazonaws.com", 443),
+            ("evilamazonaws.com", 443),
+            (".amazonaws.com", 444),
+            ("iam.amazonaws.com", 80),
+            ("2001:db8::2", 389),
+            ("10.0.0.10", 22),
+            ("", 22),
+        ] {
+            assert!(!all.has(host, port), "{host}:{port}");
+        }
+        for text in [
+            "",
+            " \n# nothing",
+            "db.example.org",
+            "db:x",
+            "db:70000",
+            ":5432",
+            "*:443",
+            "*.*.org:1",
+            "a*b:1",
+            "a:b:1",
+            "2001:db8::1:389",
+        ] {
+            assert!(Destinations::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_may_go_to_one_place_goes_to_no_other() {
+        let to = |text: &str| Destinations::parse(text).unwrap();
+        let guard =
+            Egress::default().only_to("the file x".to_owned(), to("127.0.0.1:1 127.0.0.1:2"));
+        assert!(guard.resolve("127.0.0.1", 1).await.is_ok());
+        let error = guard.resolve("127.0.0.1", 3).await.unwrap_err();
+        assert_eq!((error.kind, error.advice), (ErrorKind::Refused, Advice::Never));
+        assert!(error.message.starts_with("the file x may not be used at 127.0.0.1:3"), "{error}");
+        let both = guard.only_to("the file y".to_owned(), to("127.0.0.1:2"));
+        assert!(both.resolve("127.0.0.1", 2).await.is_ok());
+        assert!(both.resolve("127.0.0.1", 1).await.is_err());
+        // Names are compared before anybody is asked about them.
+        assert_eq!(both.resolve("no.such.invalid", 2).await.unwrap_err().kind, ErrorKind::Refused);
     }
 
     #[tokio::test]

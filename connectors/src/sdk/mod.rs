@@ -31,7 +31,7 @@ pub use action::{
     line,
 };
 pub use connector::{Actions, Connector, ConnectorMeta};
-pub use egress::{Egress, EgressRules};
+pub use egress::{Destinations, Egress, EgressRules, Lent};
 pub use erased::{
     AnyAction, AnyConnector, AnySession, CALL_TIMEOUT, DiscoveredAsset, Discovery, EarlierEffect,
     Executed, Inspection, OpenContext, Produced, Relation, RolledBack, Snapshot, StepContext,

@@ -114,6 +114,19 @@ impl SecretJson {
     pub fn expose(&self) -> &Value {
         &self.0
     }
+
+    /// Puts a secret at a JSON pointer, instead of what is there; there has to be something.
+    pub fn put(&mut self, pointer: &str, secret: &SecretText) {
+        self.put_public(pointer, Value::String(secret.expose().to_owned()));
+    }
+
+    /// The same with what is no secret, such as a reference to one.
+    pub fn put_public(&mut self, pointer: &str, value: Value) {
+        if let Some(place) = self.0.pointer_mut(pointer) {
+            wipe(place);
+            *place = value;
+        }
+    }
 }
 
 impl fmt::Debug for SecretJson {
@@ -239,6 +252,15 @@ mod tests {
         let bytes = SecretBytes::new(b"hunter2!".to_vec());
         let key = DigestKey::new(&[7; 32]);
         assert_eq!(format!("{text:?}{json:?}{bytes:?}{key:?}"), HIDDEN.repeat(4));
+    }
+
+    #[test]
+    fn a_secret_is_put_where_something_stood_for_it() {
+        let mut json = SecretJson::new(json!({ "a": { "b": {} }, "c": 1 }));
+        for pointer in ["/a/b", "/d"] {
+            json.put(pointer, &SecretText::new("hunter2!".to_owned()));
+        }
+        assert_eq!(*json.expose(), json!({ "a": { "b": "hunter2!" }, "c": 1 }));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod revoke_token;
 mod rights;
 mod rotate_database_credentials;
 mod rotate_kv_secret;
+pub mod secret;
 mod session;
 mod target;
 mod test;

@@ -66,7 +66,20 @@ impl Session {
 
     /// Reads what is at a path of the API, such as `sys/mounts`.
     pub async fn read(&self, path: &str) -> Result<Answer, ConnectorError> {
-        let reply = self.http.send(Request::get(parts(path))).await?;
+        self.read_version(path, None).await
+    }
+
+    /// The same of one version of a secret, the newest unless given.
+    pub async fn read_version(
+        &self,
+        path: &str,
+        version: Option<u64>,
+    ) -> Result<Answer, ConnectorError> {
+        let mut request = Request::get(parts(path));
+        if let Some(version) = version {
+            request = request.with_query("version", version.to_string());
+        }
+        let reply = self.http.send(request).await?;
         self.settle(reply, path, "read").await
     }
 

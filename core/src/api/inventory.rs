@@ -123,7 +123,7 @@ pub struct ConnectionView {
     #[serde(rename = "type")]
     pub kind: String,
     pub environment: Environment,
-    /// Credentials without their secret fields.
+    /// Credentials without their secret fields; where a secret is elsewhere, its reference stands in the field.
     pub settings: Value,
     pub limits: Limits,
     /// Seconds from one discovery to the next; null: only when somebody asks.
@@ -143,6 +143,24 @@ pub struct ConnectionView {
     pub updated_at: Timestamp,
 }
 
+/// `GET /secret-sources`: where a secret of a connection's credentials may be instead of in them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SecretSources {
+    /// Whether this server has a folder of secrets.
+    pub files: bool,
+    /// Connections that a reference to Vault can name, by name; the first 200.
+    pub vaults: Vec<VaultSource>,
+}
+
+/// A connection that reads secrets for others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct VaultSource {
+    pub id: ConnectionId,
+    pub name: String,
+}
+
 /// `POST /connections`
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -152,6 +170,9 @@ pub struct NewConnectionRequest {
     #[serde(rename = "type")]
     pub kind: String,
     pub environment: Environment,
+    /// As the connector's schema in the catalog says. In a secret field may stand where the secret is:
+    /// `{"secret_ref": {"file": "…"}}`, or `{"secret_ref": {"vault": {"connection": "…", "mount": "…", "path": "…",
+    /// "field": "…", "version": 1}}}`, the version if need be.
     pub credentials: Value,
     /// Seconds from one discovery to the next, 300 to 604,800; without it, only when somebody asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::connection::event::{Limits, Purpose};
-use crate::id::{ChangeId, HostId, SecretId};
+use crate::id::{ChangeId, ConnectionId, HostId, SecretId};
 use crate::plan::Check;
 use crate::risk::Environment;
 
@@ -18,7 +18,8 @@ pub enum ConnectionCommand {
         /// Connector id, such as `postgres`.
         connector: String,
         environment: Environment,
-        /// Credentials without their secret fields; a JSON object.
+        /// Credentials without their secret fields; a JSON object. References to secrets that are elsewhere are in
+        /// it ([`crate::secret_ref`]).
         settings: Value,
         /// The whole credentials in the secret table; none for connectors that need none.
         credentials: Option<SecretId>,
@@ -68,5 +69,8 @@ pub enum ConnectionCommand {
         purpose: Purpose,
         /// The change that is planned or executed; no other purpose has one.
         change: Option<ChangeId>,
+        /// The connection whose credentials refer to a secret that this one reads. The purpose is then that of the
+        /// other.
+        reads_for: Option<ConnectionId>,
     },
 }

@@ -182,10 +182,10 @@ fn act(active: &Active, command: ConnectionCommand) -> Result<Vec<ConnectionEven
             vec![E::Discovered { found, new, changed, gone, duration_ms }]
         }
         C::RecordDiscoveryFailure { kind, reason } => vec![E::DiscoveryFailed { kind, reason }],
-        C::OpenCredentials { purpose, change } => {
+        C::OpenCredentials { purpose, change, reads_for } => {
             let change = checked_change(purpose, change)?;
             match active.credentials {
-                Some(_) => vec![E::CredentialsOpened { purpose, change }],
+                Some(_) => vec![E::CredentialsOpened { purpose, change, reads_for }],
                 None => Vec::new(),
             }
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{ChangeId, HostId, SecretId};
+use crate::id::{ChangeId, ConnectionId, HostId, SecretId};
 use crate::plan::Check;
 use crate::risk::Environment;
 
@@ -46,7 +46,7 @@ pub enum ConnectionEvent {
         name: String,
         connector: String,
         environment: Environment,
-        /// Credentials without their secret fields.
+        /// Credentials without their secret fields. A reference to a secret that is elsewhere is no secret.
         settings: Value,
         /// The whole credentials, encrypted; absent for connectors that need none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,5 +84,8 @@ pub enum ConnectionEvent {
         purpose: Purpose,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         change: Option<ChangeId>,
+        /// The connection whose secret was read by this one; absent when this one itself was used.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reads_for: Option<ConnectionId>,
     },
 }

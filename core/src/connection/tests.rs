@@ -5,7 +5,7 @@ use super::event::{ConnectionEvent as E, Purpose};
 use super::{Connection, ConnectionCommand as C, ConnectionRejection as No, ConnectionState};
 use crate::actor::{Actor, Role};
 use crate::aggregate::{Asked, Decider, Principal, Reject};
-use crate::id::{ChangeId, HostId, PersonId, SecretId};
+use crate::id::{ChangeId, ConnectionId, HostId, PersonId, SecretId};
 use crate::plan::Check;
 use crate::risk::Environment;
 use crate::time::Timestamp;
@@ -99,7 +99,7 @@ fn every_command() -> Vec<C> {
         C::RecordTest { checks: vec![check(true)] },
         C::RecordDiscovery { found: 1, new: 1, changed: 0, gone: 0, duration_ms: 3 },
         C::RecordDiscoveryFailure { kind: "denied".to_owned(), reason: "no".to_owned() },
-        C::OpenCredentials { purpose: Purpose::Test, change: None },
+        C::OpenCredentials { purpose: Purpose::Test, change: None, reads_for: None },
     ]
 }
 
@@ -225,14 +225,15 @@ fn results_are_recorded_every_time() {
 
 #[test]
 fn machines_open_credentials_to_plan_only() {
-    let open = |purpose, change| C::OpenCredentials { purpose, change };
+    let other = Some(ConnectionId(Uuid::from_u128(9)));
+    let open = |purpose, change| C::OpenCredentials { purpose, change, reads_for: other };
     for (purpose, change) in [
         (Purpose::Test, None),
         (Purpose::Discover, None),
         (Purpose::Plan, CHANGE),
         (Purpose::Execute, CHANGE),
     ] {
-        let opened = Ok(vec![E::CredentialsOpened { purpose, change }]);
+        let opened = Ok(vec![E::CredentialsOpened { purpose, change, reads_for: other }]);
         for by in [person(Role::Operator), admin(), Principal::SYSTEM] {
             assert_eq!(when(&[created()], by, open(purpose, change)), opened);
         }
@@ -253,14 +254,14 @@ fn an_opening_names_its_change() {
         (Purpose::Test, CHANGE),
         (Purpose::Discover, CHANGE),
     ] {
-        let open = C::OpenCredentials { purpose, change };
+        let open = C::OpenCredentials { purpose, change, reads_for: None };
         assert!(is_invalid(&when(&[created()], Principal::SYSTEM, open), "change"));
     }
 }
 
 #[test]
 fn without_credentials_nothing_is_opened() {
-    let open = C::OpenCredentials { purpose: Purpose::Discover, change: None };
+    let open = C::OpenCredentials { purpose: Purpose::Discover, change: None, reads_for: None };
     assert_eq!(when(&[built_in()], Principal::SYSTEM, open), Ok(Vec::new()));
 }
 

@@ -68,7 +68,7 @@ fn command() -> impl Strategy<Value = C> {
             reason,
         }),
         4 => (purpose(), prop::option::of(id())).prop_map(|(purpose, change)| {
-            C::OpenCredentials { purpose, change: change.map(ChangeId) }
+            C::OpenCredentials { purpose, change: change.map(ChangeId), reads_for: None }
         }),
     ]
 }
@@ -95,7 +95,11 @@ fn event() -> impl Strategy<Value = E> {
         Just(E::Tested { ok: true, checks: Vec::new() }),
         Just(E::Discovered { found: 1, new: 1, changed: 0, gone: 0, duration_ms: 1 }),
         text().prop_map(|reason| E::DiscoveryFailed { kind: "denied".to_owned(), reason }),
-        purpose().prop_map(|purpose| E::CredentialsOpened { purpose, change: None }),
+        purpose().prop_map(|purpose| E::CredentialsOpened {
+            purpose,
+            change: None,
+            reads_for: None
+        }),
     ]
 }
 

@@ -1,10 +1,13 @@
 //! A form made of a JSON Schema.
 
+use std::rc::Rc;
+
+use nexplane_core::api::SecretSources;
 use wasm_bindgen::JsCast as _;
-use web_sys::HtmlInputElement;
 use yew::prelude::*;
 
-use super::input::{Checkbox, Frame, Select, TextInput, described_by};
+use super::input::{Checkbox, Select, TextInput};
+use super::secret_field::SecretField;
 use crate::schema::{Field, Filled, Kind, Wrong};
 
 #[derive(Properties, PartialEq)]
@@ -17,6 +20,9 @@ pub struct SchemaFormProps {
     pub on_change: Callback<(String, String)>,
     /// Base of the ids and test ids: `parameter`, `credential`.
     pub prefix: &'static str,
+    /// Where secrets may be instead of in the form; absent where they may be nowhere else.
+    #[prop_or_default]
+    pub sources: Option<Rc<SecretSources>>,
 }
 
 #[component]
@@ -35,8 +41,10 @@ fn input(props: &SchemaFormProps, field: &Field) -> Html {
     let on_change = props.on_change.reform(move |text| (name.clone(), text));
     let optional = !field.required;
     match &field.kind {
-        Kind::Text(kind) if kind.secret && !kind.multiline => html! {
-            <Secret {id} {label} {text} {help} {error} {optional} {on_change} />
+        Kind::Text(kind) if kind.secret => html! {
+            <SecretField name={field.name.clone()} {id} {label} {help} {optional} multiline={kind.multiline}
+                filled={props.filled.clone()} wrong={props.wrong.clone()} sources={props.sources.clone()}
+                on_change={props.on_change.clone()} />
         },
         Kind::Text(kind) => html! {
             <TextInput {id} {label} value={text} {help} {error} {optional} {on_change} {testid}
@@ -87,52 +95,6 @@ fn input(props: &SchemaFormProps, field: &Field) -> Html {
             <TextInput {id} {label} value={text} {help} {error} {optional} {on_change} {testid}
                 multiline=true monospace=true placeholder="{ }" />
         },
-    }
-}
-
-#[derive(Properties, PartialEq)]
-struct SecretProps {
-    id: AttrValue,
-    label: AttrValue,
-    text: AttrValue,
-    help: Option<AttrValue>,
-    error: Option<AttrValue>,
-    optional: bool,
-    on_change: Callback<String>,
-}
-
-/// A secret is hidden while it is typed, unless somebody asks to see it.
-#[component]
-fn Secret(props: &SecretProps) -> Html {
-    let visible = use_state_eq(|| false);
-    let toggle = {
-        let visible = visible.clone();
-        Callback::from(move |_: MouseEvent| visible.set(!*visible))
-    };
-    let oninput = props.on_change.reform(|event: InputEvent| {
-        event
-            .target()
-            .and_then(|target| target.dyn_into::<HtmlInputElement>().ok())
-            .map(|input| input.value())
-            .unwrap_or_default()
-    });
-    let p = props;
-    let describedby = described_by(&p.id, p.help.is_some(), p.error.is_some());
-    html! {
-        <Frame id={p.id.clone()} label={p.label.clone()} help={p.help.clone()}
-            error={p.error.clone()} optional={p.optional}>
-            <div class="with-button">
-                <input id={p.id.clone()} type={if *visible { "text" } else { "password" }}
-                    class="input mono" value={p.text.clone()} {oninput} spellcheck="false"
-                    autocomplete="new-password" aria-describedby={describedby}
-                    aria-invalid={p.error.is_some().then_some("true")}
-                    data-testid={p.id.clone()} />
-                <button type="button" class="button" onclick={toggle}
-                    aria-pressed={visible.to_string()}>
-                    { if *visible { "Hide" } else { "Show" } }
-                </button>
-            </div>
-        </Frame>
     }
 }
 

@@ -7,6 +7,7 @@ use nexplane_core::actor::Role;
 use nexplane_core::api::{ConnectionView, DiscoverResult, EventView, TestResult};
 use nexplane_core::catalog::{Catalog, ConnectorSpec};
 use nexplane_core::id::ConnectionId;
+use nexplane_core::secret_ref::{SecretRef, VaultRef};
 use yew::prelude::*;
 
 use super::change::check_line;
@@ -227,6 +228,7 @@ fn facts(view: &ConnectionView) -> Html {
                 if let Some(settings) = settings_line(view) {
                     <div><dt>{ "Settings" }</dt><dd class="wrap-any">{ settings }</dd></div>
                 }
+                { for places(view) }
                 <div><dt>{ "Assets" }</dt><dd>
                     <Link to={Route::Assets} query={vec![("connection", view.id.to_string())]} testid="connection-assets">
                         { format::count(view.assets, "asset", "assets") }
@@ -250,6 +252,36 @@ fn facts(view: &ConnectionView) -> Html {
             </dl>
         </section>
     }
+}
+
+/// Where its secrets are that it does not hold itself.
+fn places(view: &ConnectionView) -> Vec<Html> {
+    let settings = view.settings.as_object().into_iter().flatten();
+    let references = settings.filter_map(|(name, value)| Some((name, SecretRef::of(value)?.ok()?)));
+    references
+        .map(|(name, reference)| {
+            let place = match &reference {
+                SecretRef::File(file) => html! { <>{ "in the file " }<code>{ file }</code></> },
+                SecretRef::Vault(vault) => {
+                    let VaultRef { connection, mount, path, field, version } = vault;
+                    let reader = match connection.parse() {
+                        Ok(id) => html! { <Link to={Route::Connection { id }}>{ "Vault" }</Link> },
+                        Err(_) => html! { "Vault" },
+                    };
+                    html! {
+                        <>
+                            { "in " }{ reader }{ ": " }<code>{ field }</code>{ " of " }<code>{ format!("{mount}/{path}") }</code>
+                            { version.map(|version| format!(", version {version}")).unwrap_or_default() }
+                        </>
+                    }
+                }
+            };
+            html! {
+                <div><dt>{ format::humanise(name) }</dt>
+                    <dd class="wrap-any" data-testid="secret-place" data-field={name.clone()}>{ place }</dd></div>
+            }
+        })
+        .collect()
 }
 
 fn events(history: &List<EventView>) -> Html {

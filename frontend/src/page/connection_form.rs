@@ -3,7 +3,9 @@
 
 use std::rc::Rc;
 
-use nexplane_core::api::{ConnectionView, EditConnectionRequest, NewConnectionRequest};
+use nexplane_core::api::{
+    ConnectionView, EditConnectionRequest, NewConnectionRequest, SecretSources,
+};
 use nexplane_core::catalog::{Catalog, ConnectorSpec};
 use nexplane_core::risk::Environment;
 use serde_json::Value;
@@ -15,7 +17,7 @@ use crate::component::input::{Checkbox, Select, TextInput, focus_first_wrong};
 use crate::component::problem::ProblemNote;
 use crate::component::rights::Rights;
 use crate::component::schema_form::{SchemaForm, matches};
-use crate::resource::use_mutation;
+use crate::resource::{use_mutation, use_resource};
 use crate::schema::{self, Filled, Wrong};
 use crate::words;
 
@@ -99,6 +101,7 @@ fn filled(catalog: &Catalog, kind: &str, known: &Value) -> Filled {
 pub fn ConnectionForm(props: &ConnectionFormProps) -> Html {
     let form = use_state(|| start(&props.catalog, props.connection.as_ref()));
     let save = use_mutation();
+    let sources = use_resource::<SecretSources>(Some("/secret-sources".to_owned()));
     let editing = props.connection.is_some();
     let spec = props.catalog.connector(&form.kind);
     let fields = spec.map(|spec| schema::fields(&spec.credentials)).unwrap_or_default();
@@ -106,6 +109,11 @@ pub fn ConnectionForm(props: &ConnectionFormProps) -> Html {
         if !wrong.is_empty() {
             focus_first_wrong();
         }
+    });
+    // A connection that reads secrets for others has its own elsewhere.
+    let sources = sources.value.map(|sources| match form.kind.as_str() {
+        "vault" => Rc::new(SecretSources { vaults: Vec::new(), ..(*sources).clone() }),
+        _ => sources,
     });
     let edit = {
         let form = form.clone();
@@ -146,9 +154,9 @@ pub fn ConnectionForm(props: &ConnectionFormProps) -> Html {
     let mut wrong = form.wrong.clone();
     if let Some(ApiError::Refused(problem)) = save.error() {
         wrong.extend(problem.errors.iter().filter_map(|error| {
-            let name = schema::field_of_pointer(&error.pointer, "/credentials")
-                .or_else(|| schema::field_of_pointer(&error.pointer, ""))?;
-            Some((name.to_owned(), error.reason.clone()))
+            let name = schema::input_of_pointer(&error.pointer, "/credentials")
+                .or_else(|| schema::input_of_pointer(&error.pointer, ""))?;
+            Some((name, error.reason.clone()))
         }));
     }
     let title = props
@@ -183,7 +191,7 @@ pub fn ConnectionForm(props: &ConnectionFormProps) -> Html {
                     })} testid="connection-every" />
                 if editing {
                     <Checkbox id="replace" label="Replace the credentials" checked={form.replace}
-                        help="Secrets cannot be read back: to change one, type all of them again."
+                        help="Secrets cannot be read back: to change one, type all of them again. Where one is kept elsewhere stays."
                         on_change={let form = form.clone(); move |replace| form.set(Form { replace, ..(*form).clone() })}
                         testid="connection-replace" />
                 }
@@ -193,7 +201,7 @@ pub fn ConnectionForm(props: &ConnectionFormProps) -> Html {
                     }
                     <fieldset>
                         <legend>{ "Credentials" }</legend>
-                        <SchemaForm {fields} filled={form.filled.clone()} {wrong} prefix="credential"
+                        <SchemaForm {fields} filled={form.filled.clone()} {wrong} {sources} prefix="credential"
                             on_change={let form = form.clone(); move |(name, text)| {
                                 let mut next = (*form).clone();
                                 next.filled.insert(name, text);

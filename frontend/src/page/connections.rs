@@ -245,13 +245,14 @@ fn Card(props: &CardProps) -> Html {
     }
 }
 
-/// Its settings in a line, without what is long.
+/// Its settings in a line, without what is long and where secrets are.
 pub fn settings_line(connection: &ConnectionView) -> Option<String> {
     let line = connection
         .settings
         .as_object()?
         .iter()
-        .filter(|(_, value)| !value.is_null() && value.as_str().is_none_or(|text| text.len() < 80))
+        .filter(|(_, value)| !value.is_null() && !value.is_object())
+        .filter(|(_, value)| value.as_str().is_none_or(|text| text.len() < 80))
         .map(|(name, value)| {
             format!("{} {}", format::humanise(name).to_lowercase(), format::json(value))
         })

@@ -130,7 +130,10 @@ fn connection(event: &ConnectionEvent, ids: &mut BTreeSet<Uuid>) {
         E::CredentialsReplaced { credentials, .. } => {
             ids.insert(credentials.0);
         }
-        E::CredentialsOpened { change, .. } => ids.extend(change.map(|change| change.0)),
+        E::CredentialsOpened { change, reads_for, .. } => {
+            ids.extend(change.map(|change| change.0));
+            ids.extend(reads_for.map(|other| other.0));
+        }
         E::Renamed { .. }
         | E::Relabelled { .. }
         | E::Limited { .. }

@@ -229,13 +229,15 @@ fn connection(event: &ConnectionEvent) -> String {
             format!("Discovered {found} assets: {new} new, {changed} changed, {gone} gone.")
         }
         E::DiscoveryFailed { kind, .. } => format!("Discovery failed: {kind}."),
-        E::CredentialsOpened { purpose, .. } => format!(
-            "Opened the connection's credentials to {}.",
-            match purpose {
-                Purpose::Test => "test it",
-                Purpose::Discover => "discover assets",
-                Purpose::Plan => "plan a change",
-                Purpose::Execute => "execute a change",
+        E::CredentialsOpened { purpose, reads_for, .. } => format!(
+            "Opened the connection's credentials to {}{}.",
+            if reads_for.is_some() { "read a secret of another connection, to " } else { "" },
+            match (purpose, reads_for) {
+                (Purpose::Test, None) => "test it",
+                (Purpose::Test, Some(_)) => "test that",
+                (Purpose::Discover, _) => "discover assets",
+                (Purpose::Plan, _) => "plan a change",
+                (Purpose::Execute, _) => "execute a change",
             }
         ),
     }

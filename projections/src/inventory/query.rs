@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use nexplane_core::api::{AssetView, ConnectionView, Page, RelationView};
+use nexplane_core::api::{AssetView, ConnectionView, Page, RelationView, VaultSource};
 use nexplane_core::connection::event::Limits;
 use nexplane_core::id::{AssetId, ConnectionId};
 use nexplane_core::plan::Check;
@@ -311,6 +311,18 @@ impl ShownConnection {
             updated_at: Timestamp::from_micros(self.updated_us),
         }
     }
+}
+
+/// Connections that read secrets for others, by name; the first 200.
+pub async fn vaults(pool: &PgPool) -> Result<Vec<VaultSource>, QueryError> {
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT id, name FROM nexplane.rm_connections \
+         WHERE connector = 'vault' AND host IS NULL AND NOT is_removed ORDER BY name LIMIT 200",
+    )
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|(id, name)| VaultSource { id: ConnectionId(id), name }).collect())
 }
 
 const CONNECTIONS: &str = "SELECT c.*, (SELECT count(*) FROM nexplane.rm_assets a \

@@ -298,7 +298,11 @@ impl History {
                 kind: "timeout".to_owned(),
                 reason: "no answer within 10 s".to_owned(),
             },
-            6 => ConnectionEvent::CredentialsOpened { purpose: Purpose::Discover, change: None },
+            6 => ConnectionEvent::CredentialsOpened {
+                purpose: Purpose::Discover,
+                change: None,
+                reads_for: None,
+            },
             7 => ConnectionEvent::Tested { ok: false, checks: Vec::new() },
             8 => ConnectionEvent::Tested { ok: true, checks },
             _ => ConnectionEvent::Discovered {

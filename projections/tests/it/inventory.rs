@@ -219,6 +219,7 @@ async fn a_connection_shows_its_last_test_and_discovery() {
     let opened = ConnectionEvent::CredentialsOpened {
         purpose: nexplane_core::connection::event::Purpose::Test,
         change: None,
+        reads_for: None,
     };
     let replaced_at = Timestamp::from_micros(site.now);
     site.happened(id, opened).await;

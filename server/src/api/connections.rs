@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use nexplane_connectors::sdk::AnyConnector;
+use nexplane_connectors::sdk::{AnyConnector, FieldError as SdkFieldError, SecretJson, SecretText};
 use nexplane_core::api::{
     ConnectionView, DiscoverResult, EditConnectionRequest, EventView, FieldError,
-    NewConnectionRequest, Page, TestResult,
+    NewConnectionRequest, Page, SecretSources, TestResult,
 };
 use nexplane_core::connection::{
     Connection, ConnectionCommand, ConnectionState, Purpose, checked_every,
@@ -15,6 +15,7 @@ use nexplane_core::connection::{
 use nexplane_core::host::{Host, HostState};
 use nexplane_core::id::{Category, ConnectionId, HostId, SecretId};
 use nexplane_core::plan::Check;
+use nexplane_core::secret_ref::SecretRef;
 use nexplane_projections::audit::AuditFilter;
 use nexplane_projections::inventory;
 use serde_json::Value;
@@ -22,7 +23,8 @@ use serde_json::Value;
 use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
 use crate::app::App;
 use crate::problem::{ApiError, ApiResult};
-use crate::runtime::{OpenError, connection_owner};
+use crate::runtime::{self, OpenError, READER, connection_owner};
+use crate::secret_folder::not_configured;
 use crate::stream::{self, Request, StreamError};
 use crate::vault::Kind;
 
@@ -81,12 +83,12 @@ pub async fn add(
                 .collect();
             ApiError::invalid_field("/type", format!("use one of {}", known.join(", ")))
         })?;
-    check(connector, &body.credentials)?;
+    let credentials = checked(&app, connector, body.credentials.clone()).await?;
     let every_s = interval(body.discover_every_s)?;
     let id = ConnectionId(request.command.0);
     let mut position = stream::written(&app.log, &request).await?;
     if position.is_none() {
-        position = create(&app, id, connector, &request, &body).await?;
+        position = create(&app, id, connector, &request, &body, &credentials).await?;
     }
     if every_s.is_some() {
         let command = ConnectionCommand::ScheduleDiscovery { every_s };
@@ -103,9 +105,10 @@ async fn create(
     connector: &dyn AnyConnector,
     request: &Request,
     body: &NewConnectionRequest,
+    credentials: &Checked,
 ) -> ApiResult<Option<u64>> {
     name_is_free(app, &body.name, id).await?;
-    let (settings, secret) = seal(app, id, connector, &body.credentials).await?;
+    let (settings, secret) = seal(app, id, connector, credentials).await?;
     let command = ConnectionCommand::Create {
         name: body.name.clone(),
         connector: body.kind.clone(),
@@ -165,7 +168,7 @@ pub async fn edit(
             .registry
             .connector(&active.connector)
             .ok_or_else(|| OpenError::NoConnector(active.connector.clone()))?;
-        check(connector, &credentials)?;
+        let credentials = checked(&app, connector, credentials).await?;
         let (settings, secret) = seal(&app, id, connector, &credentials).await?;
         let command = ConnectionCommand::ReplaceCredentials { settings, credentials: secret };
         let replaced = tell("credentials", command).await;
@@ -253,28 +256,103 @@ fn interval(every_s: Option<u32>) -> ApiResult<Option<u32>> {
     Ok(every_s.map_err(StreamError::Rejected)?)
 }
 
-fn check(connector: &dyn AnyConnector, credentials: &Value) -> ApiResult<()> {
-    connector.validate_credentials(credentials).map_err(|errors| {
-        ApiError::invalid(
-            errors
-                .into_iter()
-                .map(|e| FieldError::new(format!("/credentials{}", e.pointer), e.reason))
-                .collect(),
-        )
-    })
+/// Credentials that fit their connector, with references as they are stored.
+struct Checked {
+    credentials: SecretJson,
+    references: Vec<(String, SecretRef)>,
 }
 
-/// Encrypts the credentials whole, and gives back what of them may be shown.
+/// All faults, not only the first. Nothing is read of what is referred to: that is for a test.
+async fn checked(
+    app: &App,
+    connector: &dyn AnyConnector,
+    credentials: Value,
+) -> ApiResult<Checked> {
+    let mut credentials = SecretJson::new(credentials);
+    let mut faults = Vec::new();
+    let mut references = Vec::new();
+    match runtime::references(connector, credentials.expose()) {
+        Ok(found) => {
+            for (pointer, reference) in found {
+                match usable(app, reference).await? {
+                    Ok(reference) => references.push((pointer, reference)),
+                    Err((below, reason)) => {
+                        faults.push(SdkFieldError::new(format!("{pointer}{below}"), reason));
+                    }
+                }
+            }
+        }
+        Err(found) => faults.extend(found),
+    }
+    // To the connector's schema a secret is a text, wherever it is kept.
+    let any = SecretText::new("elsewhere".to_owned());
+    for (pointer, _) in &references {
+        credentials.put(pointer, &any);
+    }
+    if faults.is_empty()
+        && let Err(found) = connector.validate_credentials(credentials.expose())
+    {
+        faults.extend(found);
+    }
+    if !faults.is_empty() {
+        let in_body = |fault: SdkFieldError| {
+            FieldError::new(format!("/credentials{}", fault.pointer), fault.reason)
+        };
+        return Err(ApiError::invalid(faults.into_iter().map(in_body).collect()));
+    }
+    for (pointer, reference) in &references {
+        credentials.put_public(pointer, reference.to_field());
+    }
+    Ok(Checked { credentials, references })
+}
+
+/// The reference as it is stored, or where in it is what is wrong, and what.
+async fn usable(
+    app: &App,
+    reference: SecretRef,
+) -> ApiResult<Result<SecretRef, (&'static str, String)>> {
+    let mut vault = match reference {
+        SecretRef::File(_) if !app.targets.folder.is_configured() => {
+            return Ok(Err(("", not_configured().message)));
+        }
+        SecretRef::File(_) => return Ok(Ok(reference)),
+        SecretRef::Vault(vault) => vault,
+    };
+    // A name can come to mean another connection, an id cannot.
+    let found = match vault.connection.parse::<ConnectionId>() {
+        Ok(id) => inventory::connection(&app.pool, id).await?,
+        Err(_) => inventory::connection_by_name(&app.pool, &vault.connection).await?,
+    };
+    let Some(found) = found.filter(|found| found.kind == READER) else {
+        let reason = "there is no connection to Vault of this id or name".to_owned();
+        return Ok(Err(("/secret_ref/vault/connection", reason)));
+    };
+    vault.connection = found.id.to_string();
+    Ok(Ok(SecretRef::Vault(vault)))
+}
+
+/// `GET /secret-sources`
+pub async fn secret_sources(State(app): State<App>) -> ApiResult<Json<SecretSources>> {
+    let files = app.targets.folder.is_configured();
+    Ok(Json(SecretSources { files, vaults: inventory::vaults(&app.pool).await? }))
+}
+
+/// Encrypts the credentials whole, and gives back what of them may be shown: settings, and references in the places of
+/// secrets.
 async fn seal(
     app: &App,
     id: ConnectionId,
     connector: &dyn AnyConnector,
-    credentials: &Value,
+    checked: &Checked,
 ) -> ApiResult<(Value, SecretId)> {
+    let credentials = checked.credentials.expose();
     let mut settings = credentials.clone();
     for pointer in connector.secret_pointers() {
         let (parent, name) = pointer.rsplit_once('/').unwrap_or(("", pointer));
-        if let Some(Value::Object(fields)) = settings.pointer_mut(parent) {
+        let is_reference = checked.references.iter().any(|(place, _)| place == pointer);
+        if let Some(Value::Object(fields)) = settings.pointer_mut(parent)
+            && !is_reference
+        {
             fields.remove(name);
         }
     }

@@ -545,6 +545,13 @@ pub fn routes() -> Vec<Route> {
             .answers::<api::ScheduleView>(),
         post("/schedules/{id}/resume", SignedIn, schedules::resume, "Go on from the next tick")
             .answers::<api::ScheduleView>(),
+        get(
+            "/secret-sources",
+            ADMIN,
+            connections::secret_sources,
+            "Where secrets of a connection's credentials may be instead of in them",
+        )
+        .answers::<api::SecretSources>(),
         post(
             "/secrets/{id}/reveal",
             SignedIn,

@@ -22,6 +22,8 @@ use nexplane_core::risk::Environment;
 use nexplane_store::log::Log;
 
 use super::limiter::{Limiter, Turn};
+use super::secret_refs::Use;
+use crate::secret_folder::SecretFolder;
 use crate::stream::{self, LoadError, Request, StreamError, recent};
 use crate::vault::{Vault, VaultError};
 
@@ -32,6 +34,7 @@ pub struct Targets {
     pub registry: Arc<Registry>,
     pub vault: Vault,
     pub egress: Arc<Egress>,
+    pub folder: SecretFolder,
     pub digest_key: DigestKey,
     pub hosts: Arc<dyn HostJobs>,
     pub limiter: Limiter,
@@ -151,7 +154,19 @@ impl Targets {
         change: Option<ChangeId>,
         request: &Request,
     ) -> Result<Opened, OpenError> {
-        let command = ConnectionCommand::OpenCredentials { purpose, change };
+        self.open_as(id, purpose, change, None, request).await
+    }
+
+    /// The same, to read a secret for another connection, if there is one.
+    pub(super) async fn open_as(
+        &self,
+        id: ConnectionId,
+        purpose: Purpose,
+        change: Option<ChangeId>,
+        reads_for: Option<ConnectionId>,
+        request: &Request,
+    ) -> Result<Opened, OpenError> {
+        let command = ConnectionCommand::OpenCredentials { purpose, change, reads_for };
         let once = Request {
             command: nexplane_core::id::CommandId(uuid::Uuid::now_v7()),
             if_match: None,
@@ -166,7 +181,7 @@ impl Targets {
             .registry
             .connector(&connection.connector)
             .ok_or_else(|| OpenError::NoConnector(connection.connector.clone()))?;
-        let credentials = match connection.credentials {
+        let mut credentials = match connection.credentials {
             Some(secret) => self.vault.open_json(&owner(id), secret).await?,
             None => SecretJson::new(connection.settings.clone()),
         };
@@ -179,7 +194,9 @@ impl Targets {
             }
             None => None,
         };
-        let cx = OpenContext { connection: id, host, ..self.context(id) };
+        let used = Use { connection: id, purpose, change, request };
+        let egress = self.resolve(connector, &mut credentials, used).await?;
+        let cx = OpenContext { connection: id, egress, host, ..self.context(id) };
         let session = connector.open(credentials, &cx).await?;
         Ok(Opened { session, connection, _turn: turn })
     }

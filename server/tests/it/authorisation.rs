@@ -106,6 +106,7 @@ const PROMISED: &[(&str, &str, Who)] = &[
     ("POST", "/schedules/{id}/delete", Who::SignedIn),
     ("POST", "/schedules/{id}/pause", Who::SignedIn),
     ("POST", "/schedules/{id}/resume", Who::SignedIn),
+    ("GET", "/secret-sources", Who::Admin),
     ("POST", "/secrets/{id}/reveal", Who::SignedIn),
     ("GET", "/tokens", Who::SignedIn),
     ("POST", "/tokens", Who::SignedIn),

@@ -82,6 +82,7 @@ mod rollout_turns;
 mod schedule;
 mod seal;
 mod second_person;
+mod secret_refs;
 mod settle;
 mod simulated;
 mod simulated_agents;

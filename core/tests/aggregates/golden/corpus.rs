@@ -178,7 +178,11 @@ corpus! {
         Tested { ok: true, checks: checks() }
         Discovered { found: 12, new: 3, changed: 1, gone: 0, duration_ms: 840 }
         DiscoveryFailed { kind: "unreachable".to_owned(), reason: "no route to host".to_owned() }
-        CredentialsOpened { purpose: Purpose::Execute, change: Some(ChangeId(uuid(20))) }
+        CredentialsOpened {
+            purpose: Purpose::Execute,
+            change: Some(ChangeId(uuid(20))),
+            reads_for: Some(ConnectionId(uuid(63))),
+        }
     }
     GatewayEvent {
         Refused {
