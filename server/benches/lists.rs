@@ -28,10 +28,12 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use large::asked::{self, Asked};
 use large::{ADMIN, APPROVER, Made, OPERATOR, PASSWORD, Size};
+use nexplane_core::audit::Auditor;
 use nexplane_projections::{Options as ProjectionOptions, Projections};
 use nexplane_server::config::{Options, ServerOptions};
 use nexplane_server::open::{Opened, open};
-use nexplane_server::serve;
+use nexplane_server::{serve, stream};
+use nexplane_store::log::Log;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
@@ -103,7 +105,9 @@ async fn main() {
         clients[ADMIN].thaw(&freeze).await;
     }
     if arguments.serve {
-        println!("{api} as {ADMIN}, {OPERATOR} or {APPROVER}, password “{PASSWORD}”; Ctrl-C ends it");
+        println!(
+            "{api} as {ADMIN}, {OPERATOR} or {APPROVER}, password “{PASSWORD}”; Ctrl-C ends it"
+        );
         tokio::signal::ctrl_c().await.unwrap();
     }
     running.stop().await.unwrap();
@@ -120,6 +124,7 @@ async fn prepared(base: &Options, dir: &Path, size: Size) -> Made {
             let made = large::make(&opened.log, &opened.directory, size).await;
             println!("{size:?}");
             rate("made", made.events, start.elapsed());
+            judge(&opened.log).await;
             std::fs::write(&kept, serde_json::to_vec(&made).unwrap()).unwrap();
             made
         }
@@ -128,6 +133,22 @@ async fn prepared(base: &Options, dir: &Path, size: Size) -> Made {
     sizes(&opened).await;
     opened.close().await.unwrap();
     made
+}
+
+/// Has it judged by the rules that an auditor judges a log by.
+async fn judge(log: &Log) {
+    let (start, mut auditor, mut next) = (Instant::now(), Auditor::default(), 0);
+    loop {
+        let page = log.read(next, 500).await.unwrap();
+        let Some(last) = page.last() else { break };
+        next = last.position + 1;
+        for stored in &page {
+            auditor.observe(&stream::recorded(stored).unwrap());
+        }
+    }
+    let report = auditor.finish();
+    assert_eq!((&*report.violations, &*report.incomplete), (&[][..], &[][..]));
+    rate("judged, and nothing found", report.events, start.elapsed());
 }
 
 /// Builds the read models that are not there, and does what autovacuum would do in the course of the year.
@@ -229,7 +250,10 @@ impl Client {
 
 async fn measure(when: &str, lists: &[Asked], clients: &BTreeMap<&str, Client>) {
     println!("\n{when}; ms");
-    println!("{:<36} {:>6} {:>7} {:>7} {:>5} {:>9}", "list", "median", "slowest", "first", "rows", "bytes");
+    println!(
+        "{:<36} {:>6} {:>7} {:>7} {:>5} {:>9}",
+        "list", "median", "slowest", "first", "rows", "bytes"
+    );
     let mut missed = 0;
     for Asked { what, who, path } in lists {
         let (first, rows, bytes) = clients[who].get(path).await;

@@ -175,9 +175,10 @@ impl World {
     pub fn somebody(&mut self, role: Role, but: &[PersonId]) -> Principal {
         let first = self.chance.below(self.people.len());
         let (before, from) = self.people.split_at(first);
-        let found = from.iter().chain(before).find(|somebody| {
-            somebody.principal.has(role) && !but.contains(&somebody.id)
-        });
+        let found = from
+            .iter()
+            .chain(before)
+            .find(|somebody| somebody.principal.has(role) && !but.contains(&somebody.id));
         found.expect("there are enough people of every role").principal.clone()
     }
 

@@ -15,9 +15,21 @@ pub struct Asked {
 
 /// The states that a change can be in.
 const STATES: [&str; 15] = [
-    "draft", "submitted", "approved", "scheduled", "executing", "complete", "failed",
-    "outcome_unknown", "rolling_back", "rolled_back", "rollback_partial", "rollback_blocked",
-    "rejected", "cancelled", "expired",
+    "draft",
+    "submitted",
+    "approved",
+    "scheduled",
+    "executing",
+    "complete",
+    "failed",
+    "outcome_unknown",
+    "rolling_back",
+    "rolled_back",
+    "rollback_partial",
+    "rollback_blocked",
+    "rejected",
+    "cancelled",
+    "expired",
 ];
 
 /// All of them.
@@ -51,7 +63,11 @@ pub fn lists(made: &Made) -> Vec<Asked> {
 
     add(OPERATOR, "change: ended".to_owned(), format!("/change-requests/{change}"));
     add(APPROVER, "change: in review".to_owned(), format!("/change-requests/{submitted}"));
-    add(OPERATOR, "change: its events".to_owned(), format!("/change-requests/{change}/events?limit=200"));
+    add(
+        OPERATOR,
+        "change: its events".to_owned(),
+        format!("/change-requests/{change}/events?limit=200"),
+    );
     add(APPROVER, "inbox".to_owned(), "/approvals/inbox".to_owned());
     add(OPERATOR, "risk: summary".to_owned(), "/risk/summary".to_owned());
     add(OPERATOR, "risk: calibration".to_owned(), "/risk/calibration".to_owned());
@@ -82,7 +98,11 @@ pub fn lists(made: &Made) -> Vec<Asked> {
     add(OPERATOR, "asset".to_owned(), format!("/assets/{asset}"));
     add(OPERATOR, "asset: much depends on it".to_owned(), format!("/assets/{hub}"));
     add(OPERATOR, "blast radius".to_owned(), format!("/assets/{asset}/blast-radius"));
-    add(OPERATOR, "blast radius: much depends on it".to_owned(), format!("/assets/{hub}/blast-radius"));
+    add(
+        OPERATOR,
+        "blast radius: much depends on it".to_owned(),
+        format!("/assets/{hub}/blast-radius"),
+    );
     add(OPERATOR, "asset: history".to_owned(), format!("/assets/{hub}/history"));
 
     let mut hosts = |what: &str, query: &str| {
@@ -134,7 +154,11 @@ pub fn lists(made: &Made) -> Vec<Asked> {
     }
     add(OPERATOR, "project".to_owned(), format!("/projects/{project}"));
     add(OPERATOR, "connection".to_owned(), format!("/connections/{host}"));
-    add(OPERATOR, "connection: history".to_owned(), format!("/connections/{host}/history?limit=20"));
+    add(
+        OPERATOR,
+        "connection: history".to_owned(),
+        format!("/connections/{host}/history?limit=20"),
+    );
     add(ADMIN, "people".to_owned(), "/users".to_owned());
     add(ADMIN, "tokens: all".to_owned(), "/tokens".to_owned());
     all

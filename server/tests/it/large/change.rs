@@ -375,7 +375,8 @@ impl Changing {
         while wants_admin && !by.has(Role::Admin) {
             by = world.somebody(Role::Approver, &but);
         }
-        let comment = world.chance.percent(30).then(|| "Looked at the plan with the team.".to_owned());
+        let comment =
+            world.chance.percent(30).then(|| "Looked at the plan with the team.".to_owned());
         self.tell(world, &by, at, ChangeCommand::Approve { digest, comment, frozen: Vec::new() });
         if let ChangeState::Approved(approval) = self.state() {
             let until = approval.until;

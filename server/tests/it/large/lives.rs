@@ -41,8 +41,8 @@ const TAGS: [&str; 12] = [
     "tier-1", "tier-2",
 ];
 const FIRST: [&str; 16] = [
-    "Ada", "Bela", "Chen", "Dora", "Emil", "Fatma", "Goran", "Hana", "Ivo", "Jana", "Kofi",
-    "Lena", "Mara", "Nils", "Oya", "Pia",
+    "Ada", "Bela", "Chen", "Dora", "Emil", "Fatma", "Goran", "Hana", "Ivo", "Jana", "Kofi", "Lena",
+    "Mara", "Nils", "Oya", "Pia",
 ];
 const LAST: [&str; 12] = [
     "Adler", "Bauer", "Costa", "Dahl", "Egger", "Fuchs", "Gruber", "Huber", "Ito", "Jansen",
@@ -93,7 +93,10 @@ fn people(world: &mut World, size: Size) {
         let at = start.plus_seconds(60 + no as i64);
         // What is left of the events after all the others are counted.
         let sessions = size.events / 20 / size.people / 2;
-        world.begin(at, Account { id, stream: Kept::new(id), session: None, added: false, sessions });
+        world.begin(
+            at,
+            Account { id, stream: Kept::new(id), session: None, added: false, sessions },
+        );
     }
     world.made.operator = Some(world.people[1].id);
 }
@@ -107,7 +110,10 @@ pub(super) async fn enter(directory: &Directory, world: &World) {
             0 => ("Admin".to_owned(), ADMIN.to_owned()),
             1 => ("Olga".to_owned(), OPERATOR.to_owned()),
             2 => ("Anna".to_owned(), APPROVER.to_owned()),
-            _ => (format!("{first} {last}"), format!("{first}.{last}.{no}@example.org").to_lowercase()),
+            _ => (
+                format!("{first} {last}"),
+                format!("{first}.{last}.{no}@example.org").to_lowercase(),
+            ),
         };
         let hash = (no < 3).then_some(hash.as_str());
         directory.add(somebody.id, &email, &name, hash, world.start).await.unwrap();
@@ -176,7 +182,8 @@ impl Life for Connecting {
         };
         let World { chance, out, places, .. } = world;
         let place = &mut places[place];
-        let command = ConnectionCommand::OpenCredentials { purpose: Purpose::Discover, change: None };
+        let command =
+            ConnectionCommand::OpenCredentials { purpose: Purpose::Discover, change: None };
         place.stream.tell((chance, out), &SYSTEM, at, command);
         let command = ConnectionCommand::RecordDiscovery {
             found: place.assets.len() as u64,
@@ -402,8 +409,7 @@ impl Discovered {
         let critical = chance.percent(4);
         let owner = chance.percent(70).then(|| format!("team-{}", chance.pick(&PARTS)));
         let environment = chance.percent(3).then_some(Environment::Dev);
-        let command =
-            AssetCommand::Annotate { owner, tags: tags.clone(), critical, environment };
+        let command = AssetCommand::Annotate { owner, tags: tags.clone(), critical, environment };
         let Some(stream) = &mut self.stream else { return };
         stream.tell((chance, out), &by, at, command);
         let id = stream.id.id;
