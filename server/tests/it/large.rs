@@ -2,7 +2,8 @@
 //!
 //! Every event is one that its aggregate decided, with the times and the order that it would have had, and is
 //! appended through the log; `core::audit` finds nothing wrong with it. Made up is what targets would have
-//! said (facts, plans, answers, readings) and what a change's risk is counted from. Left out are rollouts,
+//! said (facts, plans, answers, readings) and what a change's risk is counted from. A run is written as one
+//! command, of a moment: one by one, its events would each wait for the one before. Left out are rollouts,
 //! which have a benchmark of their own, the guards of the appends, since nobody else writes, and secrets.
 
 #[path = "large/asked.rs"]
@@ -13,7 +14,8 @@ mod change;
 mod lives;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashSet};
+use std::task::Poll;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::poll;
@@ -43,7 +45,7 @@ pub const APPROVER: &str = "anna@example.org";
 const YEAR_S: i64 = 365 * DAY_S;
 const DAY_S: i64 = 86_400;
 /// Appends whose answer is waited for at the same time, at most.
-const AT_ONCE: usize = 2_048;
+const AT_ONCE: usize = 256;
 
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
@@ -195,7 +197,8 @@ pub async fn make(log: &Log, directory: &Directory, size: Size) -> Made {
     lives::enter(directory, &world).await;
     let mut due = BinaryHeap::new();
     let mut lives: Vec<Option<Box<dyn Life>>> = Vec::new();
-    let mut flying: VecDeque<BoxFuture<'_, Result<Appended, AppendError>>> = VecDeque::new();
+    let mut flying: Vec<BoxFuture<'_, Result<Appended, AppendError>>> = Vec::new();
+    let mut streams = HashSet::new();
     loop {
         for (at, life) in world.born.drain(..) {
             due.push(Reverse((at, lives.len())));
@@ -206,21 +209,31 @@ pub async fn make(log: &Log, directory: &Directory, size: Size) -> Made {
             continue;
         }
         let mut life = lives[no].take().unwrap();
-        if let Some(next) = life.live(at, &mut world) {
+        let mut next = life.live(at, &mut world);
+        while next == Some(at) {
+            next = life.live(at, &mut world);
+        }
+        if let Some(next) = next {
             due.push(Reverse((next.max(at), no)));
             lives[no] = Some(life);
         }
         for append in world.out.appends.drain(..) {
             world.made.events += append.events.len() as u64;
-            // Asked once, it has its place in the queue: streams keep their order.
+            // The log writes one command of a stream at a time, and lets others pass meanwhile: what came
+            // before this is written first, or the times would go backwards.
+            if flying.len() >= AT_ONCE || !streams.insert(append.stream) {
+                for answer in flying.drain(..) {
+                    answer.await.unwrap();
+                }
+                streams.clear();
+                streams.insert(append.stream);
+            }
+            // Asked once, it has its place in the queue.
             let mut asked = log.append(append).boxed();
             match poll!(&mut asked) {
-                std::task::Poll::Ready(answer) => drop(answer.unwrap()),
-                std::task::Poll::Pending => flying.push_back(asked),
+                Poll::Ready(answer) => drop(answer.unwrap()),
+                Poll::Pending => flying.push(asked),
             }
-        }
-        while flying.len() > AT_ONCE {
-            flying.pop_front().unwrap().await.unwrap();
         }
     }
     for answer in flying {
@@ -284,6 +297,12 @@ impl<D: Decider> Kept<D> {
                 schema: encoded.schema,
                 data: encoded.data,
             });
+        }
+        let is_same =
+            |last: &&mut Append| (last.stream, last.at, last.actor) == (self.id, at, by.actor);
+        if let Some(last) = out.appends.last_mut().filter(is_same) {
+            last.events.extend(new);
+            return Ok(());
         }
         let command = chance.id(at);
         out.appends.push(Append {

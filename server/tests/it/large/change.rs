@@ -440,6 +440,7 @@ impl Changing {
                 undoes = Some(execution.run);
             }
         }
+        self.open(at, world, &SYSTEM, Purpose::Execute);
         let command = RunCommand::Start {
             change: self.id,
             plan: execution.plan,
@@ -467,7 +468,7 @@ impl Changing {
             };
             self.order(at, world, command);
             self.phase = Phase::Finish;
-            return Some(at.plus_seconds(1));
+            return Some(at);
         }
         let ChangeState::Executing(execution) = self.state() else { return None };
         let terms = Some(Terms::of(self.id, execution, None, Vec::new()));
@@ -484,7 +485,7 @@ impl Changing {
             return None;
         }
         self.phase = Phase::Answer(step);
-        Some(at.plus_seconds(world.chance.between(1, 5)))
+        Some(at)
     }
 
     fn answer(&mut self, at: Timestamp, world: &mut World, step: u32) -> Option<Timestamp> {
@@ -508,7 +509,7 @@ impl Changing {
                 let command = RunCommand::Succeed { step, epoch, outcome, produced, undo_until };
                 self.order(at, world, command);
                 self.phase = Phase::Verify(step);
-                return Some(at.plus_seconds(1));
+                return Some(at);
             }
         };
         let lost = matches!(command, RunCommand::LoseSight { .. });
@@ -525,7 +526,7 @@ impl Changing {
             self.order(at, world, command);
         }
         self.phase = Phase::Finish;
-        Some(at.plus_seconds(1))
+        Some(at)
     }
 
     fn verify(&mut self, at: Timestamp, world: &mut World, step: u32) -> Option<Timestamp> {
@@ -538,7 +539,7 @@ impl Changing {
         self.order(at, world, command);
         let is_last = usize::try_from(step).ok()? + 1 == self.things.len();
         self.phase = if is_last { Phase::Finish } else { Phase::Intend(step + 1) };
-        Some(at.plus_seconds(1))
+        Some(at)
     }
 
     fn report(&mut self, at: Timestamp, world: &mut World) -> Option<Timestamp> {
@@ -600,11 +601,10 @@ impl Life for Changing {
             Phase::Execute => self.execute(at, world),
             Phase::Run => self.start(at, world),
             Phase::Claim => {
-                self.open(at, world, &SYSTEM, Purpose::Execute);
                 let worker = world.id(at);
                 self.order(at, world, RunCommand::Claim { worker, after: 0 });
                 self.phase = Phase::Intend(0);
-                Some(at.plus_seconds(1))
+                Some(at)
             }
             Phase::Intend(step) => self.intend(at, world, step),
             Phase::Answer(step) => self.answer(at, world, step),
@@ -612,7 +612,7 @@ impl Life for Changing {
             Phase::Finish => {
                 self.order(at, world, RunCommand::Finish { epoch: 1 });
                 self.phase = Phase::Report;
-                Some(at.plus_seconds(1))
+                Some(at.plus_seconds(world.chance.between(1, 60)))
             }
             Phase::Report => self.report(at, world),
             Phase::After => {
