@@ -144,8 +144,12 @@ pub async fn list(
     let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(assets());
     sql.push(" WHERE true");
     restrict(&mut sql, filter, &words);
-    for word in &words {
-        restrict_by_index(&mut sql, word);
+    for hint in hints(pool, &words).await? {
+        sql.push(" AND (a.grams @> ").push_bind(hint.grams);
+        if !hint.connections.is_empty() {
+            sql.push(" OR a.connection = ANY(").push_bind(hint.connections).push(")");
+        }
+        sql.push(")");
     }
     cut(&mut sql, after.as_ref(), probe);
     finish(sql.build_query_as().persistent(false).fetch_all(pool).await?, probe)
@@ -206,21 +210,38 @@ fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &AssetFilter, words: &[Str
     }
 }
 
+/// What an asset has in whose key, name, owner or connection's name a word is.
+struct Hint {
+    grams: Vec<i32>,
+    /// Or it is of one of these.
+    connections: Vec<Uuid>,
+}
+
 /// What has a word has its grams, or is of a connection whose name has it; or has what is before the first slash
-/// in the name, and the rest in the key. Words that are too short are looked for in all.
-fn restrict_by_index(sql: &mut QueryBuilder<Postgres>, word: &str) {
-    let in_name = word.split_once('/').map_or(word, |(name, _)| name);
-    let Some(grams) = grams::of_words(std::iter::once(word)).filter(|_| !in_name.is_empty()) else {
-        return;
-    };
-    sql.push(" AND (a.grams @> ")
-        .push_bind(grams)
-        .push(
-            " OR a.connection = ANY(ARRAY(SELECT id FROM nexplane.rm_connections \
-             WHERE strpos(lower(name), ",
-        )
-        .push_bind(in_name.to_owned())
-        .push(") > 0)))");
+/// in the name, and the rest in the key. Of words that are too short nothing is known.
+async fn hints(pool: &PgPool, words: &[String]) -> Result<Vec<Hint>, QueryError> {
+    let known = words.iter().filter_map(|word| {
+        let in_name = word.split_once('/').map_or(&**word, |(name, _)| name);
+        let grams = grams::of_words(std::iter::once(&**word)).filter(|_| !in_name.is_empty())?;
+        Some((in_name.to_owned(), Hint { grams, connections: Vec::new() }))
+    });
+    let (names, mut hints): (Vec<String>, Vec<Hint>) = known.unzip();
+    // Asked before, so that the planner sees how many there are.
+    let rows: Vec<(i64, Uuid)> = sqlx::query_as(
+        "SELECT wanted.no, c.id FROM unnest($1::text[]) WITH ORDINALITY wanted (name, no) \
+         JOIN nexplane.rm_connections c ON strpos(lower(c.name), wanted.name) > 0",
+    )
+    .bind(names)
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    for (no, connection) in rows {
+        let hint = usize::try_from(no - 1).ok().and_then(|no| hints.get_mut(no));
+        if let Some(hint) = hint {
+            hint.connections.push(connection);
+        }
+    }
+    Ok(hints)
 }
 
 /// One asset with its relations.
