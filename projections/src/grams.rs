@@ -28,12 +28,12 @@ pub(crate) fn of_words<'a>(words: impl Iterator<Item = &'a str>) -> Option<Vec<i
     (!grams.is_empty()).then_some(grams)
 }
 
-/// FNV-1a with 32 bits, over the characters.
+/// A polynomial of the characters, modulo 2³².
 fn number(gram: &[char]) -> i32 {
-    let hash = gram.iter().flat_map(|character| u32::from(*character).to_le_bytes());
-    let hash =
-        hash.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash.cast_signed()
+    let number = gram.iter().fold(0_u32, |number, character| {
+        number.wrapping_mul(0x9e37_79b1).wrapping_add(u32::from(*character))
+    });
+    number.cast_signed()
 }
 
 #[cfg(test)]

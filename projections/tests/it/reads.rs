@@ -24,9 +24,9 @@ const CHANGES: u128 = 4_000;
 const ASSETS: u128 = 8_000;
 const CONNECTIONS: u128 = 8;
 /// Rows of all tables that a list of changes may read, and one of assets: as many as are looked at one by one
-/// before an index is asked, and some.
+/// before an index is asked, of assets each with its connection, and some.
 const OF_CHANGES: i64 = 1_500;
-const OF_ASSETS: i64 = 3_000;
+const OF_ASSETS: i64 = 4_500;
 
 /// Changes and assets of which each has a word of its own, and all have some in common.
 async fn filled(world: &World) {
