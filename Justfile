@@ -86,6 +86,10 @@ bench-agents *args:
 bench-rollout *args:
     cargo bench --workspace --bench rollout -- "$@"
 
+# The first rows of every list on a year of a large installation, 50,000 changes of it. `just bench-lists 50000 --data-dir DIR --serve`.
+bench-lists *args:
+    cargo bench --workspace --bench lists -- "$@"
+
 # Rewrite the generated files (openapi.json, catalog.json …) from the code; look at the diff before committing.
 bless:
     NEXPLANE_BLESS=1 cargo nextest run --workspace --no-tests=pass -E 'test(golden)'

@@ -24,6 +24,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use crate::checkpoint::signed;
+use crate::grams;
 use crate::projection::{ApplyError, Notice, Projection};
 use crate::table::{self, Generation, Table, column, optional};
 
@@ -64,6 +65,7 @@ const CHANGES: Table = Table {
         "(number)",
         "(position)",
         "(state, number)",
+        "(requester, number)",
         "(connection)",
         "(rollback_of)",
         "(number) WHERE review_due IS NOT NULL",
@@ -78,6 +80,14 @@ const RUNS: Table = Table {
     columns: &[column("run", "uuid"), column("change", "uuid")],
     key: &["run"],
     indexes: &["(change)"],
+};
+
+/// What is found by parts of words. Beside the changes, which are written with every event of theirs.
+const SEARCH: Table = Table {
+    name: "rm_change_search",
+    columns: &[column("change", "uuid"), column("grams", "integer[]")],
+    key: &["change"],
+    indexes: &["USING gin (grams)"],
 };
 
 /// The projection `changes`.
@@ -112,6 +122,12 @@ struct Row {
 struct RunRow {
     run: Uuid,
     change: Uuid,
+}
+
+#[derive(Serialize)]
+struct SearchRow {
+    change: ChangeId,
+    grams: Vec<i32>,
 }
 
 impl Row {
@@ -252,7 +268,7 @@ impl Projection for Changes {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn reads(&self) -> &'static [Category] {
@@ -260,7 +276,7 @@ impl Projection for Changes {
     }
 
     fn tables(&self) -> &'static [&'static Table] {
-        &[&CHANGES, &RUNS]
+        &[&CHANGES, &RUNS, &SEARCH]
     }
 
     async fn apply(
@@ -287,6 +303,8 @@ impl Projection for Changes {
 
         let ids: BTreeSet<_> = events.iter().filter_map(|event| subjects.of(event)).collect();
         let mut folded = load(db, at, ids).await?;
+        let before: BTreeMap<ChangeId, String> =
+            folded.iter().map(|(id, folded)| (*id, searched(&folded.view))).collect();
         let mut number: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
             "SELECT coalesce(max(number), 0) FROM {}",
             at.of(&CHANGES)
@@ -306,6 +324,10 @@ impl Projection for Changes {
         }
         let rows = folded.into_values().map(Row::of).collect::<Result<Vec<_>, _>>()?;
         table::upsert(db, at, &CHANGES, &rows).await?;
+        let other = rows.iter().filter(|row| before.get(&row.id) != Some(&row.search));
+        let search: Vec<_> =
+            other.map(|row| SearchRow { change: row.id, grams: grams::of(&row.search) }).collect();
+        table::upsert(db, at, &SEARCH, &search).await?;
         table::upsert(db, at, &RUNS, &new_runs).await?;
         Ok(())
     }

@@ -42,6 +42,7 @@ const ASSETS: Table = Table {
         optional("metadata", "jsonb"),
         optional("owner", "text"),
         column("tags", "text[]"),
+        column("grams", "integer[]"),
         column("critical", "boolean"),
         column("is_gone", "boolean"),
         column("first_seen_us", "bigint"),
@@ -50,7 +51,14 @@ const ASSETS: Table = Table {
         column("position", "bigint"),
     ],
     key: &["id"],
-    indexes: &["(sort_name, id)", "(connection)", "USING hash (external_key)", "USING gin (tags)"],
+    indexes: &[
+        "(sort_name, id)",
+        "USING hash (asset_type)",
+        "(connection)",
+        "USING hash (external_key)",
+        "USING gin (tags)",
+        "USING gin (grams)",
+    ],
 };
 
 const CONNECTIONS: Table = Table {

@@ -23,6 +23,7 @@ pub mod approvals;
 pub mod audit;
 pub mod changes;
 mod checkpoint;
+mod grams;
 pub mod hosts;
 pub mod inventory;
 pub mod page;

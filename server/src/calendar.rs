@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use nexplane_core::asset::{Annotations, Asset, AssetState};
+use nexplane_core::asset::{Asset, AssetState};
 use nexplane_core::calendar::event::Scope;
 use nexplane_core::calendar::{CALENDAR, Calendar, CalendarRejection, CalendarState, Freeze};
 use nexplane_core::change::{
@@ -130,26 +130,41 @@ impl Sheet {
     }
 
     pub async fn look(&self, log: &Log, about: &About<'_>) -> Result<Looked, LoadError> {
+        let looked = self.look_each(log, std::slice::from_ref(about)).await?;
+        Ok(looked.into_iter().next().unwrap_or_else(Looked::nothing))
+    }
+
+    /// The same for many changes, in as many questions as for one.
+    pub async fn look_each(
+        &self,
+        log: &Log,
+        abouts: &[About<'_>],
+    ) -> Result<Vec<Looked>, LoadError> {
         let (state, at) = (self.state(), self.at);
-        let mut guards = vec![Guard { stream: CALENDAR.into(), version: self.calendar.version }];
-        let mut reach = Reach::default();
         let scopes = || {
             let freezes = state.in_force(at).map(|freeze| &freeze.scope);
             freezes.chain(state.standing().map(|window| &window.scope))
         };
         let of = |wanted: fn(&Scope) -> bool| scopes().any(wanted);
         let tags = of(|scope| matches!(scope, Scope::Tag { .. }));
-        if tags || of(|scope| matches!(scope, Scope::Environment { .. })) {
-            let targets;
-            (reach, targets) = reach_of(log, about).await?;
+        let is_asked = tags || of(|scope| matches!(scope, Scope::Environment { .. }));
+        let reaches = if is_asked {
+            reach_each(log, abouts).await?
+        } else {
+            abouts.iter().map(|_| Default::default()).collect()
+        };
+        let looked = abouts.iter().zip(reaches).map(|(about, (reach, targets))| {
+            let calendar = Guard { stream: CALENDAR.into(), version: self.calendar.version };
+            let mut guards = vec![calendar];
             if tags {
                 guards.extend(targets);
             }
-        }
-        let Overrides { standing, windows, unreviewed: _ } = about.overrides;
-        let frozen = state.in_the_way(at, &reach, standing);
-        let closed = if *windows { None } else { state.closed(at, &reach) };
-        Ok(Looked { at, in_the_way: InTheWay { frozen, closed, ..InTheWay::default() }, guards })
+            let Overrides { standing, windows, unreviewed: _ } = about.overrides;
+            let frozen = state.in_the_way(at, &reach, standing);
+            let closed = if *windows { None } else { state.closed(at, &reach) };
+            Looked { at, in_the_way: InTheWay { frozen, closed, ..InTheWay::default() }, guards }
+        });
+        Ok(looked.collect())
     }
 
     const fn state(&self) -> &CalendarState {
@@ -165,39 +180,60 @@ pub async fn look(log: &Log, about: &About<'_>) -> Result<Looked, LoadError> {
 /// What a change touches now, and guards on what its targets are; without guards for more targets than
 /// one run has: there every intent is asked for its own target, with a guard.
 pub async fn reach_of(log: &Log, about: &About<'_>) -> Result<(Reach, Vec<Guard>), LoadError> {
-    let mut reach = Reach::default();
-    let mut guards = Vec::new();
-    let mut connections = BTreeSet::from([about.connection]);
-    reach.environments.extend(about.environment);
-    reach.tags.extend(about.tags.into_iter().flatten().cloned());
-    let streams: Vec<_> = about.targets.iter().map(|target| (*target).into()).collect();
-    let mut assets = stream::load_each::<Asset>(log, &streams).await?;
-    for target in streams {
-        let absent = || Loaded { state: AssetState::Absent, version: 0 };
-        let Loaded { state, version } = assets.remove(&target).unwrap_or_else(absent);
-        if about.targets.len() <= MAX_STEPS {
-            guards.push(Guard { stream: target, version });
-        }
-        let annotations = match state {
-            AssetState::Absent => Annotations::default(),
-            AssetState::Present(present) => {
-                connections.insert(present.identity.connection);
-                present.annotations
+    let reaches = reach_each(log, std::slice::from_ref(about)).await?;
+    Ok(reaches.into_iter().next().unwrap_or_default())
+}
+
+/// The same of many changes: all of their targets are read together, and all of their connections.
+async fn reach_each(
+    log: &Log,
+    abouts: &[About<'_>],
+) -> Result<Vec<(Reach, Vec<Guard>)>, LoadError> {
+    let targets: BTreeSet<StreamId> =
+        abouts.iter().flat_map(|about| about.targets).map(|target| (*target).into()).collect();
+    let targets: Vec<StreamId> = targets.into_iter().collect();
+    let assets = stream::load_each::<Asset>(log, &targets).await?;
+    let mut touched = Vec::with_capacity(abouts.len());
+    for about in abouts {
+        let mut reach = Reach::default();
+        let mut guards = Vec::new();
+        let mut connections = BTreeSet::from([about.connection]);
+        reach.environments.extend(about.environment);
+        reach.tags.extend(about.tags.into_iter().flatten().cloned());
+        for target in about.targets {
+            let (stream, found) = ((*target).into(), assets.get(&(*target).into()));
+            if about.targets.len() <= MAX_STEPS {
+                guards.push(Guard { stream, version: found.map_or(0, |found| found.version) });
             }
-            AssetState::Gone(gone) => gone.annotations,
-        };
-        reach.environments.extend(annotations.environment);
-        reach.tags.extend(annotations.tags);
-    }
-    for Loaded { state, .. } in recent::load_each(log, connections).await?.into_values() {
-        match state {
-            ConnectionState::Active(active) => reach.environments.push(active.environment),
-            ConnectionState::Absent | ConnectionState::Removed(_) => {}
+            let annotations = match found.map(|found| &found.state) {
+                None | Some(AssetState::Absent) => continue,
+                Some(AssetState::Present(present)) => {
+                    connections.insert(present.identity.connection);
+                    &present.annotations
+                }
+                Some(AssetState::Gone(gone)) => &gone.annotations,
+            };
+            reach.environments.extend(annotations.environment);
+            reach.tags.extend(annotations.tags.iter().cloned());
         }
+        touched.push((reach, guards, connections));
     }
-    reach.environments.sort_unstable();
-    reach.environments.dedup();
-    Ok((reach, guards))
+    let all: BTreeSet<_> = touched.iter().flat_map(|(.., of)| of.iter().copied()).collect();
+    let known = recent::load_each(log, all).await?;
+    let labelled = touched.into_iter().map(|(mut reach, guards, connections)| {
+        for connection in connections {
+            match known.get(&connection).map(|loaded| &loaded.state) {
+                Some(ConnectionState::Active(active)) => {
+                    reach.environments.push(active.environment);
+                }
+                None | Some(ConnectionState::Absent | ConnectionState::Removed(_)) => {}
+            }
+        }
+        reach.environments.sort_unstable();
+        reach.environments.dedup();
+        (reach, guards)
+    });
+    Ok(labelled.collect())
 }
 
 /// A command of a change that nothing but an override lets pass what is in the way.

@@ -18,8 +18,12 @@ const LOOKED_AT: i64 = 1000;
 /// Relations that are told of each.
 const VIA: usize = 20;
 
-/// Other changes that are in review, waiting or executing, and meet this one; the newest 20.
-pub async fn in_conflict(pool: &PgPool, with: ChangeId) -> Result<Vec<ConflictView>, QueryError> {
+/// Other changes that are in review, waiting or executing, and meet one of these; of each the newest 20.
+/// What meets nothing is left out.
+pub async fn in_conflict(
+    pool: &PgPool,
+    with: &[ChangeId],
+) -> Result<HashMap<ChangeId, Vec<ConflictView>>, QueryError> {
     use ChangeState::{Approved, Executing, Scheduled, Submitted};
     meeting(pool, with, &[Submitted, Approved, Scheduled, Executing], SHOWN).await
 }
@@ -30,7 +34,8 @@ pub async fn may_come_first(
     with: ChangeId,
 ) -> Result<Vec<ConflictView>, QueryError> {
     use ChangeState::{Approved, Executing, Scheduled};
-    meeting(pool, with, &[Approved, Scheduled, Executing], LOOKED_AT).await
+    let mut found = meeting(pool, &[with], &[Approved, Scheduled, Executing], LOOKED_AT).await?;
+    Ok(found.remove(&with).unwrap_or_default())
 }
 
 /// Whether the read models that say so contain everything before a position of the log.
@@ -48,65 +53,90 @@ pub async fn meetings_are_known(pool: &PgPool, before: u64) -> Result<bool, Quer
     Ok(usize::try_from(there).is_ok_and(|there| there == models.len()))
 }
 
-/// A relation between a target of the change and another asset.
-type Edge = (Uuid, String, Uuid, Uuid);
+/// A change, and a relation between a target of it and another asset.
+type Edge = (Uuid, Uuid, String, Uuid, Uuid);
 
-/// Id, number, title, state, common targets, and targets that are related to the change's.
-type Row = (Uuid, i64, String, String, Vec<Uuid>, Vec<Uuid>);
+/// The change that is met, and of the other one id, number, title, state, common targets, and targets that are
+/// related to the former's.
+type Row = (Uuid, Uuid, i64, String, String, Vec<Uuid>, Vec<Uuid>);
 
 async fn meeting(
     pool: &PgPool,
-    with: ChangeId,
+    with: &[ChangeId],
     states: &[ChangeState],
     limit: i64,
-) -> Result<Vec<ConflictView>, QueryError> {
+) -> Result<HashMap<ChangeId, Vec<ConflictView>>, QueryError> {
+    let with: Vec<Uuid> = with.iter().map(|id| id.0).collect();
     // What has not changed since it was discovered has one row per relation, whichever end is the target.
     let edges: Vec<Edge> = sqlx::query_as(
-        "WITH mine AS (SELECT unnest(targets) AS asset FROM nexplane.rm_changes WHERE id = $1) \
-         SELECT r.from_asset, r.kind, r.to_asset, r.to_asset \
+        "WITH mine AS ( \
+             SELECT id AS change, unnest(targets) AS asset FROM nexplane.rm_changes \
+             WHERE id = ANY($1) \
+         ) \
+         SELECT mine.change, r.from_asset, r.kind, r.to_asset, r.to_asset \
          FROM mine JOIN nexplane.rm_relations r ON r.from_asset = mine.asset \
          UNION ALL \
-         SELECT r.from_asset, r.kind, r.to_asset, r.from_asset \
+         SELECT mine.change, r.from_asset, r.kind, r.to_asset, r.from_asset \
          FROM mine JOIN nexplane.rm_relations r ON r.to_asset = mine.asset",
     )
-    .bind(with.0)
+    .bind(&with)
     .persistent(false)
     .fetch_all(pool)
     .await?;
-    let related: BTreeSet<Uuid> = edges.iter().map(|(.., other)| *other).collect();
+    let mut related: BTreeMap<Uuid, BTreeSet<Uuid>> = BTreeMap::new();
+    for (own, .., other) in &edges {
+        related.entry(*own).or_default().insert(*other);
+    }
+    let (owners, others): (Vec<Uuid>, Vec<Uuid>) = related
+        .into_iter()
+        .flat_map(|(own, others)| others.into_iter().map(move |other| (own, other)))
+        .unzip();
     let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
+    // The lateral has each change looked up in the index over targets, however many are asked for.
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT other.id, other.number, other.view->>'title', other.state, \
-                ARRAY(SELECT unnest(other.targets) INTERSECT SELECT unnest(own.targets) LIMIT 100), \
-                ARRAY(SELECT unnest(other.targets) INTERSECT SELECT unnest($2::uuid[]) LIMIT 100) \
-         FROM nexplane.rm_changes own \
-         JOIN nexplane.rm_changes other \
-           ON (other.targets && own.targets OR other.targets && $2) AND other.id <> own.id \
-         WHERE own.id = $1 AND other.state = ANY($3) \
-         ORDER BY other.number DESC LIMIT $4",
+        "WITH related AS MATERIALIZED ( \
+             SELECT own, array_agg(other) AS others \
+             FROM unnest($2::uuid[], $3::uuid[]) pair (own, other) GROUP BY own \
+         ) \
+         SELECT own.id, met.* \
+         FROM nexplane.rm_changes own LEFT JOIN related ON related.own = own.id \
+         CROSS JOIN LATERAL ( \
+             SELECT other.id, other.number, other.view->>'title', other.state, \
+                 ARRAY(SELECT unnest(other.targets) INTERSECT SELECT unnest(own.targets) \
+                       LIMIT 100), \
+                 ARRAY(SELECT unnest(other.targets) INTERSECT SELECT unnest(related.others) \
+                       LIMIT 100) \
+             FROM nexplane.rm_changes other \
+             WHERE (other.targets && own.targets \
+                    OR other.targets && coalesce(related.others, '{}')) \
+                 AND other.id <> own.id AND other.state = ANY($4) \
+             ORDER BY other.number DESC LIMIT $5 \
+         ) met \
+         WHERE own.id = ANY($1) ORDER BY met.number DESC",
     )
-    .bind(with.0)
-    .bind(related.into_iter().collect::<Vec<_>>())
+    .bind(&with)
+    .bind(owners)
+    .bind(others)
     .bind(states)
     .bind(limit)
     .persistent(false)
     .fetch_all(pool)
     .await?;
-    let mut by_other: BTreeMap<Uuid, Vec<&Edge>> = BTreeMap::new();
+    let mut by_other: BTreeMap<(Uuid, Uuid), Vec<&Edge>> = BTreeMap::new();
     for edge in &edges {
-        by_other.entry(edge.3).or_default().push(edge);
+        by_other.entry((edge.0, edge.4)).or_default().push(edge);
     }
     let mut names = BTreeSet::new();
     let mut found = Vec::with_capacity(rows.len());
-    for (id, number, title, state, common, related) in rows {
+    for (own, id, number, title, state, common, related) in rows {
         let Ok(state) = state.parse() else { continue };
         let edges: Vec<&Edge> = related
             .iter()
-            .flat_map(|other| by_other.get(other).into_iter().flatten().copied())
+            .flat_map(|other| by_other.get(&(own, *other)).into_iter().flatten().copied())
             .take(VIA)
             .collect();
         names.extend(common.first().copied());
-        names.extend(edges.iter().flat_map(|(from, _, to, _)| [*from, *to]));
+        names.extend(edges.iter().flat_map(|(_, from, _, to, _)| [*from, *to]));
         let kind = if common.is_empty() { ConflictKind::Related } else { ConflictKind::SameTarget };
         let view = ConflictView {
             id: ChangeId(id),
@@ -118,14 +148,19 @@ async fn meeting(
             via: edges.iter().map(|edge| via(edge)).collect(),
             how: String::new(),
         };
-        found.push((view, edges.first().is_some_and(|(_, _, to, other)| to == other)));
+        let outward = edges.first().is_some_and(|(.., to, other)| to == other);
+        found.push((ChangeId(own), view, outward));
     }
     let names: Vec<Uuid> = names.into_iter().collect();
     let names = upkeep::names(pool, &names).await?;
-    Ok(found.into_iter().map(|(view, outward)| told(view, outward, &names)).collect())
+    let mut told_of: HashMap<ChangeId, Vec<ConflictView>> = HashMap::new();
+    for (own, view, outward) in found {
+        told_of.entry(own).or_default().push(told(view, outward, &names));
+    }
+    Ok(told_of)
 }
 
-fn via((from, kind, to, _): &Edge) -> ViaView {
+fn via((_, from, kind, to, _): &Edge) -> ViaView {
     ViaView { from: AssetId(*from), kind: kind.clone(), to: AssetId(*to) }
 }
 

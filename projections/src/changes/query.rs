@@ -15,8 +15,12 @@ use uuid::Uuid;
 
 use super::fold::Decided;
 use super::{assemble, fold_change, position};
+use crate::grams;
 use crate::page::{self, QueryError};
 use crate::projection::{DecodeError, decode};
+
+/// Changes after the cursor that are looked at one by one before the index of words is asked.
+const NEAR: i64 = 1000;
 
 /// Which changes a list has; what is `None` or empty does not restrict it.
 #[derive(Clone, Debug, Default)]
@@ -56,26 +60,62 @@ pub async fn list(
         ChangeOrder::Number => ("number", page::probe(limit)),
         ChangeOrder::Updated => ("position", page::probe(limit)),
     };
+    let before = page::number(cursor)?;
+    let words: Vec<String> = filter.words().map(str::to_lowercase).collect();
+    if !words.is_empty() {
+        // What many changes have is among the next ones; what few have is found by its index.
+        let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(format!(
+            "SELECT {column}, view FROM (SELECT * FROM nexplane.rm_changes WHERE true"
+        ));
+        cut(&mut sql, column, before, NEAR);
+        sql.push(") near WHERE true");
+        restrict(&mut sql, filter, &words);
+        cut(&mut sql, column, None, probe);
+        let rows: Vec<(i64, Value)> =
+            sql.build_query_as().persistent(false).fetch_all(pool).await?;
+        if i64::try_from(rows.len()) == Ok(probe) {
+            return finish(rows, probe);
+        }
+    }
     let mut sql: QueryBuilder<Postgres> =
         QueryBuilder::new(format!("SELECT {column}, view FROM nexplane.rm_changes WHERE true"));
-    restrict(&mut sql, filter);
-    if let Some(before) = page::number(cursor)? {
+    restrict(&mut sql, filter, &words);
+    if let Some(grams) = grams::of_words(words.iter().map(String::as_str)) {
+        sql.push(" AND id IN (SELECT change FROM nexplane.rm_change_search WHERE grams @> ")
+            .push_bind(grams)
+            .push(")");
+    }
+    cut(&mut sql, column, before, probe);
+    finish(sql.build_query_as().persistent(false).fetch_all(pool).await?, probe)
+}
+
+/// From a cursor on, in the order of a list.
+fn cut(sql: &mut QueryBuilder<Postgres>, column: &str, before: Option<i64>, limit: i64) {
+    if let Some(before) = before {
         sql.push(format!(" AND {column} < ")).push_bind(before);
     }
-    sql.push(format!(" ORDER BY {column} DESC LIMIT ")).push_bind(probe);
-    let rows: Vec<(i64, Value)> = sql.build_query_as().persistent(false).fetch_all(pool).await?;
+    sql.push(format!(" ORDER BY {column} DESC LIMIT ")).push_bind(limit);
+}
+
+fn finish(rows: Vec<(i64, Value)>, probe: i64) -> Result<Page<ChangeView>, QueryError> {
     page::page(rows, probe, |(key, _)| key.to_string(), |(_, view)| Ok(assemble(view, None, None)?))
 }
 
-fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &ChangeFilter) {
-    let ChangeFilter { states, q, requester, change_type, connection, target, rollback_of } =
+impl ChangeFilter {
+    fn words(&self) -> impl Iterator<Item = &str> {
+        self.q.iter().flat_map(|q| q.split_whitespace())
+    }
+}
+
+fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &ChangeFilter, words: &[String]) {
+    let ChangeFilter { states, q: _, requester, change_type, connection, target, rollback_of } =
         filter;
     if !states.is_empty() {
         let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
         sql.push(" AND state = ANY(").push_bind(states).push(")");
     }
-    for word in q.iter().flat_map(|q| q.split_whitespace()) {
-        sql.push(" AND strpos(search, ").push_bind(word.to_lowercase()).push(") > 0");
+    for word in words {
+        sql.push(" AND strpos(search, ").push_bind(word.clone()).push(") > 0");
     }
     if let Some(requester) = requester {
         sql.push(" AND requester = ").push_bind(requester.0);

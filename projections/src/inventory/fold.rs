@@ -10,6 +10,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::checkpoint::signed;
+use crate::grams;
 use nexplane_core::plan::Check;
 
 /// Characters of a name that lists are sorted by: an index entry has to fit into a page.
@@ -30,6 +31,8 @@ pub struct AssetRow {
     pub metadata: Option<Value>,
     pub owner: Option<String>,
     pub tags: Vec<String>,
+    /// Of key, name and owner: what it is found by, but for its connection's name.
+    pub grams: Vec<i32>,
     pub critical: bool,
     pub is_gone: bool,
     pub first_seen_us: i64,
@@ -100,6 +103,7 @@ pub fn asset(
             metadata: None,
             owner: None,
             tags: Vec::new(),
+            grams: Vec::new(),
             critical: false,
             is_gone: false,
             first_seen_us: at,
@@ -125,6 +129,7 @@ pub fn asset(
         }
         E::Annotated { owner, tags, critical, environment } => {
             row.owner.clone_from(owner);
+            row.grams = grams_of(&row);
             row.tags.clone_from(tags);
             row.critical = *critical;
             row.environment_override = environment.map(|label| label.as_str().to_owned());
@@ -137,12 +142,18 @@ pub fn asset(
 fn see(row: &mut AssetRow, facts: &Facts, at: i64) -> Vec<Relation> {
     row.name.clone_from(&facts.name);
     row.sort_name = facts.name.to_lowercase().chars().take(SORT_CHARS).collect();
+    row.grams = grams_of(row);
     row.metadata = Some(facts.metadata.clone());
     row.last_seen_us = at;
     let mut relations = facts.relations.clone();
     relations.sort_unstable();
     relations.dedup();
     relations
+}
+
+fn grams_of(row: &AssetRow) -> Vec<i32> {
+    let owner = row.owner.as_deref().unwrap_or_default();
+    grams::of_words([&*row.external_key, &row.name, owner].into_iter()).unwrap_or_default()
 }
 
 /// A connection after one more event.

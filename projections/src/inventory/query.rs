@@ -13,6 +13,7 @@ use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, FromRow, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
+use crate::grams;
 use crate::page::{self, QueryError};
 
 /// The label that counts: an operator's, or the connection's as it is now.
@@ -21,11 +22,19 @@ const ENVIRONMENT: &str = "coalesce(a.environment_override, c.environment, a.env
 /// What is not there any more, itself or with its connection.
 const IS_GONE: &str = "(a.is_gone OR coalesce(c.is_removed, false))";
 
+/// Assets after the cursor that are looked at one by one before the index of words is asked.
+const NEAR: i64 = 2000;
+
 /// Keys that one statement asks for.
 const KEYS_AT_ONCE: usize = 500;
 
 /// A present asset was seen by every later discovery of its connection.
 fn assets() -> String {
+    assets_of("nexplane.rm_assets")
+}
+
+/// The same of some of them.
+fn assets_of(some: &str) -> String {
     format!(
         "SELECT a.id, a.connection, coalesce(c.name, a.connection::text) AS connection_name, \
              a.asset_type, a.external_key, a.name, a.sort_name, {ENVIRONMENT} AS environment, \
@@ -33,7 +42,7 @@ fn assets() -> String {
              CASE WHEN a.is_gone THEN a.last_seen_us \
                   ELSE greatest(a.last_seen_us, c.discovered_us) END AS last_seen_us, \
              a.version, a.position \
-         FROM nexplane.rm_assets a LEFT JOIN nexplane.rm_connections c ON c.id = a.connection "
+         FROM {some} a LEFT JOIN nexplane.rm_connections c ON c.id = a.connection "
     )
 }
 
@@ -116,9 +125,67 @@ pub async fn list(
     limit: Option<u32>,
 ) -> Result<Page<AssetView>, QueryError> {
     let probe = page::probe(limit);
-    let AssetFilter { asset_type, connection, environment, tag, q, gone } = filter;
+    let after = cursor.map(cursor_of).transpose()?;
+    let words: Vec<String> =
+        filter.q.iter().flat_map(|q| q.split_whitespace()).map(str::to_lowercase).collect();
+    if !words.is_empty() {
+        // What many assets have is among the next ones; what few have is found by its index.
+        let mut sql: QueryBuilder<Postgres> =
+            QueryBuilder::new("WITH near AS (SELECT * FROM nexplane.rm_assets a WHERE true");
+        cut(&mut sql, after.as_ref(), NEAR);
+        sql.push(") ").push(assets_of("near")).push(" WHERE true");
+        restrict(&mut sql, filter, &words);
+        cut(&mut sql, None, probe);
+        let rows: Vec<Shown> = sql.build_query_as().persistent(false).fetch_all(pool).await?;
+        if i64::try_from(rows.len()) == Ok(probe) {
+            return finish(rows, probe);
+        }
+    }
     let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(assets());
-    sql.push("WHERE true");
+    sql.push(" WHERE true");
+    restrict(&mut sql, filter, &words);
+    for hint in hints(pool, &words).await? {
+        sql.push(" AND (a.grams @> ").push_bind(hint.grams);
+        if !hint.connections.is_empty() {
+            sql.push(" OR a.connection = ANY(").push_bind(hint.connections).push(")");
+        }
+        sql.push(")");
+    }
+    cut(&mut sql, after.as_ref(), probe);
+    finish(sql.build_query_as().persistent(false).fetch_all(pool).await?, probe)
+}
+
+fn finish(rows: Vec<Shown>, probe: i64) -> Result<Page<AssetView>, QueryError> {
+    page::page(
+        rows,
+        probe,
+        |row| format!("{}~{}", row.id, hex::encode(&row.sort_name)),
+        |row| Ok(row.view(Vec::new())),
+    )
+}
+
+/// Name and id of the last asset of the page before.
+fn cursor_of(cursor: &str) -> Result<(String, Uuid), QueryError> {
+    let (id, name) = cursor.split_once('~').ok_or(QueryError::Cursor)?;
+    let id = id.parse().map_err(|_| QueryError::Cursor)?;
+    let name = hex::decode(name).ok().and_then(|name| String::from_utf8(name).ok());
+    Ok((name.filter(|name| !name.contains('\0')).ok_or(QueryError::Cursor)?, id))
+}
+
+/// From a cursor on, in the order of the list.
+fn cut(sql: &mut QueryBuilder<Postgres>, after: Option<&(String, Uuid)>, limit: i64) {
+    if let Some((name, id)) = after {
+        sql.push(" AND (a.sort_name, a.id) > (")
+            .push_bind(name.clone())
+            .push(", ")
+            .push_bind(*id)
+            .push(")");
+    }
+    sql.push(" ORDER BY a.sort_name, a.id LIMIT ").push_bind(limit);
+}
+
+fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &AssetFilter, words: &[String]) {
+    let AssetFilter { asset_type, connection, environment, tag, q: _, gone } = filter;
     if let Some(asset_type) = asset_type {
         sql.push(" AND a.asset_type = ").push_bind(asset_type.clone());
     }
@@ -131,34 +198,50 @@ pub async fn list(
     if let Some(tag) = tag {
         sql.push(" AND a.tags @> ").push_bind(vec![tag.clone()]);
     }
-    for word in q.iter().flat_map(|q| q.split_whitespace()) {
+    for word in words {
         sql.push(
             " AND strpos(lower(concat_ws(' ', c.name || '/' || a.external_key, a.name, a.owner)), ",
         )
-        .push_bind(word.to_lowercase())
+        .push_bind(word.clone())
         .push(") > 0");
     }
     if let Some(gone) = gone {
         sql.push(format!(" AND {IS_GONE} = ")).push_bind(*gone);
     }
-    if let Some(cursor) = cursor {
-        let (id, name) = cursor.split_once('~').ok_or(QueryError::Cursor)?;
-        let id: Uuid = id.parse().map_err(|_| QueryError::Cursor)?;
-        let name = hex::decode(name).ok().and_then(|name| String::from_utf8(name).ok());
-        sql.push(" AND (a.sort_name, a.id) > (")
-            .push_bind(name.filter(|name| !name.contains('\0')).ok_or(QueryError::Cursor)?)
-            .push(", ")
-            .push_bind(id)
-            .push(")");
-    }
-    sql.push(" ORDER BY a.sort_name, a.id LIMIT ").push_bind(probe);
-    let rows: Vec<Shown> = sql.build_query_as().persistent(false).fetch_all(pool).await?;
-    page::page(
-        rows,
-        probe,
-        |row| format!("{}~{}", row.id, hex::encode(&row.sort_name)),
-        |row| Ok(row.view(Vec::new())),
+}
+
+/// What an asset has in whose key, name, owner or connection's name a word is.
+struct Hint {
+    grams: Vec<i32>,
+    /// Or it is of one of these.
+    connections: Vec<Uuid>,
+}
+
+/// What has a word has its grams, or is of a connection whose name has it; or has what is before the first slash
+/// in the name, and the rest in the key. Of words that are too short nothing is known.
+async fn hints(pool: &PgPool, words: &[String]) -> Result<Vec<Hint>, QueryError> {
+    let known = words.iter().filter_map(|word| {
+        let in_name = word.split_once('/').map_or(&**word, |(name, _)| name);
+        let grams = grams::of_words(std::iter::once(&**word)).filter(|_| !in_name.is_empty())?;
+        Some((in_name.to_owned(), Hint { grams, connections: Vec::new() }))
+    });
+    let (names, mut hints): (Vec<String>, Vec<Hint>) = known.unzip();
+    // Asked before, so that the planner sees how many there are.
+    let rows: Vec<(i64, Uuid)> = sqlx::query_as(
+        "SELECT wanted.no, c.id FROM unnest($1::text[]) WITH ORDINALITY wanted (name, no) \
+         JOIN nexplane.rm_connections c ON strpos(lower(c.name), wanted.name) > 0",
     )
+    .bind(names)
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    for (no, connection) in rows {
+        let hint = usize::try_from(no - 1).ok().and_then(|no| hints.get_mut(no));
+        if let Some(hint) = hint {
+            hint.connections.push(connection);
+        }
+    }
+    Ok(hints)
 }
 
 /// One asset with its relations.

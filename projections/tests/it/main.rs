@@ -15,6 +15,7 @@ mod history;
 mod inventory;
 mod lease;
 mod order;
+mod reads;
 mod rebuild;
 mod rollouts;
 mod runner;

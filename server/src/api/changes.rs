@@ -1,18 +1,21 @@
 //! `/change-requests` and what one can do with them.
 
+use std::collections::HashMap;
+
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use nexplane_core::aggregate::{Asked, Decider as _, Reject as _};
 use nexplane_core::api::{
-    ApproveRequest, ChangeState as State_, EventView, InboxItem, Page, ReasonRequest, SettleRequest,
+    ApproveRequest, ChangeState as State_, ChangeView, EventView, InboxItem, Page, ReasonRequest,
+    SettleRequest,
 };
 use nexplane_core::change::{
     Change, ChangeCommand, ChangeRejection, ChangeState, is_in_time, may_execute, may_plan,
     may_roll_back, rollback_draft,
 };
 use nexplane_core::freeze::InTheWay;
-use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId};
+use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId, StreamId};
 use nexplane_core::plan::Plan;
 use nexplane_core::risk::{Environment, Risk};
 use nexplane_core::time::Timestamp;
@@ -423,29 +426,38 @@ pub async fn inbox(
     Query(query): Query<super::PageQuery>,
 ) -> ApiResult<axum::Json<Page<InboxItem>>> {
     let limit = super::limit(query.limit)?;
-    let page = changes::inbox(&app.pool, query.cursor.as_deref(), limit).await?;
+    let Page { items: mut views, next_cursor } =
+        changes::inbox(&app.pool, query.cursor.as_deref(), limit).await?;
     let sheet = Sheet::read(&app.log, app.moment()).await?;
-    let mut items = Vec::with_capacity(page.items.len());
-    for mut change in page.items {
-        let state = load(&app, change.id).await?.state;
+    // Everything is asked for all rows together: there may be as many as a page has.
+    let streams: Vec<StreamId> = views.iter().map(|view| view.id.into()).collect();
+    let loaded = stream::load_each::<Change>(&app.log, &streams).await?;
+    views.retain(|view| loaded.contains_key(&view.id.into()));
+    reading::meet_each(&app, &mut views).await?;
+    names::of_changes(&app, views.iter_mut()).await?;
+    let state = |view: &ChangeView| loaded.get(&view.id.into()).map(|loaded| &loaded.state);
+    let abouts = views.iter().filter_map(|view| Some((view.id, About::of(state(view)?)?)));
+    let (ids, abouts): (Vec<ChangeId>, Vec<About<'_>>) = abouts.unzip();
+    let looked = sheet.look_each(&app.log, &abouts).await?.into_iter();
+    let mut frozen: HashMap<_, _> =
+        ids.into_iter().zip(looked.map(|looked| looked.in_the_way.frozen)).collect();
+    let mut items = Vec::with_capacity(views.len());
+    for mut change in views {
+        let Some(state) = state(&change) else { continue };
         if change.review_due.is_some() {
-            items.extend(glass::to_review(&app, &caller, change, &state).await?);
+            items.extend(glass::to_review(&caller, change, state));
             continue;
         }
         // The row may be a moment behind.
-        let ChangeState::Submitted(submission) = &state else { continue };
-        let frozen = match About::of(&state) {
-            Some(about) => sheet.look(&app.log, &about).await?.in_the_way.frozen,
-            None => Vec::new(),
-        };
-        let who = approvers::wait(&app, &state, &mut change).await?;
+        let ChangeState::Submitted(submission) = state else { continue };
+        let frozen = frozen.remove(&change.id).unwrap_or_default();
+        let who = approvers::wait(&app, state, &mut change).await?;
         freezes::wait(&mut change, &frozen);
-        reading::meet(&app, &mut change).await?;
         let digest = submission.plan.digest.clone();
         let command = ChangeCommand::Approve { digest, comment: None, frozen };
         let asked = Asked { by: caller.principal.clone(), at: stream::now(), command };
         let given = submission.approvals.iter().any(|given| given.by == caller.person);
-        let (code, why_not) = match Change::decide(&state, asked) {
+        let (code, why_not) = match Change::decide(state, asked) {
             Ok(_) if given => {
                 (Some("change.approved_already".to_owned()), Some("You approved it.".to_owned()))
             }
@@ -454,11 +466,10 @@ pub async fn inbox(
                 (Some(no.code().to_owned()), Some(approvers::explained(&no, who.as_deref())))
             }
         };
-        names::of_changes(&app, std::iter::once(&mut change)).await?;
         let may_approve = code.is_none();
         items.push(InboxItem { change, may_approve, may_review: false, code, why_not });
     }
-    Ok(axum::Json(Page { items, next_cursor: page.next_cursor }))
+    Ok(axum::Json(Page { items, next_cursor }))
 }
 
 /// The change as its stream says now.

@@ -15,10 +15,10 @@ use nexplane_core::api::{
 };
 use nexplane_core::calendar::event::CalendarEvent;
 use nexplane_core::calendar::{CALENDAR, Calendar, CalendarCommand};
-use nexplane_core::change::{ChangeCommand, ChangeRejection, ChangeState, may_override};
+use nexplane_core::change::{Change, ChangeCommand, ChangeRejection, ChangeState, may_override};
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::freeze::{Frozen, InTheWay};
-use nexplane_core::id::{ChangeId, FreezeId, PersonId};
+use nexplane_core::id::{ChangeId, FreezeId, PersonId, StreamId};
 use nexplane_core::time::Timestamp;
 use nexplane_projections::changes::minute;
 use uuid::Uuid;
@@ -144,14 +144,19 @@ pub async fn mark(app: &App, views: &mut [ChangeView]) -> ApiResult<()> {
     if sheet.is_free() {
         return Ok(());
     }
-    for view in views {
-        if !matches!(view.state, State_::Submitted | State_::Approved | State_::Scheduled) {
-            continue;
-        }
-        let state = load(app, view.id).await?.state;
-        if let Some(about) = About::of(&state) {
-            wait(view, &sheet.look(&app.log, &about).await?.in_the_way.frozen);
-        }
+    let may_wait = |view: &&mut ChangeView| {
+        matches!(view.state, State_::Submitted | State_::Approved | State_::Scheduled)
+    };
+    let views: Vec<&mut ChangeView> = views.iter_mut().filter(may_wait).collect();
+    let streams: Vec<StreamId> = views.iter().map(|view| view.id.into()).collect();
+    let changes = stream::load_each::<Change>(&app.log, &streams).await?;
+    let known = views.into_iter().filter_map(|view| {
+        let about = About::of(&changes.get(&view.id.into())?.state)?;
+        Some((view, about))
+    });
+    let (views, abouts): (Vec<_>, Vec<_>) = known.unzip();
+    for (view, looked) in views.into_iter().zip(sheet.look_each(&app.log, &abouts).await?) {
+        wait(view, &looked.in_the_way.frozen);
     }
     Ok(())
 }

@@ -13,7 +13,6 @@ use nexplane_projections::changes;
 
 use super::changes::{catch_up, tell_gated};
 use super::guard::{Id, JsonBody};
-use super::names;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::ApiResult;
@@ -49,19 +48,13 @@ pub async fn overdue(app: &App, by: &Principal, at: Timestamp) -> ApiResult<Vec<
 }
 
 /// The row of an inbox for a change that has ended; none when it was reviewed meanwhile.
-pub async fn to_review(
-    app: &App,
-    caller: &Caller,
-    mut change: ChangeView,
-    state: &ChangeState,
-) -> ApiResult<Option<InboxItem>> {
+pub fn to_review(caller: &Caller, change: ChangeView, state: &ChangeState) -> Option<InboxItem> {
     let command = ChangeCommand::Review { comment: "probe".to_owned() };
     let asked = Asked { by: caller.principal.clone(), at: stream::now(), command };
     let (code, why_not) = match Change::decide(state, asked) {
         Ok(_) => (None, None),
-        Err(ChangeRejection::NoReviewDue) => return Ok(None),
+        Err(ChangeRejection::NoReviewDue) => return None,
         Err(no) => (Some(no.code().to_owned()), Some(no.to_string())),
     };
-    names::of_changes(app, std::iter::once(&mut change)).await?;
-    Ok(Some(InboxItem { change, may_approve: false, may_review: code.is_none(), code, why_not }))
+    Some(InboxItem { change, may_approve: false, may_review: code.is_none(), code, why_not })
 }

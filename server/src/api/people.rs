@@ -34,11 +34,14 @@ struct NewUser {
 
 /// `GET /users`
 pub async fn list(State(app): State<App>) -> ApiResult<Json<Page<UserView>>> {
-    let mut items = Vec::new();
-    for entry in app.directory.list().await? {
-        items.extend(view(&app, entry).await?);
-    }
-    Ok(Json(Page { items, next_cursor: None }))
+    let entries = app.directory.list().await?;
+    let ids: Vec<PersonId> = entries.iter().map(|entry| entry.id).collect();
+    let mut states = app.people.load_each(&ids).await?;
+    let items = entries.into_iter().filter_map(|entry| {
+        let state = states.remove(&entry.id)?;
+        shown_as(entry, state)
+    });
+    Ok(Json(Page { items: items.collect(), next_cursor: None }))
 }
 
 /// `POST /users`
@@ -140,17 +143,19 @@ impl Prepare<Person> for LeastOne<'_> {
 
 async fn one(app: &App, person: PersonId) -> ApiResult<UserView> {
     let entry = app.directory.by_id(person).await?.ok_or_else(|| ApiError::not_found("user"))?;
-    view(app, entry).await?.ok_or_else(|| ApiError::not_found("user"))
+    let state = app.people.load(entry.id).await?.state;
+    shown_as(entry, state).ok_or_else(|| ApiError::not_found("user"))
 }
 
-async fn view(app: &App, entry: Entry) -> ApiResult<Option<UserView>> {
-    let (roles, disabled) = match app.people.load(entry.id).await?.state {
-        PersonState::Absent => return Ok(None),
+/// None when the domain does not know them.
+fn shown_as(entry: Entry, state: PersonState) -> Option<UserView> {
+    let (roles, disabled) = match state {
+        PersonState::Absent => return None,
         PersonState::Active(active) => (active.roles, false),
         PersonState::Disabled(disabled) => (disabled.roles, true),
     };
     let Entry { id, email, name, created_at } = entry;
-    Ok(Some(UserView { id, email, name, roles, disabled, created_at }))
+    Some(UserView { id, email, name, roles, disabled, created_at })
 }
 
 /// Adds a person: the domain first decides on roles, the directory keeps name and password.

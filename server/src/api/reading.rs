@@ -22,24 +22,10 @@ use crate::stream;
 
 /// Adds what else is under way with the same targets, and whose turn it waits for.
 pub async fn meet(app: &App, view: &mut ChangeView) -> ApiResult<()> {
-    match view.state {
-        State_::Draft
-        | State_::Submitted
-        | State_::Approved
-        | State_::Scheduled
-        | State_::Executing => {}
-        State_::Complete
-        | State_::Failed
-        | State_::OutcomeUnknown
-        | State_::RollingBack
-        | State_::RolledBack
-        | State_::RollbackPartial
-        | State_::RollbackBlocked
-        | State_::Rejected
-        | State_::Cancelled
-        | State_::Expired => return Ok(()),
+    if !may_meet(view.state) {
+        return Ok(());
     }
-    view.conflicts = changes::in_conflict(&app.pool, view.id).await?;
+    meet_each(app, std::slice::from_mut(view)).await?;
     let Some(run) = view.run.as_ref().filter(|run| run.finished_at.is_none()) else {
         return Ok(());
     };
@@ -54,6 +40,41 @@ pub async fn meet(app: &App, view: &mut ChangeView) -> ApiResult<()> {
         ));
     }
     Ok(())
+}
+
+/// Adds what else is under way with the same targets to many changes.
+pub async fn meet_each(app: &App, views: &mut [ChangeView]) -> ApiResult<()> {
+    let ids: Vec<ChangeId> =
+        views.iter().filter(|view| may_meet(view.state)).map(|view| view.id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut conflicts = changes::in_conflict(&app.pool, &ids).await?;
+    for view in views {
+        view.conflicts = conflicts.remove(&view.id).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Whether it has not ended.
+const fn may_meet(state: State_) -> bool {
+    match state {
+        State_::Draft
+        | State_::Submitted
+        | State_::Approved
+        | State_::Scheduled
+        | State_::Executing => true,
+        State_::Complete
+        | State_::Failed
+        | State_::OutcomeUnknown
+        | State_::RollingBack
+        | State_::RolledBack
+        | State_::RollbackPartial
+        | State_::RollbackBlocked
+        | State_::Rejected
+        | State_::Cancelled
+        | State_::Expired => false,
+    }
 }
 
 /// Says that a change waits for the end of what it meets, where the policy refuses its execution until then.

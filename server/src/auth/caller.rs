@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::http::{HeaderMap, header};
 use nexplane_core::actor::{Actor, Role};
 use nexplane_core::aggregate::Principal;
-use nexplane_core::id::PersonId;
+use nexplane_core::id::{PersonId, StreamId};
 use nexplane_core::person::{Person, PersonState};
 use nexplane_core::time::Timestamp;
 use nexplane_store::log::Log;
@@ -99,6 +99,26 @@ impl People {
         }
         known.insert(person, loaded.clone());
         Ok(loaded)
+    }
+
+    /// The states of many people's streams now. Of those who are known already, only the versions are asked for.
+    pub async fn load_each(
+        &self,
+        people: &[PersonId],
+    ) -> Result<HashMap<PersonId, PersonState>, LoadError> {
+        let streams: Vec<StreamId> = people.iter().map(|person| (*person).into()).collect();
+        let versions = self.log.versions(&streams).await?;
+        let mut states = HashMap::with_capacity(people.len());
+        for person in people {
+            let known = self.known().get(person).cloned();
+            let version = versions.get(&(*person).into()).copied().unwrap_or(0);
+            let loaded = match known {
+                Some(known) if known.version == version => known,
+                Some(_) | None => self.load(*person).await?,
+            };
+            states.insert(*person, loaded.state);
+        }
+        Ok(states)
     }
 
     /// The roles of a person who may sign in; `None` for those who may not.

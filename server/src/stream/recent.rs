@@ -54,14 +54,16 @@ pub async fn load_each(
     ids: impl IntoIterator<Item = ConnectionId>,
 ) -> Result<HashMap<ConnectionId, Loaded<Connection>>, LoadError> {
     let mut found = HashMap::new();
-    let mut others = Vec::new();
-    for id in ids {
-        if of(log, id).loaded.version > 0 {
-            found.insert(id, load(log, id).await?);
-        } else {
-            others.push(id);
-        }
+    let (known, others): (Vec<_>, Vec<_>) =
+        ids.into_iter().map(|id| (id, of(log, id))).partition(|(_, seen)| seen.loaded.version > 0);
+    let streams: Vec<StreamId> = known.iter().map(|(id, _)| (*id).into()).collect();
+    let versions = log.versions(&streams).await?;
+    for (id, seen) in known {
+        let is_newest = versions.get(&id.into()) == Some(&seen.loaded.version);
+        let loaded = if is_newest { seen.loaded } else { load(log, id).await? };
+        found.insert(id, loaded);
     }
+    let others: Vec<ConnectionId> = others.into_iter().map(|(id, _)| id).collect();
     let whole = Instant::now();
     let streams: Vec<StreamId> = others.iter().map(|id| (*id).into()).collect();
     let mut read = super::load_each::<Connection>(log, &streams).await?;

@@ -317,6 +317,14 @@ impl Log {
         read::version(&self.0.pool, stream).await
     }
 
+    /// The same of many streams, in few questions; those that do not exist are left out.
+    pub async fn versions(
+        &self,
+        streams: &[StreamId],
+    ) -> Result<HashMap<StreamId, u64>, ReadError> {
+        read::versions(&self.0.pool, streams).await
+    }
+
     /// The position of the event that was recorded last, of those recorded at or before a moment;
     /// `None` when there is none. Of several recorded at the same moment, the last.
     ///

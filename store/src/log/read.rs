@@ -288,6 +288,32 @@ pub(super) async fn version(pool: &PgPool, stream: StreamId) -> Result<u64, Read
     Ok(version.map_or(Ok(0), unsigned)?)
 }
 
+/// The same of many; streams that do not exist are left out.
+pub(super) async fn versions(
+    pool: &PgPool,
+    streams: &[StreamId],
+) -> Result<HashMap<StreamId, u64>, ReadError> {
+    let mut found = HashMap::with_capacity(streams.len());
+    for some in streams.chunks(STREAMS_AT_ONCE) {
+        let named: HashMap<String, StreamId> =
+            some.iter().map(|stream| (stream.to_string(), *stream)).collect();
+        let names: Vec<&str> = named.keys().map(String::as_str).collect();
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT stream_id, version FROM nexplane.log_streams WHERE stream_id = ANY($1)",
+        )
+        .bind(names)
+        .persistent(false)
+        .fetch_all(pool)
+        .await?;
+        for (name, version) in rows {
+            if let Some(stream) = named.get(&name) {
+                found.insert(*stream, unsigned(version)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// The request hash and the positions that a command id was written with.
 pub(super) async fn command(
     pool: &PgPool,
