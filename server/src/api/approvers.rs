@@ -46,11 +46,7 @@ pub fn open_seats(submission: &Submission, at: Timestamp) -> Vec<(&Seat, u32)> {
 }
 
 /// Whose approvals are missing, by name; nothing when those of nobody in particular are.
-pub async fn named(
-    app: &App,
-    submission: &Submission,
-    at: Timestamp,
-) -> ApiResult<Option<String>> {
+pub async fn named(app: &App, submission: &Submission, at: Timestamp) -> ApiResult<Option<String>> {
     let open = open_seats(submission, at);
     if open.is_empty() {
         return Ok(None);

@@ -108,8 +108,7 @@ const fn submission(state: &ChangeState) -> Option<&Submission> {
 async fn place(app: &App, state: &ChangeState, subject: &Subject) -> ApiResult<PlaceView> {
     let draft = &subject.draft;
     let connection = inventory::connection(&app.pool, draft.connection).await?;
-    let (targets, critical_targets) =
-        inventory::places(&app.pool, &draft.targets, TARGETS).await?;
+    let (targets, critical_targets) = inventory::places(&app.pool, &draft.targets, TARGETS).await?;
     let roots = draft.targets.get(..ROOTS).unwrap_or(&draft.targets);
     let around = inventory::around(&app.pool, roots, DEPENDANTS).await?;
     let environment = connection.as_ref().map(|connection| connection.environment);
@@ -168,8 +167,7 @@ async fn approving(
 ) -> ApiResult<ApprovingView> {
     let now = stream::now();
     let submission = submission(state);
-    let own: BTreeSet<PersonId> =
-        subject.editors.iter().copied().chain([subject.author]).collect();
+    let own: BTreeSet<PersonId> = subject.editors.iter().copied().chain([subject.author]).collect();
     let others = others(app, caller, state, &own).await?;
     let delegators = match submission {
         Some(_) => people::delegators(&app.pool, caller.person, DELEGATORS).await?,

@@ -5,10 +5,16 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, Shop, id, items, text};
 
-const LOCK: &str = "postgres.lock_user";
+const LIMIT: &str = "postgres.set_connection_limit";
 
 async fn context(client: &Client, change: &Value) -> Value {
     client.get(&format!("/change-requests/{}/context", id(change))).await.is(200)
+}
+
+async fn submitted(operator: &Client, shop: &Shop, role: &str) -> Value {
+    let mut request = shop.request(operator, LIMIT, role).await;
+    request["parameters"] = json!({ "limit": 5 });
+    operator.submitted(request).await
 }
 
 fn names(of: &Value) -> Vec<String> {
@@ -46,7 +52,7 @@ async fn an_approver_is_told_what_they_have_to_know() {
     operator.patch(&format!("/assets/{}", id(&asset)), edit).await.is(200);
 
     // The first of its kind: nothing is known of such changes, and nothing is made up.
-    let first = operator.submitted(shop.request(&operator, LOCK, one).await).await;
+    let first = submitted(&operator, &shop, one).await;
     let said = context(&anna, &first).await;
     assert!(text(&said["headline"]).contains(one), "{said:#}");
     assert!(text(&said["headline"]).ends_with("(staging)."), "{said:#}");
@@ -54,7 +60,10 @@ async fn an_approver_is_told_what_they_have_to_know() {
     let place = &said["place"];
     assert_eq!((&place["target_count"], &place["critical_targets"]), (&json!(1), &json!(1)));
     assert_eq!(place["targets"][0]["owner"], "the batch team", "{said:#}");
-    assert_eq!((&place["connector"], &place["environment"]), (&json!("postgres"), &json!("staging")));
+    assert_eq!(
+        (&place["connector"], &place["environment"]),
+        (&json!("postgres"), &json!("staging"))
+    );
     assert_eq!(said["similar"]["first_here"], true, "{said:#}");
     assert_eq!(said["similar"]["counts"]["total"], 0);
     assert_eq!(said["undo"]["possible"], true);
@@ -92,12 +101,12 @@ async fn an_approver_is_told_what_they_have_to_know() {
     assert_eq!(approving["ways"][1]["code"], "change.approved_already", "{said:#}");
     assert!(text(&approving["needed"]).contains("1 of 2 approvals is given."), "{said:#}");
     assert!(text(&approving["after_mine"]).contains("the last one"), "{said:#}");
-    assert_eq!(names(&approving["others"]), [""; 0], "anna has approved: {said:#}");
+    assert!(names(&approving["others"]).is_empty(), "anna has approved: {said:#}");
     bob.approve(&id(&first), &first["plan"]["digest"]).await.is(200);
     assert_eq!(operator.executed(&id(&first)).await["state"], "complete");
 
     // The next one of its kind: how the first ended, with the state in which it is now.
-    let next = operator.submitted(shop.request(&operator, LOCK, two).await).await;
+    let next = submitted(&operator, &shop, two).await;
     let similar = async || context(&anna, &next).await["similar"].clone();
     let said = similar().await;
     assert_eq!((&said["first_here"], &said["capped"]), (&json!(false), &json!(false)), "{said:#}");
@@ -107,16 +116,19 @@ async fn an_approver_is_told_what_they_have_to_know() {
     assert_eq!(said["last"][0]["same_target"], false);
 
     // A rollback that was stopped proves nothing, and is told.
-    shop.sql(&format!("ALTER ROLE {one} LOGIN")).await;
+    shop.sql(&format!("ALTER ROLE {one} CONNECTION LIMIT 7")).await;
     let (blocked, stuck) = undone(&operator, &anna, &first).await;
     assert_eq!(stuck["state"], "rollback_blocked", "{stuck:#}");
     let undo = context(&anna, &next).await["undo"].clone();
     assert_eq!((&undo["proven"], &undo["failed_since"]), (&Value::Null, &json!(1)), "{undo:#}");
     let said = similar().await;
-    assert_eq!((&said["counts"]["complete"], &said["counts"]["rolling_back"]), (&json!(0), &json!(1)));
+    assert_eq!(
+        (&said["counts"]["complete"], &said["counts"]["rolling_back"]),
+        (&json!(0), &json!(1))
+    );
 
     // One that worked does, and is named.
-    shop.sql(&format!("ALTER ROLE {one} NOLOGIN")).await;
+    shop.sql(&format!("ALTER ROLE {one} CONNECTION LIMIT 5")).await;
     let (worked, back) = undone(&operator, &anna, &first).await;
     assert_eq!(back["state"], "rolled_back", "{back:#}");
     let undo = context(&anna, &next).await["undo"].clone();
@@ -129,7 +141,7 @@ async fn an_approver_is_told_what_they_have_to_know() {
     // On another connection it is not the same place.
     let other = Shop::connect(&server, "staging").await;
     let role = other.role(&server, "three").await;
-    let elsewhere = operator.submitted(other.request(&operator, LOCK, &role).await).await;
+    let elsewhere = submitted(&operator, &other, &role).await;
     let said = context(&anna, &elsewhere).await;
     assert_eq!(said["similar"]["first_here"], true, "{said:#}");
     assert_eq!(said["undo"]["proven"]["rollback"], worked["id"], "{said:#}");
