@@ -18,6 +18,7 @@
 
 mod accessibility;
 mod browser;
+mod browser_approve;
 mod browser_change;
 mod browser_emergency;
 mod browser_event;
