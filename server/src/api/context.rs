@@ -177,6 +177,7 @@ async fn approving(
     let people: BTreeSet<Uuid> = given
         .flat_map(|given| [given.by, given.of()])
         .chain(own.iter().copied())
+        .chain([caller.person])
         .chain(others.iter().copied())
         .chain(delegators.iter().copied())
         .map(|person| person.0)

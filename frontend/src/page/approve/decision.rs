@@ -149,7 +149,8 @@ fn Choice(props: &ChoiceProps) -> Html {
         })
     };
     let reject = {
-        let (call, text, id) = (call.clone(), text.clone(), change.id);
+        // A rejection names no plan: the version does, of the change whose plan was looked at.
+        let (call, text, id, version) = (call.clone(), text.clone(), change.id, change.version);
         let (on_done, lacks_reason) = (props.on_done.clone(), lacks_reason.setter());
         Callback::from(move |_: MouseEvent| {
             let reason = text.trim().to_owned();
@@ -162,7 +163,7 @@ fn Choice(props: &ChoiceProps) -> Html {
             call.start(
                 async move {
                     let path = format!("/change-requests/{id}/reject");
-                    api::post::<ChangeView>(&path, &ReasonRequest { reason }).await
+                    api::post_at::<ChangeView>(&path, &ReasonRequest { reason }, version).await
                 },
                 move |answer| on_done.emit(("You rejected", answer)),
             );
@@ -171,7 +172,7 @@ fn Choice(props: &ChoiceProps) -> Html {
     {
         // What the server knows better is read again; it is not sent again.
         let on_stale = props.on_stale.clone();
-        let is_stale = call.error().is_some_and(plan_moved);
+        let is_stale = call.error().is_some_and(|e| plan_moved(e) || e.status() == Some(412));
         use_effect_with(is_stale, move |is_stale| {
             if *is_stale {
                 on_stale.emit(());
@@ -219,7 +220,7 @@ fn Choice(props: &ChoiceProps) -> Html {
                     { if call.busy() { "One moment…" } else { "Approve" } }
                 </button>
                 if *may_reject {
-                    <button type="button" class="button danger" onclick={reject} disabled={call.busy()}
+                    <button type="button" class="button danger" onclick={reject} disabled={*moved || call.busy()}
                         data-testid="decide-reject">{ "Reject" }</button>
                 }
                 <span class="faint small decision-digest">
