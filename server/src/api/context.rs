@@ -332,7 +332,7 @@ async fn needed(
         given.len(),
         submission.quorum.approvals,
         if submission.quorum.approvals == 1 { "" } else { "s" },
-        if given.len() == 1 { "is" } else { "are" }
+        if given.len() == 1 || submission.quorum.approvals == 1 { "is" } else { "are" }
     );
     if let Some(who) = approvers::named(app, submission, at).await? {
         return Ok(Some(format!("{of} Still needed: {who}.")));
