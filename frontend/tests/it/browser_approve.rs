@@ -96,11 +96,7 @@ pub async fn an_approver_needs_no_mouse(server: &Sandbox) {
     arun.script_says("return document.activeElement.matches(':focus-visible');", "true").await;
     arun.pictures("approve-done").await;
     arun.press(ENTER).await;
-    arun.script_says(
-        &format!("return location.pathname !== '{address}/approve';"),
-        "true",
-    )
-    .await;
+    arun.script_says(&format!("return location.pathname !== '{address}/approve';"), "true").await;
     assert_eq!(arun.script("return window.__mouse;").await, "0");
     arun.end().await;
 

@@ -3,8 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::browser::Browser;
-use crate::{browser_approve, demo};
 use crate::sandbox::Sandbox;
+use crate::{browser_approve, demo};
 
 #[tokio::test]
 async fn the_life_of_changes() {

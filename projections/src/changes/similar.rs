@@ -151,21 +151,21 @@ async fn attempts(
     alike: &Alike<'_>,
     here: bool,
 ) -> Result<Vec<Attempt>, QueryError> {
+    type Found = (Uuid, i64, String, String, bool, i64, Uuid, bool);
     let on = if here { "connection = $1" } else { "connection <> $1" };
-    let rows: Vec<(Uuid, i64, String, String, bool, i64, Uuid, bool)> =
-        sqlx::query_as(AssertSqlSafe(format!(
-            "SELECT id, number, view->>'title', state, settled, {ENDED}, connection, \
+    let rows: Vec<Found> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT id, number, view->>'title', state, settled, {ENDED}, connection, \
                  cardinality(applied) > 0 \
              FROM nexplane.rm_changes WHERE {on} AND left(change_type, 100) = left($2, 100) \
              AND change_type = $2 AND rollback_of IS NOT NULL AND ended IS NOT NULL AND id <> $3 \
              ORDER BY ended DESC LIMIT {ATTEMPTS}"
-        )))
-        .bind(alike.connection.0)
-        .bind(alike.change_type)
-        .bind(alike.change.0)
-        .persistent(false)
-        .fetch_all(pool)
-        .await?;
+    )))
+    .bind(alike.connection.0)
+    .bind(alike.change_type)
+    .bind(alike.change.0)
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
     rows.into_iter()
         .map(|(id, number, title, state, settled, ended, connection, touched)| {
             let worked = read_state(state)? == ChangeState::Complete && !settled && touched;

@@ -186,7 +186,8 @@ pub async fn places(
     ids: &[AssetId],
     shown: u32,
 ) -> Result<(Vec<PlaceTarget>, u32), QueryError> {
-    let rows: Vec<(Uuid, String, String, bool, Option<String>, bool, i64)> = sqlx::query_as(
+    type Found = (Uuid, String, String, bool, Option<String>, bool, i64);
+    let rows: Vec<Found> = sqlx::query_as(
         "SELECT id, name, asset_type, critical, owner, is_gone, \
              count(*) FILTER (WHERE critical) OVER () \
          FROM nexplane.rm_assets WHERE id = ANY($1) ORDER BY NOT critical, sort_name, id LIMIT $2",
