@@ -14,7 +14,7 @@ const ENTER: &str = "\u{e007}";
 
 /// Counts what only a mouse, or a finger, does.
 const NO_MOUSE: &str = "window.__mouse = 0; \
-    for (const kind of ['mousedown', 'mousemove', 'pointerdown', 'touchstart']) \
+    for (const kind of ['mousedown', 'pointerdown', 'touchstart']) \
     addEventListener(kind, () => { window.__mouse += 1; }, true);";
 
 /// Where the focus is, and whether that can be seen: marked, on the screen, and in front of all else.
