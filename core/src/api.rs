@@ -3,6 +3,7 @@
 //! Field names are a contract with clients. Requests refuse unknown fields; answers may gain fields.
 
 mod change;
+mod context;
 mod delegation;
 mod freeze;
 mod host;
@@ -15,6 +16,7 @@ mod rollout;
 mod schedule;
 
 pub use change::*;
+pub use context::*;
 pub use delegation::*;
 pub use freeze::*;
 pub use host::*;

@@ -110,6 +110,15 @@ pub async fn post<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Res
     Ok(mutate(Method::POST, path, Some(body), None).await?.body)
 }
 
+/// Does something to a row only while it is still at `version`.
+pub async fn post_at<T: DeserializeOwned>(
+    path: &str,
+    body: &impl Serialize,
+    version: u64,
+) -> Result<T, ApiError> {
+    Ok(mutate(Method::POST, path, Some(body), Some(version)).await?.body)
+}
+
 /// A `POST` without a body.
 pub async fn act<T: DeserializeOwned>(path: &str) -> Result<T, ApiError> {
     Ok(mutate(Method::POST, path, None::<&()>, None).await?.body)

@@ -12,6 +12,7 @@ mod component;
 mod diff;
 mod format;
 mod live;
+mod moved;
 mod page;
 mod proof;
 mod query;
@@ -92,6 +93,7 @@ fn page(route: Route) -> Html {
     match route {
         Route::Home | Route::Changes => html! { <page::changes::Changes /> },
         Route::NewChange => html! { <page::new_change::NewChange /> },
+        Route::Approve { id } => html! { <page::approve::Approve key={id.to_string()} {id} /> },
         Route::EditChange { id } => {
             html! { <page::edit_change::EditChange key={id.to_string()} {id} /> }
         }

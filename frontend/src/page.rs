@@ -1,6 +1,7 @@
 //! One module per page.
 
 pub mod approvals;
+pub mod approve;
 pub mod asset;
 pub mod assets;
 pub mod audit;

@@ -11,6 +11,8 @@ pub enum Route {
     Changes,
     #[at("/changes/new")]
     NewChange,
+    #[at("/changes/:id/approve")]
+    Approve { id: ChangeId },
     #[at("/changes/:id/edit")]
     EditChange { id: ChangeId },
     #[at("/changes/:id")]
@@ -57,6 +59,7 @@ impl Route {
             Self::Home => "Home",
             Self::Changes => "Changes",
             Self::NewChange => "New change",
+            Self::Approve { .. } => "Approve",
             Self::EditChange { .. } => "Edit change",
             Self::Change { .. } => "Change",
             Self::Approvals => "Approvals",
@@ -88,8 +91,8 @@ impl Route {
             Self::Audit | Self::Event { .. } => Self::Audit,
             Self::Connections | Self::Connection { .. } => Self::Connections,
             Self::Hosts | Self::Host { .. } => Self::Hosts,
+            Self::Approvals | Self::Approve { .. } => Self::Approvals,
             Self::Home
-            | Self::Approvals
             | Self::Calendar
             | Self::Risk
             | Self::People

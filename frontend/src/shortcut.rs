@@ -13,12 +13,14 @@ pub enum Command {
     Search,
     Palette,
     Help,
+    /// To the decision of this page.
+    Decide,
     NextRow,
     PreviousRow,
 }
 
 /// For the help page: keys and what they do.
-pub const HELP: [(&str, &str); 16] = [
+pub const HELP: [(&str, &str); 17] = [
     ("g c", "Changes"),
     ("g a", "Approvals"),
     ("g k", "Calendar"),
@@ -32,6 +34,7 @@ pub const HELP: [(&str, &str); 16] = [
     ("n", "New change"),
     ("j  k", "Next and previous row"),
     ("Enter", "Open the row"),
+    ("d", "Decide: to the comment, when approving"),
     ("/", "Search this page"),
     ("Ctrl K", "Find anything"),
     ("?", "This help"),
@@ -52,6 +55,7 @@ fn interpret(before: Option<char>, key: &str) -> (Option<char>, Option<Command>)
         (Some('g'), "o") => Command::Go(Route::Operations),
         (_, "g") => return (Some('g'), None),
         (_, "n") => Command::Go(Route::NewChange),
+        (_, "d") => Command::Decide,
         (_, "/") => Command::Search,
         (_, "?") => Command::Help,
         (_, "j") => Command::NextRow,
@@ -112,8 +116,13 @@ fn dialog_is_open() -> bool {
 
 /// Puts the cursor into the page's search; false when it has none.
 pub fn focus_search() -> bool {
-    let input = find("[data-search]").and_then(|element| element.dyn_into::<HtmlElement>().ok());
-    input.is_some_and(|input| input.focus().is_ok())
+    focus("[data-search]")
+}
+
+/// To the first element of this kind; false when the page has none.
+pub fn focus(selector: &str) -> bool {
+    let element = find(selector).and_then(|element| element.dyn_into::<HtmlElement>().ok());
+    element.is_some_and(|element| element.focus().is_ok())
 }
 
 /// Moves the focus from row to row; from none it goes to the first.

@@ -6,6 +6,7 @@
 mod fold;
 mod meeting;
 mod query;
+mod similar;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,7 @@ pub use query::{
     ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, inbox,
     later_applied, list, overdue, runs, submissions, titles,
 };
+pub use similar::{Alike, Proof, similar, undo_proof};
 pub use waiting::{up as minute, waiting_for};
 
 const CHANGES: Table = Table {
@@ -51,6 +53,10 @@ const CHANGES: Table = Table {
         column("applied", "uuid[]"),
         optional("executed", "bigint"),
         optional("outcome", "text"),
+        // When its execution ended.
+        optional("ended", "timestamptz"),
+        // Its outcome is what a person found.
+        column("settled", "boolean"),
         optional("rollback_of", "uuid"),
         optional("review_due", "timestamptz"),
         column("search", "text"),
@@ -69,6 +75,10 @@ const CHANGES: Table = Table {
         "(connection)",
         "(rollback_of)",
         "(number) WHERE review_due IS NOT NULL",
+        // A name that is longer is compared as a whole afterwards.
+        "(connection, left(change_type, 100), ended) WHERE rollback_of IS NULL AND ended IS NOT NULL",
+        "(connection, left(change_type, 100), ended) WHERE rollback_of IS NOT NULL AND ended IS NOT NULL",
+        "(left(change_type, 100), ended) WHERE rollback_of IS NOT NULL AND ended IS NOT NULL",
         "USING hash (change_type)",
         "USING gin (targets)",
         "USING gin (applied)",
@@ -108,6 +118,8 @@ struct Row {
     applied: BTreeSet<AssetId>,
     executed: Option<u64>,
     outcome: Option<&'static str>,
+    ended: Option<Timestamp>,
+    settled: bool,
     rollback_of: Option<ChangeId>,
     review_due: Option<Timestamp>,
     search: String,
@@ -155,6 +167,8 @@ impl Row {
             applied: hidden.applied.values().copied().collect(),
             executed: hidden.executed,
             outcome: hidden.outcome.map(Outcome::as_str),
+            ended: hidden.ended,
+            settled: view.settled.is_some(),
             rollback_of: view.rollback_of,
             review_due: view.review_due,
             search: searched(&view),

@@ -22,10 +22,10 @@ use crate::projection::{ApplyError, Notice, Projection};
 use crate::table::{self, Generation, Table, column, optional};
 use fold::{AssetRow, ConnectionRow, RelationRow};
 
-pub use blast::{MAX_DEPENDANTS, MAX_DEPTH, blast_radius, dependants};
+pub use blast::{Around, MAX_DEPENDANTS, MAX_DEPTH, around, blast_radius, dependants};
 pub use query::{
     AssetFilter, by_keys, connection, connection_by_name, connections, find, find_all, history,
-    list, relations, vaults,
+    list, places, relations, vaults,
 };
 
 const ASSETS: Table = Table {

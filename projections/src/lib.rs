@@ -10,6 +10,7 @@
 //! | [`changes`] | change requests, now and as of any moment |
 //! | [`hosts`] | machines with an agent |
 //! | [`inventory`] | assets, their relations, and connections |
+//! | [`people`] | who may approve, and for whom |
 //! | [`rollouts`] | every target of a change with many |
 //! | [`risk`] | open risk, and how changes ended |
 //! | [`projects`] | ordered groups of changes |
@@ -27,6 +28,7 @@ mod grams;
 pub mod hosts;
 pub mod inventory;
 pub mod page;
+pub mod people;
 pub mod projection;
 pub mod projects;
 pub mod risk;
@@ -50,6 +52,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(changes::Changes),
         Arc::new(hosts::Hosts),
         Arc::new(inventory::Inventory),
+        Arc::new(people::People),
         Arc::new(projects::Projects),
         Arc::new(risk::RiskModel),
         Arc::new(rollouts::Rollouts),

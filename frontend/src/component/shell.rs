@@ -68,6 +68,9 @@ pub fn Shell(props: &ShellProps) -> Html {
                 open.set(if *open == Open::Palette { Open::Nothing } else { Open::Palette });
             }
             Command::Help => open.set(Open::Help),
+            Command::Decide => {
+                shortcut::focus("#decide-comment, .decision a");
+            }
             Command::NextRow => shortcut::focus_row(true),
             Command::PreviousRow => shortcut::focus_row(false),
         })

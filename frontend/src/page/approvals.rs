@@ -60,7 +60,7 @@ pub fn Approvals() -> Html {
     };
     html! {
         <>
-            <Head title="Approvals" lead="Open one to see everything, then approve, reject or review it." />
+            <Head title="Approvals" lead="Open one to read what it does, then approve, reject or review it." />
             if let Some(error) = inbox.error.clone() {
                 <ProblemNote {error} retry={inbox.reload.clone()} />
             }
@@ -74,13 +74,15 @@ fn card(item: &InboxItem) -> Html {
     let given = change.approvals.iter().filter(|approval| !approval.superseded).count();
     let diff = change.plan.as_ref().map(|plan| plan.diff.as_slice()).unwrap_or_default();
     let hidden = u64::try_from(diff.len().saturating_sub(DIFF_FIELDS)).unwrap_or(u64::MAX);
+    let id = change.id;
+    let to = if item.may_review { Route::Change { id } } else { Route::Approve { id } };
     html! {
         <li key={change.id.to_string()} class="card" data-testid="inbox-item" data-id={change.id.to_string()}
             data-may-approve={item.may_approve.to_string()} data-may-review={item.may_review.to_string()}>
             <div class="card-head">
                 <h3>
                     <span class="faint">{ format!("#{} ", change.number) }</span>
-                    <Link to={Route::Change { id: change.id }} row=true class="row-link" testid="inbox-link">
+                    <Link {to} row=true class="row-link" testid="inbox-link">
                         { &change.title }
                     </Link>
                 </h3>

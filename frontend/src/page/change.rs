@@ -11,7 +11,9 @@ mod station;
 mod step;
 mod undo;
 
-pub use plan::check_line;
+pub use action::{moved, word_to_type};
+pub use approval::Approvals;
+pub use plan::{Plan, check_line};
 
 use std::rc::Rc;
 
@@ -249,7 +251,7 @@ fn body(
                     { conflicts(&change.conflicts) }
                 }
                 <secret::Secrets change={Rc::clone(change)} past={happened.is_some()} on_changed={on_changed.clone()} />
-                <plan::Plan change={Rc::clone(change)} busy={planning.busy() && happened.is_none()} />
+                <Plan change={Rc::clone(change)} busy={planning.busy() && happened.is_none()} />
                 if change.rollout.is_some() {
                     <rollout::Rollout change={Rc::clone(change)} />
                 } else if change.plan.is_some() || change.run.is_some() {
@@ -278,7 +280,7 @@ fn body(
                         <RiskPanel {risk} />
                     </section>
                 }
-                <approval::Approvals change={Rc::clone(change)} />
+                <Approvals change={Rc::clone(change)} />
             </div>
         </div>
     }

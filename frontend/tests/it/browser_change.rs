@@ -3,14 +3,16 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::browser::Browser;
-use crate::demo;
 use crate::sandbox::Sandbox;
+use crate::{browser_approve, demo};
 
 #[tokio::test]
 async fn the_life_of_changes() {
     // One sandbox for all of it: making one takes longer than what happens in it.
     let mut server = Sandbox::demo().await;
     a_change_is_planned_approved_executed_and_undone(&server).await;
+    browser_approve::an_approver_needs_no_mouse(&server).await;
+    browser_approve::a_plan_that_moved_is_looked_at_again(&server).await;
     a_rejection_reaches_the_requester_with_its_reason(&server).await;
     a_change_is_shown_as_it_was(&server).await;
     a_produced_password_is_shown_once_to_its_requester(&server).await;
@@ -29,7 +31,7 @@ async fn signed_in(server: &Sandbox, name: &str) -> Browser {
 }
 
 /// Fills in the form of a change on a database role and gives its address.
-async fn draft(browser: &Browser, action: &str, target: &str) -> String {
+pub async fn draft(browser: &Browser, action: &str, target: &str) -> String {
     browser.goto("/changes").await;
     browser.click("new-change").await;
     browser.fill("action-search", action).await;

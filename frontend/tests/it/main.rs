@@ -19,6 +19,7 @@
 mod accessibility;
 mod browser;
 mod browser_admin;
+mod browser_approve;
 mod browser_change;
 mod browser_emergency;
 mod browser_event;

@@ -50,6 +50,9 @@ pub struct Hidden {
     pub executed: Option<u64>,
     /// How its own execution ended; a later rollback does not change that.
     pub outcome: Option<Outcome>,
+    /// When its own execution ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
     /// All targets of a rollout; empty for any other change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<AssetId>,
@@ -261,6 +264,9 @@ fn apply_change(folded: &mut Folded, event: &ChangeEvent, recorded: &Recorded) {
     use ChangeEvent as E;
 
     let Some(next) = next_state(folded.view.state, event) else { return };
+    if folded.view.state == ChangeState::Executing && next != ChangeState::Executing {
+        folded.hidden.ended = Some(recorded.header.at);
+    }
     folded.view.state = next;
     let Folded { view, hidden } = folded;
     match event {

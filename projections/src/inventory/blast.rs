@@ -32,6 +32,9 @@ pub const MAX_DEPENDANTS: u32 = 10_000;
 /// Kinds where the asset that is pointed to depends on the one that points.
 const BACKWARD: [&str; 2] = ["contains", "owns"];
 
+/// Rows of a walk that is not gone to its end, those that are nearest.
+const WALKED: i64 = 2_000;
+
 /// Assets that one statement starts from.
 const ROOTS_AT_ONCE: usize = 500;
 
@@ -50,7 +53,10 @@ const WALK: &str = "WITH RECURSIVE walk (root, id, depth, via) AS ( \
          ) next \
          JOIN nexplane.rm_assets present ON present.id = next.id AND NOT present.is_gone \
          WHERE walk.depth < $3 AND next.id <> walk.root \
-     ), nearest AS ( \
+     )";
+
+/// The dependants of [`WALK`], each once.
+const NEAREST: &str = ", nearest AS ( \
          SELECT DISTINCT ON (id) id, depth, via FROM walk WHERE depth > 0 \
          ORDER BY id, depth, via COLLATE \"C\" \
      )";
@@ -60,7 +66,7 @@ const WALK: &str = "WITH RECURSIVE walk (root, id, depth, via) AS ( \
 pub async fn blast_radius(pool: &PgPool, asset: AssetId) -> Result<BlastRadius, QueryError> {
     let rows: Vec<(Uuid, String, String, i32, bool, String)> =
         sqlx::query_as(AssertSqlSafe(format!(
-            "{WALK} SELECT n.id, a.name, a.asset_type, n.depth, a.critical, n.via \
+            "{WALK}{NEAREST} SELECT n.id, a.name, a.asset_type, n.depth, a.critical, n.via \
              FROM nearest n JOIN nexplane.rm_assets a ON a.id = n.id \
              ORDER BY n.depth, a.sort_name, n.id LIMIT $4"
         )))
@@ -87,6 +93,50 @@ pub async fn blast_radius(pool: &PgPool, asset: AssetId) -> Result<BlastRadius, 
     })
 }
 
+/// What depends on any of these assets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Around {
+    /// The nearest, without the assets themselves.
+    pub nearest: Vec<DependantView>,
+    pub count: u32,
+    pub critical: u32,
+    /// The walk was given up before it had found all.
+    pub more: bool,
+}
+
+/// How many there are, and the `named` nearest of them. The walk ends after [`WALKED`] rows, so that a hub costs
+/// no more than anything else.
+pub async fn around(pool: &PgPool, assets: &[AssetId], named: u32) -> Result<Around, QueryError> {
+    type Found = (Uuid, String, String, i32, bool, String, i64, i64, i64);
+    let rows: Vec<Found> = sqlx::query_as(AssertSqlSafe(format!(
+        "{WALK}, walked AS (SELECT id, depth, via FROM walk WHERE depth > 0 LIMIT $4), nearest AS ( \
+             SELECT DISTINCT ON (id) id, depth, via FROM walked WHERE id <> ALL($1) \
+             ORDER BY id, depth, via COLLATE \"C\" \
+         ) SELECT n.id, a.name, a.asset_type, n.depth, a.critical, n.via, count(*) OVER (), \
+             count(*) FILTER (WHERE a.critical) OVER (), (SELECT count(*) FROM walked) \
+         FROM nearest n JOIN nexplane.rm_assets a ON a.id = n.id \
+         ORDER BY n.depth, NOT a.critical, a.sort_name, n.id LIMIT $5"
+    )))
+    .bind(assets.iter().map(|asset| asset.0).collect::<Vec<_>>())
+    .bind(BACKWARD.map(str::to_owned).to_vec())
+    .bind(i32::try_from(MAX_DEPTH).unwrap_or(i32::MAX))
+    .bind(WALKED)
+    .bind(i64::from(named))
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    let small = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
+    let mut around = Around::default();
+    for (id, name, kind, depth, critical, via, count, of_them_critical, walked) in rows {
+        around.count = small(count);
+        around.critical = small(of_them_critical);
+        around.more = walked >= WALKED;
+        let depth = depth.unsigned_abs();
+        around.nearest.push(DependantView { id: AssetId(id), name, kind, depth, critical, via });
+    }
+    Ok(around)
+}
+
 /// What depends on any of these assets, each as near as it is to the nearest of them. One of them is among
 /// the dependants when it depends on another.
 pub async fn dependants(
@@ -96,7 +146,7 @@ pub async fn dependants(
     let mut found: BTreeMap<AssetId, Dependant> = BTreeMap::new();
     for some in assets.chunks(ROOTS_AT_ONCE) {
         let rows: Vec<(Uuid, i32, bool)> = sqlx::query_as(AssertSqlSafe(format!(
-            "{WALK} SELECT n.id, n.depth, a.critical \
+            "{WALK}{NEAREST} SELECT n.id, n.depth, a.critical \
              FROM nearest n JOIN nexplane.rm_assets a ON a.id = n.id"
         )))
         .bind(some.iter().map(|asset| asset.0).collect::<Vec<_>>())

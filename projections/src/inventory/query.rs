@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use nexplane_core::api::{AssetView, ConnectionView, Page, RelationView, VaultSource};
+use nexplane_core::api::{AssetView, ConnectionView, Page, PlaceTarget, RelationView, VaultSource};
 use nexplane_core::connection::event::Limits;
 use nexplane_core::id::{AssetId, ConnectionId};
 use nexplane_core::plan::Check;
@@ -261,6 +261,38 @@ async fn rows(pool: &PgPool, ids: &[AssetId]) -> Result<Vec<Shown>, QueryError> 
         .persistent(false)
         .fetch_all(pool)
         .await?)
+}
+
+/// Those of these assets that are known: the first `shown`, critical ones first, and how many of all are critical.
+pub async fn places(
+    pool: &PgPool,
+    ids: &[AssetId],
+    shown: u32,
+) -> Result<(Vec<PlaceTarget>, u32), QueryError> {
+    type Found = (Uuid, String, String, bool, Option<String>, bool, i64);
+    let rows: Vec<Found> = sqlx::query_as(
+        "SELECT id, name, asset_type, critical, owner, is_gone, \
+             count(*) FILTER (WHERE critical) OVER () \
+         FROM nexplane.rm_assets WHERE id = ANY($1) ORDER BY NOT critical, sort_name, id LIMIT $2",
+    )
+    .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+    .bind(i64::from(shown))
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    let all_critical = rows.first().map_or(0, |row| u32::try_from(row.6).unwrap_or(u32::MAX));
+    let targets = rows
+        .into_iter()
+        .map(|(id, name, kind, critical, owner, gone, _)| PlaceTarget {
+            id: AssetId(id),
+            name,
+            kind,
+            critical,
+            owner,
+            gone,
+        })
+        .collect();
+    Ok((targets, all_critical))
 }
 
 /// The assets with these keys, each `<connection name>/<external key>`; keys that no asset has are left out.

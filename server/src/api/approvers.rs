@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use nexplane_core::aggregate::Reject as _;
 use nexplane_core::api::{Allowed, ChangeView};
-use nexplane_core::change::{ChangeRejection, ChangeState};
+use nexplane_core::change::{ChangeRejection, ChangeState, Submission};
+use nexplane_core::policy::Seat;
+use nexplane_core::time::Timestamp;
 use nexplane_projections::upkeep;
 use uuid::Uuid;
 
@@ -23,17 +25,29 @@ pub async fn wait(
 ) -> ApiResult<Option<String>> {
     let ChangeState::Submitted(submission) = state else { return Ok(None) };
     let at = stream::now();
+    let Some(who) = named(app, submission, at).await? else { return Ok(None) };
+    let given = submission.standing(at).count();
+    let needed = submission.quorum.approvals;
+    view.waiting_for = Some(format!("{given} of {needed} approvals are given. Waits for {who}."));
+    Ok(Some(who))
+}
+
+/// The seats that nobody has taken, with how many approvals each lacks.
+pub fn open_seats(submission: &Submission, at: Timestamp) -> Vec<(&Seat, u32)> {
     let given: Vec<_> = submission.standing(at).collect();
-    let open: Vec<_> = submission
-        .quorum
-        .seats
-        .iter()
+    let seats = submission.quorum.seats.iter();
+    seats
         .filter_map(|seat| {
             let taken = given.iter().filter(|given| seat.people.contains(&given.of())).count();
             let lacks = seat.approvals.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
             (lacks > 0).then_some((seat, lacks))
         })
-        .collect();
+        .collect()
+}
+
+/// Whose approvals are missing, by name; nothing when those of nobody in particular are.
+pub async fn named(app: &App, submission: &Submission, at: Timestamp) -> ApiResult<Option<String>> {
+    let open = open_seats(submission, at);
     if open.is_empty() {
         return Ok(None);
     }
@@ -58,11 +72,7 @@ pub async fn wait(
             }
         })
         .collect();
-    let who = seats.join("; ");
-    let given = u32::try_from(given.len()).unwrap_or(u32::MAX);
-    let needed = submission.quorum.approvals;
-    view.waiting_for = Some(format!("{given} of {needed} approvals are given. Waits for {who}."));
-    Ok(Some(who))
+    Ok(Some(seats.join("; ")))
 }
 
 /// Adds who is needed to why the reader may not approve.

@@ -7,6 +7,7 @@ mod audit;
 mod cancelling;
 mod changes;
 mod connections;
+mod context;
 mod delegations;
 mod drafts;
 mod freezes;
@@ -227,6 +228,13 @@ pub fn routes() -> Vec<Route> {
         )
         .takes::<api::ReasonRequest>()
         .answers::<api::ChangeView>(),
+        get(
+            "/change-requests/{id}/context",
+            SignedIn,
+            context::show,
+            "What to know before approving it: why me, who else, similar changes, whether undoing it ever worked",
+        )
+        .answers::<api::ChangeContext>(),
         get("/change-requests/{id}/events", SignedIn, changes::events, "Its history, oldest first")
             .answers::<api::Page<api::EventView>>(),
         post(

@@ -42,6 +42,7 @@ const PROMISED: &[(&str, &str, Who)] = &[
     ("POST", "/change-requests/{id}/approve", Who::SignedIn),
     ("POST", "/change-requests/{id}/break-glass", Who::SignedIn),
     ("POST", "/change-requests/{id}/cancel", Who::SignedIn),
+    ("GET", "/change-requests/{id}/context", Who::SignedIn),
     ("GET", "/change-requests/{id}/events", Who::SignedIn),
     ("POST", "/change-requests/{id}/execute", Who::SignedIn),
     ("POST", "/change-requests/{id}/override-freeze", Who::SignedIn),

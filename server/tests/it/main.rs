@@ -15,6 +15,7 @@
 mod over_the_api;
 use over_the_api::{fixture, suite, template};
 
+mod approval_context;
 mod approvals;
 mod architecture;
 mod attacks;

@@ -17,6 +17,7 @@ use crate::component::change_table::{name, target_count, targets, waits};
 use crate::component::dialog::Dialog;
 use crate::component::icon::{Glyph, Icon};
 use crate::component::input::TextInput;
+use crate::component::link::Link;
 use crate::component::problem::ProblemNote;
 use crate::component::time::Time;
 use crate::component::toast::use_toaster;
@@ -291,7 +292,14 @@ pub fn Actions(props: &ActionsProps) -> Html {
                 <p class="next-sentence" data-testid="change-waits">
                     <Icon glyph={look.glyph} /><span>{ waits(change) }</span>
                 </p>
-                <div class="next-actions">{ for buttons }</div>
+                <div class="next-actions">
+                    { for buttons }
+                    if offered.iter().any(|offer| offer.act == Act::Approve && offer.why_not.is_none()) {
+                        <Link to={Route::Approve { id: change.id }} class="button" testid="approve-open">
+                            { "What to know first" }
+                        </Link>
+                    }
+                </div>
             </div>
             <ul class="why-not">{ for refusals }</ul>
             <UndoLimit change={Rc::clone(change)} />
@@ -469,7 +477,7 @@ async fn send(
 }
 
 /// Before something that cannot be undone: the target's name, or how many targets.
-fn word_to_type(change: &ChangeView) -> Option<String> {
+pub fn word_to_type(change: &ChangeView) -> Option<String> {
     if change.plan.as_ref().is_none_or(|plan| plan.reversible) {
         return None;
     }
@@ -487,7 +495,8 @@ fn one_way_reason(change: &ChangeView) -> String {
         .unwrap_or_default()
 }
 
-fn moved(error: &ApiError) -> bool {
+/// The plan is another one than was looked at, or than the target is.
+pub fn moved(error: &ApiError) -> bool {
     matches!(error.code(), Some("change.plan_moved" | "change.stale_digest"))
 }
 
