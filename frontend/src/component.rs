@@ -21,5 +21,6 @@ pub mod risk;
 pub mod schema_form;
 pub mod shell;
 pub mod skeleton;
+pub mod target_counts;
 pub mod time;
 pub mod toast;

@@ -21,3 +21,4 @@ pub mod new_change;
 pub mod operations;
 pub mod people;
 pub mod risk;
+pub mod targets;

@@ -195,8 +195,13 @@ impl Projection for Rollouts {
             }
         }
         let moved: Vec<(Uuid, i64)> = sqlx::query_as(
-            "SELECT change, position FROM nexplane.rm_rollouts WHERE id = ANY($1) OR manifest IN \
-             (SELECT manifest FROM nexplane.rm_rollout_targets WHERE run = ANY($2))",
+            // Of a rollback, what it undoes has moved with it.
+            "WITH moved AS (SELECT change, position, undoes FROM nexplane.rm_rollouts \
+                 WHERE id = ANY($1) OR manifest IN \
+                     (SELECT manifest FROM nexplane.rm_rollout_targets WHERE run = ANY($2))) \
+             SELECT change, position FROM moved UNION \
+             SELECT change, position FROM nexplane.rm_rollouts \
+             WHERE id IN (SELECT undoes FROM moved)",
         )
         .bind(rollouts.into_iter().collect::<Vec<_>>())
         .bind(runs.into_iter().collect::<Vec<_>>())

@@ -11,7 +11,10 @@ mod station;
 mod step;
 mod undo;
 
+pub use action::Actions;
 pub use plan::check_line;
+pub use rollout::{plan_of, reason as rollout_reason, use_rollout};
+pub use step::list as step_list;
 
 use std::rc::Rc;
 

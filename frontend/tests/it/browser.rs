@@ -118,6 +118,22 @@ impl Browser {
         self.devtools("Network.setCookie", cookie).await;
     }
 
+    /// Turns the wheel of a mouse that is here.
+    pub async fn wheel(&self, x: u32, y: u32, pixels: i32) {
+        let turned =
+            json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": pixels });
+        self.devtools("Input.dispatchMouseEvent", turned).await;
+    }
+
+    /// Bytes that the page uses: objects of JavaScript, of the browser, and memory such as WebAssembly's.
+    pub async fn heap(&self) -> Value {
+        self.devtools("HeapProfiler.collectGarbage", json!({})).await;
+        let used = self.devtools("Runtime.getHeapUsage", json!({})).await;
+        let bytes = |name: &str| used[name].as_f64().unwrap_or(0.0);
+        let parts = ["usedSize", "embedderHeapUsedSize", "backingStorageSize"].map(bytes);
+        json!({ "total": parts.iter().sum::<f64>(), "script": parts[0], "page": parts[1], "buffers": parts[2] })
+    }
+
     async fn devtools(&self, method: &str, parameters: Value) -> Value {
         self.driver.cdp().send_raw(method, parameters).await.unwrap()
     }
