@@ -259,7 +259,10 @@ fn Body(props: &BodyProps) -> Html {
         <>
             if let Some(progress) = progress {
                 <section class="target-bar" aria-label="How far it is" data-testid="targets-progress">
-                    { rollout_reason(progress) }
+                    // While it is paused, the reason stands beside the brakes.
+                    if progress.state != "paused" {
+                        { rollout_reason(progress) }
+                    }
                     <TargetCounts change={id} progress={progress.clone()} chosen={shown.only()} kept={shown.kept()} />
                     <p class="small" data-testid="rollout-stage">{ stage(progress) }</p>
                 </section>

@@ -3,7 +3,7 @@
 //!
 //! `just bench-grid` measures the same with ten thousand.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nexplane_core::id::ChangeId;
 use nexplane_core::rollout::event::Tally;
@@ -19,6 +19,8 @@ const ROWS: &str = "return document.querySelectorAll('[data-testid=\"target-row\
 const FIRST: &str = "return document.querySelector('[data-testid=\"target-row\"]')?.dataset.state;";
 const CURRENT: &str = "return document.getElementById(document.querySelector(\
      '[data-testid=\"target-rows\"]').getAttribute('aria-activedescendant'))?.dataset.no;";
+/// For those of ten thousand targets.
+const READ_MODELS: Duration = Duration::from_mins(5);
 const ENTER: &str = "\u{e007}";
 const ESCAPE: &str = "\u{e00c}";
 const HOME: &str = "\u{e011}";
@@ -32,6 +34,16 @@ async fn looking(size: u32) -> (TestDatabase, Sandbox, Browser, ChangeId, Tally)
     let ada = Browser::open(&server.base).await;
     first_run(&ada, &link(&server)).await;
     let (change, tally) = rollout_log::paused(&database, size).await;
+    // The read models of tens of thousands of events take their time.
+    let state = format!(
+        "return fetch('/api/v1/change-requests/{change}').then((answer) => answer.json()) \
+         .then((change) => change.rollout?.progress?.state ?? null);"
+    );
+    let end = Instant::now() + READ_MODELS;
+    while ada.script(&state).await != "\"paused\"" {
+        assert!(Instant::now() < end, "the read models are behind");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     ada.goto(&format!("/changes/{change}/targets")).await;
     ada.see_with("targets-page", "data-state", "paused").await;
     ada.see_with("target-row", "data-state", "failed").await;
