@@ -210,7 +210,9 @@ impl Projection for Rollouts {
         let last = events.last().map_or(0, |recorded| recorded.position);
         let mut notices = Vec::with_capacity(moved.len());
         for (change, _) in moved {
-            let Some(progress) = query::progress_of(&mut *db, ChangeId(change)).await? else { continue };
+            let Some(progress) = query::progress_of(&mut *db, ChangeId(change)).await? else {
+                continue;
+            };
             notices.push(Notice {
                 topic: format!("rollout:{change}"),
                 position: last,

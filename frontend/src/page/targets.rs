@@ -239,15 +239,17 @@ fn Body(props: &BodyProps) -> Html {
         let at = at.setter();
         use_callback((), move |place, ()| at.set(place))
     };
-    let options: Vec<(AttrValue, AttrValue)> = [("", "All targets"), (NEEDY, "Those that need somebody")]
-        .into_iter()
-        .chain(TargetState::ALL.map(|state| (state.as_str(), words::target_state(state).text)))
-        .map(|(value, text)| (value.into(), text.into()))
-        .collect();
+    let options: Vec<(AttrValue, AttrValue)> =
+        [("", "All targets"), (NEEDY, "Those that need somebody")]
+            .into_iter()
+            .chain(TargetState::ALL.map(|state| (state.as_str(), words::target_state(state).text)))
+            .map(|(value, text)| (value.into(), text.into()))
+            .collect();
     let (len, changed) = (source.grid().len(), source.grid().changed());
     let cells = shown.view == CELLS;
     let look = |word: &'static str, view: &'static str| {
-        let onclick = go(|shown, view| shown.view = view).reform(move |_: MouseEvent| view.to_owned());
+        let onclick =
+            go(|shown, view| shown.view = view).reform(move |_: MouseEvent| view.to_owned());
         html! {
             <button type="button" class="button toggle" aria-pressed={(cells == (view == CELLS)).to_string()}
                 {onclick} data-testid={format!("targets-{}", word.to_lowercase())}>{ word }</button>

@@ -80,7 +80,8 @@ async fn browser_the_grid_of_a_rollout() {
     ada.press(HOME).await;
     ada.press("jjk").await;
     let second = ada.script(CURRENT).await;
-    let expected = "return [...document.querySelectorAll('[data-testid=\"target-row\"]')][1].dataset.no;";
+    let expected =
+        "return [...document.querySelectorAll('[data-testid=\"target-row\"]')][1].dataset.no;";
     assert_eq!(second, ada.script(expected).await);
 
     // One of them, with what was approved, what happened, and what to do. Its address can be sent.
@@ -91,7 +92,10 @@ async fn browser_the_grid_of_a_rollout() {
     ada.see_with("step", "data-state", "failed").await;
     ada.see("target-events").await;
     ada.see("target-asset").await;
-    assert_eq!(ada.path().await, format!("/changes/{change}/targets?target={}", second.trim_matches('"')));
+    assert_eq!(
+        ada.path().await,
+        format!("/changes/{change}/targets?target={}", second.trim_matches('"'))
+    );
     ada.pictures("grid-drawer").await;
     ada.press(ESCAPE).await;
     ada.gone("target-drawer").await;

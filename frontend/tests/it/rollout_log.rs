@@ -126,18 +126,21 @@ fn run(plan: &Plan, step: &Step, part: Part, change: ChangeId, outcome: RunOutco
     let before = Captured { fields: mode("0644"), fingerprint: "f".repeat(64), sealed: None };
     let intended =
         RunEvent::StepIntended { step: 0, epoch: 1, attempt: 1, key: "k".to_owned(), before };
-    let mut events = vec![
-        started,
-        RunEvent::Claimed { epoch: 1, worker: Uuid::from_u128(9) },
-        intended,
-    ];
+    let mut events =
+        vec![started, RunEvent::Claimed { epoch: 1, worker: Uuid::from_u128(9) }, intended];
     let mut reason = None;
     match outcome {
         RunOutcome::Complete => {
             let done = Value::Null;
             let undo_until = None;
             let produced = Vec::new();
-            events.push(RunEvent::StepSucceeded { step: 0, epoch: 1, outcome: done, produced, undo_until });
+            events.push(RunEvent::StepSucceeded {
+                step: 0,
+                epoch: 1,
+                outcome: done,
+                produced,
+                undo_until,
+            });
             let (observed, fingerprint) = (mode("0600"), "e".repeat(64));
             events.push(RunEvent::StepVerified { step: 0, observed, fingerprint });
         }
@@ -160,12 +163,8 @@ fn run(plan: &Plan, step: &Step, part: Part, change: ChangeId, outcome: RunOutco
 pub async fn paused(database: &TestDatabase, size: u32) -> (ChangeId, Tally) {
     let log = Log::open(database.pool().clone(), database.options(), LogOptions::default()).await;
     let now = Timestamp::new(jiff::Timestamp::now());
-    let mut writing = Writing {
-        log: log.unwrap(),
-        at: now,
-        open: Vec::new(),
-        versions: Default::default(),
-    };
+    let mut writing =
+        Writing { log: log.unwrap(), at: now, open: Vec::new(), versions: Default::default() };
     let change = ChangeId(Uuid::now_v7());
     let (manifest, rollout) = (ManifestId(Uuid::now_v7()), RolloutId(Uuid::now_v7()));
     let author = PersonId(Uuid::now_v7());
@@ -209,7 +208,9 @@ pub async fn paused(database: &TestDatabase, size: u32) -> (ChangeId, Tally) {
         auto_rollback: false,
     };
     let person = Actor::user(author);
-    writing.then(change, person, vec![ChangeEvent::Drafted { draft, rollback_of: None }.into()]).await;
+    writing
+        .then(change, person, vec![ChangeEvent::Drafted { draft, rollback_of: None }.into()])
+        .await;
     for page in steps.chunks(100) {
         let page = ManifestEvent::PageAdded { change, steps: page.to_vec() };
         writing.then(manifest, Actor::SYSTEM, vec![page.into()]).await;

@@ -268,10 +268,7 @@ async fn one_can_go_to_any_place_and_hear_what_moved(pool: &PgPool, in_order: &[
 
     let some = rollouts::numbered(pool, MANIFEST, &[9, 5, 9000]).await.unwrap();
     let some: Vec<_> = some.iter().map(|t| (t.no, t.name.as_str(), t.state)).collect();
-    assert_eq!(
-        some,
-        [(5, "web-5", TargetState::Failed), (9, "web-9", TargetState::Complete)]
-    );
+    assert_eq!(some, [(5, "web-5", TargetState::Failed), (9, "web-9", TargetState::Complete)]);
 
     // What moved is told in the order in which it did, page by page, and nothing that did not move.
     let planned = rollouts::planned_at(pool, MANIFEST, SIZE - 1).await.unwrap().unwrap();

@@ -117,4 +117,3 @@ pub fn plan_of(rollout: &RolloutView) -> String {
         rollout.targets
     )
 }
-

@@ -9,7 +9,8 @@ use web_sys::Element;
 pub fn go(key: &str, at: usize, columns: usize, page: usize, len: usize) -> Option<usize> {
     let last = len.checked_sub(1)?;
     // A line further, as long as there is one.
-    let down = |by: usize| if at + by <= last { at + by } else { at + (last - at) / columns * columns };
+    let down =
+        |by: usize| if at + by <= last { at + by } else { at + (last - at) / columns * columns };
     let up = |by: usize| if at >= by { at - by } else { at % columns };
     Some(match key {
         "ArrowDown" | "j" => down(columns),

@@ -6,8 +6,8 @@ use nexplane_core::plan::Step;
 use yew::prelude::*;
 
 use crate::component::badge::{Badge, Callout};
-use crate::component::diff::Diff;
 use crate::component::dialog::{Dialog, Shape};
+use crate::component::diff::Diff;
 use crate::component::icon::Glyph;
 use crate::component::link::Link;
 use crate::component::problem::ProblemNote;

@@ -41,9 +41,8 @@ pub struct Grid {
 impl Grid {
     /// Laid out in this order; `wanted` and `whole` say which targets it was asked for.
     pub fn new(order: &RolloutTargetOrder, wanted: Vec<TargetState>, whole: bool) -> Self {
-        let places: Vec<Place> = of(order)
-            .map(|(no, state)| Place { no, then: state, now: state })
-            .collect();
+        let places: Vec<Place> =
+            of(order).map(|(no, state)| Place { no, then: state, now: state }).collect();
         let place_of = places.iter().enumerate().map(|(place, at)| (at.no, place)).collect();
         Self { places, place_of, position: order.position, wanted, whole, ..Self::default() }
     }
@@ -213,7 +212,10 @@ mod tests {
     fn each_has_its_place_and_what_is_read_is_what_is_seen() {
         let mut grid = all();
         assert_eq!(grid.len(), 1000);
-        assert_eq!((grid.no_at(0), grid.no_at(1), grid.no_at(999)), (Some(7), Some(500), Some(499)));
+        assert_eq!(
+            (grid.no_at(0), grid.no_at(1), grid.no_at(999)),
+            (Some(7), Some(500), Some(499))
+        );
         assert_eq!(grid.place_of(499), Some(999));
         // The end, without anything in between.
         let asked = grid.missing(980..1010);
@@ -228,7 +230,10 @@ mod tests {
     #[test]
     fn what_moves_keeps_its_place_until_it_is_laid_out_anew() {
         let mut grid = all();
-        grid.follow(vec![row(500, TargetState::Executing, 101), row(501, TargetState::Failed, 103)]);
+        grid.follow(vec![
+            row(500, TargetState::Executing, 101),
+            row(501, TargetState::Failed, 103),
+        ]);
         assert_eq!((grid.changed(), grid.position()), (2, 103));
         assert_eq!((grid.no_at(1), grid.state_at(1)), (Some(500), Some(TargetState::Executing)));
         // Read before it moved.

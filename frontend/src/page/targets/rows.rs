@@ -49,7 +49,8 @@ pub fn Rows(props: &RowsProps) -> Html {
             }
             let listeners = element.map(|element| {
                 let again = (element.clone(), look.clone());
-                let scrolled = EventListener::new(&element.clone(), "scroll", move |_| look(&element));
+                let scrolled =
+                    EventListener::new(&element.clone(), "scroll", move |_| look(&element));
                 let resized = web_sys::window().map(|window| {
                     let (element, look) = again;
                     EventListener::new(&window, "resize", move |_| look(&element))
