@@ -90,6 +90,11 @@ bench-rollout *args:
 bench-lists *args:
     cargo bench --workspace --bench lists -- "$@"
 
+# The grid of a rollout with ten thousand targets in a real Chromium: frames while it scrolls, and memory.
+# `NEXPLANE_GRID=1000 just bench-grid` with fewer.
+bench-grid:
+    cargo nextest run --workspace -E 'test(bench_grid_of_ten_thousand)' --run-ignored only --no-capture
+
 # Rewrite the generated files (openapi.json, catalog.json …) from the code; look at the diff before committing.
 bless:
     NEXPLANE_BLESS=1 cargo nextest run --workspace --no-tests=pass -E 'test(golden)'

@@ -22,5 +22,6 @@ pub mod schema_form;
 pub mod secret_field;
 pub mod shell;
 pub mod skeleton;
+pub mod target_counts;
 pub mod time;
 pub mod toast;

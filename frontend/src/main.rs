@@ -98,6 +98,7 @@ fn page(route: Route) -> Html {
             html! { <page::edit_change::EditChange key={id.to_string()} {id} /> }
         }
         Route::Change { id } => html! { <page::change::Change key={id.to_string()} {id} /> },
+        Route::Targets { id } => html! { <page::targets::Targets key={id.to_string()} {id} /> },
         Route::Approvals => html! { <page::approvals::Approvals /> },
         Route::Assets => html! { <page::assets::Assets /> },
         Route::Asset { id } => html! { <page::asset::Asset key={id.to_string()} {id} /> },

@@ -22,3 +22,4 @@ pub mod new_change;
 pub mod operations;
 pub mod people;
 pub mod risk;
+pub mod targets;

@@ -15,6 +15,8 @@ pub enum Route {
     Approve { id: ChangeId },
     #[at("/changes/:id/edit")]
     EditChange { id: ChangeId },
+    #[at("/changes/:id/targets")]
+    Targets { id: ChangeId },
     #[at("/changes/:id")]
     Change { id: ChangeId },
     #[at("/approvals")]
@@ -62,6 +64,7 @@ impl Route {
             Self::Approve { .. } => "Approve",
             Self::EditChange { .. } => "Edit change",
             Self::Change { .. } => "Change",
+            Self::Targets { .. } => "Targets",
             Self::Approvals => "Approvals",
             Self::Assets => "Assets",
             Self::Asset { .. } => "Asset",
@@ -84,9 +87,11 @@ impl Route {
     /// The entry of the navigation that this page belongs to.
     pub const fn section(self) -> Self {
         match self {
-            Self::Changes | Self::NewChange | Self::EditChange { .. } | Self::Change { .. } => {
-                Self::Changes
-            }
+            Self::Changes
+            | Self::NewChange
+            | Self::EditChange { .. }
+            | Self::Change { .. }
+            | Self::Targets { .. } => Self::Changes,
             Self::Assets | Self::Asset { .. } => Self::Assets,
             Self::Audit | Self::Event { .. } => Self::Audit,
             Self::Connections | Self::Connection { .. } => Self::Connections,
@@ -113,6 +118,8 @@ mod tests {
         assert_eq!(Route::recognize("/changes/new"), Some(Route::NewChange));
         let id: ChangeId = "0199b0c2-7d00-7a31-8f00-1234deadbeef".parse().unwrap();
         assert_eq!(Route::recognize(&format!("/changes/{id}")), Some(Route::Change { id }));
+        let targets = format!("/changes/{id}/targets");
+        assert_eq!(Route::recognize(&targets), Some(Route::Targets { id }));
         assert_eq!(Route::recognize("/changes/other"), Some(Route::NotFound));
     }
 

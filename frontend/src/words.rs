@@ -2,7 +2,8 @@
 //! tone comes with a glyph and a word.
 
 use nexplane_core::api::{
-    ChangeState, FreezeState, HostView, OrderKind, OrderState, ReceiptLink, ReceiptProof, StepState,
+    ChangeState, FreezeState, HostView, OrderKind, OrderState, ReceiptLink, ReceiptProof,
+    StepState, TargetState,
 };
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::risk::{Environment, RiskLevel};
@@ -85,6 +86,19 @@ pub const fn step_state(state: StepState) -> Label {
         StepState::Unknown => label("Outcome unknown", Tone::Neutral, Glyph::Question),
         StepState::Reconciled => label("Reconciled", Tone::Active, Glyph::Eye),
         StepState::Blocked => label("Blocked", Tone::Failed, Glyph::Blocked),
+    }
+}
+
+/// Of one target of a rollout.
+pub const fn target_state(state: TargetState) -> Label {
+    match state {
+        TargetState::Failed => label("Failed", Tone::Failed, Glyph::Cross),
+        TargetState::OutcomeUnknown => label("Outcome unknown", Tone::Neutral, Glyph::Question),
+        TargetState::Executing => label("Running", Tone::Active, Glyph::Play),
+        TargetState::Waiting => label("Waiting", Tone::Waiting, Glyph::Clock),
+        TargetState::NotStarted => label("Not begun", Tone::Neutral, Glyph::Dot),
+        TargetState::Complete => label("Verified", Tone::Verified, Glyph::Check),
+        TargetState::RolledBack => label("Rolled back", Tone::RolledBack, Glyph::Undo),
     }
 }
 

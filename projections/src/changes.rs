@@ -29,7 +29,7 @@ use crate::grams;
 use crate::projection::{ApplyError, Notice, Projection};
 use crate::table::{self, Generation, Table, column, optional};
 
-pub use fold::{Folded, Hidden, Outcome, apply, fold_change, next_state, plan_view};
+pub use fold::{Folded, Hidden, Outcome, apply, fold_change, fold_run, next_state, plan_view};
 pub use meeting::{in_conflict, may_come_first, meetings_are_known};
 pub use query::{
     ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, inbox,

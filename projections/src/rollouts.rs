@@ -4,21 +4,27 @@
 //! The rows of a manifest are there before anybody has approved it; which manifest counts is for the
 //! change's newest plan, and for its rollout, to say.
 
+mod query;
+
+pub use query::{
+    Standing, TargetFilter, changed_since, find, numbered, order, planned_at, progress, standing,
+    targets,
+};
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use nexplane_core::api::{Page, RolloutProgress, RolloutTargetView, TargetState};
+use nexplane_core::api::TargetState;
 use nexplane_core::event::{Event, Recorded};
-use nexplane_core::id::{AssetId, Category, ChangeId, ManifestId, RunId};
+use nexplane_core::id::{Category, ChangeId, RunId};
 use nexplane_core::manifest::event::ManifestEvent;
-use nexplane_core::rollout::event::{RolloutEvent, Tally};
+use nexplane_core::rollout::event::{RolloutEvent, Strategy};
 use nexplane_core::run::event::{RunEvent, RunOutcome};
 use serde::Serialize;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, QueryBuilder};
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
-use crate::page::{self, QueryError};
 use crate::projection::{ApplyError, Notice, Projection};
 use crate::table::{self, Generation, Table, column, optional};
 
@@ -29,12 +35,24 @@ const TARGETS: Table = Table {
         column("no", "bigint"),
         column("asset", "uuid"),
         column("name", "text"),
-        column("state", "text"),
+        // Its state, as the place of that in `TargetState::ALL`: the order of lists.
+        column("rank", "smallint"),
         optional("reason", "text"),
         optional("run", "uuid"),
+        column("since_us", "bigint"),
+        // Of the event that brought it into this state.
+        column("position", "bigint"),
+        // Of the event that has its step as planned.
+        column("planned_at", "bigint"),
     ],
     key: &["manifest", "no"],
-    indexes: &["(run)", "(manifest, state, no)", "(asset)"],
+    indexes: &[
+        "(run)",
+        "(manifest, rank, no)",
+        "(manifest, position, no)",
+        // What a rollback undoes is found by its asset.
+        "(manifest, asset)",
+    ],
 };
 
 const ROLLOUTS: Table = Table {
@@ -47,6 +65,8 @@ const ROLLOUTS: Table = Table {
         column("state", "text"),
         optional("reason", "text"),
         column("batches", "bigint"),
+        column("strategy", "jsonb"),
+        optional("undoes", "uuid"),
         column("position", "bigint"),
     ],
     key: &["id"],
@@ -66,9 +86,18 @@ struct TargetRow<'a> {
     no: u32,
     asset: Uuid,
     name: &'a str,
-    state: &'static str,
+    rank: i16,
     reason: Option<String>,
     run: Option<Uuid>,
+    since_us: i64,
+    position: u64,
+    planned_at: u64,
+}
+
+/// The place of a state in the order of lists.
+fn rank(state: TargetState) -> i16 {
+    let place = TargetState::ALL.iter().position(|other| *other == state);
+    place.and_then(|place| i16::try_from(place).ok()).unwrap_or(i16::MAX)
 }
 
 #[async_trait]
@@ -78,7 +107,7 @@ impl Projection for Rollouts {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn reads(&self) -> &'static [Category] {
@@ -106,15 +135,20 @@ impl Projection for Rollouts {
                             no: step.no,
                             asset: step.target.asset.0,
                             name: &step.target.name,
-                            state: TargetState::Waiting.as_str(),
+                            rank: rank(TargetState::Waiting),
                             reason: None,
                             run: None,
+                            since_us: recorded.header.at.as_micros(),
+                            position: recorded.position,
+                            planned_at: recorded.position,
                         })
                         .collect();
                     table::upsert(db, at, &TARGETS, &rows).await?;
                 }
                 Event::Rollout(event) => rollout(db, at, recorded, event).await?,
-                Event::Run(event) if RunId(stream).is_part() => part(db, at, stream, event).await?,
+                Event::Run(event) if RunId(stream).is_part() => {
+                    part(db, at, recorded, event).await?;
+                }
                 Event::Asset(_)
                 | Event::Calendar(_)
                 | Event::Change(_)
@@ -161,8 +195,13 @@ impl Projection for Rollouts {
             }
         }
         let moved: Vec<(Uuid, i64)> = sqlx::query_as(
-            "SELECT change, position FROM nexplane.rm_rollouts WHERE id = ANY($1) OR manifest IN \
-             (SELECT manifest FROM nexplane.rm_rollout_targets WHERE run = ANY($2))",
+            // Of a rollback, what it undoes has moved with it.
+            "WITH moved AS (SELECT change, position, undoes FROM nexplane.rm_rollouts \
+                 WHERE id = ANY($1) OR manifest IN \
+                     (SELECT manifest FROM nexplane.rm_rollout_targets WHERE run = ANY($2))) \
+             SELECT change, position FROM moved UNION \
+             SELECT change, position FROM nexplane.rm_rollouts \
+             WHERE id IN (SELECT undoes FROM moved)",
         )
         .bind(rollouts.into_iter().collect::<Vec<_>>())
         .bind(runs.into_iter().collect::<Vec<_>>())
@@ -171,7 +210,9 @@ impl Projection for Rollouts {
         let last = events.last().map_or(0, |recorded| recorded.position);
         let mut notices = Vec::with_capacity(moved.len());
         for (change, _) in moved {
-            let Some(progress) = progress_of(&mut *db, ChangeId(change)).await? else { continue };
+            let Some(progress) = query::progress_of(&mut *db, ChangeId(change)).await? else {
+                continue;
+            };
             notices.push(Notice {
                 topic: format!("rollout:{change}"),
                 position: last,
@@ -198,11 +239,13 @@ async fn rollout(
         state: &'static str,
         reason: Option<String>,
         batches: u32,
+        strategy: Strategy,
+        undoes: Option<Uuid>,
         position: u64,
     }
     let id = recorded.header.stream.id;
     let (state, reason, batch) = match event {
-        E::Started { change, manifest, size, .. } => {
+        E::Started { change, manifest, size, strategy, undoes, .. } => {
             let row = Row {
                 id,
                 change: change.0,
@@ -211,6 +254,8 @@ async fn rollout(
                 state: "running",
                 reason: None,
                 batches: 0,
+                strategy: *strategy,
+                undoes: undoes.map(|run| run.0),
                 position: recorded.position,
             };
             table::upsert(db, at, &ROLLOUTS, &[row]).await?;
@@ -232,43 +277,53 @@ async fn rollout(
     .bind(state)
     .bind(reason)
     .bind(batch)
-    .bind(i64::try_from(recorded.position).unwrap_or(i64::MAX))
+    .bind(position_of(recorded))
     .execute(&mut *db)
     .await?;
     if matches!(event, E::Finished { .. }) {
         // What was left when it stopped has no run to say so.
         sqlx::query(AssertSqlSafe(format!(
-            "UPDATE {} SET state = $2 WHERE state = $3 AND manifest = \
+            "UPDATE {} SET rank = $2, since_us = $4, position = $5 WHERE rank = $3 AND manifest = \
              (SELECT manifest FROM {} WHERE id = $1)",
             at.of(&TARGETS),
             at.of(&ROLLOUTS)
         )))
         .bind(id)
-        .bind(TargetState::NotStarted.as_str())
-        .bind(TargetState::Waiting.as_str())
+        .bind(rank(TargetState::NotStarted))
+        .bind(rank(TargetState::Waiting))
+        .bind(recorded.header.at.as_micros())
+        .bind(position_of(recorded))
         .execute(&mut *db)
         .await?;
     }
     Ok(())
 }
 
+fn position_of(recorded: &Recorded) -> i64 {
+    i64::try_from(recorded.position).unwrap_or(i64::MAX)
+}
+
 async fn part(
     db: &mut PgConnection,
     at: Generation,
-    run: Uuid,
+    recorded: &Recorded,
     event: &RunEvent,
 ) -> Result<(), ApplyError> {
     use RunEvent as E;
+    let run = recorded.header.stream.id;
     let (state, reason) = match event {
         E::Started { part: Some(part), .. } => {
             sqlx::query(AssertSqlSafe(format!(
-                "UPDATE {} SET run = $3, state = $4 WHERE manifest = $1 AND no = $2",
+                "UPDATE {} SET run = $3, rank = $4, since_us = $5, position = $6 \
+                 WHERE manifest = $1 AND no = $2",
                 at.of(&TARGETS)
             )))
             .bind(part.manifest.0)
             .bind(i64::from(part.no))
             .bind(run)
-            .bind(TargetState::Executing.as_str())
+            .bind(rank(TargetState::Executing))
+            .bind(recorded.header.at.as_micros())
+            .bind(position_of(recorded))
             .execute(db)
             .await?;
             return Ok(());
@@ -300,108 +355,45 @@ async fn part(
         | E::LateReported { .. } => return Ok(()),
     };
     sqlx::query(AssertSqlSafe(format!(
-        "UPDATE {} SET state = $2, reason = $3 WHERE run = $1 AND state <> $4",
+        "UPDATE {} SET rank = $2, reason = $3, since_us = $5, position = $6 \
+         WHERE run = $1 AND rank <> $4",
         at.of(&TARGETS)
     )))
     .bind(run)
-    .bind(state.as_str())
+    .bind(rank(state))
     .bind(reason)
-    .bind(TargetState::NotStarted.as_str())
-    .execute(db)
+    .bind(rank(TargetState::NotStarted))
+    .bind(recorded.header.at.as_micros())
+    .bind(position_of(recorded))
+    .execute(&mut *db)
     .await?;
+    if state == TargetState::Complete {
+        undo(db, at, recorded).await?;
+    }
     Ok(())
 }
 
-/// How far the rollout of a change is; `None` when none has begun.
-pub async fn progress(
-    pool: &PgPool,
-    change: ChangeId,
-) -> Result<Option<RolloutProgress>, QueryError> {
-    let mut connection = pool.acquire().await?;
-    Ok(progress_of(&mut connection, change).await?)
-}
-
-async fn progress_of(
+/// When this is the run of a rollback's target: the same target of the rollout that is undone is not as it was
+/// left any more.
+async fn undo(
     db: &mut PgConnection,
-    change: ChangeId,
-) -> Result<Option<RolloutProgress>, sqlx::Error> {
-    type Row = (Uuid, i64, String, Option<String>, i64);
-    let row: Option<Row> = sqlx::query_as(
-        "SELECT manifest, size, state, reason, batches FROM nexplane.rm_rollouts WHERE change = $1",
-    )
-    .bind(change.0)
-    .persistent(false)
-    .fetch_optional(&mut *db)
+    at: Generation,
+    recorded: &Recorded,
+) -> Result<(), ApplyError> {
+    let (targets, rollouts) = (at.of(&TARGETS), at.of(&ROLLOUTS));
+    sqlx::query(AssertSqlSafe(format!(
+        "UPDATE {targets} undone SET rank = $2, since_us = $4, position = $5 \
+         FROM {targets} mine JOIN {rollouts} back ON back.manifest = mine.manifest \
+         JOIN {rollouts} original ON original.id = back.undoes \
+         WHERE mine.run = $1 AND undone.manifest = original.manifest \
+           AND undone.asset = mine.asset AND undone.rank = $3"
+    )))
+    .bind(recorded.header.stream.id)
+    .bind(rank(TargetState::RolledBack))
+    .bind(rank(TargetState::Complete))
+    .bind(recorded.header.at.as_micros())
+    .bind(position_of(recorded))
+    .execute(db)
     .await?;
-    let Some((manifest, size, state, reason, batches)) = row else { return Ok(None) };
-    let counts: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT state, count(*) FROM nexplane.rm_rollout_targets WHERE manifest = $1 GROUP BY state",
-    )
-    .bind(manifest)
-    .persistent(false)
-    .fetch_all(db)
-    .await?;
-    let count = |wanted: TargetState| {
-        let found = counts.iter().find(|(state, _)| state == wanted.as_str());
-        found.map_or(0, |(_, count)| small(*count))
-    };
-    Ok(Some(RolloutProgress {
-        state,
-        reason,
-        size: small(size),
-        waiting: count(TargetState::Waiting),
-        executing: count(TargetState::Executing),
-        tally: Tally {
-            complete: count(TargetState::Complete),
-            failed: count(TargetState::Failed),
-            unknown: count(TargetState::OutcomeUnknown),
-            not_started: count(TargetState::NotStarted),
-        },
-        batches: small(batches),
-    }))
-}
-
-fn small(number: i64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// The targets of a manifest in the order of the plan, all or those in these states. At most 200 per page, 50
-/// when no limit is given.
-pub async fn targets(
-    pool: &PgPool,
-    manifest: ManifestId,
-    states: &[TargetState],
-    cursor: Option<&str>,
-    limit: Option<u32>,
-) -> Result<Page<RolloutTargetView>, QueryError> {
-    type Row = (i64, Uuid, String, String, Option<String>, Option<Uuid>);
-    let probe = page::probe(limit);
-    let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(
-        "SELECT no, asset, name, state, reason, run FROM nexplane.rm_rollout_targets WHERE manifest = ",
-    );
-    sql.push_bind(manifest.0);
-    if !states.is_empty() {
-        let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
-        sql.push(" AND state = ANY(").push_bind(states).push(")");
-    }
-    if let Some(after) = page::number(cursor)? {
-        sql.push(" AND no > ").push_bind(after);
-    }
-    sql.push(" ORDER BY no LIMIT ").push_bind(probe);
-    let rows: Vec<Row> = sql.build_query_as().persistent(false).fetch_all(pool).await?;
-    page::page(
-        rows,
-        probe,
-        |(no, ..)| no.to_string(),
-        |(no, asset, name, state, reason, run)| {
-            Ok(RolloutTargetView {
-                no: small(no),
-                asset: AssetId(asset),
-                name,
-                state: serde_json::from_value(json!(state))?,
-                reason,
-                run: run.map(RunId),
-            })
-        },
-    )
+    Ok(())
 }

@@ -37,6 +37,21 @@ impl Strategy {
         }
     }
 
+    /// Batches that it makes of so many targets, the canary among them.
+    pub const fn batches(&self, count: u32) -> u32 {
+        match count {
+            0 => 0,
+            // A strategy with batches of nothing is refused.
+            some if self.batch == 0 => some,
+            some => 1 + some.saturating_sub(self.canary).div_ceil(self.batch),
+        }
+    }
+
+    /// The batch that a target is in by its number, from 0.
+    pub const fn batch_of(&self, no: u32) -> u32 {
+        if no < self.canary || self.batch == 0 { 0 } else { 1 + (no - self.canary) / self.batch }
+    }
+
     /// Of the batches after the first, what each has to have at least.
     const fn least_batch(&self, count: u32) -> u32 {
         count.saturating_sub(self.canary).div_ceil(MAX_BATCHES - 1)

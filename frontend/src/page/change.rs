@@ -11,9 +11,11 @@ mod station;
 mod step;
 mod undo;
 
-pub use action::{moved, word_to_type};
+pub use action::{Actions, moved, word_to_type};
 pub use approval::Approvals;
 pub use plan::{Plan, check_line};
+pub use rollout::{plan_of, reason as rollout_reason, use_rollout};
+pub use step::list as step_list;
 
 use std::rc::Rc;
 

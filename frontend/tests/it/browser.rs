@@ -118,6 +118,34 @@ impl Browser {
         self.devtools("Network.setCookie", cookie).await;
     }
 
+    /// Turns the wheel of a mouse that is here.
+    pub async fn wheel(&self, x: u32, y: u32, pixels: i32) {
+        let turned = json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": pixels });
+        self.devtools("Input.dispatchMouseEvent", turned).await;
+    }
+
+    /// Bytes that the page uses: objects of JavaScript and of the browser, and the memory of WebAssembly.
+    pub async fn heap(&self) -> Value {
+        self.devtools("HeapProfiler.collectGarbage", json!({})).await;
+        let used = self.devtools("Runtime.getHeapUsage", json!({})).await;
+        let bytes = |name: &str| used[name].as_f64().unwrap_or(0.0);
+        let parts = ["usedSize", "embedderHeapUsedSize"].map(bytes);
+        // Its memory is none of the buffers that the heap counts.
+        let kind = json!({ "expression": "WebAssembly.Memory.prototype" });
+        let kind = self.devtools("Runtime.evaluate", kind).await;
+        let all = json!({ "prototypeObjectId": kind["result"]["objectId"] });
+        let all = self.devtools("Runtime.queryObjects", all).await;
+        let sum = json!({
+            "objectId": all["objects"]["objectId"], "returnByValue": true,
+            "functionDeclaration":
+                "function () { return this.reduce((sum, memory) => sum + memory.buffer.byteLength, 0); }",
+        });
+        let sum = self.devtools("Runtime.callFunctionOn", sum).await;
+        let wasm = sum["result"]["value"].as_f64().expect("the dashboard is WebAssembly");
+        let total = parts.iter().sum::<f64>() + wasm;
+        json!({ "total": total, "script": parts[0], "page": parts[1], "wasm": wasm })
+    }
+
     async fn devtools(&self, method: &str, parameters: Value) -> Value {
         self.driver.cdp().send_raw(method, parameters).await.unwrap()
     }

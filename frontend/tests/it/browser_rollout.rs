@@ -16,11 +16,13 @@ async fn browser_an_operator_looks_at_the_canary_and_lets_the_rest_go_on() {
     olivia.click("action-plan").await;
     olivia.see("diff").await;
     olivia.reads("rollout", "a canary of 1, then waits for a person").await;
-    olivia.choose("targets-filter", "All targets").await;
+    olivia.click("all-targets").await;
     for role in ROLES {
-        olivia.reads("targets", role).await;
+        olivia.reads("target-rows", role).await;
     }
+    olivia.reads("target-rows", "In the canary; begins when the change is executed.").await;
     olivia.pictures("rollout-planned").await;
+    olivia.click("targets-change").await;
     olivia.click("action-submit").await;
     olivia.see_with("change-state", "data-state", "submitted").await;
 
@@ -45,17 +47,28 @@ async fn browser_an_operator_looks_at_the_canary_and_lets_the_rest_go_on() {
     olivia.reads("count-complete", "1").await;
     olivia.reads("count-waiting", "4").await;
     olivia.reads("change-waits", "1 of 5 targets are over. Waits for an operator").await;
-    olivia.reads("targets", "complete").await;
     olivia.pictures("rollout-paused").await;
 
+    // Whoever looks at the targets sees them move in their places, and brings them into order when they want to.
+    olivia.click("all-targets").await;
+    olivia.reads("target-rows", "Waits for an operator").await;
+    let places = "return [...document.querySelectorAll('[data-testid=\"target-row\"]')].map(r => r.dataset.no).join();";
+    let before = olivia.script(places).await;
     olivia.click("action-resume").await;
     olivia.click("confirm-resume").await;
     olivia.gone("confirm").await;
+    olivia.reads("targets-show", "4 changed").await;
+    assert_eq!(olivia.script(places).await, before);
+    olivia.click("targets-show").await;
+    olivia.gone("targets-show").await;
+    olivia.script_says(places, "\"0,1,2,3,4\"").await;
+    olivia.click("targets-change").await;
     olivia.see_with("change-state", "data-state", "complete").await;
     olivia.reads("count-complete", "5").await;
-    olivia.choose("targets-filter", "Only complete").await;
-    olivia.reads("targets", "legacy_batch").await;
     olivia.pictures("rollout-complete").await;
+    olivia.click_css("[data-testid='count-complete'] a").await;
+    olivia.reads("target-rows", "legacy_batch").await;
+    olivia.reads("targets-count", "5 shown").await;
     assert!(olivia.all("action-pause").await.is_empty());
     demo::says_what_is_not_installed(&server, &olivia).await;
     olivia.end().await;

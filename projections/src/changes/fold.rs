@@ -515,27 +515,89 @@ fn apply_run(folded: &mut Folded, event: &RunEvent, recorded: &Recorded) {
     use RunEvent as E;
 
     let Folded { view, hidden } = folded;
-    let at = recorded.header.at;
-    if let E::Started { plan, .. } = event {
-        let id = RunId(recorded.header.stream.id);
-        let started = view.run.as_ref().map_or(at, |run| run.started_at);
-        let mut run = run_view(id, started, step_views(&plan.steps));
-        run.ends_by = plan.header.limit_s.map(|limit| at.plus_seconds(i64::from(limit)));
-        view.run = Some(run);
+    if let E::Started { .. } = event {
+        let began = view.run.as_ref().map(|run| run.started_at);
+        view.run = follow(None, event, recorded);
+        if let (Some(run), Some(began)) = (&mut view.run, began) {
+            run.started_at = began;
+        }
         return;
     }
     let ChangeView { plan, run, secrets, .. } = view;
-    let Some(run) = run else { return };
+    let Some(before) = run.take() else { return };
+    *run = follow(Some(before), event, recorded);
     let target = |step: u32| {
         let steps = &plan.as_ref()?.steps;
         Some(steps.get(usize::try_from(step).ok()?)?.target.asset)
     };
     match event {
+        // From here on the effect may happen.
+        E::StepIntended { step, .. } => {
+            hidden.applied.extend(target(*step).map(|asset| (*step, asset)));
+        }
+        E::StepFailed { step, .. } => {
+            hidden.applied.remove(step);
+        }
+        E::StepReconciled { step, finding, produced, .. } => {
+            merge_secrets(secrets, produced);
+            match finding {
+                Finding::Applied | Finding::Conflict => {}
+                Finding::NotApplied => {
+                    hidden.applied.remove(step);
+                }
+            }
+        }
+        E::StepSucceeded { produced, .. }
+        | E::LateReported { report: LateReport::Succeeded { produced, .. }, .. }
+        | E::Finished { secrets: produced, .. } => merge_secrets(secrets, produced),
+        // What is asked of a run is read from its stream.
+        E::CancelAsked { .. }
+        | E::Claimed { .. }
+        | E::LateReported { .. }
+        | E::Started { .. }
+        | E::StepBlocked { .. }
+        | E::StepUnknown { .. }
+        | E::StepUnverified { .. }
+        | E::StepVerified { .. } => {}
+    }
+}
+
+/// A run by itself, such as a part of a rollout, as of the last of these events of its stream. `None` when it
+/// has not begun.
+pub fn fold_run<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Option<RunView> {
+    events.into_iter().fold(None, |run, recorded| match &recorded.event {
+        Event::Run(event) => follow(run, event, recorded),
+        Event::Asset(_)
+        | Event::Calendar(_)
+        | Event::Change(_)
+        | Event::Connection(_)
+        | Event::Gateway(_)
+        | Event::Host(_)
+        | Event::Manifest(_)
+        | Event::Person(_)
+        | Event::Policy(_)
+        | Event::Project(_)
+        | Event::Rollout(_)
+        | Event::Schedule(_) => run,
+    })
+}
+
+/// The run after one more event of its stream.
+fn follow(run: Option<RunView>, event: &RunEvent, recorded: &Recorded) -> Option<RunView> {
+    use RunEvent as E;
+
+    let at = recorded.header.at;
+    if let E::Started { plan, .. } = event {
+        let ends_by = plan.header.limit_s.map(|limit| at.plus_seconds(i64::from(limit)));
+        let run = run_view(RunId(recorded.header.stream.id), at, step_views(&plan.steps));
+        return Some(RunView { ends_by, ..run });
+    }
+    let mut followed = run?;
+    let run = &mut followed;
+    match event {
         E::Started { .. } => {}
         E::Claimed { epoch, worker: _ } => run.epoch = *epoch,
         E::StepIntended { step, epoch: _, attempt, key: _, before } => {
-            // From here on the effect may happen.
-            hidden.applied.extend(target(*step).map(|asset| (*step, asset)));
             with_step(run, *step, |view| {
                 view.state = StepState::Intended;
                 view.attempt = *attempt;
@@ -544,30 +606,19 @@ fn apply_run(folded: &mut Folded, event: &RunEvent, recorded: &Recorded) {
                 view.reason = None;
             });
         }
-        E::StepSucceeded { step, produced, epoch: _, outcome: _, undo_until: _ } => {
+        E::StepSucceeded { step, .. } => {
             with_step(run, *step, |view| view.state = StepState::Succeeded);
-            merge_secrets(secrets, produced);
         }
-        E::StepFailed { step, epoch: _, reason } => {
-            hidden.applied.remove(step);
-            with_step(run, *step, |view| {
-                view.state = StepState::Failed;
-                view.reason = Some(reason.message.clone());
-                view.finished_at = Some(at);
-            });
-        }
+        E::StepFailed { step, epoch: _, reason } => with_step(run, *step, |view| {
+            view.state = StepState::Failed;
+            view.reason = Some(reason.message.clone());
+            view.finished_at = Some(at);
+        }),
         E::StepUnknown { step, epoch: _, reason } => with_step(run, *step, |view| {
             view.state = StepState::Unknown;
             view.reason = Some(reason.message.clone());
         }),
-        E::StepReconciled { step, finding, evidence, observed, produced } => {
-            merge_secrets(secrets, produced);
-            match finding {
-                Finding::Applied | Finding::Conflict => {}
-                Finding::NotApplied => {
-                    hidden.applied.remove(step);
-                }
-            }
+        E::StepReconciled { step, finding: _, evidence, observed, produced: _ } => {
             with_step(run, *step, |view| {
                 view.state = StepState::Reconciled;
                 view.after.clone_from(observed);
@@ -594,27 +645,21 @@ fn apply_run(folded: &mut Folded, event: &RunEvent, recorded: &Recorded) {
             view.reason = Some(reason.message.clone());
             view.finished_at = Some(at);
         }),
-        // What is asked of a run is read from its stream.
         E::CancelAsked { reason: _ } => {}
-        E::LateReported { step, epoch, report } => {
-            if let LateReport::Succeeded { produced, .. } = report {
-                merge_secrets(secrets, produced);
-            }
-            with_step(run, *step, |view| {
-                let said = format!(
-                    "A worker whose turn was over (epoch {epoch}) said later: {}. That is evidence only.",
-                    report.as_str()
-                );
-                view.late.push(said);
-            });
-        }
-        E::Finished { outcome, reason, secrets: produced } => {
+        E::LateReported { step, epoch, report } => with_step(run, *step, |view| {
+            let said = format!(
+                "A worker whose turn was over (epoch {epoch}) said later: {}. That is evidence only.",
+                report.as_str()
+            );
+            view.late.push(said);
+        }),
+        E::Finished { outcome, reason, secrets: _ } => {
             outcome.as_str().clone_into(&mut run.state);
             run.reason.clone_from(reason);
             run.finished_at = Some(at);
-            merge_secrets(secrets, produced);
         }
     }
+    Some(followed)
 }
 
 fn with_step(run: &mut RunView, step: u32, change: impl FnOnce(&mut StepView)) {

@@ -14,8 +14,10 @@ use nexplane_core::plan::{Plan, PlanHeader, Step, TargetRef};
 use nexplane_core::rollout::event::{Part, RolloutEvent, Strategy, Tally};
 use nexplane_core::run::event::{Reason, RunEvent, RunOutcome};
 use nexplane_core::time::Timestamp;
+use nexplane_projections::rollouts::TargetFilter;
 use nexplane_projections::{Role, changes, rollouts};
 use serde_json::json;
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::support::{Command, LONG, World};
@@ -208,7 +210,9 @@ async fn every_target_is_where_its_run_says() {
     let all = async |states: &[TargetState]| {
         let (mut found, mut cursor) = (Vec::new(), None::<String>);
         loop {
-            let page = rollouts::targets(pool, MANIFEST, states, cursor.as_deref(), Some(50)).await;
+            let filter = TargetFilter { states: states.to_vec(), q: None };
+            let page =
+                rollouts::targets(pool, MANIFEST, &filter, cursor.as_deref(), Some(50)).await;
             let page = page.unwrap();
             found.extend(page.items);
             cursor = page.next_cursor;
@@ -219,11 +223,17 @@ async fn every_target_is_where_its_run_says() {
     };
     let every = all(&[]).await;
     assert_eq!(every.len(), usize::try_from(SIZE).unwrap());
-    assert!((0..SIZE).zip(&every).all(|(no, target)| target.no == no));
+    // Those that need somebody come first, each state in the order of the plan.
+    let numbers: Vec<_> = every.iter().map(|target| target.no).collect();
+    let done = [0, 1, 2, 3, 4, 9, 10, 11, 12];
+    let expected: Vec<_> = [5, 6, 8].into_iter().chain(13..SIZE).chain([7]).chain(done).collect();
+    assert_eq!(numbers, expected);
     let bad =
         all(&[TargetState::Failed, TargetState::OutcomeUnknown, TargetState::NotStarted]).await;
     let bad: Vec<_> = bad.iter().map(|t| (t.no, t.reason.as_deref().unwrap())).collect();
     assert_eq!(bad, [(5, "it is 5"), (6, "it is 6"), (7, "it was stopped")]);
+
+    one_can_go_to_any_place_and_hear_what_moved(pool, &numbers).await;
 
     // The change knows the whole, and of its targets the first.
     let view = changes::find(pool, CHANGE).await.unwrap().unwrap();
@@ -242,4 +252,108 @@ async fn every_target_is_where_its_run_says() {
         .await
         .unwrap();
     assert_eq!(position, newest.unsigned_abs());
+}
+
+async fn one_can_go_to_any_place_and_hear_what_moved(pool: &PgPool, in_order: &[u32]) {
+    let order = rollouts::order(pool, MANIFEST, &TargetFilter::default()).await.unwrap();
+    let stretches = order.groups.iter().flat_map(|group| &group.stretches);
+    let numbers: Vec<_> = stretches.flat_map(|(first, last)| *first..=*last).collect();
+    assert_eq!(numbers, in_order);
+    let waiting = order.groups.iter().find(|group| group.state == TargetState::Waiting).unwrap();
+    assert_eq!(waiting.stretches, [(13, SIZE - 1)]);
+    let named = TargetFilter { states: Vec::new(), q: Some("WEB-12".to_owned()) };
+    let order_of_named = rollouts::order(pool, MANIFEST, &named).await.unwrap();
+    let shown: Vec<_> = order_of_named.groups.iter().map(|group| &group.stretches).collect();
+    assert_eq!(shown, [&vec![(120, 129)], &vec![(12, 12)]]);
+
+    let some = rollouts::numbered(pool, MANIFEST, &[9, 5, 9000]).await.unwrap();
+    let some: Vec<_> = some.iter().map(|t| (t.no, t.name.as_str(), t.state)).collect();
+    assert_eq!(some, [(5, "web-5", TargetState::Failed), (9, "web-9", TargetState::Complete)]);
+
+    // What moved is told in the order in which it did, page by page, and nothing that did not move.
+    let planned = rollouts::planned_at(pool, MANIFEST, SIZE - 1).await.unwrap().unwrap();
+    let first = rollouts::changed_since(pool, MANIFEST, planned, None, Some(8)).await.unwrap();
+    let cursor = first.next_cursor.clone();
+    let rest = rollouts::changed_since(pool, MANIFEST, planned, cursor.as_deref(), Some(8)).await;
+    let rest = rest.unwrap();
+    let moved: Vec<_> = first.items.iter().chain(&rest.items).map(|target| target.no).collect();
+    // The eighth is still under way: it moved last when it began.
+    assert_eq!(moved, (0..13).collect::<Vec<_>>());
+    assert_eq!(rest.next_cursor, None);
+    assert!(first.items.iter().all(|target| target.position > planned));
+    let none = rollouts::changed_since(pool, MANIFEST, order.position, None, None).await.unwrap();
+    assert!(none.items.is_empty());
+    for cursor in ["5", "a.b", "99999999.1", ""] {
+        let filter = TargetFilter::default();
+        let refused = rollouts::targets(pool, MANIFEST, &filter, Some(cursor), None).await;
+        assert!(refused.is_err(), "{cursor}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rollback_undoes_is_not_complete_any_more() {
+    let world = World::new().await;
+    let projections = world.open().await;
+    projections.start(Role::Worker);
+    world.append(story()).await;
+    let last = world.append(undoing(3)).await;
+    projections.wait_for(last, LONG).await.unwrap();
+
+    let pool = world.pool();
+    let filter = TargetFilter { states: vec![TargetState::RolledBack], q: None };
+    let undone = rollouts::targets(pool, MANIFEST, &filter, None, None).await.unwrap();
+    assert_eq!(undone.items.iter().map(|target| target.no).collect::<Vec<_>>(), [3]);
+    assert_eq!(undone.items[0].position, last);
+    let progress = rollouts::progress(pool, CHANGE).await.unwrap().unwrap();
+    assert_eq!((progress.tally.complete, progress.rolled_back), (8, 1));
+}
+
+/// A rollback of the story's rollout, of which one target is undone.
+fn undoing(no: u32) -> Vec<Command> {
+    let mut story = Story { commands: Vec::new(), versions: Default::default() };
+    let change = ChangeId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0011));
+    let rollout = RolloutId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0012));
+    let manifest = ManifestId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0013));
+    let strategy = Strategy::for_targets(1);
+    let steps = vec![Step { no: 0, ..step(no) }];
+    let header = PlanHeader {
+        change,
+        change_type: "host.set_file_permission".to_owned(),
+        connection: ConnectionId(Uuid::from_u128(5)),
+        targets: vec![steps[0].target.asset],
+        parameters: json!({ "mode": "0600" }),
+        policy_version: 1,
+        author: AUTHOR,
+        editors: Vec::new(),
+        rollback_of: Some(CHANGE),
+        rollout: Some(strategy),
+        auto_rollback: false,
+        limit_s: None,
+    };
+    let at = Timestamp::from_micros(1_800_000_000_000_000);
+    let plan = Plan::of_parts(header, manifest, &steps, Vec::new(), at);
+    story.then(manifest, Actor::SYSTEM, ManifestEvent::PageAdded { change, steps: steps.clone() });
+    let started = RolloutEvent::Started {
+        change,
+        digest: plan.digest.clone(),
+        manifest,
+        size: 1,
+        strategy,
+        approvals: Vec::new(),
+        undoes: Some(RunId(ROLLOUT.0)),
+    };
+    story.then(rollout, Actor::SYSTEM, started);
+    let run = RunId::of_part(rollout, 0);
+    let begun = RunEvent::Started {
+        change,
+        plan: Box::new(plan.part(&steps[0])),
+        approvals: Vec::new(),
+        undoes: None,
+        part: Some(Part { rollout, manifest, no: 0 }),
+    };
+    story.then(run, Actor::SYSTEM, begun);
+    let outcome = RunOutcome::Complete;
+    let finished = RunEvent::Finished { outcome, reason: None, secrets: Vec::new() };
+    story.then(run, Actor::SYSTEM, finished);
+    story.commands
 }

@@ -27,6 +27,7 @@ mod rollouts;
 mod schedules;
 mod session;
 mod system;
+mod targets;
 mod windows;
 
 use axum::Router;
@@ -327,10 +328,24 @@ pub fn routes() -> Vec<Route> {
         get(
             "/change-requests/{id}/targets",
             SignedIn,
-            rollouts::targets,
-            "The targets of its rollout, in the order of the plan",
+            targets::list,
+            "The targets of its rollout, those that need somebody first",
         )
         .answers::<api::Page<api::RolloutTargetView>>(),
+        get(
+            "/change-requests/{id}/targets/order",
+            SignedIn,
+            targets::order,
+            "Where every target of its rollout is, in the order of the list",
+        )
+        .answers::<api::RolloutTargetOrder>(),
+        get(
+            "/change-requests/{id}/targets/{no}",
+            SignedIn,
+            targets::one,
+            "One target of its rollout, as planned and as it went",
+        )
+        .answers::<api::RolloutTargetDetail>(),
         post(
             "/change-requests/{id}/withdraw",
             SignedIn,

@@ -1,66 +1,21 @@
-//! What one can ask of a change on many targets: every target, and the brakes.
+//! What one can ask of a change on many targets as a whole: how far it is, and the brakes.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use nexplane_core::aggregate::{Asked, Decider as _};
-use nexplane_core::api::{
-    ChangeState as State_, ChangeView, Page, ReasonRequest, RolloutProgress, RolloutTargetView,
-    TargetState,
-};
+use nexplane_core::api::{ChangeState as State_, ChangeView, ReasonRequest, RolloutProgress};
 use nexplane_core::change::ChangeState;
 use nexplane_core::id::{ChangeId, RolloutId};
 use nexplane_core::rollout::{Rollout, RolloutCommand, RolloutRejection, RolloutState};
 use nexplane_projections::rollouts;
-use serde::Deserialize;
 
 use super::changes::{load, show};
-use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS};
+use super::guard::{Id, JsonBody, WAIT_FOR_READ_MODELS};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{ApiError, ApiResult};
 use crate::stream::{self, Request};
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TargetsQuery {
-    /// One or more states, separated by commas.
-    state: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
-
-/// `GET /change-requests/{id}/targets`: the targets of its newest plan, when that is a rollout's.
-pub async fn targets(
-    State(app): State<App>,
-    Id(id): Id<ChangeId>,
-    Query(query): Query<TargetsQuery>,
-) -> ApiResult<axum::Json<Page<RolloutTargetView>>> {
-    let state = load(&app, id).await?.state;
-    let states = query
-        .state
-        .as_deref()
-        .unwrap_or_default()
-        .split(',')
-        .filter(|word| !word.is_empty())
-        .map(state_of)
-        .collect::<ApiResult<Vec<_>>>()?;
-    let Some(parts) = state.plan().and_then(|plan| plan.parts.as_ref()) else {
-        return Ok(axum::Json(Page { items: Vec::new(), next_cursor: None }));
-    };
-    let limit = super::limit(query.limit)?;
-    let cursor = query.cursor.as_deref();
-    let page = rollouts::targets(&app.pool, parts.manifest, &states, cursor, limit).await?;
-    Ok(axum::Json(page))
-}
-
-fn state_of(word: &str) -> ApiResult<TargetState> {
-    TargetState::ALL.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
-        let names: Vec<_> = TargetState::ALL.iter().map(|state| state.as_str()).collect();
-        let why = format!("state: '{word}' is not a state; use one of {}", names.join(", "));
-        ApiError::invalid_field("", why)
-    })
-}
 
 /// `POST …/pause`
 pub async fn pause(

@@ -158,15 +158,15 @@ enum Command {
         #[arg(long)]
         reason: String,
     },
-    /// List the targets of a rollout, in the order of its plan.
+    /// List the targets of a rollout, those that need somebody first.
     Targets {
         change: String,
         /// One or more states, separated by commas: failed,outcome_unknown.
         #[arg(long)]
         state: Option<String>,
-        /// The last number of the page before.
+        /// The `next_cursor` of the page before.
         #[arg(long)]
-        after: Option<u32>,
+        after: Option<String>,
         #[arg(long, default_value_t = 200)]
         limit: u32,
     },
@@ -300,13 +300,14 @@ async fn perform(client: &Client, command: Command, json: bool) -> Result<ExitCo
             let id = find(client, &change).await?.id;
             let mut query = vec![format!("limit={limit}")];
             query.extend(state.map(|state| format!("state={}", encode(&state))));
-            query.extend(after.map(|after| format!("cursor={after}")));
+            query.extend(after.map(|after| format!("cursor={}", encode(&after))));
             let path = format!("/change-requests/{id}/targets?{}", query.join("&"));
             let page: Page<RolloutTargetView> = client.get(&path).await?;
             if json {
                 say(&serde_json::to_string(&page).context("cannot write JSON")?);
             } else {
                 say(&rollout::table(&page).to_string());
+                rollout::more(&page);
             }
             return Ok(ExitCode::SUCCESS);
         }

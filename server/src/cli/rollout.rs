@@ -69,24 +69,32 @@ pub fn counts(changed: &Value, json: bool) {
         return say(&changed.to_string());
     }
     let Ok(progress) = serde_json::from_value::<RolloutProgress>(progress) else { return };
-    let RolloutProgress { state, reason: _, size, waiting, executing, tally, batches } = progress;
+    let RolloutProgress { state, size, waiting, executing, tally, batches, .. } = progress;
     let Tally { complete, failed, unknown, not_started } = tally;
     note(&format!(
         "{state}, batch {batches}: {complete} of {size} complete, {executing} executing, {waiting} waiting, {failed} failed, {unknown} unknown, {not_started} not started"
     ));
 }
 
+/// How to go on after a page.
+pub fn more(page: &Page<RolloutTargetView>) {
+    if let Some(cursor) = &page.next_cursor {
+        note(&format!("There are more: --after {cursor}"));
+    }
+}
+
 /// Targets, one in each row.
 pub fn table(page: &Page<RolloutTargetView>) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
-    table.set_header(["NO", "TARGET", "STATE", "REASON"]);
+    table.set_header(["NO", "TARGET", "STATE", "SINCE", "WHY"]);
     for target in &page.items {
         table.add_row([
             target.no.to_string(),
             target.name.clone(),
             target.state.as_str().to_owned(),
-            target.reason.clone().unwrap_or_default(),
+            target.since.to_string(),
+            target.reason.clone().or_else(|| target.waiting_for.clone()).unwrap_or_default(),
         ]);
     }
     table

@@ -7,6 +7,8 @@
 //!
 //! Deliberately absent: turns of what only reads, and an order other than that of asking.
 
+use std::collections::HashSet;
+
 use nexplane_core::id::{AssetId, ChangeId, RunId};
 use nexplane_core::run::{Run, RunState};
 use nexplane_store::log::Log;
@@ -74,6 +76,20 @@ pub async fn ahead(pool: &PgPool, run: RunId) -> Result<Vec<Ahead>, sqlx::Error>
         asset: AssetId(asset),
     };
     Ok(rows.into_iter().map(ahead).collect())
+}
+
+/// Those of these runs that wait for somebody else's turn on a target to end.
+pub async fn behind(pool: &PgPool, runs: &[RunId]) -> Result<HashSet<RunId>, sqlx::Error> {
+    let rows: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT DISTINCT own.run FROM nexplane.target_queue own WHERE own.run = ANY($1) AND EXISTS \
+             (SELECT FROM nexplane.target_queue other \
+              WHERE other.asset = own.asset AND other.ticket < own.ticket \
+                AND NOT (other.reads AND own.reads))",
+    )
+    .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(RunId).collect())
 }
 
 /// Ends a run's turn.

@@ -57,6 +57,8 @@ const PROMISED: &[(&str, &str, Who)] = &[
     ("POST", "/change-requests/{id}/stop", Who::SignedIn),
     ("POST", "/change-requests/{id}/submit", Who::SignedIn),
     ("GET", "/change-requests/{id}/targets", Who::SignedIn),
+    ("GET", "/change-requests/{id}/targets/order", Who::SignedIn),
+    ("GET", "/change-requests/{id}/targets/{no}", Who::SignedIn),
     ("POST", "/change-requests/{id}/withdraw", Who::SignedIn),
     ("GET", "/connections", Who::SignedIn),
     ("POST", "/connections", Who::Admin),

@@ -113,6 +113,11 @@ impl Act {
         }
     }
 
+    /// It slows a rollout down, stops it, or lets it go on.
+    const fn is_brake(self) -> bool {
+        matches!(self, Self::Resume | Self::Pause | Self::Stop)
+    }
+
     /// Nobody else waits for it.
     const fn is_of_the_author(self) -> bool {
         match self {
@@ -196,6 +201,9 @@ pub struct ActionsProps {
     pub change: Rc<ChangeView>,
     /// Also started by the form of a new change.
     pub planning: Mutation,
+    /// Only what slows a rollout down, or lets it go on.
+    #[prop_or_default]
+    pub brakes: bool,
     pub on_changed: Callback<ChangeView>,
 }
 
@@ -206,7 +214,10 @@ pub fn Actions(props: &ActionsProps) -> Html {
     let quick = use_mutation();
     let navigator = use_navigator().expect("every page is inside the router");
     let toaster = use_toaster();
-    let offered = offered(&change.allowed);
+    let mut offered = offered(&change.allowed);
+    if props.brakes {
+        offered.retain(|offer| offer.act.is_brake());
+    }
 
     let press = {
         let (asked, quick, planning) = (asked.clone(), quick.clone(), props.planning.clone());
@@ -302,7 +313,9 @@ pub fn Actions(props: &ActionsProps) -> Html {
                 </div>
             </div>
             <ul class="why-not">{ for refusals }</ul>
-            <UndoLimit change={Rc::clone(change)} />
+            if !props.brakes {
+                <UndoLimit change={Rc::clone(change)} />
+            }
             { for quick.error().or(props.planning.error()).map(|error| html! {
                 <ProblemNote error={error.clone()} />
             }) }

@@ -45,6 +45,12 @@ fn rows<'a>(planned: &'a [Step], ran: &'a [StepView]) -> Vec<Row<'a>> {
     rows
 }
 
+/// Steps without their frame, such as those of one target of a rollout.
+pub fn list(planned: &[Step], ran: &[StepView]) -> Html {
+    let rows = rows(planned, ran);
+    html! { <ol class="steps" data-testid="steps">{ for rows.iter().map(|row| step(row, None)) }</ol> }
+}
+
 #[component]
 pub fn Steps(props: &StepsProps) -> Html {
     let change = &props.change;
