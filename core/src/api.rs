@@ -2,24 +2,28 @@
 //!
 //! Field names are a contract with clients. Requests refuse unknown fields; answers may gain fields.
 
+mod calendar;
 mod change;
 mod delegation;
 mod freeze;
 mod host;
 mod inventory;
 mod maintenance;
+mod operations;
 mod policy;
 mod problem;
 mod project;
 mod rollout;
 mod schedule;
 
+pub use calendar::*;
 pub use change::*;
 pub use delegation::*;
 pub use freeze::*;
 pub use host::*;
 pub use inventory::*;
 pub use maintenance::*;
+pub use operations::*;
 pub use policy::*;
 pub use problem::*;
 pub use project::*;

@@ -272,7 +272,9 @@ fn connect(hub: &Rc<Hub>) {
             let replayed = hub.since().is_some();
             hub.subscribed.borrow_mut().clear();
             hub.subscribe(hub.topics());
-            if !replayed {
+            // What a notice made somebody read is not told again when that could not be read.
+            let missed = api::take_missed();
+            if !replayed || missed {
                 // What was read before the line was open may have changed in between.
                 hub.tell(&Event::Resync);
             }

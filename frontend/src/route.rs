@@ -35,6 +35,8 @@ pub enum Route {
     Audit,
     #[at("/audit/:position")]
     Event { position: u64 },
+    #[at("/policies")]
+    Policies,
     #[at("/risk")]
     Risk,
     #[at("/people")]
@@ -69,6 +71,7 @@ impl Route {
             Self::Calendar => "Calendar",
             Self::Audit => "Audit",
             Self::Event { .. } => "Event",
+            Self::Policies => "Policies",
             Self::Risk => "Risk",
             Self::People => "People and tokens",
             Self::Operations => "Operations",
@@ -91,6 +94,7 @@ impl Route {
             Self::Home
             | Self::Approvals
             | Self::Calendar
+            | Self::Policies
             | Self::Risk
             | Self::People
             | Self::Operations

@@ -18,13 +18,14 @@ pub enum Command {
 }
 
 /// For the help page: keys and what they do.
-pub const HELP: [(&str, &str); 16] = [
+pub const HELP: [(&str, &str); 17] = [
     ("g c", "Changes"),
     ("g a", "Approvals"),
     ("g k", "Calendar"),
     ("g s", "Assets"),
     ("g n", "Connections"),
     ("g h", "Hosts"),
+    ("g y", "Policies"),
     ("g r", "Risk"),
     ("g l", "Audit"),
     ("g p", "People and tokens"),
@@ -46,6 +47,7 @@ fn interpret(before: Option<char>, key: &str) -> (Option<char>, Option<Command>)
         (Some('g'), "s") => Command::Go(Route::Assets),
         (Some('g'), "n") => Command::Go(Route::Connections),
         (Some('g'), "h") => Command::Go(Route::Hosts),
+        (Some('g'), "y") => Command::Go(Route::Policies),
         (Some('g'), "r") => Command::Go(Route::Risk),
         (Some('g'), "l") => Command::Go(Route::Audit),
         (Some('g'), "p") => Command::Go(Route::People),

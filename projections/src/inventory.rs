@@ -77,7 +77,11 @@ const CONNECTIONS: Table = Table {
         column("updated_us", "bigint"),
     ],
     key: &["id"],
-    indexes: &["USING hash (name)", "(discover_next_us)"],
+    indexes: &[
+        "USING hash (name)",
+        "(discover_next_us)",
+        "(name) WHERE discovery_error IS NOT NULL AND NOT is_removed",
+    ],
 };
 
 const RELATIONS: Table = Table {
@@ -111,7 +115,7 @@ impl Projection for Inventory {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn reads(&self) -> &'static [Category] {

@@ -25,6 +25,7 @@ pub mod changes;
 mod checkpoint;
 pub mod hosts;
 pub mod inventory;
+pub mod operations;
 pub mod page;
 pub mod projection;
 pub mod projects;
