@@ -93,7 +93,7 @@ pub fn Policies() -> Html {
             }
             if asked.draft {
                 if let Some(in_force) = in_force {
-                    <Draft key={key.clone()} storage_key={key} in_force={in_force.clone()} on_published={published}
+                    <Draft key={key.clone()} storage_key={key.clone()} in_force={in_force.clone()} on_published={published}
                         on_moved={moved} may_publish={has(me.as_deref(), Role::Admin)} />
                 }
             } else if let Some(view) = shown {

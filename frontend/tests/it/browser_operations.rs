@@ -117,7 +117,9 @@ pub async fn the_operations_page_says_what_waits(server: &Sandbox) {
     audrey.see("agent-version").await;
     audrey.reads("live-connections", "1").await;
     // The number leads to what waits.
-    audrey.click_css("[data-testid='queue-row'][data-kind='approval'] [data-testid='queue-all']").await;
+    audrey
+        .click_css("[data-testid='queue-row'][data-kind='approval'] [data-testid='queue-all']")
+        .await;
     audrey.see_with("change-row", "data-state", "submitted").await;
     assert_eq!(audrey.path().await, "/changes?state=submitted");
     assert_eq!(audrey.errors().await, "[]");

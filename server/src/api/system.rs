@@ -9,6 +9,7 @@ use nexplane_core::catalog::Catalog;
 use serde_json::json;
 
 use crate::app::App;
+use crate::gateway::Gateway;
 use crate::operations;
 use crate::problem::{ApiError, ApiResult};
 

@@ -17,7 +17,7 @@ use crate::component::skeleton::Skeleton;
 use crate::component::time::{Time, use_now};
 use crate::resource::use_resource;
 use crate::route::Route;
-use crate::{clock, format, query, words};
+use crate::{clock, format, query};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
