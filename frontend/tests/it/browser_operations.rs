@@ -108,6 +108,43 @@ pub async fn a_policy_is_read_tried_and_published(server: &Sandbox) {
     olivia.end().await;
 }
 
+pub async fn answers_say_what_browsers_may_do_with_them(server: &Sandbox) {
+    let olivia = signed_in(server, "olivia").await;
+    olivia.see("change-list").await;
+    for path in ["/changes", "/api/v1/auth/me", "/api/v1/nowhere"] {
+        for (name, wanted) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "same-origin"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            let asked =
+                format!("return fetch('{path}').then((answer) => answer.headers.get('{name}'));");
+            assert_eq!(olivia.script(&asked).await, json!(wanted).to_string(), "{path} {name}");
+        }
+    }
+    // What a proxy that speaks HTTPS says to the server.
+    for (proto, wanted) in [("https", "\"max-age=31536000\""), ("http", "null")] {
+        let asked = format!(
+            "return fetch('/', {{ headers: {{ 'X-Forwarded-Proto': '{proto}' }} }})\
+             .then((answer) => answer.headers.get('strict-transport-security'));"
+        );
+        assert_eq!(olivia.script(&asked).await, wanted);
+    }
+    // No text becomes markup, and nothing can be made that lets it.
+    for forbidden in [
+        "document.createElement('div').innerHTML = '<b>x</b>'",
+        "document.createElement('script').src = '/assets/x.js'",
+        "trustedTypes.createPolicy('mine', { createHTML: (text) => text })",
+    ] {
+        let tried =
+            format!("try {{ {forbidden}; return 'done'; }} catch (error) {{ return error.name; }}");
+        assert_eq!(olivia.script(&tried).await, "\"TypeError\"", "{forbidden}");
+    }
+    olivia.end().await;
+}
+
 pub async fn the_operations_page_says_what_waits(server: &Sandbox) {
     let audrey = signed_in(server, "audrey").await;
     audrey.goto("/operations").await;

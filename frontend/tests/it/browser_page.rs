@@ -31,6 +31,7 @@ async fn the_pages() {
     an_asset_says_what_it_is_and_keeps_what_operators_say_of_it(&server).await;
     a_connection_says_what_it_may_and_how_often_it_is_discovered(&server).await;
     a_freeze_is_declared_and_ended(&server).await;
+    browser_operations::answers_say_what_browsers_may_do_with_them(&server).await;
     browser_operations::the_calendar_answers_and_windows_are_kept_there(&server).await;
     browser_operations::the_operations_page_says_what_waits(&server).await;
     browser_operations::a_policy_is_read_tried_and_published(&server).await;
