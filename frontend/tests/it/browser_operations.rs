@@ -90,7 +90,9 @@ pub async fn a_policy_is_read_tried_and_published(server: &Sandbox) {
     ada.click("policy-rebase").await;
     ada.gone("policy-moved").await;
     ada.click("policy-publish").await;
-    ada.fill("policy-note", "One is enough for these.").await;
+    ada.see("policy-weaker").await;
+    let note = "return document.querySelector('[data-testid=\"policy-note\"]').value;";
+    ada.script_says(note, "\"One is enough for these.\"").await;
     ada.fill("policy-typed", "asks for less").await;
     ada.click("policy-publish-save").await;
     ada.see_with("policy", "data-version", "3").await;
@@ -150,7 +152,7 @@ pub async fn the_operations_page_says_what_waits(server: &Sandbox) {
     audrey.goto("/operations").await;
     audrey.see("queue-list").await;
     audrey.see("stalled-none").await;
-    audrey.see_with("seal", "data-unsealed", "0").await;
+    audrey.see("seal-position").await;
     audrey.see("agent-version").await;
     audrey.reads("live-connections", "1").await;
     // The number leads to what waits.

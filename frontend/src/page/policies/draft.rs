@@ -53,10 +53,11 @@ impl Kept {
     }
 }
 
-/// What the past would have been, with the text that it was asked for.
+/// What the past would have been, with the text that it was asked for, and the version that it was compared with.
 #[derive(Clone, PartialEq)]
 struct Simulated {
     text: String,
+    against: u32,
     view: Rc<SimulationView>,
 }
 
@@ -82,6 +83,7 @@ pub fn Draft(props: &DraftProps) -> Html {
     let wrong = use_state_eq(Vec::<Wrong>::new);
     let simulated = use_state_eq(|| None::<Simulated>);
     let publishing = use_state_eq(|| false);
+    let note = use_state_eq(String::new);
     let simulate = use_mutation();
     let area = use_node_ref();
 
@@ -99,6 +101,7 @@ pub fn Draft(props: &DraftProps) -> Html {
     let ask = {
         let (draft, wrong, simulated) = (draft.clone(), wrong.setter(), simulated.setter());
         let (simulate, publishing) = (simulate.clone(), publishing.setter());
+        let against = in_force.version;
         Callback::from(move |publish: bool| {
             let text = draft.text.clone();
             let document: Value = match policy_text::parsed(&text) {
@@ -120,12 +123,14 @@ pub fn Draft(props: &DraftProps) -> Html {
                 answer
             };
             simulate.start(call, move |view| {
-                simulated.set(Some(Simulated { text, view: Rc::new(view) }));
+                simulated.set(Some(Simulated { text, against, view: Rc::new(view) }));
                 publishing.set(publish);
             });
         })
     };
-    let fresh = simulated.as_ref().filter(|simulated| simulated.text == draft.text);
+    let fresh = simulated
+        .as_ref()
+        .filter(|simulated| simulated.text == draft.text && simulated.against == in_force.version);
     let publish = {
         let (ask, publishing, known) = (ask.clone(), publishing.setter(), fresh.is_some());
         move |_: MouseEvent| if known { publishing.set(true) } else { ask.emit(true) }
@@ -216,8 +221,8 @@ pub fn Draft(props: &DraftProps) -> Html {
             if let Some(simulated) = &*simulated {
                 { outcome(&simulated.view, fresh.is_none()) }
             }
-            if let (true, Some(simulated)) = (*publishing, fresh) {
-                <Publish view={Rc::clone(&simulated.view)} text={draft.text.clone()} based_on={draft.based_on}
+            if let (true, Some(simulated)) = (*publishing, &*simulated) {
+                <Publish {note} view={Rc::clone(&simulated.view)} text={draft.text.clone()} based_on={draft.based_on}
                     on_close={close} on_done={done} on_moved={props.on_moved.clone()} />
             }
         </div>
@@ -366,6 +371,8 @@ fn changed(change: &SimulatedChange) -> Html {
 
 #[derive(Properties, PartialEq)]
 struct PublishProps {
+    /// Outlives the dialog: it may have to be opened again.
+    note: UseStateHandle<String>,
     view: Rc<SimulationView>,
     text: String,
     based_on: u32,
@@ -376,7 +383,7 @@ struct PublishProps {
 
 #[component]
 fn Publish(props: &PublishProps) -> Html {
-    let note = use_state_eq(String::new);
+    let note = props.note.clone();
     let typed = use_state_eq(String::new);
     let publish = use_mutation();
     let weakened = !props.view.analysis.weakened.is_empty();
