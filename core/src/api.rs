@@ -2,6 +2,7 @@
 //!
 //! Field names are a contract with clients. Requests refuse unknown fields; answers may gain fields.
 
+mod calendar;
 mod change;
 mod context;
 mod delegation;
@@ -9,12 +10,14 @@ mod freeze;
 mod host;
 mod inventory;
 mod maintenance;
+mod operations;
 mod policy;
 mod problem;
 mod project;
 mod rollout;
 mod schedule;
 
+pub use calendar::*;
 pub use change::*;
 pub use context::*;
 pub use delegation::*;
@@ -22,6 +25,7 @@ pub use freeze::*;
 pub use host::*;
 pub use inventory::*;
 pub use maintenance::*;
+pub use operations::*;
 pub use policy::*;
 pub use problem::*;
 pub use project::*;

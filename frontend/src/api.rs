@@ -73,6 +73,7 @@ pub struct Answer<T> {
 thread_local! {
     static SIGNED_OUT: RefCell<Callback<()>> = RefCell::new(Callback::noop());
     static POSITION: Cell<Option<u64>> = const { Cell::new(None) };
+    static MISSED: Cell<bool> = const { Cell::new(false) };
     static RENEWAL: RefCell<Option<Renewal>> = const { RefCell::new(None) };
 }
 
@@ -86,6 +87,11 @@ pub fn newest_position() -> Option<u64> {
     POSITION.get()
 }
 
+/// Whether something could not be read since this was last asked, because no server answered.
+pub fn take_missed() -> bool {
+    MISSED.take()
+}
+
 pub async fn get<T: DeserializeOwned>(path: &str) -> Result<T, ApiError> {
     get_at(path, None).await
 }
@@ -96,8 +102,21 @@ pub async fn get_at<T: DeserializeOwned>(path: &str, position: Option<u64>) -> R
     let position = position.max(POSITION.get()).map(|position| position.to_string());
     let headers: Vec<(&str, &str)> =
         position.iter().map(|position| ("X-Min-Position", position.as_str())).collect();
-    let response = send(Method::GET, path, &headers, None).await?;
-    read(response).await
+    let answer = async { read(send(Method::GET, path, &headers, None).await?).await }.await;
+    if answer.as_ref().is_err_and(is_absence) {
+        MISSED.set(true);
+    }
+    answer
+}
+
+/// Nobody answered, or somebody in between said that nobody does.
+fn is_absence(error: &ApiError) -> bool {
+    match error {
+        ApiError::Unreachable => true,
+        ApiError::Refused(_) | ApiError::Unreadable { .. } => {
+            matches!(error.status(), Some(502..=504))
+        }
+    }
 }
 
 /// Reads what is plain text.

@@ -23,6 +23,15 @@ pub fn from_local_input(text: &str) -> Option<Timestamp> {
     millis.is_finite().then(|| from_millis(millis))
 }
 
+/// IANA name of the viewer's time zone; `UTC` when the browser does not say.
+pub fn zone() -> String {
+    let format = js_sys::Intl::DateTimeFormat::new(&js_sys::Array::new(), &js_sys::Object::new());
+    js_sys::Reflect::get(&format.resolved_options(), &JsValue::from_str("timeZone"))
+        .ok()
+        .and_then(|zone| zone.as_string())
+        .unwrap_or_else(|| "UTC".to_owned())
+}
+
 fn from_millis(millis: f64) -> Timestamp {
     #[expect(clippy::cast_possible_truncation, reason = "browsers' dates end in the year 275760")]
     let millis = millis as i64;

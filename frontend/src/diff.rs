@@ -59,7 +59,8 @@ pub fn values(before: &Value, after: &Value) -> Vec<Line> {
     }
 }
 
-fn texts(before: &str, after: &str) -> Vec<Line> {
+/// Two texts, line by line.
+pub fn texts(before: &str, after: &str) -> Vec<Line> {
     let old: Vec<&str> = before.lines().collect();
     let new: Vec<&str> = after.lines().collect();
     let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();

@@ -95,23 +95,74 @@ pub fn utc(at: Timestamp) -> String {
     format!("{seconds} UTC")
 }
 
+/// A piece of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    Text(String),
+    Moment(Timestamp),
+}
+
+/// A sentence of the server, in which moments are words like others.
+pub fn moments(sentence: &str) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut text = String::new();
+    for (index, word) in sentence.split(' ').enumerate() {
+        if index > 0 {
+            text.push(' ');
+        }
+        let bare = word.trim_end_matches(['.', ',', ';', ':']);
+        match bare.parse() {
+            Ok(at) => {
+                parts.push(Part::Text(std::mem::take(&mut text)));
+                parts.push(Part::Moment(at));
+                text.push_str(word.get(bare.len()..).unwrap_or_default());
+            }
+            Err(_) => text.push_str(word),
+        }
+    }
+    parts.push(Part::Text(text));
+    parts
+}
+
 /// A sentence of the log with its moments as [`utc`] writes them.
 pub fn readable(sentence: &str) -> String {
-    let words = sentence.split(' ').map(|word| {
-        let bare = word.trim_end_matches(['.', ',', ';']);
-        let end = word.get(bare.len()..).unwrap_or_default();
-        match bare.parse() {
-            Ok(at) => format!("{}{end}", utc(at)),
-            Err(_) => word.to_owned(),
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
+    let write = |part| match part {
+        Part::Text(text) => text,
+        Part::Moment(at) => utc(at),
+    };
+    moments(sentence).into_iter().map(write).collect()
 }
 
 fn wall_clock(at: Timestamp, offset_minutes: i32) -> jiff::civil::DateTime {
     let offset = jiff::tz::Offset::from_seconds(offset_minutes.saturating_mul(60))
         .unwrap_or(jiff::tz::Offset::UTC);
     offset.to_datetime(at.as_jiff())
+}
+
+/// The day on the viewer's calendar.
+pub fn local_date(at: Timestamp, offset_minutes: i32) -> jiff::civil::Date {
+    wall_clock(at, offset_minutes).date()
+}
+
+/// `23 Nov 2026`
+pub fn day(day: jiff::civil::Date) -> String {
+    format!("{} {} {}", day.day(), month(day.month()), day.year())
+}
+
+/// `Mon 23 Nov`
+pub fn weekday(day: jiff::civil::Date) -> String {
+    use jiff::civil::Weekday as W;
+
+    let name = match day.weekday() {
+        W::Monday => "Mon",
+        W::Tuesday => "Tue",
+        W::Wednesday => "Wed",
+        W::Thursday => "Thu",
+        W::Friday => "Fri",
+        W::Saturday => "Sat",
+        W::Sunday => "Sun",
+    };
+    format!("{name} {} {}", day.day(), month(day.month()))
 }
 
 const fn month(number: i8) -> &'static str {

@@ -272,7 +272,9 @@ fn connect(hub: &Rc<Hub>) {
             let replayed = hub.since().is_some();
             hub.subscribed.borrow_mut().clear();
             hub.subscribe(hub.topics());
-            if !replayed {
+            // What a notice made somebody read is not told again when that could not be read.
+            let missed = api::take_missed();
+            if !replayed || missed {
                 // What was read before the line was open may have changed in between.
                 hub.tell(&Event::Resync);
             }
@@ -320,13 +322,13 @@ fn lost(hub: &Rc<Hub>, was_open: bool) {
     }));
 }
 
-/// Exponential from half a second to thirty, with full jitter, so that a restarted server does not
+/// Exponential from half a second to fifteen, with full jitter, so that a restarted server does not
 /// meet everybody at once.
 fn wait_ms(attempt: u32, random: f64) -> u32 {
     const LEAST_MS: u32 = 250;
-    const MOST_MS: u32 = 30_000;
+    const MOST_MS: u32 = 15_000;
     let ceiling = 500_u32.saturating_mul(2_u32.saturating_pow(attempt)).min(MOST_MS);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0–30,000")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0–15,000")]
     let jittered = (f64::from(ceiling) * random) as u32;
     jittered.max(LEAST_MS)
 }
@@ -501,7 +503,7 @@ mod tests {
     fn waits_grow_and_stay_random() {
         assert_eq!(wait_ms(0, 0.999), 499);
         assert_eq!(wait_ms(3, 0.5), 2_000);
-        assert_eq!(wait_ms(30, 0.999_99), 29_999);
+        assert_eq!(wait_ms(30, 0.999_99), 14_999);
         assert_eq!(wait_ms(30, 0.0), 250);
     }
 

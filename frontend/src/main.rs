@@ -4,7 +4,7 @@
 //! What is decided is decided by the server: whether a button works is what the row's `allowed` says,
 //! and every sentence about a state comes with the row. Deliberately absent: a copy of any rule of
 //! `nexplane-core`, and state that outlives the page (except the
-//! chosen theme and the pinned key of the log).
+//! chosen theme, the pinned key of the log, and the draft of a policy).
 
 mod api;
 mod clock;
@@ -14,6 +14,7 @@ mod format;
 mod live;
 mod moved;
 mod page;
+mod policy_text;
 mod proof;
 mod query;
 mod resource;
@@ -113,6 +114,7 @@ fn page(route: Route) -> Html {
             html! { <page::event::Event key={position.to_string()} {position} /> }
         }
         Route::Calendar => html! { <page::calendar::Calendar /> },
+        Route::Policies => html! { <page::policies::Policies /> },
         Route::Risk => html! { <page::risk::Risk /> },
         Route::People => html! { <page::people::People /> },
         Route::Operations => html! { <page::operations::Operations /> },

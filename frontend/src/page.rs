@@ -21,5 +21,6 @@ pub mod login;
 pub mod new_change;
 pub mod operations;
 pub mod people;
+pub mod policies;
 pub mod risk;
 pub mod targets;

@@ -39,6 +39,8 @@ pub enum Route {
     Audit,
     #[at("/audit/:position")]
     Event { position: u64 },
+    #[at("/policies")]
+    Policies,
     #[at("/risk")]
     Risk,
     #[at("/people")]
@@ -75,6 +77,7 @@ impl Route {
             Self::Calendar => "Calendar",
             Self::Audit => "Audit",
             Self::Event { .. } => "Event",
+            Self::Policies => "Policies",
             Self::Risk => "Risk",
             Self::People => "People and tokens",
             Self::Operations => "Operations",
@@ -99,6 +102,7 @@ impl Route {
             Self::Approvals | Self::Approve { .. } => Self::Approvals,
             Self::Home
             | Self::Calendar
+            | Self::Policies
             | Self::Risk
             | Self::People
             | Self::Operations

@@ -2,8 +2,8 @@
 //! tone comes with a glyph and a word.
 
 use nexplane_core::api::{
-    ChangeState, FreezeState, HostView, OrderKind, OrderState, ReceiptLink, ReceiptProof,
-    StepState, TargetState,
+    ChangeState, FreezeState, HostView, OrderKind, OrderState, QueueKind, ReceiptLink,
+    ReceiptProof, StalledKind, StepState, TargetState,
 };
 use nexplane_core::catalog::{EffectClass, Reversibility};
 use nexplane_core::risk::{Environment, RiskLevel};
@@ -198,6 +198,8 @@ pub fn connection_status(status: &str) -> Label {
 /// A schedule that somebody stopped for a while.
 pub const PAUSED: Label = label("Paused", Tone::Neutral, Glyph::Hourglass);
 
+pub const FROZEN: Label = label("Frozen", Tone::Waiting, Glyph::Lock);
+
 pub const fn window_state(is_open: bool) -> Label {
     if is_open {
         label("Open", Tone::Active, Glyph::Play)
@@ -343,6 +345,34 @@ pub fn asset_status(status: &str) -> Label {
         "present" => label("Present", Tone::Neutral, Glyph::Dot),
         "gone" => label("Gone", Tone::Waiting, Glyph::Ring),
         _ => label("Unknown", Tone::Neutral, Glyph::Question),
+    }
+}
+
+/// What a queue waits for, and who ends that.
+pub const fn queue(kind: QueueKind) -> (&'static str, &'static str) {
+    match kind {
+        QueueKind::Approval => ("An approval", "changes in review"),
+        QueueKind::Execution => ("Somebody to execute it", "approved changes"),
+        QueueKind::Scheduled => ("Its moment", "changes that start by themselves"),
+        QueueKind::Executing => ("Its end", "changes under way, by their last step"),
+        QueueKind::Turn => ("Its turn at a target", "runs after others"),
+        QueueKind::Order => ("A host's agent to fetch it", "orders"),
+        QueueKind::Answer => ("A host's agent to answer", "orders that were fetched"),
+        QueueKind::Settlement => ("Somebody to settle it", "changes whose outcome nobody knows"),
+        QueueKind::Reaction => ("Nexplane to act on it", "events"),
+    }
+}
+
+/// For programs: the name of a kind of stalled work.
+pub const fn stalled(kind: StalledKind) -> &'static str {
+    match kind {
+        StalledKind::Unattended => "unattended",
+        StalledKind::Silent => "silent",
+        StalledKind::NotStarted => "not_started",
+        StalledKind::Host => "host",
+        StalledKind::Unsettled => "unsettled",
+        StalledKind::Reactions => "reactions",
+        StalledKind::Seal => "seal",
     }
 }
 

@@ -39,7 +39,11 @@ const HOSTS: Table = Table {
         column("position", "bigint"),
     ],
     key: &["id"],
-    indexes: &["(enrolled_us, id)", "(status, enrolled_us, id)"],
+    indexes: &[
+        "(enrolled_us, id)",
+        "(status, enrolled_us, id)",
+        "(agent_version, hostname) INCLUDE (status)",
+    ],
 };
 
 /// The projection `hosts`.
@@ -77,7 +81,7 @@ impl Projection for Hosts {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn reads(&self) -> &'static [Category] {

@@ -85,8 +85,13 @@ const CONNECTIONS: Table = Table {
         column("updated_us", "bigint"),
     ],
     key: &["id"],
-    // Built-in connections, as many as there are hosts, have no place in a list by connector.
-    indexes: &["USING hash (name)", "(discover_next_us)", "(connector, name) WHERE host IS NULL"],
+    indexes: &[
+        "USING hash (name)",
+        "(discover_next_us)",
+        // Built-in connections, as many as there are hosts, have no place in a list by connector.
+        "(connector, name) WHERE host IS NULL",
+        "(name) WHERE discovery_error IS NOT NULL AND NOT is_removed",
+    ],
 };
 
 const RELATIONS: Table = Table {

@@ -27,6 +27,7 @@ mod checkpoint;
 mod grams;
 pub mod hosts;
 pub mod inventory;
+pub mod operations;
 pub mod page;
 pub mod people;
 pub mod projection;

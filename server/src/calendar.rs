@@ -14,7 +14,9 @@ use std::collections::BTreeSet;
 
 use nexplane_core::asset::{Asset, AssetState};
 use nexplane_core::calendar::event::Scope;
-use nexplane_core::calendar::{CALENDAR, Calendar, CalendarRejection, CalendarState, Freeze};
+use nexplane_core::calendar::{
+    CALENDAR, Calendar, CalendarRejection, CalendarState, Freeze, Opening,
+};
 use nexplane_core::change::{
     Change, ChangeCommand, ChangeState, Execution, MAX_STEPS, Overrides, Subject,
 };
@@ -37,7 +39,7 @@ pub struct About<'a> {
     environment: Option<Environment>,
     /// Those that its targets had then count as long as it is under way.
     tags: Option<&'a BTreeSet<String>>,
-    connection: ConnectionId,
+    connection: Option<ConnectionId>,
     targets: &'a [AssetId],
     overrides: &'a Overrides,
 }
@@ -59,7 +61,17 @@ impl<'a> About<'a> {
         target: &'a AssetId,
     ) -> Self {
         let targets = std::slice::from_ref(target);
-        Self { connection, targets, ..Self::execution(execution) }
+        Self { connection: Some(connection), targets, ..Self::execution(execution) }
+    }
+
+    /// Of a change that nobody has drafted.
+    pub const fn asked(
+        environment: Option<Environment>,
+        connection: Option<ConnectionId>,
+        targets: &'a [AssetId],
+        overrides: &'a Overrides,
+    ) -> Self {
+        Self { environment, tags: None, connection, targets, overrides }
     }
 
     const fn subject(
@@ -71,7 +83,7 @@ impl<'a> About<'a> {
         Self {
             environment,
             tags,
-            connection: draft.connection,
+            connection: Some(draft.connection),
             targets: draft.targets.as_slice(),
             overrides,
         }
@@ -112,6 +124,11 @@ impl Sheet {
     /// The maintenance windows that hold a change up, whether a responder let it pass them or not.
     pub async fn closed(&self, log: &Log, about: &About<'_>) -> Result<Option<Closed>, LoadError> {
         Ok(self.state().closed(self.at, &reach_of(log, about).await?.0))
+    }
+
+    /// Whether what has this reach may run, until when, and when otherwise.
+    pub fn opening(&self, reach: &Reach) -> Opening {
+        self.state().opening(self.at, reach)
     }
 
     /// Whether nothing is frozen at all.
@@ -197,7 +214,7 @@ async fn reach_each(
     for about in abouts {
         let mut reach = Reach::default();
         let mut guards = Vec::new();
-        let mut connections = BTreeSet::from([about.connection]);
+        let mut connections: BTreeSet<_> = about.connection.into_iter().collect();
         reach.environments.extend(about.environment);
         reach.tags.extend(about.tags.into_iter().flatten().cloned());
         for target in about.targets {

@@ -16,6 +16,7 @@
 //! | `secret_folder` | secrets that are files, which the operator of the server keeps |
 //! | [`open`], [`config`], [`serve`] | from configuration to a running server |
 //! | [`cli`] | the commands of the one executable |
+//! | `operations` | what waits, what has stalled, who carries out what |
 //! | [`policy`] | the gate of a submission: which policy is in force |
 //! | [`problem`] | what went wrong, as an answer |
 //! | [`web`] | the dashboard's files |
@@ -35,6 +36,7 @@ pub mod hosts;
 pub mod meeting;
 mod metrics;
 pub mod open;
+mod operations;
 pub mod policy;
 pub mod problem;
 pub mod project;

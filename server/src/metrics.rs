@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nexplane_core::api::ProjectionView;
+use nexplane_core::api::{OperationsView, ProjectionView, QueueKind};
+use nexplane_core::time::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -28,6 +29,11 @@ struct Of {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct In {
+    queue: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Refusal {
     /// `caller`, `order` or `distrusted_order`.
     what: &'static str,
@@ -44,6 +50,14 @@ pub struct Metrics {
     head: Gauge,
     polls: Gauge,
     refusals: Family<Refusal, Counter>,
+    waiting: Family<In, Gauge>,
+    oldest: Family<In, Gauge>,
+    stalled: Gauge,
+    leases: Gauge,
+    unsealed: Gauge,
+    unsealed_seconds: Gauge,
+    agents_behind: Gauge,
+    failed_discoveries: Gauge,
     /// Browsers and programs on the live WebSocket.
     pub live: Gauge,
 }
@@ -78,7 +92,42 @@ impl Metrics {
         let help = "What the agent gateway and agents refused";
         registry.register("refusals", help, refusals.clone());
         registry.register("live_connections", "Open live WebSockets", live.clone());
-        Self { registry, answers, duration, position, lag, head, polls, refusals, live }
+        let (waiting, oldest) = (Family::<In, Gauge>::default(), Family::<In, Gauge>::default());
+        registry.register("queue_waiting", "What waits in a queue", waiting.clone());
+        let help = "For how long what has waited longest, or not moved for longest, has";
+        registry.register("queue_oldest_seconds", help, oldest.clone());
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let stalled = gauge("stalled_work", "What has not moved for longer than it should");
+        let leases = gauge("run_leases", "Runs that somebody works on");
+        let unsealed = gauge("log_unsealed_events", "Events after the newest checkpoint");
+        let help = "For how long the first of them has not been sealed";
+        let unsealed_seconds = gauge("log_unsealed_seconds", help);
+        let agents_behind = gauge("agents_behind", "Hosts whose agent is older than this server");
+        let help = "Connections whose last discovery failed";
+        let failed_discoveries = gauge("discoveries_failed", help);
+        Self {
+            registry,
+            answers,
+            duration,
+            position,
+            lag,
+            head,
+            polls,
+            refusals,
+            waiting,
+            oldest,
+            stalled,
+            leases,
+            unsealed,
+            unsealed_seconds,
+            agents_behind,
+            failed_discoveries,
+            live,
+        }
     }
 
     pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
@@ -87,13 +136,12 @@ impl Metrics {
         self.duration.observe(took.as_secs_f64());
     }
 
-    /// The OpenMetrics text, with the projections, the held polls and what was refused as they are now.
+    /// The OpenMetrics text, with the projections, what was refused and how the installation is now.
     pub fn text(
         &self,
         projections: &[ProjectionView],
-        head: u64,
-        polls: usize,
         refused: &[Count],
+        operations: &OperationsView,
     ) -> String {
         for &(what, cause, count) in refused {
             let counter = self.refusals.get_or_create(&Refusal { what, cause });
@@ -104,11 +152,31 @@ impl Metrics {
             self.position.get_or_create(&of).set(i64::try_from(row.position).unwrap_or(i64::MAX));
             self.lag.get_or_create(&of).set(i64::try_from(row.lag).unwrap_or(i64::MAX));
         }
-        self.head.set(i64::try_from(head).unwrap_or(i64::MAX));
-        self.polls.set(i64::try_from(polls).unwrap_or(i64::MAX));
+        self.count(operations);
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+
+    /// The numbers of `GET /operations`.
+    fn count(&self, view: &OperationsView) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let age =
+            |since: Option<Timestamp>| since.map_or(0, |since| view.at.seconds_since(since).max(0));
+        for kind in QueueKind::ALL {
+            let of = In { queue: kind.as_str() };
+            let queue = view.queues.iter().find(|queue| queue.kind == kind);
+            self.waiting.get_or_create(&of).set(queue.map_or(0, |queue| number(queue.waiting)));
+            self.oldest.get_or_create(&of).set(age(queue.and_then(|queue| queue.oldest)));
+        }
+        self.head.set(number(view.seal.events));
+        self.polls.set(number(view.agent_polls));
+        self.stalled.set(number(view.stalled.len() as u64));
+        self.leases.set(number(view.leases_in_all));
+        self.unsealed.set(number(view.seal.unsealed));
+        self.unsealed_seconds.set(age(view.seal.unsealed_since));
+        self.agents_behind.set(number(view.agents.behind));
+        self.failed_discoveries.set(number(view.discoveries_in_all));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use axum::middleware::from_fn;
 use nexplane_connectors::host::{HostJobs, SignedOutcome};
 use nexplane_connectors::sdk::{Advice, ConnectorError, Egress, EgressRules, ErrorKind, Registry};
 use nexplane_core::id::{HostId, JobId};
@@ -225,7 +226,7 @@ async fn parts(
 
 /// Serves the API and the dashboard until `stop`.
 async fn answer(listener: TcpListener, app: App, stop: CancellationToken) {
-    let service = api::router(&app).merge(web::router());
+    let service = api::router(&app).merge(web::router()).layer(from_fn(web::protect));
     let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = served.await {
         tracing::error!(%error, "the API stopped");

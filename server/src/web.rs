@@ -4,19 +4,24 @@
 //! Every path that is not a file is the page: the dashboard has its own addresses.
 
 use axum::Router;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
+
+use crate::api::guard::is_secure;
 
 #[derive(RustEmbed)]
 #[folder = "../frontend/dist/"]
 #[allow_missing = true]
 struct Dist;
 
-/// Nothing but our own files; WebAssembly may be compiled.
+/// Nothing but our own files; WebAssembly may be compiled. No text becomes markup or a script, and no policy of
+/// Trusted Types can be made that would let it.
 const CSP: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
      img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; \
-     frame-ancestors 'none'; manifest-src 'self'";
+     frame-ancestors 'none'; manifest-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 pub fn router() -> Router {
     Router::new().fallback(file)
@@ -34,11 +39,29 @@ async fn file(uri: Uri, headers: HeaderMap) -> Response {
     } else {
         page()
     };
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+    response
+}
+
+/// What every answer says to browsers, those of the API too: it is what its type says, is in nobody's frame, is read
+/// by no other site, shares its window with none, and, to whoever came over HTTPS, is never asked for without it.
+pub async fn protect(request: Request, next: Next) -> Response {
+    let secure = is_secure(request.headers());
+    let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if secure {
+        let year = HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
+    }
     response
 }
 

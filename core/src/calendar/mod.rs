@@ -26,6 +26,8 @@ pub mod event;
 #[cfg(feature = "decide")]
 mod evolve;
 #[cfg(feature = "decide")]
+mod opening;
+#[cfg(feature = "decide")]
 mod rejection;
 #[cfg(feature = "decide")]
 mod state;
@@ -44,6 +46,7 @@ pub const CALENDAR: CalendarId =
 pub use self::{
     command::CalendarCommand,
     decide::{Calendar, MAX_FREEZE_S, MAX_WINDOWS},
+    opening::{End, Opening},
     rejection::CalendarRejection,
     state::*,
 };

@@ -4,12 +4,14 @@ use uuid::Uuid;
 
 use super::event::{CalendarEvent as E, Scope};
 use super::{
-    CALENDAR, Calendar, CalendarCommand as C, CalendarRejection as No, CalendarState, MAX_FREEZE_S,
+    CALENDAR, Calendar, CalendarCommand as C, CalendarRejection as No, CalendarState, End,
+    MAX_FREEZE_S,
 };
 use crate::actor::{Actor, Role};
 use crate::aggregate::{Asked, Decider, Principal, Reject};
 use crate::freeze::Reach;
-use crate::id::{FreezeId, HostId, PersonId};
+use crate::id::{FreezeId, HostId, PersonId, WindowId};
+use crate::recurrence::Recurrence;
 use crate::risk::Environment;
 use crate::time::Timestamp;
 
@@ -230,4 +232,90 @@ fn what_is_long_over_is_forgotten_and_nothing_else() {
     assert_eq!(kept.freezes.keys().copied().collect::<Vec<_>>(), [FREEZE, OTHER]);
     let forgotten = given_at(&[(0, declared()), (86_500, other)]);
     assert_eq!(forgotten.freezes.keys().copied().collect::<Vec<_>>(), [OTHER]);
+}
+
+/// 1,800,000,000 seconds after 1970 is 2027-01-15T08:00:00Z.
+fn window(number: u128, cron: &str, scope: Scope) -> E {
+    E::WindowDefined {
+        window: WindowId(Uuid::from_u128(number)),
+        name: format!("window {number}"),
+        scope,
+        slots: Recurrence { cron: cron.to_owned(), zone: "UTC".to_owned(), duration_s: 3600 },
+    }
+}
+
+const HOUR: i64 = 3600;
+
+#[test]
+fn what_nothing_covers_is_open_for_good() {
+    let opening = given(&[]).opening(at(0), &reach());
+    assert!(opening.is_open());
+    assert_eq!((opening.ends.clone(), opening.opens), (None, None));
+    assert!(
+        opening
+            .sentence("Changes of app")
+            .starts_with("Changes of app may run at 2027-01-15T08:00:00")
+    );
+}
+
+#[test]
+fn an_opening_ends_with_a_freeze_or_with_the_last_of_slots_that_follow_each_other() {
+    let slots = [window(1, "0 8 * * *", Scope::All), window(2, "30 8,9 * * *", Scope::All)];
+    let ends = |events: &[E], second: i64| given(events).opening(at(second), &reach()).ends;
+    // 08:00 to 09:00, 08:30 to 09:30, 09:30 to 10:30.
+    assert_eq!(ends(&slots, 0), Some(End::Window { at: at(9000) }));
+    let [one, two] = slots;
+    let freeze = declared_with(FREEZE, Scope::All, HOUR, 2 * HOUR);
+    let frozen = End::Freeze { at: at(HOUR), reason: "closing of the year".to_owned() };
+    assert_eq!(ends(&[one, two, freeze.clone(),], 0), Some(frozen.clone()));
+    // A freeze that was ended before it began ends nothing, and neither does one of others.
+    assert_eq!(ends(&[freeze.clone()], 0), Some(frozen));
+    assert_eq!(ends(&[freeze, ended()], 0), None);
+    assert_eq!(ends(&[declared_with(FREEZE, tag("nobody's"), HOUR, 2 * HOUR)], 0), None);
+}
+
+#[test]
+fn the_next_opening_is_after_every_freeze_and_inside_a_slot() {
+    let daily = window(1, "0 8 * * *", Scope::All);
+    let opening = |events: &[E], second: i64| given(events).opening(at(second), &reach());
+    let closed = opening(&[daily.clone()], 2 * HOUR);
+    assert!(!closed.is_open() && closed.frozen.is_empty());
+    assert_eq!(closed.opens, Some(at(24 * HOUR)));
+    assert!(closed.sentence("Changes").contains("approved and not run"), "{closed:?}");
+    // The slot of tomorrow is frozen until half of it is over, and the next freeze begins with the end of that.
+    let until = declared_with(FREEZE, Scope::All, 23 * HOUR, 24 * HOUR + 1800);
+    let meets = declared_with(OTHER, Scope::All, 24 * HOUR + 1800, 24 * HOUR + 2000);
+    let frozen = opening(&[daily.clone(), until.clone(), meets.clone()], 23 * HOUR);
+    assert_eq!(frozen.frozen.len(), 1);
+    assert_eq!(frozen.opens, Some(at(24 * HOUR + 2000)));
+    assert!(frozen.sentence("Changes").contains("neither approved nor run"), "{frozen:?}");
+    // All of it is frozen: the day after.
+    let longer = declared_with(OTHER, Scope::All, 24 * HOUR, 26 * HOUR);
+    assert_eq!(opening(&[daily, until, longer], 23 * HOUR).opens, Some(at(48 * HOUR)));
+}
+
+#[test]
+fn the_opening_is_what_the_gates_say_at_every_moment() {
+    let events = [
+        window(1, "*/20 7-12 * * *", Scope::All),
+        window(2, "0 8 * * *", Scope::Environment { environment: Environment::Prod }),
+        declared_with(FREEZE, Scope::All, 1000, 5000),
+        declared_with(OTHER, Scope::All, 4000, 9000),
+    ];
+    let state = given(&events);
+    let is_open = |at: Timestamp| {
+        state.in_the_way(at, &reach(), &BTreeSet::new()).is_empty()
+            && state.closed(at, &reach()).is_none()
+    };
+    for second in (0..40 * HOUR).step_by(500) {
+        let opening = state.opening(at(second), &reach());
+        assert_eq!(opening.is_open(), is_open(at(second)), "{second}");
+        if let Some(end) = opening.ends.as_ref().map(End::at) {
+            assert!(is_open(end.plus_seconds(-1)) && !is_open(end), "{second}: {opening:?}");
+        }
+        if let Some(opens) = opening.opens {
+            assert!(is_open(opens) && !is_open(opens.plus_seconds(-1)), "{second}: {opening:?}");
+        }
+        assert!(opening.ends.is_some() || opening.opens.is_some(), "{second}: {opening:?}");
+    }
 }

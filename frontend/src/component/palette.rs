@@ -26,13 +26,14 @@ struct Entry {
 /// Entries of one kind; more are found by typing more.
 const AT_MOST: usize = 6;
 
-const PAGES: [(Route, Glyph); 10] = [
+const PAGES: [(Route, Glyph); 11] = [
     (Route::Changes, Glyph::Changes),
     (Route::Approvals, Glyph::Approvals),
     (Route::Assets, Glyph::Assets),
     (Route::Connections, Glyph::Connections),
     (Route::Hosts, Glyph::Hosts),
     (Route::Calendar, Glyph::Calendar),
+    (Route::Policies, Glyph::Lock),
     (Route::Risk, Glyph::Risk(3)),
     (Route::Audit, Glyph::Audit),
     (Route::People, Glyph::People),

@@ -21,13 +21,14 @@ use crate::theme::{self, Theme};
 /// Route, icon, word, name in tests.
 type Entry = (Route, Glyph, &'static str, &'static str);
 
-const ENTRIES: [Entry; 8] = [
+const ENTRIES: [Entry; 9] = [
     (Route::Changes, Glyph::Changes, "Changes", "nav-changes"),
     (Route::Approvals, Glyph::Approvals, "Approvals", "nav-approvals"),
     (Route::Calendar, Glyph::Calendar, "Calendar", "nav-calendar"),
     (Route::Assets, Glyph::Assets, "Assets", "nav-assets"),
     (Route::Connections, Glyph::Connections, "Connections", "nav-connections"),
     (Route::Hosts, Glyph::Hosts, "Hosts", "nav-hosts"),
+    (Route::Policies, Glyph::Lock, "Policies", "nav-policies"),
     (Route::Risk, Glyph::Risk(3), "Risk", "nav-risk"),
     (Route::Audit, Glyph::Audit, "Audit", "nav-audit"),
 ];

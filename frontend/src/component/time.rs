@@ -36,6 +36,21 @@ pub fn use_now() -> Timestamp {
 }
 
 #[derive(Properties, PartialEq)]
+pub struct SentenceProps {
+    pub text: String,
+}
+
+/// A sentence of the server, with its moments on the viewer's clock.
+#[component]
+pub fn Sentence(props: &SentenceProps) -> Html {
+    let parts = format::moments(&props.text).into_iter().map(|part| match part {
+        format::Part::Text(text) => html! { { text } },
+        format::Part::Moment(at) => html! { <Time {at} /> },
+    });
+    html! { <span>{ for parts }</span> }
+}
+
+#[derive(Properties, PartialEq)]
 pub struct TimeProps {
     pub at: Timestamp,
     /// `4 min ago` instead of `15:08`.

@@ -3,14 +3,21 @@
 //! Which freeze is in force follows from the viewer's clock while the page is open. Deliberately absent: notices when
 //! somebody else declares one, which the server does not send; the page is read again when one comes back to it.
 
+mod ask;
 mod freeze;
+mod week;
+mod window;
 
-use nexplane_core::api::{Page, ScheduleState, ScheduleView, WindowState, WindowView};
+use nexplane_core::api::{Page, ScheduleState, ScheduleView};
 use nexplane_core::calendar::event::Scope;
-use nexplane_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use yew::prelude::*;
+use yew_router::hooks::use_location;
 
+use self::ask::Ask;
 use self::freeze::Freezes;
+use self::week::Week;
+use self::window::Windows;
 use crate::component::badge::Badge;
 use crate::component::empty::Empty;
 use crate::component::head::Head;
@@ -18,18 +25,60 @@ use crate::component::icon::Glyph;
 use crate::component::link::Link;
 use crate::component::problem::ProblemNote;
 use crate::component::skeleton::Skeleton;
-use crate::component::time::{Time, use_now};
+use crate::component::time::Time;
 use crate::resource::{Resource, use_resource};
 use crate::route::Route;
 use crate::{format, words};
 
+/// What the address asks for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// A day of the week that is shown; this one when empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    week: String,
+    /// The moment that is asked about, in UTC; now when empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    at: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    environment: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    connection: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    asset: String,
+}
+
+impl Asked {
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        [
+            ("week", &self.week),
+            ("at", &self.at),
+            ("environment", &self.environment),
+            ("connection", &self.connection),
+            ("asset", &self.asset),
+        ]
+        .map(|(name, value)| (name, value.clone()))
+        .to_vec()
+    }
+}
+
 #[component]
 pub fn Calendar() -> Html {
+    let asked =
+        use_location().and_then(|location| location.query::<Asked>().ok()).unwrap_or_default();
+    // What was changed here is in the week and in the answer, too: both are read again.
+    let changed = use_state_eq(|| 0_u32);
+    let on_change = {
+        let changed = changed.clone();
+        Callback::from(move |()| changed.set(changed.wrapping_add(1)))
+    };
     html! {
         <>
             <Head title="Calendar" lead="When changes may run, and which are made by themselves." />
-            <Freezes />
-            <Windows />
+            <Ask key={format!("ask-{}", *changed)} asked={asked.clone()} />
+            <Week key={format!("week-{}", *changed)} {asked} />
+            <Freezes on_change={on_change.clone()} />
+            <Windows {on_change} />
             <Schedules />
         </>
     }
@@ -53,65 +102,6 @@ fn listed<T: 'static>(list: &Resource<Page<T>>, rows: impl FnOnce(&[T]) -> Html)
             html! { <ProblemNote {error} retry={move |()| list.reload()} /> }
         }
         (None, None) => html! { <Skeleton lines={3} /> },
-    }
-}
-
-#[component]
-fn Windows() -> Html {
-    let windows =
-        use_resource::<Page<WindowView>>(Some("/maintenance-windows?limit=200".to_owned()));
-    let now = use_now();
-    html! {
-        <section class="panel flush" aria-labelledby="windows-title">
-            <h2 id="windows-title">{ "Maintenance windows" }</h2>
-            { listed(&windows, |all| {
-                let held: Vec<_> = all.iter().filter(|view| view.state != WindowState::Removed).collect();
-                if held.is_empty() {
-                    return html! {
-                        <p class="faint panel-note" data-testid="windows-none">
-                            { "None is defined, so no change waits for one." }
-                        </p>
-                    };
-                }
-                html! {
-                    <div class="table-frame inner">
-                        <table class="table" data-testid="window-list">
-                            <thead><tr>
-                                <th scope="col">{ "Name" }</th><th scope="col">{ "Holds for" }</th>
-                                <th scope="col">{ "When" }</th><th scope="col">{ "Now" }</th>
-                            </tr></thead>
-                            <tbody>{ for held.into_iter().map(|view| window(view, now)) }</tbody>
-                        </table>
-                    </div>
-                }
-            }) }
-        </section>
-    }
-}
-
-fn window(view: &WindowView, now: Timestamp) -> Html {
-    let closes = view.closes.filter(|closes| *closes > now);
-    html! {
-        <tr key={view.id.to_string()} data-testid="window-row">
-            <td class="col-main"><b>{ &view.name }</b></td>
-            <td>{ scope(&view.scope) }</td>
-            <td>
-                { &view.description }
-                <p class="faint small">{ format!("in {}", view.slots.zone) }</p>
-            </td>
-            <td>
-                <Badge label={words::window_state(closes.is_some())} />
-                <p class="faint small">
-                    if let Some(at) = closes {
-                        { "until " }<Time {at} />
-                    } else if let Some(at) = view.next.iter().find(|start| **start > now) {
-                        { "opens " }<Time at={*at} />
-                    } else {
-                        { "read again to see when it opens" }
-                    }
-                </p>
-            </td>
-        </tr>
     }
 }
 

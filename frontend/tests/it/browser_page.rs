@@ -2,10 +2,10 @@
 
 use crate::browser::Browser;
 use crate::sandbox::Sandbox;
-use crate::{browser_session, demo};
+use crate::{browser_operations, browser_restart, browser_session, demo};
 
 /// Address of a page and what can be seen there once it has been read.
-pub const PAGES: [(&str, &str); 12] = [
+pub const PAGES: [(&str, &str); 13] = [
     ("/changes", "change-list"),
     ("/changes/new", "action-list"),
     ("/approvals", "inbox-mine"),
@@ -15,6 +15,7 @@ pub const PAGES: [(&str, &str); 12] = [
     ("/hosts", "host-list"),
     ("/audit", "audit-list"),
     ("/audit/0", "proof-verdict"),
+    ("/policies", "policy-source"),
     ("/risk", "risk-counts"),
     ("/people", "person-list"),
     ("/operations", "projection-list"),
@@ -30,6 +31,10 @@ async fn the_pages() {
     an_asset_says_what_it_is_and_keeps_what_operators_say_of_it(&server).await;
     a_connection_says_what_it_may_and_how_often_it_is_discovered(&server).await;
     a_freeze_is_declared_and_ended(&server).await;
+    browser_operations::answers_say_what_browsers_may_do_with_them(&server).await;
+    browser_operations::the_calendar_answers_and_windows_are_kept_there(&server).await;
+    browser_operations::the_operations_page_says_what_waits(&server).await;
+    browser_operations::a_policy_is_read_tried_and_published(&server).await;
     an_auditor_finds_and_opens_events(&server).await;
     the_filters_of_the_audit_page_are_its_address(&server).await;
     keys_are_enough(&server).await;
@@ -39,7 +44,7 @@ async fn the_pages() {
     browser_session::a_line_that_was_cut_comes_back_with_a_renewed_token(&server).await;
     browser_session::a_session_that_is_over_leads_to_the_sign_in_form_and_back(&server).await;
     lists_follow_what_others_do(&server).await;
-    demo::is_killed(&mut server).await;
+    browser_restart::a_server_that_is_killed_and_started_again_is_found_again(&mut server).await;
 }
 
 pub async fn signed_in(server: &Sandbox, name: &str) -> Browser {

@@ -3,7 +3,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -61,12 +61,45 @@ impl Sandbox {
         let dir = tempfile::tempdir().unwrap();
         // PostgreSQL runs as a user of its own, who has to get through.
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let data = dir.path().join("data");
+        let (child, ready) = Self::launch(&dir, arguments, &data, database_url, path).await;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Self {
+            child,
+            base: text(&ready["api"]).unwrap(),
+            link: text(&ready["first_run"])
+                .map(|link| format!("/first-run{}", &link[link.find('#').unwrap()..]))
+                .or_else(|| Some(text(&ready["link"])?.replace(ready["api"].as_str()?, ""))),
+            people: ready["people"].as_array().cloned().unwrap_or_default(),
+            dir,
+        }
+    }
+
+    /// Starts the server of a demo again after it was killed: at the same address, with what it had on disk, and
+    /// without the servers to practise on.
+    pub async fn up_again(&mut self) {
+        let address = self.base.trim_start_matches("http://").to_owned();
+        let arguments = ["up", "--listen", &address, "--gateway-listen", "127.0.0.1:0"];
+        let data = self.dir.path().join("data/server");
+        let (child, ready) = Self::launch(&self.dir, &arguments, &data, None, None).await;
+        assert_eq!(ready["api"], self.base);
+        self.child = child;
+    }
+
+    /// Starts a server, and answers what it says of itself once it is there.
+    async fn launch(
+        dir: &tempfile::TempDir,
+        arguments: &[&str],
+        data: &Path,
+        database_url: Option<String>,
+        path: Option<&str>,
+    ) -> (Child, Value) {
         let log = dir.path().join("server.log");
         let mut child = Command::new(executable("nexplane"))
             .args(arguments)
             .arg("--ready-json")
             .arg("--data-dir")
-            .arg(dir.path().join("data"))
+            .arg(data)
             .env("NO_COLOR", "1")
             .env_remove("DATABASE_URL")
             .envs(database_url.map(|url| ("DATABASE_URL", url)))
@@ -91,16 +124,7 @@ impl Sandbox {
         };
         // A full pipe would stop it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        Self {
-            child,
-            base: text(&ready["api"]).unwrap(),
-            link: text(&ready["first_run"])
-                .map(|link| format!("/first-run{}", &link[link.find('#').unwrap()..]))
-                .or_else(|| Some(text(&ready["link"])?.replace(ready["api"].as_str()?, ""))),
-            people: ready["people"].as_array().cloned().unwrap_or_default(),
-            dir,
-        }
+        (child, ready)
     }
 
     /// E-mail address and password of somebody of the demo, by the start of the address.

@@ -4,6 +4,7 @@
 
 mod approvers;
 mod audit;
+mod calendar;
 mod cancelling;
 mod changes;
 mod connections;
@@ -19,6 +20,7 @@ mod live;
 mod log;
 mod names;
 mod openapi;
+mod operations;
 pub mod people;
 mod policies;
 mod projects;
@@ -182,6 +184,15 @@ pub fn routes() -> Vec<Route> {
         get("/auth/me", SignedIn, session::me, "Who I am").answers::<api::Me>(),
         post("/auth/refresh", Public, session::refresh, "Another token for a session that lasts")
             .answers::<api::LoginResponse>(),
+        get("/calendar", SignedIn, calendar::span, "Everything in the calendar in a span of time")
+            .answers::<api::CalendarView>(),
+        get(
+            "/calendar/open",
+            SignedIn,
+            calendar::open,
+            "Whether a change may run at a moment, until when, and when otherwise",
+        )
+        .answers::<api::OpenView>(),
         get("/catalog", SignedIn, system::catalog, "Connectors, actions and their parameters")
             .answers::<catalog::Catalog>(),
         get("/change-requests", SignedIn, changes::list, "Change requests, newest first")
@@ -461,6 +472,13 @@ pub fn routes() -> Vec<Route> {
         )
         .takes::<api::ReasonRequest>()
         .answers::<api::WindowView>(),
+        get(
+            "/operations",
+            SignedIn,
+            operations::show,
+            "What waits, what has stalled, who carries out what, and how far the log is sealed",
+        )
+        .answers::<api::OperationsView>(),
         get("/policies", SignedIn, policies::list, "Versions of the approval policy, newest first")
             .answers::<api::Page<api::PolicyView>>(),
         post("/policies", ADMIN, policies::publish, "Publish the next version of the policy")

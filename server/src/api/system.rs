@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::gateway::Gateway;
+use crate::operations;
 use crate::problem::{ApiError, ApiResult};
 
 /// `GET /health`: 200 while the process works, whatever the database does.
@@ -44,10 +45,9 @@ pub async fn ready(State(app): State<App>) -> Response {
 /// `GET /metrics`, in the Prometheus text format.
 pub async fn metrics(State(app): State<App>) -> ApiResult<Response> {
     let rows = app.projections.status().await.map_err(ApiError::unavailable)?;
-    let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
-    let polls = app.gateway.as_ref().map_or(0, Gateway::held_polls);
     let refused = app.gateway.as_ref().map(Gateway::refused).unwrap_or_default();
-    let text = app.metrics.text(&rows, head, polls, &refused);
+    let operations = operations::read(&app).await?;
+    let text = app.metrics.text(&rows, &refused, &operations);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

@@ -204,6 +204,11 @@ impl Engine {
         });
     }
 
+    /// The id that this worker gave itself when it started.
+    pub fn worker(&self) -> Uuid {
+        self.0.worker
+    }
+
     /// How far the effects are that this server is at, as it goes. Who falls behind misses some.
     pub fn progress(&self) -> broadcast::Receiver<(ChangeId, StepProgress)> {
         self.0.hearers.hear()

@@ -66,6 +66,7 @@ mod leak;
 mod leak_actions;
 mod leak_echo;
 mod meeting;
+mod operations;
 mod planted;
 mod policies;
 mod policy_race;

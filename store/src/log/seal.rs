@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use nexplane_core::proof::tile::{self, Tile, Unread, WIDTH};
 use nexplane_core::proof::tree::{Hash, Node};
+use nexplane_core::time::Timestamp;
 use sqlx::postgres::PgPool;
 use uuid::Uuid;
 
@@ -70,6 +71,37 @@ impl Seals {
     /// The newest checkpoint.
     pub async fn newest(&self) -> Result<Option<Sealed>, SealError> {
         Ok(self.list_where(0, i64::MAX, true, 1).await?.pop())
+    }
+
+    /// Size of the newest checkpoint, and when it was stored.
+    pub async fn last(&self) -> Result<Option<(u64, Timestamp)>, SealError> {
+        let row: Option<(i64, i64)> = sqlx::query_as(
+            "SELECT size, (extract(epoch FROM sealed_at) * 1000000)::bigint \
+             FROM nexplane.log_checkpoints WHERE incarnation = $1 ORDER BY size DESC LIMIT 1",
+        )
+        .bind(self.incarnation)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|(size, at)| (size.unsigned_abs(), Timestamp::from_micros(at))))
+    }
+
+    /// The newest checkpoint that each witness has cosigned, as name, size and moment; of the last 1,000
+    /// cosignatures, by name.
+    pub async fn witnessed(&self) -> Result<Vec<(String, u64, Timestamp)>, SealError> {
+        let rows: Vec<(String, i64, i64)> = sqlx::query_as(
+            "SELECT DISTINCT ON (witness) witness, size, \
+                 (extract(epoch FROM received_at) * 1000000)::bigint \
+             FROM (SELECT witness, size, received_at FROM nexplane.log_cosignatures \
+                   WHERE incarnation = $1 ORDER BY size DESC LIMIT 1000) last \
+             ORDER BY witness, size DESC",
+        )
+        .bind(self.incarnation)
+        .fetch_all(&self.pool)
+        .await?;
+        let newest = |(name, size, at): (String, i64, i64)| {
+            (name, size.unsigned_abs(), Timestamp::from_micros(at))
+        };
+        Ok(rows.into_iter().map(newest).collect())
     }
 
     /// The smallest checkpoint with more than `position` events: the first one that covers it.

@@ -31,8 +31,44 @@ enum Doing {
     Ending(Rc<FreezeView>),
 }
 
+#[derive(Properties, PartialEq)]
+pub struct FreezesProps {
+    /// One was declared or ended.
+    pub on_change: Callback<()>,
+}
+
+/// The environments, as a choice.
+pub fn environments(before: &str) -> impl Iterator<Item = (AttrValue, AttrValue)> {
+    let name = move |it: Environment| {
+        (AttrValue::from(it.as_str()), AttrValue::from(format!("{before}{}", it.as_str())))
+    };
+    ENVIRONMENTS.into_iter().map(name)
+}
+
+/// What a freeze or a window can cover, as a choice.
+pub fn scopes() -> Vec<(AttrValue, AttrValue)> {
+    let mut scopes = vec![(AttrValue::from("all"), AttrValue::from("Every change"))];
+    scopes.extend(environments("Changes in "));
+    scopes.push((AttrValue::from("tag"), AttrValue::from("Changes of targets with a tag …")));
+    scopes
+}
+
+/// What was chosen of [`scopes`]; nothing while the tag is missing.
+pub fn scope_of(chosen: &str, tag: &str) -> Option<ScopeRequest> {
+    Some(match chosen {
+        "all" => ScopeRequest::All {},
+        "tag" => {
+            ScopeRequest::Tag { tag: Some(tag.trim()).filter(|tag| !tag.is_empty())?.to_owned() }
+        }
+        name => {
+            let environment = ENVIRONMENTS.into_iter().find(|it| it.as_str() == name)?;
+            ScopeRequest::Environment { environment }
+        }
+    })
+}
+
 #[component]
-pub fn Freezes() -> Html {
+pub fn Freezes(props: &FreezesProps) -> Html {
     let freezes = use_resource::<Page<FreezeView>>(Some("/freeze-windows?limit=200".to_owned()));
     let doing = use_state(|| Doing::Nothing);
     let (me, now) = (use_me(), use_now());
@@ -42,10 +78,12 @@ pub fn Freezes() -> Html {
         use_callback((), move |(), ()| doing.set(Doing::Nothing))
     };
     let done = {
-        let (doing, freezes) = (doing.setter(), freezes.clone());
+        let (doing, freezes, on_change) =
+            (doing.setter(), freezes.clone(), props.on_change.clone());
         Callback::from(move |()| {
             doing.set(Doing::Nothing);
             freezes.reload();
+            on_change.emit(());
         })
     };
     let declare = {
@@ -190,16 +228,7 @@ impl Form {
         now: Timestamp,
         moment: impl Fn(&str) -> Option<Timestamp>,
     ) -> Option<DeclareFreezeRequest> {
-        let scope = match self.scope.as_str() {
-            "all" => ScopeRequest::All {},
-            "tag" => ScopeRequest::Tag {
-                tag: Some(self.tag.trim()).filter(|tag| !tag.is_empty())?.to_owned(),
-            },
-            name => {
-                let environment = ENVIRONMENTS.into_iter().find(|it| it.as_str() == name)?;
-                ScopeRequest::Environment { environment }
-            }
-        };
+        let scope = scope_of(&self.scope, &self.tag)?;
         let start = if self.start.is_empty() { now } else { moment(&self.start)? };
         let end = moment(&self.end)?;
         let reason = Some(self.reason.trim()).filter(|reason| !reason.is_empty())?.to_owned();
@@ -238,16 +267,10 @@ fn Declare(props: &DeclareProps) -> Html {
         })
     };
     let close = props.on_close.reform(|_: MouseEvent| ());
-    let environments = ENVIRONMENTS.into_iter().map(|it| {
-        (AttrValue::from(it.as_str()), AttrValue::from(format!("Changes in {}", it.as_str())))
-    });
-    let mut scopes = vec![(AttrValue::from("all"), AttrValue::from("Every change"))];
-    scopes.extend(environments);
-    scopes.push((AttrValue::from("tag"), AttrValue::from("Changes of targets with a tag …")));
     html! {
         <Dialog title="Declare a freeze" on_close={props.on_close.clone()} testid="freeze-form">
             <form {onsubmit} class="form">
-                <Select id="freeze-scope" label="What it stops" value={form.scope.clone()} options={scopes}
+                <Select id="freeze-scope" label="What it stops" value={form.scope.clone()} options={scopes()}
                     on_change={set(|form, text| form.scope = text)} testid="freeze-scope" />
                 if form.scope == "tag" {
                     <TextInput id="freeze-tag" label="Tag" value={form.tag.clone()} testid="freeze-tag"
