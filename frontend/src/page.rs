@@ -20,4 +20,5 @@ pub mod login;
 pub mod new_change;
 pub mod operations;
 pub mod people;
+pub mod report;
 pub mod risk;

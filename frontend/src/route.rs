@@ -13,6 +13,8 @@ pub enum Route {
     NewChange,
     #[at("/changes/:id/edit")]
     EditChange { id: ChangeId },
+    #[at("/changes/:id/report")]
+    Report { id: ChangeId },
     #[at("/changes/:id")]
     Change { id: ChangeId },
     #[at("/approvals")]
@@ -59,6 +61,7 @@ impl Route {
             Self::NewChange => "New change",
             Self::EditChange { .. } => "Edit change",
             Self::Change { .. } => "Change",
+            Self::Report { .. } => "Change report",
             Self::Approvals => "Approvals",
             Self::Assets => "Assets",
             Self::Asset { .. } => "Asset",
@@ -81,9 +84,11 @@ impl Route {
     /// The entry of the navigation that this page belongs to.
     pub const fn section(self) -> Self {
         match self {
-            Self::Changes | Self::NewChange | Self::EditChange { .. } | Self::Change { .. } => {
-                Self::Changes
-            }
+            Self::Changes
+            | Self::NewChange
+            | Self::EditChange { .. }
+            | Self::Report { .. }
+            | Self::Change { .. } => Self::Changes,
             Self::Assets | Self::Asset { .. } => Self::Assets,
             Self::Audit | Self::Event { .. } => Self::Audit,
             Self::Connections | Self::Connection { .. } => Self::Connections,
@@ -110,6 +115,10 @@ mod tests {
         assert_eq!(Route::recognize("/changes/new"), Some(Route::NewChange));
         let id: ChangeId = "0199b0c2-7d00-7a31-8f00-1234deadbeef".parse().unwrap();
         assert_eq!(Route::recognize(&format!("/changes/{id}")), Some(Route::Change { id }));
+        assert_eq!(
+            Route::recognize(&format!("/changes/{id}/report")),
+            Some(Route::Report { id })
+        );
         assert_eq!(Route::recognize("/changes/other"), Some(Route::NotFound));
     }
 

@@ -5,12 +5,15 @@ mod approval;
 mod fact;
 mod moment;
 mod plan;
+mod preview;
+mod radius;
 mod rollout;
 mod secret;
 mod station;
 mod step;
 mod undo;
 
+pub use moment::{AtQuery, use_at};
 pub use plan::check_line;
 
 use std::rc::Rc;
@@ -88,6 +91,12 @@ pub fn Change(props: &ChangeProps) -> Html {
         }
     });
     let planning = use_mutation();
+    // How often somebody has asked for the rollback further down on the page.
+    let undo = use_state_eq(|| 0_u32);
+    let on_undo = {
+        let undo = undo.clone();
+        Callback::from(move |()| undo.set(*undo + 1))
+    };
     use_plan_now(id, &planning, &on_changed);
 
     let events = events.items.clone();
@@ -126,10 +135,11 @@ pub fn Change(props: &ChangeProps) -> Html {
             aria-busy={(at.is_some() && past.loading).to_string()}>
             { head(&view) }
             { moments }
-            <action::Actions change={view.clone()} planning={planning.clone()} on_changed={on_changed.clone()} />
+            <action::Actions change={view.clone()} planning={planning.clone()} on_changed={on_changed.clone()}
+                undo={*undo} />
             { for problem }
             <station::Stations change={view.clone()} events={until(events.as_ref(), happened)} />
-            { body(&view, &planning, &on_changed, events, happened) }
+            { body(&view, &planning, &on_changed, &on_undo, events, happened) }
         </article>
     }
 }
@@ -202,6 +212,11 @@ fn head(change: &ChangeView) -> Html {
                     { words::change_state(change.state).text }{ ". " }{ waits(change) }
                 </p>
             </div>
+            <div class="head-actions">
+                <Link to={Route::Report { id: change.id }} class="button small" testid="change-report">
+                    <Icon glyph={Glyph::Printer} />{ "Report" }
+                </Link>
+            </div>
         </header>
     }
 }
@@ -232,6 +247,7 @@ fn body(
     change: &Rc<ChangeView>,
     planning: &Mutation,
     on_changed: &Callback<ChangeView>,
+    on_undo: &Callback<()>,
     events: Option<Rc<Vec<EventView>>>,
     happened: Option<usize>,
 ) -> Html {
@@ -254,6 +270,12 @@ fn body(
                     <rollout::Rollout change={Rc::clone(change)} />
                 } else if change.plan.is_some() || change.run.is_some() {
                     <step::Steps change={Rc::clone(change)} />
+                }
+                if happened.is_none() && preview::is_due(change) {
+                    <preview::Preview change={Rc::clone(change)} on_ask={on_undo.clone()} />
+                }
+                if happened.is_none() {
+                    <radius::Radius change={Rc::clone(change)} />
                 }
                 <section class="panel order-6" aria-labelledby="events-title">
                     <div class="panel-head">

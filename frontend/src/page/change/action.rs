@@ -196,6 +196,9 @@ pub struct ActionsProps {
     /// Also started by the form of a new change.
     pub planning: Mutation,
     pub on_changed: Callback<ChangeView>,
+    /// How often the rollback was asked for elsewhere on the page.
+    #[prop_or_default]
+    pub undo: u32,
 }
 
 #[component]
@@ -206,6 +209,14 @@ pub fn Actions(props: &ActionsProps) -> Html {
     let navigator = use_navigator().expect("every page is inside the router");
     let toaster = use_toaster();
     let offered = offered(&change.allowed);
+    {
+        let asked = asked.setter();
+        use_effect_with(props.undo, move |undo| {
+            if *undo > 0 {
+                asked.set(Some(Act::Rollback));
+            }
+        });
+    }
 
     let press = {
         let (asked, quick, planning) = (asked.clone(), quick.clone(), props.planning.clone());
