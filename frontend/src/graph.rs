@@ -88,11 +88,8 @@ pub fn layout(nodes: &[Node], edges: &[Edge]) -> Drawing {
     }
     let widest = bands.values().map(Vec::len).max().unwrap_or(0).min(COLUMNS);
     let width = columns(widest) + 2 * EDGE;
-    let mut drawing = Drawing {
-        width,
-        left_out: distinct(nodes).len() - chosen.len(),
-        ..Drawing::default()
-    };
+    let mut drawing =
+        Drawing { width, left_out: distinct(nodes).len() - chosen.len(), ..Drawing::default() };
     let mut y = EDGE;
     for (layer, members) in bands {
         drawing.bands.push(Band { layer, y: y + BAND_NAME - 8 });
@@ -224,9 +221,10 @@ mod tests {
                 }
             }
             for band in &drawing.bands {
-                let hidden = drawing.places.iter().any(|place| {
-                    (place.y..place.y + BOX_HEIGHT).contains(&band.y)
-                });
+                let hidden = drawing
+                    .places
+                    .iter()
+                    .any(|place| (place.y..place.y + BOX_HEIGHT).contains(&band.y));
                 assert!(!hidden, "{count}: the name of band {} is behind a box", band.layer);
             }
         }
@@ -247,7 +245,11 @@ mod tests {
         assert_eq!(layout(&nodes, &edges), layout(&nodes, &edges));
         let mut other = edges.clone();
         other.reverse();
-        assert_eq!(layout(&nodes, &edges), layout(&nodes, &other), "lines have an order of their own");
+        assert_eq!(
+            layout(&nodes, &edges),
+            layout(&nodes, &other),
+            "lines have an order of their own"
+        );
     }
 
     #[test]

@@ -115,10 +115,7 @@ mod tests {
         assert_eq!(Route::recognize("/changes/new"), Some(Route::NewChange));
         let id: ChangeId = "0199b0c2-7d00-7a31-8f00-1234deadbeef".parse().unwrap();
         assert_eq!(Route::recognize(&format!("/changes/{id}")), Some(Route::Change { id }));
-        assert_eq!(
-            Route::recognize(&format!("/changes/{id}/report")),
-            Some(Route::Report { id })
-        );
+        assert_eq!(Route::recognize(&format!("/changes/{id}/report")), Some(Route::Report { id }));
         assert_eq!(Route::recognize("/changes/other"), Some(Route::NotFound));
     }
 

@@ -32,9 +32,8 @@ pub struct GraphProps {
 
 #[component]
 pub fn Graph(props: &GraphProps) -> Html {
-    let drawing = use_memo((props.nodes.clone(), props.edges.clone()), |(nodes, edges)| {
-        layout(nodes, edges)
-    });
+    let drawing =
+        use_memo((props.nodes.clone(), props.edges.clone()), |(nodes, edges)| layout(nodes, edges));
     html! {
         <div class="graph" data-testid="graph">
             <div class="graph-frame">{ drawn(props, &drawing) }</div>
@@ -76,7 +75,11 @@ fn line(line: &Line) -> Html {
 fn boxed(node: &Node, place: Place) -> Html {
     let Place { x, y, .. } = place;
     let kind = format::humanise(&node.kind);
-    let spoken = if node.critical { format!("{}, {kind}, critical", node.name) } else { format!("{}, {kind}", node.name) };
+    let spoken = if node.critical {
+        format!("{}, {kind}, critical", node.name)
+    } else {
+        format!("{}, {kind}", node.name)
+    };
     let letters = if node.critical { CRITICAL_LETTERS } else { KIND_LETTERS };
     let class = classes!("graph-node", (node.layer == 0).then_some("centre"));
     html! {

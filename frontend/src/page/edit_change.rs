@@ -180,7 +180,13 @@ pub fn EditChange(props: &EditChangeProps) -> Html {
 /// What a form has of a change, as texts to compare and to show.
 type Texts = [(&'static str, &'static str, String); 5];
 
-fn texts(title: &str, reason: &str, ticket: &str, targets: String, parameters: &serde_json::Value) -> Texts {
+fn texts(
+    title: &str,
+    reason: &str,
+    ticket: &str,
+    targets: String,
+    parameters: &serde_json::Value,
+) -> Texts {
     [
         ("title", "Title", title.to_owned()),
         ("reason", "Reason", reason.to_owned()),
@@ -196,14 +202,20 @@ fn texts_of(change: &ChangeView) -> Texts {
     texts(&change.title, &change.reason, ticket, targets.join(", "), &change.parameters)
 }
 
-fn threes(base: &ChangeView, mine: &Drafted, theirs: &ChangeView) -> Vec<(&'static str, &'static str, Three<String>)> {
+fn threes(
+    base: &ChangeView,
+    mine: &Drafted,
+    theirs: &ChangeView,
+) -> Vec<(&'static str, &'static str, Three<String>)> {
     let targets: Vec<&str> = mine.targets.iter().map(|target| target.name.as_str()).collect();
     // Without a ticket, the one that there is stays.
     let ticket = mine.ticket.as_deref().or(base.ticket.as_deref()).unwrap_or_default();
     let mine = texts(&mine.title, &mine.reason, ticket, targets.join(", "), &mine.parameters);
     let ends = texts_of(base).into_iter().zip(texts_of(theirs));
     ends.zip(mine)
-        .map(|(((name, label, base), (.., theirs)), (.., mine))| (name, label, Three { base, mine, theirs }))
+        .map(|(((name, label, base), (.., theirs)), (.., mine))| {
+            (name, label, Three { base, mine, theirs })
+        })
         .collect()
 }
 
@@ -216,8 +228,13 @@ fn conflicts(
     threes(base, mine, theirs)
         .into_iter()
         .filter(|(.., three)| three.conflicts())
-        .map(|(name, label, Three { base, mine, theirs })| {
-            Row { name, label, base, mine, theirs, chosen: chosen.get(name).copied() }
+        .map(|(name, label, Three { base, mine, theirs })| Row {
+            name,
+            label,
+            base,
+            mine,
+            theirs,
+            chosen: chosen.get(name).copied(),
         })
         .collect()
 }

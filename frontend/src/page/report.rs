@@ -3,15 +3,12 @@
 
 use std::rc::Rc;
 
-use nexplane_core::api::{
-    ApprovalView, ChangeView, EventView, HostOrderView, Page, StepView,
-};
+use nexplane_core::api::{ApprovalView, ChangeView, EventView, HostOrderView, Page, StepView};
 use nexplane_core::id::ChangeId;
 use nexplane_core::proof::checkpoint::Checkpoint;
 use nexplane_core::proof::note::Note;
 use nexplane_core::risk::Risk;
 use nexplane_core::time::Timestamp;
-use serde_json::Value;
 use wasm_bindgen_futures::spawn_local;
 use yew::prelude::*;
 
@@ -59,7 +56,8 @@ pub fn Report(props: &ReportProps) -> Html {
         .map(|change| format!("/hosts/{}/orders?limit=200", change.connection_id));
     let orders = use_resource::<Page<HostOrderView>>(host.clone());
     let seal = use_seal(id);
-    let title = change.value.as_ref().map(|view| format!("#{} {} · report", view.number, view.title));
+    let title =
+        change.value.as_ref().map(|view| format!("#{} {} · report", view.number, view.title));
     use_effect_with(title, |title| {
         if let Some(title) = title {
             set_title(title);
@@ -255,7 +253,8 @@ fn factors(risk: &Risk) -> Html {
     let rows = risk.factors.iter().map(|factor| {
         html! { <tr><td>{ words::factor(&factor.name) }</td><td class="number">{ format!("{:+.1}", factor.value) }</td><td>{ &factor.because }</td></tr> }
     });
-    let says = format!("{} of 10: {}.", risk.score, words::risk_level(risk.level).text.to_lowercase());
+    let says =
+        format!("{} of 10: {}.", risk.score, words::risk_level(risk.level).text.to_lowercase());
     section(
         "Risk",
         "report-risk",
@@ -281,11 +280,16 @@ fn approvals(change: &ChangeView) -> Html {
         row(who, given.at, what, given.comment.as_deref().unwrap_or_default(), &given.digest)
     });
     let glass = change.glass.iter().map(|broken| {
-        let what = if broken.superseded { "broke glass for an earlier plan" } else { "broke glass" };
+        let what =
+            if broken.superseded { "broke glass for an earlier plan" } else { "broke glass" };
         row(name(change, broken.by.0), broken.at, what, &broken.justification, &broken.digest)
     });
     let passed = change.overrides.iter().map(|given| {
-        let what = if given.freeze.is_some() { "let it pass a freeze" } else { "let it run outside of windows" };
+        let what = if given.freeze.is_some() {
+            "let it pass a freeze"
+        } else {
+            "let it run outside of windows"
+        };
         row(name(change, given.by.0), given.at, what, &given.justification, "")
     });
     let reviewed = change.review.iter().map(|review| {
@@ -294,7 +298,9 @@ fn approvals(change: &ChangeView) -> Html {
     let rows: Vec<Html> = approved.chain(glass).chain(passed).chain(reviewed).collect();
     let needed = match change.approvals_needed {
         0 => "No number of approvals is set for it.".to_owned(),
-        needed => format!("{} needed.", format::count(u64::from(needed), "approval is", "approvals are")),
+        needed => {
+            format!("{} needed.", format::count(u64::from(needed), "approval is", "approvals are"))
+        }
     };
     section(
         "Approvals",
@@ -314,11 +320,15 @@ fn approvals(change: &ChangeView) -> Html {
 
 fn run(change: &ChangeView, orders: &[HostOrderView], is_host: bool) -> Html {
     let Some(run) = &change.run else {
-        return section("Run", "report-run", html! {
-            <p>{ if change.rollout.is_some() {
-                "It is a rollout: each target has a run of its own, in the events below."
-            } else { "It has not run." } }</p>
-        });
+        return section(
+            "Run",
+            "report-run",
+            html! {
+                <p>{ if change.rollout.is_some() {
+                    "It is a rollout: each target has a run of its own, in the events below."
+                } else { "It has not run." } }</p>
+            },
+        );
     };
     let steps = run.steps.iter().map(|step| {
         let time = |at: Option<Timestamp>| at.map_or_else(|| "—".to_owned(), utc);

@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nexplane_core::api::{
-    AssetView, DriftKind, DriftVerdict, FactChange, Page, RelationView,
-};
+use nexplane_core::api::{AssetView, DriftKind, DriftVerdict, FactChange, Page, RelationView};
 use nexplane_core::asset::event::{AssetEvent, Facts, Relation};
 use nexplane_core::event::{Event, Recorded};
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, StreamId};
@@ -80,11 +78,7 @@ pub async fn as_of(
     }))
 }
 
-async fn events(
-    log: &Log,
-    id: AssetId,
-    until: Option<u64>,
-) -> Result<Vec<Recorded>, QueryError> {
+async fn events(log: &Log, id: AssetId, until: Option<u64>) -> Result<Vec<Recorded>, QueryError> {
     let stored = log.read_stream(StreamId::from(id), 1, until).await?;
     let decoded: Result<Vec<_>, DecodeError> = stored.iter().map(decode).collect();
     Ok(decoded?)
@@ -122,7 +116,9 @@ async fn connection_then(
     for position in first.into_iter().chain(later.into_iter().map(i64::unsigned_abs)) {
         for stored in log.read(position, 1).await? {
             match decode(&stored)?.event {
-                Event::Connection(E::Created { name, .. } | E::Renamed { name }) => then.name = name,
+                Event::Connection(E::Created { name, .. } | E::Renamed { name }) => {
+                    then.name = name
+                }
                 Event::Connection(E::Relabelled { environment }) => then.label = Some(environment),
                 Event::Connection(E::Removed {}) => then.is_removed = true,
                 Event::Connection(
@@ -204,8 +200,7 @@ pub async fn differences(
     found.reverse();
     let probe = page::probe(limit);
     found.truncate(usize::try_from(probe).unwrap_or(usize::MAX));
-    let mut page =
-        page::page(found, probe, |difference| difference.position.to_string(), Ok)?;
+    let mut page = page::page(found, probe, |difference| difference.position.to_string(), Ok)?;
     for item in &mut page.items {
         if item.change.is_none() && item.kind != DriftKind::Differs {
             item.change = carried_out_before(pool, id, item.position, &recorded).await?;
@@ -310,7 +305,11 @@ async fn carried_out_before(
 ///
 /// Discovery and actions name the same thing a little differently (`can_login`, `login`): a field is a fact's when
 /// all words of the shorter name are in the other.
-pub fn judge(kind: DriftKind, facts: &mut [FactChange], read_back: Option<&[String]>) -> DriftVerdict {
+pub fn judge(
+    kind: DriftKind,
+    facts: &mut [FactChange],
+    read_back: Option<&[String]>,
+) -> DriftVerdict {
     let Some(read_back) = read_back else { return DriftVerdict::Unexplained };
     for fact in facts.iter_mut() {
         fact.verified = read_back.iter().any(|field| is_same(field, &fact.name));

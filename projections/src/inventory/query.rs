@@ -219,10 +219,7 @@ pub async fn by_keys<'a>(
 
 /// An asset's relations in both directions, gone assets included: the first [`MAX_RELATIONS`] of each, and how
 /// many there are.
-pub async fn relations(
-    pool: &PgPool,
-    id: AssetId,
-) -> Result<(Vec<RelationView>, u64), QueryError> {
+pub async fn relations(pool: &PgPool, id: AssetId) -> Result<(Vec<RelationView>, u64), QueryError> {
     let rows: Vec<(String, String, Uuid, String, String, bool)> = sqlx::query_as(
         "(SELECT r.kind, 'out' AS direction, o.id, o.name, o.asset_type, o.critical \
          FROM nexplane.rm_relations r JOIN nexplane.rm_assets o ON o.id = r.to_asset \

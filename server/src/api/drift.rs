@@ -46,7 +46,11 @@ pub async fn list(
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
 }
 
-fn judged(id: AssetId, difference: inventory::Difference, change: Option<&ChangeView>) -> DriftView {
+fn judged(
+    id: AssetId,
+    difference: inventory::Difference,
+    change: Option<&ChangeView>,
+) -> DriftView {
     let inventory::Difference { position, at, kind, mut facts, fact_count, change: _ } = difference;
     let read_back = change.map(|change| read_back(change, id));
     let verdict = inventory::judge(kind, &mut facts, read_back.as_deref());
@@ -76,7 +80,9 @@ fn because(kind: DriftKind, verdict: DriftVerdict, change: Option<&ChangeView>) 
     let Some(change) = change else {
         return match kind {
             DriftKind::Differs => "No change was carried out on it between the two looks.",
-            DriftKind::Gone => "It was no longer found, and no change was carried out on it before.",
+            DriftKind::Gone => {
+                "It was no longer found, and no change was carried out on it before."
+            }
             DriftKind::Returned => {
                 "It was found again, and no change was carried out on it while it was gone."
             }
@@ -85,10 +91,16 @@ fn because(kind: DriftKind, verdict: DriftVerdict, change: Option<&ChangeView>) 
     };
     let number = change.number;
     match (kind, verdict) {
-        (DriftKind::Gone, _) => format!("It was no longer found, after #{number} was carried out on it."),
-        (DriftKind::Returned, _) => format!("It was found again, after #{number} was carried out on it."),
+        (DriftKind::Gone, _) => {
+            format!("It was no longer found, after #{number} was carried out on it.")
+        }
+        (DriftKind::Returned, _) => {
+            format!("It was found again, after #{number} was carried out on it.")
+        }
         (DriftKind::Differs, DriftVerdict::Explained) => {
-            format!("#{number} was carried out on it between the two looks, and read back what differs.")
+            format!(
+                "#{number} was carried out on it between the two looks, and read back what differs."
+            )
         }
         (DriftKind::Differs, DriftVerdict::Partly) => format!(
             "#{number} was carried out on it between the two looks, but did not read back everything that differs."

@@ -8,8 +8,8 @@ mod cancelling;
 mod changes;
 mod connections;
 mod delegations;
-mod drift;
 mod drafts;
+mod drift;
 mod freezes;
 mod glass;
 pub mod guard;
@@ -105,9 +105,7 @@ impl AtQuery {
             ApiError::invalid_field("", "at: give a position, or a moment in RFC 3339")
         })?;
         let position = app.log.position_at(moment).await.map_err(ApiError::unavailable)?;
-        position
-            .map(Some)
-            .ok_or_else(|| ApiError::not_found(&format!("{what} at that moment")))
+        position.map(Some).ok_or_else(|| ApiError::not_found(&format!("{what} at that moment")))
     }
 }
 

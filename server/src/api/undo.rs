@@ -33,10 +33,7 @@ pub async fn blast_radius(
 }
 
 /// `GET …/undo`
-pub async fn preview(
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> ApiResult<Json<UndoView>> {
+pub async fn preview(State(app): State<App>, Path(id): Path<String>) -> ApiResult<Json<UndoView>> {
     let id = change_id(&app, &id).await?;
     let nothing = || ApiError::not_found("change request");
     let change = changes::find(&app.pool, id).await?.ok_or_else(nothing)?;

@@ -87,7 +87,10 @@ const fn name(verdict: DriftVerdict) -> &'static str {
 fn one(drift: &DriftView) -> Html {
     let what = match drift.kind {
         DriftKind::Differs => {
-            format!("{} differ from the look before", format::count(drift.fact_count, "fact", "facts"))
+            format!(
+                "{} differ from the look before",
+                format::count(drift.fact_count, "fact", "facts")
+            )
         }
         DriftKind::Gone => "No longer found".to_owned(),
         DriftKind::Returned => "Found again".to_owned(),

@@ -69,7 +69,8 @@ impl Fields {
 
     fn conflicts(&self) -> Vec<Row> {
         let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
-        let row = |name, label, base, mine, theirs| Row { name, label, base, mine, theirs, chosen: None };
+        let row =
+            |name, label, base, mine, theirs| Row { name, label, base, mine, theirs, chosen: None };
         let Self { owner, tags, critical, environment } = self;
         let mut rows = Vec::new();
         if owner.conflicts() {
@@ -184,7 +185,9 @@ pub fn Owned(props: &OwnedProps) -> Html {
     };
     let on_critical = {
         let fields = fields.dispatcher();
-        move |on: bool| fields.dispatch(Step::Typed(Box::new(move |fields| fields.critical.mine = on)))
+        move |on: bool| {
+            fields.dispatch(Step::Typed(Box::new(move |fields| fields.critical.mine = on)))
+        }
     };
     let on_choose = {
         let fields = fields.dispatcher();

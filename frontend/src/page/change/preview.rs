@@ -35,7 +35,11 @@ pub fn is_due(change: &ChangeView) -> bool {
         | ChangeState::Expired => false,
     };
     let can_be = change.plan.as_ref().is_some_and(|plan| plan.reversible);
-    state && can_be && change.rollback_of.is_none() && change.rollout.is_none() && change.run.is_some()
+    state
+        && can_be
+        && change.rollback_of.is_none()
+        && change.rollout.is_none()
+        && change.run.is_some()
 }
 
 #[derive(Properties, PartialEq)]

@@ -23,8 +23,9 @@ pub struct RadiusProps {
 #[component]
 pub fn Radius(props: &RadiusProps) -> Html {
     let id = props.change.id;
-    let radius =
-        use_resource::<ChangeRadius>(Some(format!("/change-requests/{id}/blast-radius?limit={MOST}")));
+    let radius = use_resource::<ChangeRadius>(Some(format!(
+        "/change-requests/{id}/blast-radius?limit={MOST}"
+    )));
     {
         // Other targets, other dependants.
         let radius = radius.clone();
