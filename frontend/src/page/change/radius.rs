@@ -6,6 +6,7 @@ use nexplane_core::api::{ChangeRadius, ChangeView, DependantView};
 use nexplane_core::id::ChangeId;
 use yew::prelude::*;
 
+use crate::component::change_table::target_count;
 use crate::component::graph::{Graph, critical};
 use crate::component::link::Link;
 use crate::component::problem::ProblemNote;
@@ -15,6 +16,9 @@ use crate::graph::{Edge, MOST, Node};
 use crate::resource::{use_list, use_resource};
 use crate::route::Route;
 
+/// Targets of which the dependants are looked up unasked.
+const MANY: usize = 500;
+
 #[derive(Properties, PartialEq)]
 pub struct RadiusProps {
     pub change: Rc<ChangeView>,
@@ -23,9 +27,11 @@ pub struct RadiusProps {
 #[component]
 pub fn Radius(props: &RadiusProps) -> Html {
     let id = props.change.id;
-    let radius = use_resource::<ChangeRadius>(Some(format!(
-        "/change-requests/{id}/blast-radius?limit={MOST}"
-    )));
+    // What depends on many thousands of targets is looked up when somebody wants to know.
+    let targets = target_count(&props.change);
+    let wanted = use_state_eq(|| targets <= MANY);
+    let path = format!("/change-requests/{id}/blast-radius?limit={MOST}");
+    let radius = use_resource::<ChangeRadius>(wanted.then_some(path));
     {
         // Other targets, other dependants.
         let radius = radius.clone();
@@ -42,6 +48,12 @@ pub fn Radius(props: &RadiusProps) -> Html {
         (None, Some(error)) => {
             html! { <ProblemNote {error} retry={let radius = radius.clone(); move |()| radius.reload()} /> }
         }
+        (None, None) if !*wanted => html! {
+            <button type="button" class="button small" data-testid="radius-ask"
+                onclick={let wanted = wanted.clone(); move |_| wanted.set(true)}>
+                { format!("Look up what depends on its {} targets", format::number(wide(targets))) }
+            </button>
+        },
         (None, None) => html! { <Skeleton lines={4} /> },
     };
     html! {
