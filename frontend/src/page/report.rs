@@ -267,7 +267,7 @@ fn approvals(change: &ChangeView) -> Html {
         html! {
             <tr>
                 <td>{ who }</td><td class="nowrap">{ utc(at) }</td><td>{ what }</td>
-                <td class="report-text">{ comment }</td><td><code>{ digest }</code></td>
+                <td class="report-text">{ comment }</td><td><code class="hash">{ digest }</code></td>
             </tr>
         }
     };
@@ -408,7 +408,7 @@ fn receipts(change: &ChangeView, orders: &[HostOrderView]) -> Html {
                     <td class="number">{ format::number(receipt.number) }</td>
                     <td class="nowrap">{ utc(receipt.received_at) }</td>
                     <td>{ words::receipt(receipt.proof.as_ref()).text }</td>
-                    <td><code>{ &receipt.hash }</code></td>
+                    <td><code class="hash">{ &receipt.hash }</code></td>
                 </tr>
             }
         })

@@ -103,13 +103,21 @@ fn known(props: &PreviewProps, undo: &UndoView) -> Html {
     }
 }
 
+/// What the change left as it was, and nobody moved since, needs no row.
+fn is_touched(field: &UndoFieldView) -> bool {
+    field.moved || field.redacted || field.made.as_ref() != Some(&field.before)
+}
+
 fn step(step: &UndoStepView) -> Html {
+    let (touched, same): (Vec<_>, Vec<_>) = step.fields.iter().partition(|field| is_touched(field));
+    let same: Vec<String> =
+        same.into_iter().map(|field| format::humanise(&field.name).to_lowercase()).collect();
     html! {
         <section class="undo-step" data-testid="undo-step" key={step.no}>
             <h3><code>{ &step.target }</code></h3>
             <p class="faint small">{ &step.says }</p>
-            if step.fields.is_empty() {
-                <p class="small">{ "No field of it was captured." }</p>
+            if touched.is_empty() {
+                <p class="small">{ "No field of it became another." }</p>
             } else {
                 <div class="table-frame inner">
                     <table class="table undo">
@@ -123,9 +131,12 @@ fn step(step: &UndoStepView) -> Html {
                             <th scope="col">{ "Now" }</th>
                             <th scope="col">{ "Undoing sets" }</th>
                         </tr></thead>
-                        <tbody>{ for step.fields.iter().map(|one| field(step, one)) }</tbody>
+                        <tbody>{ for touched.iter().map(|one| field(step, one)) }</tbody>
                     </table>
                 </div>
+            }
+            if !same.is_empty() {
+                <p class="faint small">{ format!("It did not touch: {}.", same.join(", ")) }</p>
             }
         </section>
     }
@@ -161,5 +172,30 @@ fn field(step: &UndoStepView, field: &UndoFieldView) -> Html {
             <td data-label="Now">{ now }</td>
             <td data-label="Undoing sets">{ sets }</td>
         </tr>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_nobody_touched_has_no_row() {
+        let field = |made: Option<Value>, moved: bool, redacted: bool| UndoFieldView {
+            name: "mode".to_owned(),
+            before: json!("0644"),
+            made,
+            now: None,
+            sets: None,
+            moved,
+            redacted,
+        };
+        assert!(!is_touched(&field(Some(json!("0644")), false, false)));
+        assert!(is_touched(&field(Some(json!("0600")), false, false)));
+        assert!(is_touched(&field(Some(json!("0644")), true, false)), "somebody else moved it");
+        assert!(is_touched(&field(Some(json!("0644")), false, true)), "secrets cannot be compared");
+        assert!(is_touched(&field(None, false, false)), "nothing was read back");
     }
 }
