@@ -95,7 +95,7 @@ fn boxed(node: &Node, place: Place) -> Html {
             </text>
             if node.critical {
                 <g class="graph-critical">
-                    <Sign glyph={Glyph::Warning} x={x + BOX_WIDTH - 66} y={y + 24} />
+                    <Sign glyph={Glyph::Warning} x={x + BOX_WIDTH - 70} y={y + 24} />
                     <text x={(x + BOX_WIDTH - 10).to_string()} y={(y + 33).to_string()} text-anchor="end">
                         { "critical" }
                     </text>

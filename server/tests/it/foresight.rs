@@ -9,7 +9,7 @@ struct Stage {
     server: Server,
     shop: Shop,
     operator: Client,
-    approver: Client,
+    approvers: [Client; 2],
     role: String,
 }
 
@@ -17,9 +17,10 @@ impl Stage {
     async fn new() -> Self {
         let server = Server::start().await;
         let shop = Shop::connect(&server, "staging").await;
-        let (operator, approver) = (server.operator().await, server.approver().await);
+        let operator = server.operator().await;
+        let approvers = [server.approver().await, server.person("arno", &["approver"]).await];
         let role = shop.role(&server, "leaver").await;
-        Self { server, shop, operator, approver, role }
+        Self { server, shop, operator, approvers, role }
     }
 
     async fn asset(&self) -> Value {
@@ -35,8 +36,12 @@ impl Stage {
         done
     }
 
+    /// With as many as the policy wants.
     async fn approve(&self, submitted: &Value) {
-        self.approver.approve(&id(submitted), &submitted["plan"]["digest"]).await.is(200);
+        let needed = usize::try_from(submitted["approvals_needed"].as_u64().unwrap()).unwrap();
+        for approver in self.approvers.iter().take(needed) {
+            approver.approve(&id(submitted), &submitted["plan"]["digest"]).await.is(200);
+        }
     }
 
     async fn discover(&self) {
