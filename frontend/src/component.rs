@@ -3,12 +3,14 @@
 pub mod asset_picker;
 pub mod badge;
 pub mod change_table;
+pub mod choice;
 pub mod copy;
 pub mod dialog;
 pub mod diff;
 pub mod empty;
 pub mod event_list;
 pub mod fields;
+pub mod graph;
 pub mod head;
 pub mod icon;
 pub mod inbox;

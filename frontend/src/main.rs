@@ -11,7 +11,9 @@ mod clock;
 mod component;
 mod diff;
 mod format;
+mod graph;
 mod live;
+mod merge;
 mod moved;
 mod page;
 mod policy_text;
@@ -79,6 +81,10 @@ fn Pages() -> Html {
             </div>
         },
         (_, Session::SignedOut) => html! { <ToLogin /> },
+        // On paper there is nothing around it, and it stays as it was printed.
+        (Route::Report { id }, Session::SignedIn(_)) => {
+            html! { <page::report::Report key={id.to_string()} {id} /> }
+        }
         (_, Session::SignedIn(me)) => html! {
             // Another person is another page: nothing of the first stays.
             <LiveProvider key={me.id.to_string()}>
@@ -118,8 +124,8 @@ fn page(route: Route) -> Html {
         Route::Risk => html! { <page::risk::Risk /> },
         Route::People => html! { <page::people::People /> },
         Route::Operations => html! { <page::operations::Operations /> },
-        // Both are shown without the shell.
-        Route::Login | Route::FirstRun => html! {},
+        // These are shown without the shell.
+        Route::Login | Route::FirstRun | Route::Report { .. } => html! {},
         Route::NotFound => html! {
             <component::empty::Empty glyph={Glyph::Question} title="There is no such page" testid="not-found">
                 <component::link::Link to={Route::Changes} class="button">

@@ -22,5 +22,6 @@ pub mod new_change;
 pub mod operations;
 pub mod people;
 pub mod policies;
+pub mod report;
 pub mod risk;
 pub mod targets;

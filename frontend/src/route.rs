@@ -17,6 +17,8 @@ pub enum Route {
     EditChange { id: ChangeId },
     #[at("/changes/:id/targets")]
     Targets { id: ChangeId },
+    #[at("/changes/:id/report")]
+    Report { id: ChangeId },
     #[at("/changes/:id")]
     Change { id: ChangeId },
     #[at("/approvals")]
@@ -67,6 +69,7 @@ impl Route {
             Self::EditChange { .. } => "Edit change",
             Self::Change { .. } => "Change",
             Self::Targets { .. } => "Targets",
+            Self::Report { .. } => "Change report",
             Self::Approvals => "Approvals",
             Self::Assets => "Assets",
             Self::Asset { .. } => "Asset",
@@ -94,6 +97,7 @@ impl Route {
             | Self::NewChange
             | Self::EditChange { .. }
             | Self::Change { .. }
+            | Self::Report { .. }
             | Self::Targets { .. } => Self::Changes,
             Self::Assets | Self::Asset { .. } => Self::Assets,
             Self::Audit | Self::Event { .. } => Self::Audit,
@@ -124,6 +128,7 @@ mod tests {
         assert_eq!(Route::recognize(&format!("/changes/{id}")), Some(Route::Change { id }));
         let targets = format!("/changes/{id}/targets");
         assert_eq!(Route::recognize(&targets), Some(Route::Targets { id }));
+        assert_eq!(Route::recognize(&format!("/changes/{id}/report")), Some(Route::Report { id }));
         assert_eq!(Route::recognize("/changes/other"), Some(Route::NotFound));
     }
 

@@ -5,6 +5,7 @@
 
 mod blast;
 mod fold;
+mod past;
 mod query;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,10 @@ use crate::projection::{ApplyError, Notice, Projection};
 use crate::table::{self, Generation, Table, column, optional};
 use fold::{AssetRow, ConnectionRow, RelationRow};
 
-pub use blast::{Around, MAX_DEPENDANTS, MAX_DEPTH, around, blast_radius, dependants};
+pub use blast::{
+    Around, MAX_DEPENDANTS, MAX_DEPTH, around, blast_radius, change_radius, dependants,
+};
+pub use past::{Difference, as_of, differences, judge};
 pub use query::{
     AssetFilter, by_keys, connection, connection_by_name, connections, find, find_all, history,
     list, places, relations, vaults,

@@ -357,6 +357,60 @@ pub struct RollbackView {
     pub possible_until: Timestamp,
 }
 
+/// What undoing a change would do, field by field: `GET /change-requests/{id}/undo`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UndoView {
+    /// What is known of the targets now, and since when, in a sentence.
+    pub says: String,
+    /// When they were read last for a rollback of it; absent: not since it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Timestamp>,
+    /// The rollback that read them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<ChangeId>,
+    /// In the order in which they ran; undone are the last ones first.
+    pub steps: Vec<UndoStepView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UndoStepView {
+    pub no: u32,
+    pub target: String,
+    /// What it did was read back: only that is undone.
+    pub undone: bool,
+    /// When it was read back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
+    /// What undoing does here, in a sentence.
+    pub says: String,
+    pub fields: Vec<UndoFieldView>,
+}
+
+/// One field of a target, before and after a change, and after it is undone. Null means absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UndoFieldView {
+    pub name: String,
+    /// Captured right before the effect.
+    pub before: Value,
+    /// Read back after it; absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Value>,
+    /// What a later reading found; absent when nobody has read it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<Value>,
+    /// What undoing it sets; absent when it is not undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sets: Option<Value>,
+    /// Known to be another thing than what the change made of it.
+    pub moved: bool,
+    /// A secret: the values above describe it and cannot be compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
+}
+
 /// What a person found when they looked at the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

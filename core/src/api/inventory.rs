@@ -231,7 +231,11 @@ pub struct AssetView {
     pub critical: bool,
     /// `present` or `gone`.
     pub status: String,
+    /// The first 200 in each direction.
     pub relations: Vec<RelationView>,
+    /// How many there are in all.
+    #[serde(default)]
+    pub relation_count: u64,
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
     pub version: u64,
@@ -249,6 +253,9 @@ pub struct RelationView {
     pub name: String,
     #[serde(rename = "type")]
     pub asset_type: String,
+    /// Of the other asset, as operators say.
+    #[serde(default)]
+    pub critical: bool,
 }
 
 /// `PATCH /assets/{id}`: the fields that belong to operators.
@@ -282,6 +289,88 @@ pub struct DependantView {
     pub critical: bool,
     /// The relation by which it depends.
     pub via: String,
+}
+
+/// `GET /change-requests/{id}/blast-radius`: what depends on the targets of a change, as one page of a list and
+/// with what a drawing of that page needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ChangeRadius {
+    /// The first 8, without a depth.
+    pub targets: Vec<DependantView>,
+    pub target_count: u64,
+    /// Dependants, each as near as it is to the nearest target; the nearest first, of those the critical ones.
+    pub items: Vec<DependantView>,
+    /// How many there are in all.
+    pub count: u64,
+    /// How many of them are critical.
+    pub critical: u64,
+    /// Relations between the assets of this answer, at most 400.
+    pub edges: Vec<super::ViaView>,
+    pub next_cursor: Option<String>,
+}
+
+/// One difference between two looks of discovery at an asset: `GET /assets/{id}/drift`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DriftView {
+    /// Of the event that says so.
+    pub position: u64,
+    pub at: Timestamp,
+    pub kind: DriftKind,
+    /// What differs, at most 100.
+    pub facts: Vec<FactChange>,
+    /// How many facts differ in all.
+    pub fact_count: u64,
+    pub verdict: DriftVerdict,
+    /// The change of ours that is behind it, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<DriftChange>,
+    /// Why the verdict is so, in a sentence.
+    pub because: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DriftKind {
+    /// It was there both times.
+    Differs,
+    Gone,
+    Returned,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DriftVerdict {
+    /// A change of ours was carried out on it between the two looks, and read back every fact that differs.
+    Explained,
+    /// A change of ours was carried out on it between the two looks, but did not read back all that differs.
+    Partly,
+    /// No change of ours was carried out on it between the two looks.
+    Unexplained,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DriftChange {
+    pub id: crate::id::ChangeId,
+    pub number: u64,
+    pub title: String,
+    pub state: super::ChangeState,
+}
+
+/// A fact of an asset before and after; null is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FactChange {
+    /// A field of the metadata, `name`, or `relations`.
+    pub name: String,
+    pub before: Value,
+    pub after: Value,
+    /// The change that is behind the difference read this field back.
+    pub verified: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -34,6 +34,7 @@ pub enum Glyph {
     People,
     Play,
     Plus,
+    Printer,
     Question,
     Ring,
     /// Bars of a meter, 0 to 4 of them filled.
@@ -102,6 +103,7 @@ impl Glyph {
             }
             Self::Play => "M4.25 2.5 13 8l-8.75 5.5Z",
             Self::Plus => "M8 2.5v11M2.5 8h11",
+            Self::Printer => "M4.5 5.75v-4h7v4M4.5 11.5H2.25V5.75h11.5v5.75H11.5M4.5 9.25h7v5h-7Z",
             Self::Question => {
                 "M8 1.75a6.25 6.25 0 1 1 0 12.5 6.25 6.25 0 0 1 0-12.5ZM6.25 6.25A1.8 1.8 0 0 1 8 4.75c1 0 1.8.65 1.8 1.6 0 1.3-1.8 1.4-1.8 2.65M8 11.25v.01"
             }
@@ -149,6 +151,26 @@ pub fn Icon(props: &IconProps) -> Html {
             aria-hidden="true" focusable="false">
             { drawing }
         </svg>
+    }
+}
+
+#[derive(Properties, PartialEq)]
+pub struct SignProps {
+    pub glyph: Glyph,
+    /// Of the upper left corner, in the units of the drawing.
+    pub x: u32,
+    pub y: u32,
+}
+
+/// An icon inside of a drawing, twelve units square.
+#[component]
+pub fn Sign(props: &SignProps) -> Html {
+    let SignProps { glyph, x, y } = *props;
+    html! {
+        <g transform={format!("translate({x} {y}) scale(0.75)")} fill="none" stroke="currentColor"
+            stroke-width="1.6" stroke-linecap="round" stroke-linejoin="round">
+            <path d={glyph.path()} />
+        </g>
     }
 }
 

@@ -1,30 +1,36 @@
-//! One asset: what it is, what belongs to operators, what depends on it, what happened to it.
+//! One asset: what it is, what belongs to operators, what depends on it, what happened to it; now, or as it was known
+//! at a moment.
+
+mod drift;
+mod owned;
+mod past;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use nexplane_core::api::{
-    AssetView, BlastRadius, DependantView, EditAssetRequest, EventView, Page, RelationView,
-};
+use nexplane_core::api::{AssetView, BlastRadius, DependantView, EventView, Page, RelationView};
 use nexplane_core::catalog::Catalog;
 use nexplane_core::id::{AssetId, HostId};
-use nexplane_core::risk::Environment;
 use serde_json::Value;
 use yew::prelude::*;
 
 use crate::component::badge::{Badge, EnvironmentBadge};
-use crate::component::event_list::EventList;
+use crate::component::event_list::{self, EventList};
+use crate::component::graph::{Graph, critical};
 use crate::component::icon::{Glyph, Icon};
-use crate::component::input::{Checkbox, Select, TextInput};
 use crate::component::link::Link;
 use crate::component::problem::ProblemNote;
 use crate::component::skeleton::Skeleton;
 use crate::component::time::Time;
-use crate::component::toast::use_toaster;
+use crate::graph::{Edge, Node};
 use crate::live::use_live;
-use crate::resource::{use_mutation, use_resource};
+use crate::page::change::use_at;
+use crate::resource::use_resource;
 use crate::route::Route;
-use crate::{api, format, words};
+use crate::{format, query, words};
+
+/// Dependants that are listed at once.
+const LISTED: usize = 100;
 
 #[derive(Properties, PartialEq)]
 pub struct AssetProps {
@@ -51,6 +57,22 @@ pub fn Asset(props: &AssetProps) -> Html {
             }),
         );
     }
+    let at = use_at();
+    let then = use_resource::<AssetView>(
+        at.as_ref().map(|at| query::with(&format!("/assets/{id}"), &[("at", at)])),
+    );
+    if let Some(at) = at {
+        return match (then.value.clone(), then.error.clone()) {
+            (_, Some(error)) => html! {
+                <>
+                    <past::Moment {id} at={AttrValue::from(at)} then={None::<Rc<AssetView>>} />
+                    <ProblemNote {error} retry={move |()| then.reload()} />
+                </>
+            },
+            (Some(view), None) => known_then(&view, at),
+            (None, None) => html! { <Skeleton lines={12} /> },
+        };
+    }
     let Some(view) = asset.value.clone() else {
         return match asset.error.clone() {
             Some(error) => html! { <ProblemNote {error} retry={move |()| asset.reload()} /> },
@@ -64,16 +86,23 @@ pub fn Asset(props: &AssetProps) -> Html {
             asset.set(saved);
         })
     };
+    let on_stale = {
+        let (asset, history) = (asset.clone(), history.clone());
+        Callback::from(move |()| {
+            asset.reload();
+            history.reload();
+        })
+    };
     html! {
-        <article data-testid="asset" data-id={id.to_string()}>
+        <article data-testid="asset" data-id={id.to_string()} data-version={view.version.to_string()}>
             { head(&view) }
+            <past::Moment {id} at={None::<AttrValue>} then={None::<Rc<AssetView>>} />
             <div class="split">
                 <div class="stack">
                     { actions(&view, catalog.value.as_deref()) }
-                    <section class="panel" aria-labelledby="facts-title">
-                        <h2 id="facts-title">{ "What discovery found" }</h2>
-                        { metadata(&view.metadata) }
-                    </section>
+                    { facts(&view) }
+                    <drift::Drift {id} version={view.version} position={view.position} />
+                    { related(&view) }
                     <section class="panel" aria-labelledby="history-title">
                         <div class="panel-head">
                             <h2 id="history-title">{ "History" }</h2>
@@ -92,12 +121,12 @@ pub fn Asset(props: &AssetProps) -> Html {
                     </section>
                 </div>
                 <div class="stack side">
-                    <Owned key={view.version} asset={Rc::clone(&view)} {on_saved} />
-                    { relations(&view.relations) }
+                    <owned::Owned asset={Rc::clone(&view)} who={history.value.as_deref().and_then(edited)}
+                        {on_saved} {on_stale} />
                     <section class="panel" aria-labelledby="blast-title" data-testid="blast-radius">
                         <h2 id="blast-title">{ "Blast radius" }</h2>
                         if let Some(radius) = radius.value.clone() {
-                            { dependants(&radius.dependants) }
+                            <Dependants {radius} />
                         } else if let Some(error) = radius.error.clone() {
                             <ProblemNote {error} />
                         } else {
@@ -107,6 +136,49 @@ pub fn Asset(props: &AssetProps) -> Html {
                 </div>
             </div>
         </article>
+    }
+}
+
+/// Who said something of it last, and when.
+fn edited(history: &Page<EventView>) -> Option<(String, nexplane_core::time::Timestamp)> {
+    let event = history.items.iter().find(|event| event.kind == "asset.annotated")?;
+    Some((event_list::name(event), event.at))
+}
+
+/// Nothing can be done to the past.
+fn known_then(view: &Rc<AssetView>, at: String) -> Html {
+    html! {
+        <article data-testid="asset" data-id={view.id.to_string()} data-version={view.version.to_string()}
+            data-past="true">
+            { head(view) }
+            <past::Moment id={view.id} at={AttrValue::from(at)} then={Rc::clone(view)} />
+            <div class="split">
+                <div class="stack">
+                    { facts(view) }
+                    { related(view) }
+                </div>
+                <div class="stack side">
+                    <section class="panel" aria-labelledby="said-title" data-testid="asset-said">
+                        <h2 id="said-title">{ "What operators said" }</h2>
+                        <dl class="facts">
+                            <div><dt>{ "Owner" }</dt><dd>{ view.owner.as_deref().unwrap_or("—") }</dd></div>
+                            <div><dt>{ "Tags" }</dt><dd>{ if view.tags.is_empty() { "—".to_owned() } else { view.tags.join(", ") } }</dd></div>
+                            <div><dt>{ "Critical" }</dt><dd>{ if view.critical { "yes" } else { "no" } }</dd></div>
+                            <div><dt>{ "Environment" }</dt><dd>{ words::environment(view.environment) }</dd></div>
+                        </dl>
+                    </section>
+                </div>
+            </div>
+        </article>
+    }
+}
+
+fn facts(view: &AssetView) -> Html {
+    html! {
+        <section class="panel" aria-labelledby="facts-title">
+            <h2 id="facts-title">{ "What discovery found" }</h2>
+            { metadata(&view.metadata) }
+        </section>
     }
 }
 
@@ -195,141 +267,117 @@ fn metadata(metadata: &Value) -> Html {
     }
 }
 
-fn relations(relations: &[RelationView]) -> Html {
-    if relations.is_empty() {
+/// What points at it above, what it points at below.
+fn related(asset: &AssetView) -> Html {
+    if asset.relations.is_empty() {
         return html! {};
     }
+    let told = u64::try_from(asset.relations.len()).unwrap_or(u64::MAX);
+    let count = format::count(asset.relation_count, "relation", "relations");
+    let says = format!("{count} of {} to others and of others to it", asset.name);
+    let (nodes, edges) = graph(asset);
     html! {
         <section class="panel" aria-labelledby="relations-title" data-testid="relations">
             <h2 id="relations-title">{ "Relations" }</h2>
-            <ul class="plain relations">
-                { for relations.iter().map(|relation| {
-                    let words = format::humanise(&relation.kind).to_lowercase();
-                    html! {
-                        <li>
-                            <span class="faint">
-                                { if relation.direction == "out" { format!("{words} →") } else { format!("← {words}") } }
-                            </span>
-                            { " " }
-                            <Link to={Route::Asset { id: relation.asset }}>{ &relation.name }</Link>
-                            { " " }<span class="faint small">{ format::humanise(&relation.asset_type) }</span>
-                        </li>
-                    }
-                }) }
-            </ul>
+            <Graph label={says} {nodes} {edges} band={Callback::from(band)} list={relations(&asset.relations)} />
+            if told < asset.relation_count {
+                <p class="faint small" data-testid="relations-more">
+                    { format!("And {} more: here are the first 200 in each direction.",
+                        format::number(asset.relation_count - told)) }
+                </p>
+            }
         </section>
     }
 }
 
-fn dependants(dependants: &[DependantView]) -> Html {
-    if dependants.is_empty() {
-        return html! { <p class="faint">{ "Nothing known depends on it." }</p> };
+fn graph(asset: &AssetView) -> (Vec<Node>, Vec<Edge>) {
+    let centre = Node {
+        id: asset.id,
+        name: asset.name.clone(),
+        kind: asset.kind.clone(),
+        critical: asset.critical,
+        layer: 0,
+    };
+    let other = |relation: &RelationView| Node {
+        id: relation.asset,
+        name: relation.name.clone(),
+        kind: relation.asset_type.clone(),
+        critical: relation.critical,
+        layer: if relation.direction == "out" { 1 } else { -1 },
+    };
+    let edge = |relation: &RelationView| Edge { from: asset.id, to: relation.asset };
+    let nodes = std::iter::once(centre).chain(asset.relations.iter().map(other)).collect();
+    (nodes, asset.relations.iter().map(edge).collect())
+}
+
+fn band(layer: i32) -> AttrValue {
+    match layer {
+        0 => "This asset".into(),
+        ..0 => "These name it".into(),
+        1.. => "It names these".into(),
     }
-    let critical = dependants.iter().filter(|dependant| dependant.critical).count();
-    let count = u64::try_from(dependants.len()).unwrap_or(u64::MAX);
+}
+
+fn relations(relations: &[RelationView]) -> Html {
     html! {
-        <>
-            <p>
-                { format::count(count, "asset depends", "assets depend") }{ " on it" }
-                { if critical > 0 { format!(", {critical} of them critical.") } else { ".".to_owned() } }
-            </p>
-            <ul class="plain dependants">
-                { for dependants.iter().map(|one| html! {
-                    <li class={format!("depth-{}", one.depth.min(4))}>
-                        <Link to={Route::Asset { id: one.id }}>{ &one.name }</Link>
-                        { " " }<span class="faint small">{ format::humanise(&one.kind) }{ " · " }{ format::humanise(&one.via).to_lowercase() }</span>
-                        if one.critical {
-                            <span class="tag strong">{ "critical" }</span>
-                        }
+        <ul class="plain relations" data-testid="graph-list">
+            { for relations.iter().map(|relation| {
+                let words = format::humanise(&relation.kind).to_lowercase();
+                html! {
+                    <li>
+                        <span class="faint">
+                            { if relation.direction == "out" { format!("{words} →") } else { format!("← {words}") } }
+                        </span>
+                        { " " }
+                        <Link to={Route::Asset { id: relation.asset }}>{ &relation.name }</Link>
+                        { " " }<span class="faint small">{ format::humanise(&relation.asset_type) }</span>
+                        if relation.critical { { " " }{ critical() } }
                     </li>
-                }) }
-            </ul>
-        </>
+                }
+            }) }
+        </ul>
     }
 }
 
 #[derive(Properties, PartialEq)]
-struct OwnedProps {
-    asset: Rc<AssetView>,
-    on_saved: Callback<AssetView>,
+struct DependantsProps {
+    radius: Rc<BlastRadius>,
 }
 
-/// The fields that belong to operators: discovery never touches them.
+/// The nearest first, as many at once as anybody reads.
 #[component]
-fn Owned(props: &OwnedProps) -> Html {
-    let asset = &props.asset;
-    let owner = use_state_eq(|| asset.owner.clone().unwrap_or_default());
-    let tags = use_state_eq(|| asset.tags.join(", "));
-    let critical = use_state_eq(|| asset.critical);
-    let environment = use_state_eq(|| asset.environment);
-    let save = use_mutation();
-    let toaster = use_toaster();
-    let request = EditAssetRequest {
-        owner: Some(owner.trim().to_owned())
-            .filter(|owner| *owner != asset.owner.clone().unwrap_or_default()),
-        tags: Some(split_tags(&tags)).filter(|tags| *tags != asset.tags),
-        critical: Some(*critical).filter(|critical| *critical != asset.critical),
-        environment: Some(*environment).filter(|chosen| *chosen != asset.environment),
-    };
-    let unchanged = request == EditAssetRequest::default();
-    let onsubmit = {
-        let (save, on_saved) = (save.clone(), props.on_saved.clone());
-        let (id, version) = (asset.id, asset.version);
-        Callback::from(move |event: SubmitEvent| {
-            event.prevent_default();
-            let (request, on_saved, toaster) = (request.clone(), on_saved.clone(), toaster.clone());
-            save.start(
-                async move { api::patch(&format!("/assets/{id}"), &request, Some(version)).await },
-                move |saved| {
-                    toaster.say("Saved.");
-                    on_saved.emit(saved);
-                },
-            );
-        })
-    };
-    let environments = [Environment::Prod, Environment::Staging, Environment::Dev];
+fn Dependants(props: &DependantsProps) -> Html {
+    let shown = use_state_eq(|| LISTED);
+    let dependants = &props.radius.dependants;
+    if dependants.is_empty() {
+        return html! { <p class="faint">{ "Nothing known depends on it." }</p> };
+    }
+    let is_critical = dependants.iter().filter(|dependant| dependant.critical).count();
+    let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let hidden = dependants.len().saturating_sub(*shown);
     html! {
-        <section class="panel" aria-labelledby="owned-title">
-            <h2 id="owned-title">{ "Yours to say" }</h2>
-            <form {onsubmit} class="form tight">
-                <TextInput id="owner" label="Owner" value={(*owner).clone()} optional=true testid="asset-owner"
-                    on_change={let owner = owner.setter(); move |text| owner.set(text)} />
-                <TextInput id="tags" label="Tags" value={(*tags).clone()} optional=true help="Separated by commas."
-                    on_change={let tags = tags.setter(); move |text| tags.set(text)} testid="asset-tags" />
-                <Select id="environment" label="Environment" value={environment.as_str()}
-                    options={environments.map(|one| (one.as_str().into(), words::environment(one).into())).to_vec()}
-                    on_change={let environment = environment.setter(); move |word: String| {
-                        if let Some(one) = environments.into_iter().find(|one| one.as_str() == word) {
-                            environment.set(one);
-                        }
-                    }} testid="asset-environment" />
-                <Checkbox id="critical" label="Critical" checked={*critical} testid="asset-critical"
-                    on_change={let critical = critical.setter(); move |on| critical.set(on)}
-                    help="Weighs more in the risk of changes to what it depends on." />
-                if let Some(error) = save.error() {
-                    <ProblemNote error={error.clone()} />
-                }
-                <div class="actions">
-                    <button class="button" disabled={unchanged || save.busy()} data-testid="asset-save">
-                        { "Save" }
-                    </button>
-                </div>
-            </form>
-        </section>
+        <>
+            <p>
+                { format::count(wide(dependants.len()), "asset depends", "assets depend") }{ " on it" }
+                { if is_critical > 0 { format!(", {is_critical} of them critical.") } else { ".".to_owned() } }
+            </p>
+            <ul class="plain dependants">{ for dependants.iter().take(*shown).map(dependant) }</ul>
+            if hidden > 0 {
+                <button type="button" class="button small" data-testid="blast-more"
+                    onclick={let shown = shown.clone(); move |_| shown.set(*shown + LISTED)}>
+                    { format!("And {} more", format::number(wide(hidden))) }
+                </button>
+            }
+        </>
     }
 }
 
-fn split_tags(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_are_trimmed() {
-        assert_eq!(split_tags(" a, b,, c "), ["a", "b", "c"]);
-        assert!(split_tags(" ").is_empty());
+fn dependant(one: &DependantView) -> Html {
+    html! {
+        <li class={format!("depth-{}", one.depth.min(4))} key={one.id.to_string()}>
+            <Link to={Route::Asset { id: one.id }}>{ &one.name }</Link>
+            { " " }<span class="faint small">{ format::humanise(&one.kind) }{ " · " }{ format::humanise(&one.via).to_lowercase() }</span>
+            if one.critical { { critical() } }
+        </li>
     }
 }

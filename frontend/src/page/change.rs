@@ -5,6 +5,8 @@ mod approval;
 mod fact;
 mod moment;
 mod plan;
+mod preview;
+mod radius;
 mod rollout;
 mod secret;
 mod station;
@@ -13,6 +15,7 @@ mod undo;
 
 pub use action::{Actions, moved, word_to_type};
 pub use approval::Approvals;
+pub use moment::{AtQuery, use_at};
 pub use plan::{Plan, check_line};
 pub use rollout::{plan_of, reason as rollout_reason, use_rollout};
 pub use step::list as step_list;
@@ -92,6 +95,12 @@ pub fn Change(props: &ChangeProps) -> Html {
         }
     });
     let planning = use_mutation();
+    // How often somebody has asked for the rollback further down on the page.
+    let undo = use_state_eq(|| 0_u32);
+    let on_undo = {
+        let undo = undo.clone();
+        Callback::from(move |()| undo.set(*undo + 1))
+    };
     use_plan_now(id, &planning, &on_changed);
 
     let events = events.items.clone();
@@ -130,10 +139,11 @@ pub fn Change(props: &ChangeProps) -> Html {
             aria-busy={(at.is_some() && past.loading).to_string()}>
             { head(&view) }
             { moments }
-            <action::Actions change={view.clone()} planning={planning.clone()} on_changed={on_changed.clone()} />
+            <action::Actions change={view.clone()} planning={planning.clone()} on_changed={on_changed.clone()}
+                undo={*undo} />
             { for problem }
             <station::Stations change={view.clone()} events={until(events.as_ref(), happened)} />
-            { body(&view, &planning, &on_changed, events, happened) }
+            { body(&view, &planning, &on_changed, &on_undo, events, happened) }
         </article>
     }
 }
@@ -206,6 +216,11 @@ fn head(change: &ChangeView) -> Html {
                     { words::change_state(change.state).text }{ ". " }{ waits(change) }
                 </p>
             </div>
+            <div class="head-actions">
+                <Link to={Route::Report { id: change.id }} class="button small" testid="change-report">
+                    <Icon glyph={Glyph::Printer} />{ "Report" }
+                </Link>
+            </div>
         </header>
     }
 }
@@ -236,6 +251,7 @@ fn body(
     change: &Rc<ChangeView>,
     planning: &Mutation,
     on_changed: &Callback<ChangeView>,
+    on_undo: &Callback<()>,
     events: Option<Rc<Vec<EventView>>>,
     happened: Option<usize>,
 ) -> Html {
@@ -258,6 +274,12 @@ fn body(
                     <rollout::Rollout change={Rc::clone(change)} />
                 } else if change.plan.is_some() || change.run.is_some() {
                     <step::Steps change={Rc::clone(change)} />
+                }
+                if happened.is_none() && preview::is_due(change) {
+                    <preview::Preview change={Rc::clone(change)} on_ask={on_undo.clone()} />
+                }
+                if happened.is_none() {
+                    <radius::Radius change={Rc::clone(change)} />
                 }
                 <section class="panel order-6" aria-labelledby="events-title">
                     <div class="panel-head">

@@ -15,6 +15,7 @@ async fn the_life_of_changes() {
     browser_approve::a_plan_that_moved_is_looked_at_again(&server).await;
     a_rejection_reaches_the_requester_with_its_reason(&server).await;
     a_change_is_shown_as_it_was(&server).await;
+    two_edits_of_a_draft_meet(&server).await;
     a_produced_password_is_shown_once_to_its_requester(&server).await;
     an_approved_change_on_a_host_is_executed_by_its_agent(&server).await;
     what_is_missing_in_the_form_is_said_where_it_is_missing(&server).await;
@@ -106,10 +107,16 @@ async fn a_change_is_planned_approved_executed_and_undone(server: &Sandbox) {
     // So does the approver's.
     arun.see_with("change-state", "data-state", "complete").await;
     arun.see_css("[data-testid='event'][data-type='change.completed']").await;
+    // What undoing would do is said as far as anybody has looked, and what depends on it.
+    olivia.see_with("undo-says", "data-read", "false").await;
+    olivia.reads("undo-preview", "Not read since").await;
+    olivia.see("change-radius").await;
     olivia.pictures("change-complete").await;
+    the_report_has_all_of_it(&olivia, &address, &digest).await;
 
     // Undone: a change of its own, with its own approval.
-    olivia.click("action-rollback").await;
+    olivia.goto(&address).await;
+    olivia.click("undo-ask").await;
     olivia.click("confirm-rollback").await;
     olivia.see("rollback-of").await;
     let rollback = olivia.path().await;
@@ -117,6 +124,12 @@ async fn a_change_is_planned_approved_executed_and_undone(server: &Sandbox) {
     olivia.see_with("change-state", "data-state", "submitted").await;
     assert!(olivia.all("action-submit").await.is_empty(), "it is submitted already");
     olivia.pictures("change-rollback").await;
+    // Planning it has read the target.
+    olivia.goto(&address).await;
+    olivia.see_with("undo-says", "data-read", "true").await;
+    olivia.see_with("undo-field", "data-moved", "false").await;
+    olivia.pictures("change-undo-read").await;
+    olivia.goto(&rollback).await;
     arun.goto(&rollback).await;
     approve(&arun, "").await;
     olivia.see_with("change-state", "data-state", "approved").await;
@@ -129,6 +142,58 @@ async fn a_change_is_planned_approved_executed_and_undone(server: &Sandbox) {
     olivia.pictures("change-rolled-back").await;
     olivia.end().await;
     arun.end().await;
+}
+
+async fn the_report_has_all_of_it(olivia: &Browser, address: &str, digest: &str) {
+    olivia.click("change-report").await;
+    olivia.see("report").await;
+    assert_eq!(olivia.path().await, format!("{address}/report"));
+    assert!(olivia.all("nav-changes").await.is_empty(), "nothing is around it");
+    assert_eq!(olivia.text("report-digest").await, digest);
+    olivia.reads("report-approvals", "Checked with the batch team.").await;
+    olivia.reads("report-approvals", " UTC").await;
+    olivia.reads("report-run", "NOLOGIN").await;
+    olivia.reads("report-verify", "nexplane audit verify").await;
+    olivia.see("report-checkpoint").await;
+    assert!(olivia.all("report-event").await.len() > 5);
+    olivia.script("window.print = () => { window.__printed = true; };").await;
+    olivia.click("report-print").await;
+    assert_eq!(olivia.script("return window.__printed;").await, "true");
+    olivia.pictures("change-report").await;
+    olivia.click("report-back").await;
+    olivia.see_with("change-state", "data-state", "complete").await;
+}
+
+/// Two people edit the same draft: the second one sees both versions, and nothing that was typed is lost.
+async fn two_edits_of_a_draft_meet(server: &Sandbox) {
+    let olivia = signed_in(server, "olivia").await;
+    let address = draft(&olivia, "unlock a role", "intern").await;
+    olivia.see("diff").await;
+    olivia.goto(&format!("{address}/edit")).await;
+    olivia.see("draft-form").await;
+    olivia.fill("draft-reason", "My reason.").await;
+    let other = signed_in(server, "olivia").await;
+    other.goto(&format!("{address}/edit")).await;
+    other.fill("draft-reason", "Another reason.").await;
+    other.fill("draft-ticket", "OPS-7").await;
+    other.click("draft-submit").await;
+    other.reads("change-reason", "Another reason.").await;
+    other.end().await;
+
+    olivia.see("edit-moved").await;
+    olivia.click("draft-submit").await;
+    olivia.see_with("conflict-field", "data-field", "reason").await;
+    olivia.reads("edit-conflict", "My reason.").await;
+    olivia.reads("edit-conflict", "Another reason.").await;
+    assert_eq!(olivia.all("conflict-field").await.len(), 1, "only what both changed");
+    assert!(!olivia.see("conflict-save").await.is_enabled().await.unwrap());
+    olivia.pictures("change-edit-conflict").await;
+    olivia.click("conflict-mine").await;
+    olivia.click("conflict-save").await;
+    olivia.reads("change-reason", "My reason.").await;
+    let page = olivia.script("return document.body.innerText;").await;
+    assert!(page.contains("OPS-7"), "what only the other one changed stays");
+    olivia.end().await;
 }
 
 async fn approve(browser: &Browser, comment: &str) {

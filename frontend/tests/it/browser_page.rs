@@ -93,6 +93,8 @@ async fn an_asset_says_what_it_is_and_keeps_what_operators_say_of_it(server: &Sa
     olivia.fill("asset-tags", "pci, shop").await;
     olivia.click("asset-save").await;
     olivia.see("toast").await;
+    an_asset_is_shown_as_it_was_known(&olivia).await;
+    two_edits_of_an_asset_meet(server, &olivia).await;
     // From here, one click leads to a change of it.
     olivia.goto("/assets?q=app_orders&tag=pci").await;
     olivia.reads("asset-list", "Team Shop").await;
@@ -100,6 +102,56 @@ async fn an_asset_says_what_it_is_and_keeps_what_operators_say_of_it(server: &Sa
     olivia.click("asset-action").await;
     olivia.reads("target-chosen", "app_orders").await;
     olivia.end().await;
+}
+
+async fn an_asset_is_shown_as_it_was_known(olivia: &Browser) {
+    let address = olivia.path().await;
+    olivia.see("drift-none").await;
+    olivia.see_css("[data-testid='event'][data-type='asset.annotated']").await;
+    // The moment is in the address; before it was annotated it had no owner.
+    let then = "const id = location.pathname.split('/').pop();\
+                return fetch(`/api/v1/assets/${id}/history`).then((answer) => answer.json())\
+                .then((page) => page.items[page.items.length - 1].position);";
+    let then = olivia.script(then).await;
+    olivia.goto(&format!("{address}?at={then}")).await;
+    olivia.see_with("asset-moment", "data-past", "true").await;
+    olivia.see("asset-said").await;
+    assert!(!olivia.text("asset-said").await.contains("Team Shop"));
+    assert!(olivia.all("asset-save").await.is_empty(), "nothing can be done to the past");
+    olivia.pictures("asset-past").await;
+    olivia.click("asset-now").await;
+    olivia.see("asset-save").await;
+    assert_eq!(olivia.path().await, address);
+}
+
+/// The second one who saves sees both versions, and nothing that was typed is lost.
+async fn two_edits_of_an_asset_meet(server: &Sandbox, olivia: &Browser) {
+    let address = olivia.path().await;
+    olivia.fill("asset-owner", "Team Mine").await;
+    let other = signed_in(server, "olivia").await;
+    other.goto(&address).await;
+    other.fill("asset-owner", "Team Theirs").await;
+    other.fill("asset-tags", "pci, shop, eu").await;
+    other.click("asset-save").await;
+    other.see("toast").await;
+    other.end().await;
+
+    // It follows by itself: what was not touched here, and a question about what was.
+    olivia.see_with("conflict-field", "data-field", "owner").await;
+    olivia.reads("edit-conflict", "Team Theirs").await;
+    let value = |testid: &str| {
+        format!("return document.querySelector('[data-testid=\"{testid}\"]').value;")
+    };
+    olivia.script_says(&value("asset-tags"), "\"eu, pci, shop\"").await;
+    assert_eq!(olivia.script(&value("asset-owner")).await, "\"Team Mine\"");
+    assert!(!olivia.see("asset-save").await.is_enabled().await.unwrap());
+    olivia.pictures("asset-conflict").await;
+    olivia.click("conflict-theirs").await;
+    olivia.gone("edit-conflict").await;
+    olivia.script_says(&value("asset-owner"), "\"Team Theirs\"").await;
+    olivia.fill("asset-owner", "Team Shop").await;
+    olivia.click("asset-save").await;
+    olivia.reads("asset", "Team Shop").await;
 }
 
 async fn a_connection_says_what_it_may_and_how_often_it_is_discovered(server: &Sandbox) {

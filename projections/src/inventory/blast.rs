@@ -13,21 +13,28 @@
 //!
 //! A kind that nobody has thought about counts like `uses`: one more dependant never lowers a risk.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
-use nexplane_core::api::{BlastRadius, DependantView};
+use nexplane_core::api::{AssetView, BlastRadius, ChangeRadius, DependantView, ViaView};
 use nexplane_core::id::AssetId;
 use nexplane_core::risk::Dependant;
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
-use crate::page::QueryError;
+use crate::page::{self, QueryError};
 
 /// Steps that the walk goes away from the asset, at most.
 pub const MAX_DEPTH: u32 = 10;
 
 /// Dependants that are told, at most; the nearest.
 pub const MAX_DEPENDANTS: u32 = 10_000;
+
+/// Targets of a change that are named beside what depends on them.
+const SHOWN_TARGETS: usize = 8;
+
+/// Relations that are told of a page of dependants, at most.
+const MAX_EDGES: i64 = 400;
 
 /// Kinds where the asset that is pointed to depends on the one that points.
 const BACKWARD: [&str; 2] = ["contains", "owns"];
@@ -143,10 +150,23 @@ pub async fn dependants(
     pool: &PgPool,
     assets: &[AssetId],
 ) -> Result<BTreeMap<AssetId, Dependant>, QueryError> {
-    let mut found: BTreeMap<AssetId, Dependant> = BTreeMap::new();
+    let near = nearest(pool, assets).await?;
+    let dependant = |near: Near| Dependant { depth: near.depth, critical: near.critical };
+    Ok(near.into_iter().map(|(id, near)| (id, dependant(near))).collect())
+}
+
+/// A dependant: how far it is from the nearest asset it depends on, and by which relation it does.
+struct Near {
+    depth: u32,
+    critical: bool,
+    via: String,
+}
+
+async fn nearest(pool: &PgPool, assets: &[AssetId]) -> Result<BTreeMap<AssetId, Near>, QueryError> {
+    let mut found: BTreeMap<AssetId, Near> = BTreeMap::new();
     for some in assets.chunks(ROOTS_AT_ONCE) {
-        let rows: Vec<(Uuid, i32, bool)> = sqlx::query_as(AssertSqlSafe(format!(
-            "{WALK}{NEAREST} SELECT n.id, n.depth, a.critical \
+        let rows: Vec<(Uuid, i32, bool, String)> = sqlx::query_as(AssertSqlSafe(format!(
+            "{WALK}{NEAREST} SELECT n.id, n.depth, a.critical, n.via \
              FROM nearest n JOIN nexplane.rm_assets a ON a.id = n.id"
         )))
         .bind(some.iter().map(|asset| asset.0).collect::<Vec<_>>())
@@ -155,13 +175,126 @@ pub async fn dependants(
         .persistent(false)
         .fetch_all(pool)
         .await?;
-        for (id, depth, critical) in rows {
-            let depth = depth.unsigned_abs();
-            found
-                .entry(AssetId(id))
-                .and_modify(|known| known.depth = known.depth.min(depth))
-                .or_insert(Dependant { depth, critical });
+        for (id, depth, critical, via) in rows {
+            let near = Near { depth: depth.unsigned_abs(), critical, via };
+            match found.entry(AssetId(id)) {
+                Entry::Occupied(known) if known.get().depth <= near.depth => {}
+                Entry::Occupied(mut known) => {
+                    known.insert(near);
+                }
+                Entry::Vacant(free) => {
+                    free.insert(near);
+                }
+            }
         }
     }
     Ok(found)
+}
+
+/// What depends on the targets of a change, a page of it. The targets are not among the dependants. At most 200
+/// per page, 50 when no limit is given.
+pub async fn change_radius(
+    pool: &PgPool,
+    targets: &[AssetId],
+    cursor: Option<&str>,
+    limit: Option<u32>,
+) -> Result<ChangeRadius, QueryError> {
+    let probe = page::probe(limit);
+    let mut near = nearest(pool, targets).await?;
+    for target in targets {
+        near.remove(target);
+    }
+    let count = as_u64(near.len());
+    let critical = as_u64(near.values().filter(|near| near.critical).count());
+    let mut order: Vec<(Place, Near)> =
+        near.into_iter().map(|(id, near)| ((near.depth, !near.critical, id), near)).collect();
+    order.sort_unstable_by_key(|(place, _)| *place);
+    if let Some(cursor) = cursor {
+        let after = place(cursor)?;
+        order.retain(|(place, _)| *place > after);
+    }
+    order.truncate(usize::try_from(probe).unwrap_or(usize::MAX));
+    let page = page::page(order, probe, |(place, _)| cursor_of(*place), Ok)?;
+
+    let shown: Vec<AssetId> = targets.iter().copied().take(SHOWN_TARGETS).collect();
+    let all: Vec<AssetId> =
+        shown.iter().copied().chain(page.items.iter().map(|((.., id), _)| *id)).collect();
+    let known: HashMap<AssetId, AssetView> =
+        super::find_all(pool, &all).await?.into_iter().map(|asset| (asset.id, asset)).collect();
+    let view = |id: AssetId, depth: u32, via: String| {
+        let asset = known.get(&id)?;
+        let (name, kind) = (asset.name.clone(), asset.kind.clone());
+        Some(DependantView { id, name, kind, depth, critical: asset.critical, via })
+    };
+    Ok(ChangeRadius {
+        targets: shown.into_iter().filter_map(|id| view(id, 0, String::new())).collect(),
+        target_count: as_u64(targets.len()),
+        items: page
+            .items
+            .into_iter()
+            .filter_map(|((depth, _, id), near)| view(id, depth, near.via))
+            .collect(),
+        count,
+        critical,
+        edges: edges(pool, &all).await?,
+        next_cursor: page.next_cursor,
+    })
+}
+
+/// Where a dependant is in the list: the nearest first, of those the critical ones.
+type Place = (u32, bool, AssetId);
+
+fn cursor_of((depth, usual, id): Place) -> String {
+    format!("{depth}.{}.{id}", u8::from(usual))
+}
+
+fn place(cursor: &str) -> Result<Place, QueryError> {
+    let read = || {
+        let mut parts = cursor.splitn(3, '.');
+        let depth = parts.next()?.parse().ok()?;
+        let usual = match parts.next()? {
+            "0" => false,
+            "1" => true,
+            _ => return None,
+        };
+        Some((depth, usual, parts.next()?.parse().ok()?))
+    };
+    read().ok_or(QueryError::Cursor)
+}
+
+/// The relations between some assets.
+async fn edges(pool: &PgPool, assets: &[AssetId]) -> Result<Vec<ViaView>, QueryError> {
+    let rows: Vec<(Uuid, String, Uuid)> = sqlx::query_as(
+        "SELECT from_asset, kind, to_asset FROM nexplane.rm_relations \
+         WHERE from_asset = ANY($1) AND to_asset = ANY($1) \
+         ORDER BY from_asset, kind, to_asset LIMIT $2",
+    )
+    .bind(assets.iter().map(|asset| asset.0).collect::<Vec<_>>())
+    .bind(MAX_EDGES)
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    let edge = |(from, kind, to)| ViaView { from: AssetId(from), kind, to: AssetId(to) };
+    Ok(rows.into_iter().map(edge).collect())
+}
+
+fn as_u64(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_a_place_and_nothing_else_is_one() {
+        for usual in [false, true] {
+            let here = (3, usual, AssetId(Uuid::from_u128(7)));
+            assert_eq!(place(&cursor_of(here)).unwrap(), here);
+        }
+        let id = Uuid::nil();
+        for wrong in ["", "3", "3.1", &format!("x.1.{id}"), &format!("3.2.{id}"), "3.1.x"] {
+            assert!(matches!(place(wrong), Err(QueryError::Cursor)), "{wrong}");
+        }
+    }
 }

@@ -24,6 +24,8 @@ const IS_GONE: &str = "(a.is_gone OR coalesce(c.is_removed, false))";
 
 /// Assets after the cursor that are looked at one by one before the index of words is asked.
 const NEAR: i64 = 2000;
+/// Relations of an asset that are told, at most, in each direction.
+const MAX_RELATIONS: i64 = 200;
 
 /// Keys that one statement asks for.
 const KEYS_AT_ONCE: usize = 500;
@@ -68,7 +70,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn view(self, relations: Vec<RelationView>) -> AssetView {
+    fn view(self, (relations, relation_count): (Vec<RelationView>, u64)) -> AssetView {
         AssetView {
             id: AssetId(self.id),
             key: format!("{}/{}", self.connection_name, self.external_key),
@@ -84,6 +86,7 @@ impl Shown {
             critical: self.critical,
             status: if self.is_gone { "gone" } else { "present" }.to_owned(),
             relations,
+            relation_count,
             first_seen: Timestamp::from_micros(self.first_seen_us),
             last_seen: Timestamp::from_micros(self.last_seen_us),
             version: self.version.unsigned_abs(),
@@ -93,7 +96,7 @@ impl Shown {
 }
 
 /// The column holds nothing but what `Environment::as_str` wrote.
-fn environment(text: &str) -> Environment {
+pub(super) fn environment(text: &str) -> Environment {
     match text {
         "dev" => Environment::Dev,
         "staging" => Environment::Staging,
@@ -116,7 +119,7 @@ pub struct AssetFilter {
     pub gone: Option<bool>,
 }
 
-/// Assets by name. Relations are left out (`relations` is empty). At most 200 per page, 50 when no
+/// Assets by name. Relations are left out (`relations` is empty, `relation_count` 0). At most 200 per page, 50 when no
 /// limit is given.
 pub async fn list(
     pool: &PgPool,
@@ -160,7 +163,7 @@ fn finish(rows: Vec<Shown>, probe: i64) -> Result<Page<AssetView>, QueryError> {
         rows,
         probe,
         |row| format!("{}~{}", row.id, hex::encode(&row.sort_name)),
-        |row| Ok(row.view(Vec::new())),
+        |row| Ok(row.view((Vec::new(), 0))),
     )
 }
 
@@ -252,7 +255,7 @@ pub async fn find(pool: &PgPool, id: AssetId) -> Result<Option<AssetView>, Query
 
 /// Those of these assets that exist, without relations, in no particular order.
 pub async fn find_all(pool: &PgPool, ids: &[AssetId]) -> Result<Vec<AssetView>, QueryError> {
-    Ok(rows(pool, ids).await?.into_iter().map(|row| row.view(Vec::new())).collect())
+    Ok(rows(pool, ids).await?.into_iter().map(|row| row.view((Vec::new(), 0))).collect())
 }
 
 async fn rows(pool: &PgPool, ids: &[AssetId]) -> Result<Vec<Shown>, QueryError> {
@@ -328,32 +331,50 @@ pub async fn by_keys<'a>(
     Ok(found)
 }
 
-/// An asset's relations in both directions, gone assets included.
-pub async fn relations(pool: &PgPool, id: AssetId) -> Result<Vec<RelationView>, QueryError> {
-    let rows: Vec<(String, String, Uuid, String, String)> = sqlx::query_as(
-        "SELECT r.kind, 'out' AS direction, o.id, o.name, o.asset_type \
+/// An asset's relations in both directions, gone assets included: the first [`MAX_RELATIONS`] of each, and how
+/// many there are.
+pub async fn relations(pool: &PgPool, id: AssetId) -> Result<(Vec<RelationView>, u64), QueryError> {
+    let rows: Vec<(String, String, Uuid, String, String, bool)> = sqlx::query_as(
+        "(SELECT r.kind, 'out' AS direction, o.id, o.name, o.asset_type, o.critical \
          FROM nexplane.rm_relations r JOIN nexplane.rm_assets o ON o.id = r.to_asset \
-         WHERE r.from_asset = $1 \
+         WHERE r.from_asset = $1 ORDER BY r.kind, o.name, o.id LIMIT $2) \
          UNION ALL \
-         SELECT r.kind, 'in', o.id, o.name, o.asset_type \
+         (SELECT r.kind, 'in', o.id, o.name, o.asset_type, o.critical \
          FROM nexplane.rm_relations r JOIN nexplane.rm_assets o ON o.id = r.from_asset \
-         WHERE r.to_asset = $1 \
+         WHERE r.to_asset = $1 ORDER BY r.kind, o.name, o.id LIMIT $2) \
          ORDER BY direction DESC, kind, name, id",
     )
     .bind(id.0)
+    .bind(MAX_RELATIONS)
     .persistent(false)
     .fetch_all(pool)
     .await?;
-    Ok(rows
+    // Where neither direction was cut off, all of them were read.
+    let few = i64::try_from(rows.len()).is_ok_and(|read| read < MAX_RELATIONS);
+    let count = if few {
+        i64::try_from(rows.len()).unwrap_or(i64::MAX)
+    } else {
+        sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM nexplane.rm_relations WHERE from_asset = $1) \
+                  + (SELECT count(*) FROM nexplane.rm_relations WHERE to_asset = $1)",
+        )
+        .bind(id.0)
+        .persistent(false)
+        .fetch_one(pool)
+        .await?
+    };
+    let relations = rows
         .into_iter()
-        .map(|(kind, direction, asset, name, asset_type)| RelationView {
+        .map(|(kind, direction, asset, name, asset_type, critical)| RelationView {
             kind,
             direction,
             asset: AssetId(asset),
             name,
             asset_type,
+            critical,
         })
-        .collect())
+        .collect();
+    Ok((relations, count.unsigned_abs()))
 }
 
 /// Positions of the events of an asset, the newest first.

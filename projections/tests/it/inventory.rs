@@ -307,6 +307,32 @@ async fn the_blast_radius_is_what_depends_on_an_asset() {
     assert_eq!(told, expected);
     assert!(inventory::dependants(&pool, &ids(&[10])).await.unwrap().is_empty());
 
+    // As a change shows it: page by page, without the targets, the critical ones of a distance first.
+    let numbers = |views: &[nexplane_core::api::DependantView]| {
+        views.iter().map(|view| view.id.0.as_u128()).collect::<Vec<_>>()
+    };
+    let page = async |cursor: Option<&str>| {
+        inventory::change_radius(&pool, &ids(&[1, 2, 9]), cursor, Some(3)).await.unwrap()
+    };
+    let first = page(None).await;
+    assert_eq!((first.target_count, first.count, first.critical), (3, 5, 1));
+    assert_eq!(numbers(&first.targets), [1, 2, 9]);
+    assert_eq!(numbers(&first.items), [8, 3, 10]);
+    let edges: Vec<_> = first
+        .edges
+        .iter()
+        .map(|edge| (edge.from.0.as_u128(), edge.kind.as_str(), edge.to.0.as_u128()))
+        .collect();
+    let expected =
+        [(1, "owns", 2), (3, "has_access_to", 2), (8, "strange", 2), (9, "contains", 10)];
+    assert_eq!(edges, expected);
+    let rest = page(first.next_cursor.as_deref()).await;
+    assert_eq!((numbers(&rest.items), rest.count), (vec![4, 5], 5));
+    assert_eq!((rest.items[1].via.as_str(), rest.items[1].depth), ("runs_on", 3));
+    assert_eq!(rest.next_cursor, None);
+    let refused = inventory::change_radius(&pool, &ids(&[1]), Some("x"), None).await;
+    assert!(matches!(refused, Err(QueryError::Cursor)));
+
     // Relations as they are shown, both ways; new facts replace the old ones.
     let relations =
         inventory::find(&pool, AssetId(Uuid::from_u128(4))).await.unwrap().unwrap().relations;
@@ -325,6 +351,15 @@ async fn the_blast_radius_is_what_depends_on_an_asset() {
     let drifted = AssetEvent::Drifted { facts: facts("Asset 4", &[]), explained_by: None };
     site.happened(AssetId(Uuid::from_u128(4)), drifted).await;
     assert_eq!(radius(3).await, expect(&[]));
+
+    // Of something that everything uses, the first are told, and how many there are.
+    let centre = AssetId(Uuid::from_u128(5000));
+    site.asset(5000, db, &[]).await;
+    for n in 0..201_u128 {
+        site.asset(5001 + n, db, &[("uses", 5000)]).await;
+    }
+    let view = site.find(centre).await;
+    assert_eq!((view.relations.len(), view.relation_count), (200, 201));
 
     // A chain is followed ten steps.
     for n in 0..15_u128 {

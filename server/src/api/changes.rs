@@ -79,23 +79,16 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Api
     Ok(axum::Json(page).into_response())
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AtQuery {
-    /// A position of the log, or a moment in RFC 3339.
-    at: Option<String>,
-}
-
 /// `GET /change-requests/{id}`, also as of any moment.
 pub async fn show_one(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    Query(query): Query<AtQuery>,
+    Query(query): Query<super::AtQuery>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let id = change_id(&app, &id).await?;
-    let Some(at) = query.at else {
+    let Some(position) = query.position(&app, "change request").await? else {
         let response = show(&app, &caller, id, StatusCode::OK, None).await?;
         let unchanged = headers
             .get(header::IF_NONE_MATCH)
@@ -104,19 +97,6 @@ pub async fn show_one(
             return Ok(StatusCode::NOT_MODIFIED.into_response());
         }
         return Ok(response);
-    };
-    let position = match at.parse::<u64>() {
-        Ok(position) => position,
-        Err(_) => {
-            let moment = at.parse().map_err(|_| {
-                ApiError::invalid_field("", "at: give a position, or a moment in RFC 3339")
-            })?;
-            app.log
-                .position_at(moment)
-                .await
-                .map_err(ApiError::unavailable)?
-                .ok_or_else(|| ApiError::not_found("change request at that moment"))?
-        }
     };
     let mut view = changes::as_of(&app.pool, &app.log, id, position)
         .await?

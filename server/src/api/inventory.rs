@@ -65,9 +65,19 @@ pub async fn assets(
     Ok(Json(inventory::list(&app.pool, &filter, query.cursor.as_deref(), limit).await?))
 }
 
-/// `GET /assets/{id}`
-pub async fn asset(State(app): State<App>, Id(id): Id<AssetId>) -> ApiResult<Response> {
-    show_asset(&app, id, None).await
+/// `GET /assets/{id}`, also as it was known at any moment.
+pub async fn asset(
+    State(app): State<App>,
+    Id(id): Id<AssetId>,
+    Query(query): Query<super::AtQuery>,
+) -> ApiResult<Response> {
+    let Some(position) = query.position(&app, "asset").await? else {
+        return show_asset(&app, id, None).await;
+    };
+    let view = inventory::as_of(&app.pool, &app.log, id, position)
+        .await?
+        .ok_or_else(|| ApiError::not_found("asset at that moment"))?;
+    Ok(answer(StatusCode::OK, &view, view.version, Some(view.position)))
 }
 
 async fn show_asset(app: &App, id: AssetId, position: Option<u64>) -> ApiResult<Response> {

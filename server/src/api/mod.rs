@@ -11,6 +11,7 @@ mod connections;
 mod context;
 mod delegations;
 mod drafts;
+mod drift;
 mod freezes;
 mod glass;
 pub mod guard;
@@ -30,6 +31,7 @@ mod schedules;
 mod session;
 mod system;
 mod targets;
+mod undo;
 mod windows;
 
 use axum::Router;
@@ -88,6 +90,29 @@ pub struct PageQuery {
     limit: Option<u32>,
 }
 
+/// Of which moment something is asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AtQuery {
+    /// A position of the log, or a moment in RFC 3339.
+    at: Option<String>,
+}
+
+impl AtQuery {
+    /// The position of the last event until then; none is now. Before the first event there is no `what`.
+    async fn position(&self, app: &App, what: &'static str) -> ApiResult<Option<u64>> {
+        let Some(at) = self.at.as_deref() else { return Ok(None) };
+        if let Ok(position) = at.parse::<u64>() {
+            return Ok(Some(position));
+        }
+        let moment = at.parse().map_err(|_| {
+            ApiError::invalid_field("", "at: give a position, or a moment in RFC 3339")
+        })?;
+        let position = app.log.position_at(moment).await.map_err(ApiError::unavailable)?;
+        position.map(Some).ok_or_else(|| ApiError::not_found(&format!("{what} at that moment")))
+    }
+}
+
 /// A page of a list that is in the order in which its items came to be: their numbers stay what they are.
 fn newest_first<T>(all: Vec<T>, query: &PageQuery) -> ApiResult<(Vec<T>, Option<String>)> {
     let limit = usize::try_from(limit(query.limit)?.unwrap_or(50)).unwrap_or(50);
@@ -134,7 +159,8 @@ pub fn routes() -> Vec<Route> {
         .answers::<api::Page<api::InboxItem>>(),
         get("/assets", SignedIn, inventory::assets, "The inventory")
             .answers::<api::Page<api::AssetView>>(),
-        get("/assets/{id}", SignedIn, inventory::asset, "One asset").answers::<api::AssetView>(),
+        get("/assets/{id}", SignedIn, inventory::asset, "One asset, now or as of any moment")
+            .answers::<api::AssetView>(),
         patch(
             "/assets/{id}",
             OPERATORS,
@@ -145,6 +171,13 @@ pub fn routes() -> Vec<Route> {
         .answers::<api::AssetView>(),
         get("/assets/{id}/blast-radius", SignedIn, inventory::blast_radius, "What depends on it")
             .answers::<api::BlastRadius>(),
+        get(
+            "/assets/{id}/drift",
+            SignedIn,
+            drift::list,
+            "What differed between looks of discovery, and whether a change explains it",
+        )
+        .answers::<api::Page<api::DriftView>>(),
         get("/assets/{id}/history", SignedIn, inventory::asset_history, "Its events, newest first")
             .answers::<api::Page<api::EventView>>(),
         get("/audit", AUDITORS, audit::list, "Every event, newest first")
@@ -224,6 +257,13 @@ pub fn routes() -> Vec<Route> {
         )
         .takes::<api::ApproveRequest>()
         .answers::<api::ChangeView>(),
+        get(
+            "/change-requests/{id}/blast-radius",
+            SignedIn,
+            undo::blast_radius,
+            "What depends on its targets, the nearest first",
+        )
+        .answers::<api::ChangeRadius>(),
         post(
             "/change-requests/{id}/break-glass",
             SignedIn,
@@ -357,6 +397,13 @@ pub fn routes() -> Vec<Route> {
             "One target of its rollout, as planned and as it went",
         )
         .answers::<api::RolloutTargetDetail>(),
+        get(
+            "/change-requests/{id}/undo",
+            SignedIn,
+            undo::preview,
+            "What undoing it would set, field by field, and what is known of now",
+        )
+        .answers::<api::UndoView>(),
         post(
             "/change-requests/{id}/withdraw",
             SignedIn,

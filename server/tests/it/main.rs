@@ -40,6 +40,7 @@ mod crash_stage;
 mod discovery;
 mod evidence;
 mod fault_proxy;
+mod foresight;
 mod freeze;
 mod freeze_race;
 mod gates;

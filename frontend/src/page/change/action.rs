@@ -205,6 +205,9 @@ pub struct ActionsProps {
     #[prop_or_default]
     pub brakes: bool,
     pub on_changed: Callback<ChangeView>,
+    /// How often the rollback was asked for elsewhere on the page.
+    #[prop_or_default]
+    pub undo: u32,
 }
 
 #[component]
@@ -217,6 +220,14 @@ pub fn Actions(props: &ActionsProps) -> Html {
     let mut offered = offered(&change.allowed);
     if props.brakes {
         offered.retain(|offer| offer.act.is_brake());
+    }
+    {
+        let asked = asked.setter();
+        use_effect_with(props.undo, move |undo| {
+            if *undo > 0 {
+                asked.set(Some(Act::Rollback));
+            }
+        });
     }
 
     let press = {

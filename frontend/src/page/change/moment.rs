@@ -19,15 +19,15 @@ use crate::{clock, format};
 /// `?at=`: a position of the log, or a moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-struct Query {
+pub struct AtQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<String>,
+    pub at: Option<String>,
 }
 
 /// The moment that the address asks for; `None` is now.
 #[hook]
 pub fn use_at() -> Option<String> {
-    use_location().and_then(|location| location.query::<Query>().ok()?.at)
+    use_location().and_then(|location| location.query::<AtQuery>().ok()?.at)
 }
 
 /// How many of the events, which are oldest first, had happened at that moment.
@@ -68,9 +68,9 @@ pub fn Moments(props: &MomentsProps) -> Html {
             let at = position.filter(|_| stop < positions.len()).map(ToString::to_string);
             // The way back leads to where one was before, not through every stop between.
             let went = if past {
-                navigator.replace_with_query(&route, Query { at })
+                navigator.replace_with_query(&route, AtQuery { at })
             } else {
-                navigator.push_with_query(&route, Query { at })
+                navigator.push_with_query(&route, AtQuery { at })
             };
             // Of a plain text a query string can always be made.
             drop(went);
