@@ -5,6 +5,7 @@
 mod change;
 mod delegation;
 mod freeze;
+mod home;
 mod host;
 mod inventory;
 mod maintenance;
@@ -17,6 +18,7 @@ mod schedule;
 pub use change::*;
 pub use delegation::*;
 pub use freeze::*;
+pub use home::*;
 pub use host::*;
 pub use inventory::*;
 pub use maintenance::*;

@@ -5,6 +5,7 @@
 
 mod fold;
 mod meeting;
+mod personal;
 mod query;
 mod waiting;
 
@@ -29,6 +30,9 @@ use crate::table::{self, Generation, Table, column, optional};
 
 pub use fold::{Folded, Hidden, Outcome, apply, fold_change, next_state, plan_view};
 pub use meeting::{in_conflict, may_come_first, meetings_are_known};
+pub use personal::{
+    Asking, Candidate, ended, exists, gaps, of_requester, to_decide, unknown, unrevealed,
+};
 pub use query::{
     ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, inbox,
     later_applied, list, overdue, runs, submissions, titles,
@@ -52,6 +56,7 @@ const CHANGES: Table = Table {
         optional("outcome", "text"),
         optional("rollback_of", "uuid"),
         optional("review_due", "timestamptz"),
+        column("unrevealed", "boolean"),
         column("search", "text"),
         column("position", "bigint"),
         column("view", "jsonb"),
@@ -64,7 +69,11 @@ const CHANGES: Table = Table {
         "(number)",
         "(position)",
         "(state, number)",
-        "(connection)",
+        "(connection, number)",
+        "(requester, state, number)",
+        "(requester, position)",
+        "(requester, number) WHERE unrevealed",
+        "(risk_level, number)",
         "(rollback_of)",
         "(number) WHERE review_due IS NOT NULL",
         "USING hash (change_type)",
@@ -100,6 +109,8 @@ struct Row {
     outcome: Option<&'static str>,
     rollback_of: Option<ChangeId>,
     review_due: Option<Timestamp>,
+    /// A secret that it produced waits for its requester.
+    unrevealed: bool,
     search: String,
     position: u64,
     view: ChangeView,
@@ -141,6 +152,7 @@ impl Row {
             outcome: hidden.outcome.map(Outcome::as_str),
             rollback_of: view.rollback_of,
             review_due: view.review_due,
+            unrevealed: view.secrets.iter().any(|secret| !secret.revealed),
             search: searched(&view),
             position: view.position,
             view,
@@ -252,7 +264,7 @@ impl Projection for Changes {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn reads(&self) -> &'static [Category] {

@@ -24,8 +24,8 @@ use fold::{AssetRow, ConnectionRow, RelationRow};
 
 pub use blast::{MAX_DEPENDANTS, MAX_DEPTH, blast_radius, dependants};
 pub use query::{
-    AssetFilter, by_keys, connection, connection_by_name, connections, find, find_all, history,
-    list, relations,
+    AssetFilter, ConnectionHealth, any_asset, by_keys, connection, connection_by_name,
+    connection_health, connections, find, find_all, history, list, relations,
 };
 
 const ASSETS: Table = Table {

@@ -104,6 +104,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
         .with_context(|| format!("cannot keep outcomes in {}", opened.data_dir.display()))?;
     let app = App::new(Parts {
         gateway: Some(hosts.gateway),
+        demo: options.demo,
         ..parts(&opened, &projections, hosts.jobs, seals, log_key, options.engine(), spool).await?
     });
     let (engine, discoverer) = (app.engine.clone(), app.discoverer.clone());
@@ -207,6 +208,7 @@ async fn parts(
         targets,
         gateway: None,
         guest: None,
+        demo: false,
         metrics: Metrics::new(),
         throttle: Throttle::default(),
     })

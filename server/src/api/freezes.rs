@@ -179,7 +179,7 @@ pub fn wait(view: &mut ChangeView, frozen: &[Frozen]) {
 }
 
 /// Every freeze there ever was, in the order of declaration.
-async fn all(app: &App) -> ApiResult<Vec<FreezeView>> {
+pub async fn all(app: &App) -> ApiResult<Vec<FreezeView>> {
     let events = stream::history(&app.log, CALENDAR.into(), None).await?;
     let at = app.moment().unwrap_or_else(stream::now);
     Ok(fold(&events, at))

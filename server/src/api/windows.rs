@@ -99,7 +99,7 @@ pub async fn override_window(
 }
 
 /// Every maintenance window there ever was, in the order of definition.
-async fn all(app: &App) -> ApiResult<Vec<WindowView>> {
+pub async fn all(app: &App) -> ApiResult<Vec<WindowView>> {
     let events = stream::history(&app.log, CALENDAR.into(), None).await?;
     let at = app.moment().unwrap_or_else(stream::now);
     Ok(fold(&events, at))
