@@ -23,3 +23,4 @@ pub mod shell;
 pub mod skeleton;
 pub mod time;
 pub mod toast;
+pub mod tour;

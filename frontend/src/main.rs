@@ -37,6 +37,7 @@ use component::shell::Shell;
 use component::skeleton::Skeleton;
 use component::time::NowProvider;
 use component::toast::ToastProvider;
+use component::tour::TourProvider;
 use live::LiveProvider;
 use route::Route;
 use session::{Session, SessionProvider, use_session};
@@ -80,7 +81,9 @@ fn Pages() -> Html {
             // Another person is another page: nothing of the first stays.
             <LiveProvider key={me.id.to_string()}>
                 <InboxProvider>
-                    <Shell {route}>{ page(route) }</Shell>
+                    <TourProvider>
+                        <Shell {route}>{ page(route) }</Shell>
+                    </TourProvider>
                 </InboxProvider>
             </LiveProvider>
         },
@@ -89,7 +92,8 @@ fn Pages() -> Html {
 
 fn page(route: Route) -> Html {
     match route {
-        Route::Home | Route::Changes => html! { <page::changes::Changes /> },
+        Route::Home => html! { <page::home::Home /> },
+        Route::Changes => html! { <page::changes::Changes /> },
         Route::NewChange => html! { <page::new_change::NewChange /> },
         Route::EditChange { id } => {
             html! { <page::edit_change::EditChange key={id.to_string()} {id} /> }
@@ -116,8 +120,8 @@ fn page(route: Route) -> Html {
         Route::Login | Route::FirstRun => html! {},
         Route::NotFound => html! {
             <component::empty::Empty glyph={Glyph::Question} title="There is no such page" testid="not-found">
-                <component::link::Link to={Route::Changes} class="button">
-                    { "To the changes" }
+                <component::link::Link to={Route::Home} class="button">
+                    { "Home" }
                 </component::link::Link>
             </component::empty::Empty>
         },

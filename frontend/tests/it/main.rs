@@ -22,6 +22,7 @@ mod browser_change;
 mod browser_emergency;
 mod browser_event;
 mod browser_first_run;
+mod browser_home;
 mod browser_host;
 mod browser_page;
 mod browser_replay;

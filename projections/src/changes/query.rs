@@ -37,6 +37,8 @@ pub struct ChangeFilter {
     pub environment: Option<Environment>,
     /// Only these.
     pub ids: Option<Vec<ChangeId>>,
+    /// Only what waits for a review after it ended.
+    pub to_review: bool,
 }
 
 /// In which order a list is.
@@ -85,6 +87,7 @@ fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &ChangeFilter) {
         risk,
         environment,
         ids,
+        to_review,
     } = filter;
     if !states.is_empty() {
         let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
@@ -116,6 +119,9 @@ fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &ChangeFilter) {
         sql.push(" AND connection IN (SELECT id FROM nexplane.rm_connections WHERE environment = ")
             .push_bind(environment.as_str())
             .push(")");
+    }
+    if *to_review {
+        sql.push(" AND review_due IS NOT NULL");
     }
     if let Some(ids) = ids {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();

@@ -47,7 +47,7 @@ pub struct ListQuery {
     /// One or more levels, separated by commas.
     risk: Option<String>,
     environment: Option<Environment>,
-    /// `me`: what asks something of whoever asks.
+    /// `me`: what asks something of whoever asks. `review`: what ended and is to be reviewed by anybody.
     waits: Option<String>,
     cursor: Option<String>,
     limit: Option<u32>,
@@ -79,10 +79,11 @@ pub async fn list(
 ) -> ApiResult<Response> {
     let states = listed("state", query.state.as_deref(), str::parse::<State_>)?;
     let risk = listed("risk", query.risk.as_deref(), risk_level)?;
-    let ids = match query.waits.as_deref() {
-        None => None,
-        Some("me") => Some(home::waiting_for(&app, &caller).await?),
-        Some(_) => return Err(ApiError::invalid_field("", "waits: me is all there is")),
+    let (ids, to_review) = match query.waits.as_deref() {
+        None => (None, false),
+        Some("me") => (Some(home::waiting_for(&app, &caller).await?), false),
+        Some("review") => (None, true),
+        Some(_) => return Err(ApiError::invalid_field("", "waits: use me or review")),
     };
     let filter = changes::ChangeFilter {
         states,
@@ -95,6 +96,7 @@ pub async fn list(
         risk,
         environment: query.environment,
         ids,
+        to_review,
     };
     let order = changes::ChangeOrder::Number;
     let limit = super::limit(query.limit)?;
