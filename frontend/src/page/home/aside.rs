@@ -100,7 +100,8 @@ pub fn Health(props: &HealthProps) -> Html {
             HealthPart::Seal => ("Log", Route::Audit, vec![]),
         };
         let (glyph, tone, word) = match line.state {
-            HealthState::Good => (Glyph::Check, Tone::Verified, "well"),
+            // Green is for what was read back from a target, or proven.
+            HealthState::Good => (Glyph::Check, Tone::Active, "well"),
             HealthState::Unknown => (Glyph::Question, Tone::Neutral, "not known"),
             HealthState::Attention => (Glyph::Warning, Tone::Waiting, "needs attention"),
             HealthState::Bad => (Glyph::Cross, Tone::Failed, "does not work"),
