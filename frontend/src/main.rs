@@ -4,7 +4,7 @@
 //! What is decided is decided by the server: whether a button works is what the row's `allowed` says,
 //! and every sentence about a state comes with the row. Deliberately absent: a copy of any rule of
 //! `nexplane-core`, and state that outlives the page (except the
-//! chosen theme and the pinned key of the log).
+//! chosen theme, the pinned key of the log, the last visit, what was chosen last, and the progress of a tour).
 
 mod api;
 mod clock;

@@ -249,10 +249,8 @@ fn sign(item: &HomeItem) -> Html {
         Some(ask) => html! { <Badge label={asked(ask)} /> },
         // What a person found is not what was read back.
         None if change.settled.is_some() => {
-            let text = match change.state {
-                ChangeState::Complete => "Settled: applied",
-                _ => "Settled: not applied",
-            };
+            let was_applied = change.state == ChangeState::Complete;
+            let text = if was_applied { "Settled: applied" } else { "Settled: not applied" };
             html! { <Badge label={Label { text, tone: Tone::Neutral, glyph: Glyph::Eye }} /> }
         }
         None => html! { <StateBadge state={change.state} /> },

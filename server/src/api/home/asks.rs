@@ -9,6 +9,7 @@ use nexplane_core::change::event::Found;
 use nexplane_core::change::{
     Change, ChangeCommand, ChangeState, may_plan, may_roll_back, may_submit,
 };
+use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{ChangeId, RunId, StreamId};
 use nexplane_core::time::Timestamp;
 use nexplane_projections::changes::{self, Candidate};
@@ -19,7 +20,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::calendar::{About, Sheet};
 use crate::policy;
-use crate::problem::ApiResult;
+use crate::problem::{ApiError, ApiResult};
 use crate::stream;
 
 /// What an own change does in these states goes on without its requester.
@@ -47,23 +48,23 @@ pub async fn of(app: &App, caller: &Caller, at: Timestamp) -> ApiResult<Asks> {
     let settles = caller.has_any(&[Role::Operator, Role::Admin]);
     let (to_decide, own, unknown, unrevealed, policy, sheet) = tokio::try_join!(
         async {
-            match decides {
-                true => Ok(changes::to_decide(&app.pool, LOOKED_AT).await?),
-                false => Ok(changes::Asking::default()),
+            if !decides {
+                return Ok(changes::Asking::default());
             }
+            Ok(changes::to_decide(&app.pool, LOOKED_AT).await?)
         },
         async {
             let own = changes::of_requester(&app.pool, caller.person, &OWN, LOOKED_AT);
             Ok(own.await?)
         },
         async {
-            match settles {
-                true => Ok(changes::unknown(&app.pool, LOOKED_AT).await?),
-                false => Ok(changes::Asking::default()),
+            if !settles {
+                return Ok(changes::Asking::default());
             }
+            Ok(changes::unknown(&app.pool, LOOKED_AT).await?)
         },
         async { Ok(changes::unrevealed(&app.pool, caller.person, LOOKED_AT).await?) },
-        async { Ok::<_, crate::problem::ApiError>(policy::current(&app.log).await?) },
+        async { Ok::<_, ApiError>(policy::current(&app.log).await?) },
         async { Ok(Sheet::read(&app.log, app.moment()).await?) },
     )?;
     let more_to_decide = to_decide.more;
@@ -144,7 +145,7 @@ impl Asking<'_> {
             ChangeState::Approved(_) if own && view.state == State::Approved => {
                 let run = RunId(Uuid::nil());
                 let start = |in_the_way| ChangeCommand::StartExecution { run, in_the_way };
-                if !would(start(nexplane_core::freeze::InTheWay::default())) {
+                if !would(start(InTheWay::default())) {
                     return Ok(None);
                 }
                 let in_the_way = self.in_the_way(state, view).await?;
@@ -184,12 +185,8 @@ impl Asking<'_> {
     }
 
     /// What the calendar says of a change; the row says so too.
-    async fn in_the_way(
-        &self,
-        state: &ChangeState,
-        view: &mut ChangeView,
-    ) -> ApiResult<nexplane_core::freeze::InTheWay> {
-        let Some(about) = About::of(state) else { return Ok(Default::default()) };
+    async fn in_the_way(&self, state: &ChangeState, view: &mut ChangeView) -> ApiResult<InTheWay> {
+        let Some(about) = About::of(state) else { return Ok(InTheWay::default()) };
         let in_the_way = self.sheet.look(&self.app.log, &about).await?.in_the_way;
         freezes::wait(view, &in_the_way.frozen);
         Ok(in_the_way)
