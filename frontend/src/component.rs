@@ -27,3 +27,4 @@ pub mod skeleton;
 pub mod target_counts;
 pub mod time;
 pub mod toast;
+pub mod tour;

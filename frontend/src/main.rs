@@ -4,7 +4,8 @@
 //! What is decided is decided by the server: whether a button works is what the row's `allowed` says,
 //! and every sentence about a state comes with the row. Deliberately absent: a copy of any rule of
 //! `nexplane-core`, and state that outlives the page (except the
-//! chosen theme, the pinned key of the log, and the draft of a policy).
+//! chosen theme, the pinned key of the log, the draft of a policy, the last visit, what was chosen last, and the
+//! progress of a tour).
 
 mod api;
 mod clock;
@@ -42,6 +43,7 @@ use component::shell::Shell;
 use component::skeleton::Skeleton;
 use component::time::NowProvider;
 use component::toast::ToastProvider;
+use component::tour::TourProvider;
 use live::LiveProvider;
 use route::Route;
 use session::{Session, SessionProvider, use_session};
@@ -89,7 +91,9 @@ fn Pages() -> Html {
             // Another person is another page: nothing of the first stays.
             <LiveProvider key={me.id.to_string()}>
                 <InboxProvider>
-                    <Shell {route}>{ page(route) }</Shell>
+                    <TourProvider>
+                        <Shell {route}>{ page(route) }</Shell>
+                    </TourProvider>
                 </InboxProvider>
             </LiveProvider>
         },
@@ -98,7 +102,8 @@ fn Pages() -> Html {
 
 fn page(route: Route) -> Html {
     match route {
-        Route::Home | Route::Changes => html! { <page::changes::Changes /> },
+        Route::Home => html! { <page::home::Home /> },
+        Route::Changes => html! { <page::changes::Changes /> },
         Route::NewChange => html! { <page::new_change::NewChange /> },
         Route::Approve { id } => html! { <page::approve::Approve key={id.to_string()} {id} /> },
         Route::EditChange { id } => {
@@ -128,8 +133,8 @@ fn page(route: Route) -> Html {
         Route::Login | Route::FirstRun | Route::Report { .. } => html! {},
         Route::NotFound => html! {
             <component::empty::Empty glyph={Glyph::Question} title="There is no such page" testid="not-found">
-                <component::link::Link to={Route::Changes} class="button">
-                    { "To the changes" }
+                <component::link::Link to={Route::Home} class="button">
+                    { "Home" }
                 </component::link::Link>
             </component::empty::Empty>
         },

@@ -15,6 +15,7 @@ pub mod draft_form;
 pub mod edit_change;
 pub mod event;
 pub mod first_run;
+pub mod home;
 pub mod host;
 pub mod hosts;
 pub mod login;

@@ -20,13 +20,14 @@ pub enum Command {
 }
 
 /// For the help page: keys and what they do.
-pub const HELP: [(&str, &str); 17] = [
+pub const HELP: [(&str, &str); 19] = [
+    ("g h", "Home"),
     ("g c", "Changes"),
     ("g a", "Approvals"),
     ("g k", "Calendar"),
     ("g s", "Assets"),
     ("g n", "Connections"),
-    ("g h", "Hosts"),
+    ("g m", "Hosts"),
     ("g y", "Policies"),
     ("g r", "Risk"),
     ("g l", "Audit"),
@@ -44,12 +45,13 @@ pub const HELP: [(&str, &str); 17] = [
 /// What a key means after the one before it. Answers the key to remember and the command.
 fn interpret(before: Option<char>, key: &str) -> (Option<char>, Option<Command>) {
     let command = match (before, key) {
+        (Some('g'), "h") => Command::Go(Route::Home),
         (Some('g'), "c") => Command::Go(Route::Changes),
         (Some('g'), "a") => Command::Go(Route::Approvals),
         (Some('g'), "k") => Command::Go(Route::Calendar),
         (Some('g'), "s") => Command::Go(Route::Assets),
         (Some('g'), "n") => Command::Go(Route::Connections),
-        (Some('g'), "h") => Command::Go(Route::Hosts),
+        (Some('g'), "m") => Command::Go(Route::Hosts),
         (Some('g'), "y") => Command::Go(Route::Policies),
         (Some('g'), "r") => Command::Go(Route::Risk),
         (Some('g'), "l") => Command::Go(Route::Audit),

@@ -5,6 +5,7 @@
 
 mod fold;
 mod meeting;
+mod personal;
 mod query;
 mod similar;
 mod waiting;
@@ -31,6 +32,9 @@ use crate::table::{self, Generation, Table, column, optional};
 
 pub use fold::{Folded, Hidden, Outcome, apply, fold_change, fold_run, next_state, plan_view};
 pub use meeting::{in_conflict, may_come_first, meetings_are_known};
+pub use personal::{
+    Asking, Candidate, ended, exists, gaps, of_requester, to_decide, unknown, unrevealed,
+};
 pub use query::{
     ChangeFilter, ChangeOrder, LaterChange, as_of, find, find_by_number, history, inbox,
     later_applied, list, overdue, runs, submissions, titles,
@@ -59,6 +63,7 @@ const CHANGES: Table = Table {
         column("settled", "boolean"),
         optional("rollback_of", "uuid"),
         optional("review_due", "timestamptz"),
+        column("unrevealed", "boolean"),
         column("search", "text"),
         column("position", "bigint"),
         column("view", "jsonb"),
@@ -71,8 +76,12 @@ const CHANGES: Table = Table {
         "(number)",
         "(position)",
         "(state, number)",
+        "(connection, number)",
         "(requester, number)",
-        "(connection)",
+        "(requester, state, number)",
+        "(requester, position)",
+        "(requester, number) WHERE unrevealed",
+        "(risk_level, number)",
         "(rollback_of)",
         "(number) WHERE review_due IS NOT NULL",
         // A name that is longer is compared as a whole afterwards.
@@ -122,6 +131,8 @@ struct Row {
     settled: bool,
     rollback_of: Option<ChangeId>,
     review_due: Option<Timestamp>,
+    /// A secret that it produced waits for its requester.
+    unrevealed: bool,
     search: String,
     position: u64,
     view: ChangeView,
@@ -171,6 +182,7 @@ impl Row {
             settled: view.settled.is_some(),
             rollback_of: view.rollback_of,
             review_due: view.review_due,
+            unrevealed: view.secrets.iter().any(|secret| !secret.revealed),
             search: searched(&view),
             position: view.position,
             view,

@@ -28,8 +28,8 @@ pub use blast::{
 };
 pub use past::{Difference, as_of, differences, judge};
 pub use query::{
-    AssetFilter, by_keys, connection, connection_by_name, connections, find, find_all, history,
-    list, places, relations, vaults,
+    AssetFilter, ConnectionHealth, any_asset, by_keys, connection, connection_by_name,
+    connection_health, connections, find, find_all, history, list, places, relations, vaults,
 };
 
 const ASSETS: Table = Table {

@@ -292,6 +292,28 @@ pub async fn find(pool: &PgPool, id: ScheduleId) -> Result<Option<ScheduleView>,
     Ok(view.map(serde_json::from_value).transpose()?)
 }
 
+/// Schedules with a tick at this moment or before, with that tick, those that come first first; and whether
+/// there are others.
+pub async fn until(
+    pool: &PgPool,
+    until: Timestamp,
+    limit: u32,
+) -> Result<(Vec<(Timestamp, ScheduleView)>, bool), QueryError> {
+    let rows: Vec<(i64, Value)> = sqlx::query_as(
+        "SELECT next_us, view FROM nexplane.rm_schedules WHERE next_us <= $1 \
+         ORDER BY next_us LIMIT $2",
+    )
+    .bind(until.as_micros())
+    .bind(i64::from(limit) + 1)
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = rows.len() > limit;
+    let read = |(next, view)| Ok((Timestamp::from_micros(next), serde_json::from_value(view)?));
+    Ok((rows.into_iter().take(limit).map(read).collect::<Result<_, QueryError>>()?, more))
+}
+
 /// Schedules with a tick at this moment or before that was neither fired nor skipped, with that tick,
 /// those that come first first; at most 1,000. A hint: it is decided again on the stream itself.
 pub async fn due(

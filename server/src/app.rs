@@ -44,6 +44,8 @@ pub struct Parts {
     pub gateway: Option<Gateway>,
     /// Who looks at it, when it is a replay of an earlier moment.
     pub guest: Option<Guest>,
+    /// It is a sandbox.
+    pub demo: bool,
     pub metrics: Metrics,
     pub throttle: crate::auth::Throttle,
 }

@@ -77,6 +77,10 @@ pub struct ServerOptions {
     /// person has to settle it.
     #[arg(long, env = "NEXPLANE_PATIENCE_S", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=86400), hide = true)]
     pub patience_s: u64,
+
+    /// It is a sandbox, of which people are shown around. Said by `nexplane demo` only.
+    #[arg(skip)]
+    pub demo: bool,
 }
 
 impl Options {

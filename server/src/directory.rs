@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use nexplane_core::api::SavedView;
 use nexplane_core::id::PersonId;
 use nexplane_core::time::Timestamp;
 use nexplane_store::log::ReadError;
 use sha2::{Digest, Sha256};
+use sqlx::types::Json;
 use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
 
@@ -109,6 +111,26 @@ impl Directory {
         .fetch_optional(&self.pool)
         .await?;
         row.as_ref().map(entry).transpose()
+    }
+
+    /// The views that somebody saved, in their order; none for who has no entry.
+    pub async fn views(&self, id: PersonId) -> Result<Vec<SavedView>, sqlx::Error> {
+        let views: Option<Json<Vec<SavedView>>> =
+            sqlx::query_scalar("SELECT views FROM nexplane.people WHERE person_id = $1")
+                .bind(id.0)
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(views.map(|Json(views)| views).unwrap_or_default())
+    }
+
+    /// Keeps these instead; false for who has no entry.
+    pub async fn save_views(&self, id: PersonId, views: &[SavedView]) -> Result<bool, sqlx::Error> {
+        let done = sqlx::query("UPDATE nexplane.people SET views = $2 WHERE person_id = $1")
+            .bind(id.0)
+            .bind(Json(views))
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() == 1)
     }
 
     /// The person with this address, in any case, and the password hash.

@@ -108,6 +108,7 @@ pub async fn start(options: &ServerOptions) -> anyhow::Result<Running> {
     let local = Local { engine: options.engine(), spool, folder };
     let app = App::new(Parts {
         gateway: Some(hosts.gateway),
+        demo: options.demo,
         ..parts(&opened, &projections, hosts.jobs, seals, log_key, local).await?
     });
     let (engine, discoverer) = (app.engine.clone(), app.discoverer.clone());
@@ -219,6 +220,7 @@ async fn parts(
         targets,
         gateway: None,
         guest: None,
+        demo: false,
         metrics: Metrics::new(),
         throttle: Throttle::default(),
     })

@@ -53,6 +53,9 @@ pub struct Me {
     /// Of which moment this is a replay; absent when it is the present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<ReplayView>,
+    /// This installation is a sandbox to look around in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub demo: bool,
 }
 
 /// The moment that is replayed.

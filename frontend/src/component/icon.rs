@@ -20,6 +20,7 @@ pub enum Glyph {
     Cross,
     Dot,
     Eye,
+    Home,
     Hosts,
     Hourglass,
     Info,
@@ -79,6 +80,7 @@ impl Glyph {
             Self::Eye => {
                 "M1.25 8S3.5 3.25 8 3.25 14.75 8 14.75 8 12.5 12.75 8 12.75 1.25 8 1.25 8ZM8 6a2 2 0 1 1 0 4 2 2 0 0 1 0-4Z"
             }
+            Self::Home => "M2 7.5 8 2.25l6 5.25M3.75 6.25v7.5h8.5v-7.5M6.5 13.5V9.75h3v3.75",
             Self::Hosts => {
                 "M2.25 2.25h11.5v4.5H2.25ZM2.25 9.25h11.5v4.5H2.25ZM4.75 4.5h.01M4.75 11.5h.01M7 4.5h4M7 11.5h4"
             }

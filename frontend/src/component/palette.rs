@@ -1,44 +1,30 @@
-//! Find anything: pages, kinds of change, changes and assets.
+//! Find anything: pages, saved views, kinds of change, changes, assets, hosts, connections and people.
+//!
+//! What there is little of is compared here; the rest is searched for by the server, after a short pause in typing.
 
-use std::rc::Rc;
+mod entry;
+mod recent;
 
-use nexplane_core::api::{AssetView, ChangeView, Page};
+use nexplane_core::actor::Role;
+use nexplane_core::api::{
+    AssetView, ChangeView, ConnectionView, HostView, Page, SavedView, UserView,
+};
 use nexplane_core::catalog::Catalog;
+use std::rc::Rc;
 use web_sys::HtmlInputElement;
 use yew::prelude::*;
 use yew_router::AnyRoute;
 use yew_router::prelude::*;
 
+use self::entry::{AT_MOST, Entry, fits};
 use super::dialog::{Dialog, Shape};
 use super::icon::{Glyph, Icon};
+use crate::query;
 use crate::resource::use_resource;
-use crate::route::Route;
-use crate::{format, query, search, words};
+use crate::session::{has, use_me};
 
-#[derive(Clone, PartialEq)]
-struct Entry {
-    glyph: Glyph,
-    text: String,
-    hint: String,
-    href: String,
-}
-
-/// Entries of one kind; more are found by typing more.
-const AT_MOST: usize = 6;
-
-const PAGES: [(Route, Glyph); 11] = [
-    (Route::Changes, Glyph::Changes),
-    (Route::Approvals, Glyph::Approvals),
-    (Route::Assets, Glyph::Assets),
-    (Route::Connections, Glyph::Connections),
-    (Route::Hosts, Glyph::Hosts),
-    (Route::Calendar, Glyph::Calendar),
-    (Route::Policies, Glyph::Lock),
-    (Route::Risk, Glyph::Risk(3)),
-    (Route::Audit, Glyph::Audit),
-    (Route::People, Glyph::People),
-    (Route::Operations, Glyph::Operations),
-];
+/// Milliseconds of pause in typing after which the server is asked.
+const PAUSE_MS: u32 = 180;
 
 #[derive(Properties, PartialEq)]
 pub struct PaletteProps {
@@ -47,34 +33,76 @@ pub struct PaletteProps {
 
 #[component]
 pub fn Palette(props: &PaletteProps) -> Html {
+    let me = use_me();
+    let person = me.as_ref().map(|me| me.id);
     let typed = use_state_eq(String::new);
+    let asked = use_state_eq(String::new);
     let chosen = use_state_eq(|| 0_usize);
     let navigator = use_navigator().expect("the palette is inside the router");
+    let recent = use_memo(person, |person| person.map(recent::read).unwrap_or_default());
     let catalog = use_resource::<Catalog>(Some("/catalog".to_owned()));
-    let asked = typed.trim().to_owned();
-    let path =
-        |path: &str| (asked.len() > 1).then(|| query::with(path, &[("q", &asked), ("limit", "6")]));
+    let views = use_resource::<Page<SavedView>>(Some("/saved-views".to_owned()));
+    let search = asked.len() > 1;
+    let path = |path: &str| search.then(|| query::with(path, &[("q", &asked), ("limit", "6")]));
     let changes = use_resource::<Page<ChangeView>>(path("/change-requests"));
     let assets = use_resource::<Page<AssetView>>(path("/assets"));
+    let hosts = use_resource::<Page<HostView>>(path("/hosts"));
+    let connections =
+        use_resource::<Page<ConnectionView>>(search.then(|| "/connections?limit=200".to_owned()));
+    let sees_people = has(me.as_deref(), Role::Admin);
+    let people = use_resource::<Page<UserView>>(
+        (search && sees_people).then(|| "/users?limit=200".to_owned()),
+    );
 
-    let mut found = entries(&asked, catalog.value.as_deref());
-    if asked.len() > 1 {
-        found.extend(changes.value.iter().flat_map(|page| &page.items).take(AT_MOST).map(change));
-        found.extend(assets.value.iter().flat_map(|page| &page.items).take(AT_MOST).map(asset));
+    let text = typed.trim().to_owned();
+    let mut found: Vec<(&'static str, Vec<Entry>)> = Vec::new();
+    let mut add = |group: &'static str, entries: Vec<Entry>| {
+        if !entries.is_empty() {
+            found.push((group, entries));
+        }
+    };
+    add(
+        "Recent",
+        recent.iter().filter(|entry| fits(&text, &[&entry.text, &entry.hint])).cloned().collect(),
+    );
+    add("Pages", entry::pages(&text, sees_people));
+    add("Your views", entry::views(&text, views.value.as_deref()));
+    add("New change", entry::actions(&text, catalog.value.as_deref()));
+    if text.len() > 1 {
+        add("Changes", entry::each(changes.value.as_deref(), entry::change));
+        add("Assets", entry::each(assets.value.as_deref(), entry::asset));
+        add("Hosts", entry::each(hosts.value.as_deref(), entry::host));
+        let named = entry::each(connections.value.as_deref(), entry::connection).into_iter();
+        add(
+            "Connections",
+            named.filter(|one| fits(&text, &[&one.text, &one.hint])).take(AT_MOST).collect(),
+        );
+        let named = entry::each(people.value.as_deref(), entry::person).into_iter();
+        add(
+            "People",
+            named.filter(|one| fits(&text, &[&one.text, &one.hint])).take(AT_MOST).collect(),
+        );
     }
+    entry::once_each(&mut found);
     let found = Rc::new(found);
+    let count = found.iter().map(|(_, entries)| entries.len()).sum::<usize>();
+    let is_asking =
+        text.len() > 1 && (*asked != text || changes.loading || assets.loading || hosts.loading);
 
     let go = {
         let (found, on_close) = (Rc::clone(&found), props.on_close.clone());
         Callback::from(move |index: usize| {
-            if let Some(entry) = found.get(index) {
+            if let Some(entry) = found.iter().flat_map(|(_, entries)| entries).nth(index) {
+                if let Some(person) = person {
+                    recent::add(person, entry);
+                }
                 on_close.emit(());
                 navigator.push(&AnyRoute::new(entry.href.clone()));
             }
         })
     };
     let onkeydown = {
-        let (chosen, go, last) = (chosen.clone(), go.clone(), found.len().saturating_sub(1));
+        let (chosen, go, last) = (chosen.clone(), go.clone(), count.saturating_sub(1));
         Callback::from(move |event: KeyboardEvent| {
             match event.key().as_str() {
                 "ArrowDown" => chosen.set((*chosen + 1).min(last)),
@@ -86,10 +114,16 @@ pub fn Palette(props: &PaletteProps) -> Html {
         })
     };
     let oninput = {
-        let (typed, chosen) = (typed.setter(), chosen.setter());
+        let (typed, chosen, asked) = (typed.setter(), chosen.setter(), asked.setter());
+        let pause = use_mut_ref(|| None::<gloo_timers::callback::Timeout>);
         Callback::from(move |event: InputEvent| {
-            typed.set(event.target_unchecked_into::<HtmlInputElement>().value());
+            let text = event.target_unchecked_into::<HtmlInputElement>().value();
+            let (asked, trimmed) = (asked.clone(), text.trim().to_owned());
+            typed.set(text);
             chosen.set(0);
+            *pause.borrow_mut() = Some(gloo_timers::callback::Timeout::new(PAUSE_MS, move || {
+                asked.set(trimmed);
+            }));
         })
     };
     let node = use_node_ref();
@@ -102,92 +136,65 @@ pub fn Palette(props: &PaletteProps) -> Html {
             }
         });
     }
-    let rows = found.iter().enumerate().map(|(index, entry)| {
-        let go = go.clone();
-        let here = index == *chosen;
-        html! {
-            <li key={entry.href.clone()} id={format!("palette-{index}")} role="option"
-                aria-selected={here.to_string()} class={classes!("palette-row", here.then_some("here"))}
-                onclick={move |_| go.emit(index)} data-testid="palette-row">
-                <Icon glyph={entry.glyph} />
-                <span>{ &entry.text }</span>
-                <span class="faint small">{ &entry.hint }</span>
-            </li>
+    {
+        // What is chosen with the keys is to be seen.
+        use_effect_with(*chosen, move |chosen| {
+            let window = web_sys::window().and_then(|window| window.document());
+            let row = window
+                .and_then(|document| document.get_element_by_id(&format!("palette-{chosen}")));
+            if let Some(row) = row.filter(|_| *chosen > 0) {
+                row.scroll_into_view_with_bool(false);
+            }
+        });
+    }
+    let mut index = 0;
+    let mut rows = Vec::new();
+    for (group, entries) in found.iter() {
+        let mut options = Vec::new();
+        for entry in entries {
+            options.push(option(entry, index, *chosen == index, &go));
+            index += 1;
         }
-    });
+        rows.push(html! {
+            <ul key={*group} class="palette-group" role="group" aria-label={*group}>
+                <li class="palette-head" role="presentation">{ group }</li>
+                { for options }
+            </ul>
+        });
+    }
     html! {
         <Dialog title="Find anything" shape={Shape::Palette} on_close={props.on_close.clone()}
             testid="palette">
             <div class="palette-input">
                 <Icon glyph={Glyph::Search} />
                 <input ref={node} type="text" value={(*typed).clone()} {oninput} {onkeydown}
-                    placeholder="Find a page, a kind of change, a change or an asset"
+                    placeholder="Find a change, a host, an asset, a page, or what to do"
                     aria-label="Find anything" role="combobox" aria-expanded="true"
                     aria-controls="palette-list" aria-activedescendant={format!("palette-{}", *chosen)}
                     autocomplete="off" spellcheck="false" data-testid="palette-input" />
             </div>
-            <ul class="palette-list" id="palette-list" role="listbox" aria-label="Found">
-                if found.is_empty() {
-                    <li class="palette-none">{ "Nothing found. Try fewer letters." }</li>
-                } else {
-                    { for rows }
-                }
-            </ul>
+            <div class="palette-list" id="palette-list" role="listbox" aria-label="Found"
+                aria-busy={is_asking.to_string()}>
+                { for rows }
+            </div>
+            if count == 0 {
+                <p class="palette-none" role="status">
+                    { if is_asking { "Searching…" } else { "Nothing found. Try fewer letters." } }
+                </p>
+            }
         </Dialog>
     }
 }
 
-fn entries(typed: &str, catalog: Option<&Catalog>) -> Vec<Entry> {
-    let lower = typed.to_lowercase();
-    let mut found: Vec<Entry> = PAGES
-        .into_iter()
-        .filter(|(route, _)| route.title().to_lowercase().contains(&lower))
-        .map(|(route, glyph)| Entry {
-            glyph,
-            text: route.title().to_owned(),
-            hint: "Page".to_owned(),
-            href: route.to_path(),
-        })
-        .collect();
-    if let Some(catalog) = catalog.filter(|_| !typed.is_empty()) {
-        found.extend(search::actions(catalog, typed).into_iter().take(AT_MOST).map(|offer| {
-            Entry {
-                glyph: Glyph::Plus,
-                text: offer.action.title.clone(),
-                hint: format!("New change · {}", offer.connector.title),
-                href: query::with(&Route::NewChange.to_path(), &[("action", &offer.action.id)]),
-            }
-        }));
-    }
-    found
-}
-
-fn change(change: &ChangeView) -> Entry {
-    Entry {
-        glyph: Glyph::Changes,
-        text: format!("#{} {}", change.number, change.title),
-        hint: words::change_state(change.state).text.to_owned(),
-        href: Route::Change { id: change.id }.to_path(),
-    }
-}
-
-fn asset(asset: &AssetView) -> Entry {
-    Entry {
-        glyph: Glyph::Assets,
-        text: asset.name.clone(),
-        hint: format!("{} · {}", format::humanise(&asset.kind), asset.connection_name),
-        href: Route::Asset { id: asset.id }.to_path(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pages_are_found_by_part_of_their_name() {
-        let found: Vec<_> = entries("aud", None).into_iter().map(|entry| entry.href).collect();
-        assert_eq!(found, ["/audit"]);
-        assert_eq!(entries("", None).len(), PAGES.len());
+fn option(entry: &Entry, index: usize, here: bool, go: &Callback<usize>) -> Html {
+    let go = go.clone();
+    html! {
+        <li key={entry.href.clone()} id={format!("palette-{index}")} role="option"
+            aria-selected={here.to_string()} class={classes!("palette-row", here.then_some("here"))}
+            onclick={move |_| go.emit(index)} data-testid="palette-row" data-kind={entry.kind.as_str()}>
+            <Icon glyph={entry.kind.glyph()} />
+            <span>{ &entry.text }</span>
+            <span class="faint small">{ &entry.hint }</span>
+        </li>
     }
 }

@@ -12,6 +12,7 @@ use super::inbox::use_inbox;
 use super::link::Link;
 use super::palette::Palette;
 use super::time::Time;
+use super::tour::{Progress, TourCard, use_tour};
 use crate::live::{Live, Status};
 use crate::route::Route;
 use crate::session::{has, use_me, use_session};
@@ -21,7 +22,8 @@ use crate::theme::{self, Theme};
 /// Route, icon, word, name in tests.
 type Entry = (Route, Glyph, &'static str, &'static str);
 
-const ENTRIES: [Entry; 9] = [
+const ENTRIES: [Entry; 10] = [
+    (Route::Home, Glyph::Home, "Home", "nav-home"),
     (Route::Changes, Glyph::Changes, "Changes", "nav-changes"),
     (Route::Approvals, Glyph::Approvals, "Approvals", "nav-approvals"),
     (Route::Calendar, Glyph::Calendar, "Calendar", "nav-calendar"),
@@ -96,6 +98,7 @@ pub fn Shell(props: &ShellProps) -> Html {
     html! {
         <div class="app">
             <a class="skip" href="#main">{ "Skip to the content" }</a>
+            <TourCard />
             <header class="topbar">
                 <button type="button" class="button quiet icon-only" aria-label="Menu"
                     onclick={show(Open::Menu)} data-testid="nav-menu">
@@ -337,6 +340,14 @@ struct HelpProps {
 
 #[component]
 fn Help(props: &HelpProps) -> Html {
+    let tour = use_tour();
+    let again = {
+        let (set, on_close) = (tour.set, props.on_close.clone());
+        move |_: MouseEvent| {
+            on_close.emit(());
+            set.emit(Progress::At(0));
+        }
+    };
     html! {
         <Dialog title="Keyboard shortcuts" on_close={props.on_close.clone()} testid="help">
             <dl class="keys">
@@ -347,6 +358,13 @@ fn Help(props: &HelpProps) -> Html {
                     </div>
                 }) }
             </dl>
+            if tour.progress != Progress::Absent {
+                <div class="actions">
+                    <button type="button" class="button" onclick={again} data-testid="tour-again">
+                        { "Show me around" }
+                    </button>
+                </div>
+            }
         </Dialog>
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::browser::Browser;
 use crate::sandbox::Sandbox;
-use crate::{browser_operations, browser_restart, browser_session, demo};
+use crate::{browser_home, browser_operations, browser_restart, browser_session, demo};
 
 /// Address of a page and what can be seen there once it has been read.
-pub const PAGES: [(&str, &str); 13] = [
+pub const PAGES: [(&str, &str); 14] = [
+    ("/", "home-health"),
     ("/changes", "change-list"),
     ("/changes/new", "action-list"),
     ("/approvals", "inbox-mine"),
@@ -38,6 +39,10 @@ async fn the_pages() {
     an_auditor_finds_and_opens_events(&server).await;
     the_filters_of_the_audit_page_are_its_address(&server).await;
     keys_are_enough(&server).await;
+    browser_home::each_has_a_day_of_their_own(&server).await;
+    browser_home::filters_get_a_name(&server).await;
+    browser_home::the_palette_finds_what_the_server_has(&server).await;
+    browser_home::the_tour_points_at_what_is_there(&server).await;
     the_theme_is_remembered(&server).await;
     browser_session::pages_follow_notices_and_ask_nothing_by_themselves(&server).await;
     browser_session::an_expired_token_is_renewed_once_and_the_call_repeated(&server).await;
@@ -304,6 +309,10 @@ async fn lists_follow_what_others_do(server: &Sandbox) {
 async fn keys_are_enough(server: &Sandbox) {
     let ada = signed_in(server, "ada").await;
     ada.see("change-list").await;
+    ada.press("gh").await;
+    ada.see("home-health").await;
+    ada.press("gm").await;
+    ada.see("host-list").await;
     ada.press("gs").await;
     ada.see("asset-list").await;
     ada.press("gc").await;

@@ -25,6 +25,7 @@ mod browser_emergency;
 mod browser_event;
 mod browser_first_run;
 mod browser_grid;
+mod browser_home;
 mod browser_host;
 mod browser_operations;
 mod browser_page;

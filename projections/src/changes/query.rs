@@ -6,7 +6,7 @@ use nexplane_core::api::{ChangeState, ChangeView, Page};
 use nexplane_core::event::Recorded;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RolloutId, RunId, StreamId};
 use nexplane_core::policy::Replayed;
-use nexplane_core::risk::History;
+use nexplane_core::risk::{Environment, History, RiskLevel};
 use nexplane_core::time::Timestamp;
 use nexplane_store::log::Log;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use crate::projection::{DecodeError, decode};
 /// Changes after the cursor that are looked at one by one before the index of words is asked.
 const NEAR: i64 = 1000;
 
-/// Which changes a list has; what is `None` or empty does not restrict it.
+/// Which changes a list has; what is `None` or empty does not restrict it, but for `ids`.
 #[derive(Clone, Debug, Default)]
 pub struct ChangeFilter {
     /// Any of these.
@@ -35,6 +35,14 @@ pub struct ChangeFilter {
     pub target: Option<AssetId>,
     /// The rollbacks of a change.
     pub rollback_of: Option<ChangeId>,
+    /// Any of these levels; what has no plan has none.
+    pub risk: Vec<RiskLevel>,
+    /// The label that the change's connection has now.
+    pub environment: Option<Environment>,
+    /// Only these.
+    pub ids: Option<Vec<ChangeId>>,
+    /// Only what waits for a review after it ended.
+    pub to_review: bool,
 }
 
 /// In which order a list is.
@@ -108,8 +116,19 @@ impl ChangeFilter {
 }
 
 fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &ChangeFilter, words: &[String]) {
-    let ChangeFilter { states, q: _, requester, change_type, connection, target, rollback_of } =
-        filter;
+    let ChangeFilter {
+        states,
+        q: _,
+        requester,
+        change_type,
+        connection,
+        target,
+        rollback_of,
+        risk,
+        environment,
+        ids,
+        to_review,
+    } = filter;
     if !states.is_empty() {
         let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
         sql.push(" AND state = ANY(").push_bind(states).push(")");
@@ -131,6 +150,22 @@ fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &ChangeFilter, words: &[St
     }
     if let Some(rollback_of) = rollback_of {
         sql.push(" AND rollback_of = ").push_bind(rollback_of.0);
+    }
+    if !risk.is_empty() {
+        let levels: Vec<_> = risk.iter().map(|level| level.as_str()).collect();
+        sql.push(" AND risk_level = ANY(").push_bind(levels).push(")");
+    }
+    if let Some(environment) = environment {
+        sql.push(" AND connection IN (SELECT id FROM nexplane.rm_connections WHERE environment = ")
+            .push_bind(environment.as_str())
+            .push(")");
+    }
+    if *to_review {
+        sql.push(" AND review_due IS NOT NULL");
+    }
+    if let Some(ids) = ids {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        sql.push(" AND id = ANY(").push_bind(ids).push(")");
     }
 }
 

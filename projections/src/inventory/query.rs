@@ -523,3 +523,41 @@ pub async fn connection_by_name(
     .await?;
     Ok(row.map(ShownConnection::view))
 }
+
+/// How the connections are that are not removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionHealth {
+    pub total: u64,
+    /// Those of which the last test failed.
+    pub failing: u64,
+    /// The first of them by name.
+    pub first_failing: Option<String>,
+    /// Those whose present credentials nobody has tried.
+    pub untested: u64,
+    /// One of them was discovered.
+    pub discovered: bool,
+}
+
+/// How the connections are, all together.
+pub async fn connection_health(pool: &PgPool) -> Result<ConnectionHealth, QueryError> {
+    let (total, failing, first_failing, untested, discovered): (i64, i64, _, i64, bool) =
+        sqlx::query_as(
+            "SELECT count(*), count(*) FILTER (WHERE NOT test_ok), min(name) FILTER (WHERE NOT test_ok), \
+             count(*) FILTER (WHERE test_ok IS NULL AND host IS NULL), count(discovered_us) > 0 \
+             FROM nexplane.rm_connections WHERE NOT is_removed",
+        )
+        .fetch_one(pool)
+        .await?;
+    Ok(ConnectionHealth {
+        total: total.unsigned_abs(),
+        failing: failing.unsigned_abs(),
+        first_failing,
+        untested: untested.unsigned_abs(),
+        discovered,
+    })
+}
+
+/// Whether the inventory has anything.
+pub async fn any_asset(pool: &PgPool) -> Result<bool, QueryError> {
+    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT FROM nexplane.rm_assets)").fetch_one(pool).await?)
+}

@@ -17,14 +17,14 @@ use nexplane_core::change::{
 use nexplane_core::freeze::InTheWay;
 use nexplane_core::id::{AssetId, ChangeId, ConnectionId, PersonId, RunId, StreamId};
 use nexplane_core::plan::Plan;
-use nexplane_core::risk::{Environment, Risk};
+use nexplane_core::risk::{Environment, Risk, RiskLevel};
 use nexplane_core::time::Timestamp;
 use nexplane_projections::changes;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
-use super::{approvers, cancelling, freezes, glass, names, projects, reading, rollouts};
+use super::{approvers, cancelling, freezes, glass, home, names, projects, reading, rollouts};
 use crate::app::App;
 use crate::approving::{self, ApprovingFor};
 use crate::auth::Caller;
@@ -47,21 +47,47 @@ pub struct ListQuery {
     change_type: Option<String>,
     connection: Option<ConnectionId>,
     target: Option<AssetId>,
+    /// One or more levels, separated by commas.
+    risk: Option<String>,
+    environment: Option<Environment>,
+    /// `me`: what asks something of whoever asks. `review`: what ended and is to be reviewed by anybody.
+    waits: Option<String>,
     cursor: Option<String>,
     limit: Option<u32>,
 }
 
+/// The names in a list with commas.
+fn listed<T>(
+    name: &str,
+    text: Option<&str>,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> ApiResult<Vec<T>> {
+    let names = text.unwrap_or_default().split(',').filter(|name| !name.is_empty());
+    let read: Result<Vec<T>, String> = names.map(read).collect();
+    read.map_err(|why| ApiError::invalid_field("", format!("{name}: {why}")))
+}
+
+fn risk_level(text: &str) -> Result<RiskLevel, String> {
+    let all = [RiskLevel::Low, RiskLevel::Medium, RiskLevel::High, RiskLevel::Critical];
+    all.into_iter()
+        .find(|level| level.as_str() == text)
+        .ok_or_else(|| format!("'{text}' is not a level; use one of low, medium, high, critical"))
+}
+
 /// `GET /change-requests`
-pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> ApiResult<Response> {
-    let states = query
-        .state
-        .as_deref()
-        .unwrap_or_default()
-        .split(',')
-        .filter(|s| !s.is_empty())
-        .map(str::parse)
-        .collect::<Result<Vec<State_>, String>>()
-        .map_err(|why| ApiError::invalid_field("", format!("state: {why}")))?;
+pub async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> ApiResult<Response> {
+    let states = listed("state", query.state.as_deref(), str::parse::<State_>)?;
+    let risk = listed("risk", query.risk.as_deref(), risk_level)?;
+    let (ids, to_review) = match query.waits.as_deref() {
+        None => (None, false),
+        Some("me") => (Some(home::waiting_for(&app, &caller).await?), false),
+        Some("review") => (None, true),
+        Some(_) => return Err(ApiError::invalid_field("", "waits: use me or review")),
+    };
     let filter = changes::ChangeFilter {
         states,
         q: query.q,
@@ -70,6 +96,10 @@ pub async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Api
         connection: query.connection,
         target: query.target,
         rollback_of: None,
+        risk,
+        environment: query.environment,
+        ids,
+        to_review,
     };
     let order = changes::ChangeOrder::Number;
     let limit = super::limit(query.limit)?;

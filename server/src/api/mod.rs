@@ -15,6 +15,7 @@ mod drift;
 mod freezes;
 mod glass;
 pub mod guard;
+mod home;
 mod hosts;
 mod inventory;
 mod live;
@@ -32,6 +33,7 @@ mod session;
 mod system;
 mod targets;
 mod undo;
+mod views;
 mod windows;
 
 use axum::Router;
@@ -464,6 +466,13 @@ pub fn routes() -> Vec<Route> {
         post("/freeze-windows/{id}/end", ADMIN, freezes::end, "End a freeze before its time")
             .takes::<api::ReasonRequest>()
             .answers::<api::FreezeView>(),
+        get(
+            "/home",
+            SignedIn,
+            home::show,
+            "What waits for me, what of mine runs and ended, today's calendar, and whether all is well",
+        )
+        .answers::<api::HomeView>(),
         get("/hosts", SignedIn, inventory::hosts, "Hosts with an agent")
             .answers::<api::Page<api::HostView>>(),
         get("/hosts/{id}", SignedIn, inventory::host, "One host").answers::<api::HostView>(),
@@ -609,6 +618,11 @@ pub fn routes() -> Vec<Route> {
         .answers::<api::RiskCalibration>(),
         get("/risk/summary", SignedIn, inventory::risk_summary, "Open risk, and how changes ended")
             .answers::<api::RiskSummary>(),
+        get("/saved-views", SignedIn, views::list, "My named filters of the list of changes")
+            .answers::<api::Page<api::SavedView>>(),
+        post("/saved-views", SignedIn, views::save, "Keep these instead of those that there are")
+            .takes::<api::SaveViewsRequest>()
+            .answers::<api::Page<api::SavedView>>(),
         get("/schedules", SignedIn, schedules::list, "Recurring changes, newest first")
             .answers::<api::Page<api::ScheduleView>>(),
         post("/schedules", SignedIn, schedules::create, "Have a change made again and again")

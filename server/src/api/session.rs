@@ -135,6 +135,7 @@ pub async fn me(State(app): State<App>, caller: Caller) -> ApiResult<Json<Me>> {
         machine: caller.is_machine(),
         roles: caller.principal.roles,
         replay: None,
+        demo: app.demo,
     }))
 }
 

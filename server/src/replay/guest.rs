@@ -53,6 +53,7 @@ impl Guest {
             roles: ROLES.to_vec(),
             machine: false,
             replay: Some(ReplayView { position: self.moment.position, at: self.moment.at }),
+            demo: false,
         }
     }
 

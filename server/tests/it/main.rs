@@ -55,6 +55,7 @@ mod golden;
 mod harness;
 mod harness_target;
 mod harness_vault;
+mod home;
 mod host_orders;
 mod journey_aws;
 mod journey_host;

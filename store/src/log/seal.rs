@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use nexplane_core::proof::tile::{self, Tile, Unread, WIDTH};
 use nexplane_core::proof::tree::{Hash, Node};
 use nexplane_core::time::Timestamp;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
 use uuid::Uuid;
 
@@ -121,18 +122,19 @@ impl Seals {
         newest_first: bool,
         limit: i64,
     ) -> Result<Vec<Sealed>, SealError> {
-        let rows: Vec<(i64, Vec<u8>, String, Option<String>)> = sqlx::query_as(
+        // In an order that the primary key has: a log has a checkpoint for every second in which it grew.
+        let rows: Vec<(i64, Vec<u8>, String, Option<String>)> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT c.size, c.root, c.note, \
                  (SELECT string_agg(s.line, '' ORDER BY s.witness) FROM nexplane.log_cosignatures s \
                   WHERE s.incarnation = c.incarnation AND s.size = c.size) \
              FROM nexplane.log_checkpoints c \
              WHERE c.incarnation = $1 AND c.size >= $2 AND c.size <= $3 \
-             ORDER BY CASE WHEN $4 THEN -c.size ELSE c.size END LIMIT $5",
-        )
+             ORDER BY c.size {} LIMIT $4",
+            if newest_first { "DESC" } else { "ASC" }
+        )))
         .bind(self.incarnation)
         .bind(from)
         .bind(to)
-        .bind(newest_first)
         .bind(limit)
         .persistent(false)
         .fetch_all(&self.pool)

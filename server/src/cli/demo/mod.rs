@@ -245,6 +245,7 @@ async fn start_server(args: &Args, dir: &Path) -> anyhow::Result<Running> {
         gateway_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         lease_s: 30,
         patience_s: 60,
+        demo: true,
         ..ServerOptions::default()
     };
     let wanted = args.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8000)));
