@@ -16,7 +16,7 @@
     reason = "printing is what it is for, and a measurement that cannot go on has no result"
 )]
 
-#[allow(dead_code, reason = "the tests use all of it")]
+#[allow(dead_code, reason = "it says more of what it made than this asks for")]
 #[path = "../tests/it/large.rs"]
 mod large;
 

@@ -151,6 +151,9 @@ pub async fn list(
         sql.push(" AND (a.grams @> ").push_bind(hint.grams);
         if !hint.connections.is_empty() {
             sql.push(" OR a.connection = ANY(").push_bind(hint.connections).push(")");
+            if let Some(rest) = hint.rest {
+                sql.push(" AND a.grams @> ").push_bind(rest);
+            }
         }
         sql.push(")");
     }
@@ -218,15 +221,18 @@ struct Hint {
     grams: Vec<i32>,
     /// Or it is of one of these.
     connections: Vec<Uuid>,
+    /// And has these then: of what is after the first slash.
+    rest: Option<Vec<i32>>,
 }
 
 /// What has a word has its grams, or is of a connection whose name has it; or has what is before the first slash
 /// in the name, and the rest in the key. Of words that are too short nothing is known.
 async fn hints(pool: &PgPool, words: &[String]) -> Result<Vec<Hint>, QueryError> {
     let known = words.iter().filter_map(|word| {
-        let in_name = word.split_once('/').map_or(&**word, |(name, _)| name);
+        let (in_name, rest) = word.split_once('/').unwrap_or((word, ""));
+        let rest = grams::of_words(std::iter::once(rest));
         let grams = grams::of_words(std::iter::once(&**word)).filter(|_| !in_name.is_empty())?;
-        Some((in_name.to_owned(), Hint { grams, connections: Vec::new() }))
+        Some((in_name.to_owned(), Hint { grams, connections: Vec::new(), rest }))
     });
     let (names, mut hints): (Vec<String>, Vec<Hint>) = known.unzip();
     // Asked before, so that the planner sees how many there are.
