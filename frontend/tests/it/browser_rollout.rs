@@ -57,6 +57,7 @@ async fn browser_an_operator_looks_at_the_canary_and_lets_the_rest_go_on() {
     olivia.click("action-resume").await;
     olivia.click("confirm-resume").await;
     olivia.gone("confirm").await;
+    olivia.see_with("change-state", "data-state", "complete").await;
     olivia.reads("targets-show", "4 changed").await;
     assert_eq!(olivia.script(places).await, before);
     olivia.click("targets-show").await;

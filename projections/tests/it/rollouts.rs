@@ -276,9 +276,11 @@ async fn one_can_go_to_any_place_and_hear_what_moved(pool: &PgPool, in_order: &[
     let cursor = first.next_cursor.clone();
     let rest = rollouts::changed_since(pool, MANIFEST, planned, cursor.as_deref(), Some(8)).await;
     let rest = rest.unwrap();
-    let moved: Vec<_> = first.items.iter().chain(&rest.items).map(|target| target.no).collect();
-    // The eighth is still under way: it moved last when it began.
-    assert_eq!(moved, (0..13).collect::<Vec<_>>());
+    let all = || first.items.iter().chain(&rest.items);
+    assert!(all().is_sorted_by_key(|target| target.position));
+    let moved: std::collections::BTreeSet<_> = all().map(|target| target.no).collect();
+    assert_eq!(moved, (0..13).collect());
+    assert_eq!(all().count(), 13);
     assert_eq!(rest.next_cursor, None);
     assert!(first.items.iter().all(|target| target.position > planned));
     let none = rollouts::changed_since(pool, MANIFEST, order.position, None, None).await.unwrap();
