@@ -21,7 +21,7 @@ pub struct ChangeContext {
     pub place: PlaceView,
     pub timing: TimingView,
     pub approving: ApprovingView,
-    pub undo: UndoView,
+    pub undo: UndoOutlook,
     pub similar: SimilarView,
 }
 
@@ -134,7 +134,7 @@ pub struct WayView {
 /// What undoing it does, and whether that has ever worked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct UndoView {
+pub struct UndoOutlook {
     pub possible: bool,
     /// What it does, or why it is not possible, in a sentence.
     pub what: String,

@@ -11,8 +11,8 @@ use axum::extract::{Path, State};
 use nexplane_core::actor::{Actor, Role};
 use nexplane_core::aggregate::{Asked, Decider as _, Principal, Reject as _};
 use nexplane_core::api::{
-    ApprovingView, ChangeContext, ClosedView, PersonName, PlaceView, TimingView, UndoProof,
-    UndoView, WayView,
+    ApprovingView, ChangeContext, ClosedView, PersonName, PlaceView, TimingView, UndoOutlook,
+    UndoProof, WayView,
 };
 use nexplane_core::catalog::Reversibility;
 use nexplane_core::change::event::ChangeEvent;
@@ -410,10 +410,10 @@ async fn undo(
     state: &ChangeState,
     subject: &Subject,
     alike: &Alike<'_>,
-) -> ApiResult<UndoView> {
+) -> ApiResult<UndoOutlook> {
     let (possible, what) = undoing(state.plan(), subject);
     if subject.rollback_of.is_some() {
-        return Ok(UndoView { possible, what, proven: None, failed_since: 0 });
+        return Ok(UndoOutlook { possible, what, proven: None, failed_since: 0 });
     }
     let (proof, failed_since) = changes::undo_proof(&app.pool, alike).await?;
     let proven = match proof {
@@ -432,7 +432,7 @@ async fn undo(
             })
         }
     };
-    Ok(UndoView { possible, what, proven, failed_since })
+    Ok(UndoOutlook { possible, what, proven, failed_since })
 }
 
 /// Whether it can be undone, and what that does.

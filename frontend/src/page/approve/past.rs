@@ -1,6 +1,6 @@
 //! What undoing it does, whether that ever worked, and how such changes ended before.
 
-use nexplane_core::api::{ChangeView, SimilarChange, SimilarTally, SimilarView, UndoView};
+use nexplane_core::api::{ChangeView, SimilarChange, SimilarTally, SimilarView, UndoOutlook};
 use yew::prelude::*;
 
 use crate::component::badge::{Badge, StateBadge};
@@ -14,7 +14,7 @@ use crate::words::{self, Label, Tone};
 /// What a person found has no colour: it is no reading of the target.
 const SETTLED: Label = Label { text: "Found by a person", tone: Tone::Neutral, glyph: Glyph::Eye };
 
-pub fn undo(change: &ChangeView, undo: &UndoView) -> Html {
+pub fn undo(change: &ChangeView, undo: &UndoOutlook) -> Html {
     html! {
         <section class="panel order-5" aria-labelledby="undo-title" data-testid="approve-undo"
             data-possible={undo.possible.to_string()}>
@@ -40,7 +40,7 @@ pub fn undo(change: &ChangeView, undo: &UndoView) -> Html {
     }
 }
 
-fn proof(undo: &UndoView) -> Html {
+fn proof(undo: &UndoOutlook) -> Html {
     let failed = u64::from(undo.failed_since);
     let failed = (failed > 0).then(|| {
         html! {
