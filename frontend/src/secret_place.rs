@@ -133,7 +133,7 @@ pub fn value(filled: &Filled, field: &str) -> Option<Result<Value, (String, Stri
 pub fn input_of(pointer: &str) -> String {
     let mut parts = pointer.split('/');
     let field = parts.next().unwrap_or_default();
-    match (parts.next(), parts.last()) {
+    match (parts.next(), parts.next_back()) {
         (Some(KEY), Some(name)) => key(field, name),
         _ => field.to_owned(),
     }

@@ -67,7 +67,8 @@ pub struct Standing {
 
 /// Changes in a state, the one that has not moved for longest first; at most 100.
 pub async fn standing(pool: &PgPool, state: ChangeState) -> Result<Vec<Standing>, QueryError> {
-    let rows: Vec<(Uuid, i64, String, String, Option<String>, Option<String>)> = sqlx::query_as(
+    type Found = (Uuid, i64, String, String, Option<String>, Option<String>);
+    let rows: Vec<Found> = sqlx::query_as(
         "SELECT id, number, view->>'title', view->>'updated_at', run->>'id', view->>'waiting_for' \
          FROM (SELECT id, number, view, run FROM nexplane.rm_changes WHERE state = $1 \
                ORDER BY position LIMIT 100) oldest",
@@ -185,6 +186,7 @@ pub async fn hosts_with(pool: &PgPool, versions: &[&str]) -> Result<Vec<Subject>
 pub async fn failed_discoveries(
     pool: &PgPool,
 ) -> Result<(Vec<FailedDiscoveryView>, u64), QueryError> {
+    type Found = (Uuid, String, String, Option<i64>, Option<i64>);
     let in_all: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM nexplane.rm_connections \
          WHERE discovery_error IS NOT NULL AND NOT is_removed",
@@ -192,7 +194,7 @@ pub async fn failed_discoveries(
     .persistent(false)
     .fetch_one(pool)
     .await?;
-    let rows: Vec<(Uuid, String, String, Option<i64>, Option<i64>)> = sqlx::query_as(
+    let rows: Vec<Found> = sqlx::query_as(
         "SELECT id, name, discovery_error, discovered_us, discover_next_us \
          FROM nexplane.rm_connections WHERE discovery_error IS NOT NULL AND NOT is_removed \
          ORDER BY name LIMIT 100",

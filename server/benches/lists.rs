@@ -13,6 +13,7 @@
     clippy::pedantic,
     clippy::print_stdout,
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     reason = "printing is what it is for, and a measurement that cannot go on has no result"
 )]
 

@@ -316,7 +316,7 @@ mod tests {
         }
         if !rustix::process::geteuid().is_root() {
             stage.put("closed", SECRET);
-            std::fs::set_permissions(stage.path("closed"), PermissionsExt::from_mode(0)).unwrap();
+            std::fs::set_permissions(stage.path("closed"), PermissionsExt::from_mode(0o0)).unwrap();
             assert_eq!(stage.fails("closed").await.0, ErrorKind::Forbidden);
         }
     }

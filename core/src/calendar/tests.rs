@@ -269,7 +269,7 @@ fn an_opening_ends_with_a_freeze_or_with_the_last_of_slots_that_follow_each_othe
     let frozen = End::Freeze { at: at(HOUR), reason: "closing of the year".to_owned() };
     assert_eq!(ends(&[one, two, freeze.clone(),], 0), Some(frozen.clone()));
     // A freeze that was ended before it began ends nothing, and neither does one of others.
-    assert_eq!(ends(&[freeze.clone()], 0), Some(frozen));
+    assert_eq!(ends(std::slice::from_ref(&freeze), 0), Some(frozen));
     assert_eq!(ends(&[freeze, ended()], 0), None);
     assert_eq!(ends(&[declared_with(FREEZE, tag("nobody's"), HOUR, 2 * HOUR)], 0), None);
 }
@@ -278,7 +278,7 @@ fn an_opening_ends_with_a_freeze_or_with_the_last_of_slots_that_follow_each_othe
 fn the_next_opening_is_after_every_freeze_and_inside_a_slot() {
     let daily = window(1, "0 8 * * *", Scope::All);
     let opening = |events: &[E], second: i64| given(events).opening(at(second), &reach());
-    let closed = opening(&[daily.clone()], 2 * HOUR);
+    let closed = opening(std::slice::from_ref(&daily), 2 * HOUR);
     assert!(!closed.is_open() && closed.frozen.is_empty());
     assert_eq!(closed.opens, Some(at(24 * HOUR)));
     assert!(closed.sentence("Changes").contains("approved and not run"), "{closed:?}");

@@ -111,7 +111,7 @@ pub fn Targets(props: &TargetsProps) -> Html {
         let change = change.clone();
         Callback::from(move |answer: ChangeView| change.set(answer))
     };
-    let digest = view.plan.as_ref().map(|plan| plan.digest.to_string());
+    let digest = view.plan.as_ref().map(|plan| plan.digest.clone());
     let brakes = ["pause", "resume", "stop"];
     let has_brakes = view.allowed.iter().any(|entry| brakes.contains(&entry.action.as_str()));
     html! {

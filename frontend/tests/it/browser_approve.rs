@@ -57,7 +57,7 @@ pub async fn an_approver_needs_no_mouse(server: &Sandbox) {
     let id = address.trim_start_matches("/changes/");
     let row = "return document.activeElement.closest('[data-testid=\"inbox-item\"]')?.dataset.id;";
     for _ in 0..50 {
-        if arun.script(row).await == json!(id).to_string() {
+        if arun.script(row).await == json!(id) {
             break;
         }
         arun.press("j").await;

@@ -117,7 +117,7 @@ async fn connection_then(
         for stored in log.read(position, 1).await? {
             match decode(&stored)?.event {
                 Event::Connection(E::Created { name, .. } | E::Renamed { name }) => {
-                    then.name = name
+                    then.name = name;
                 }
                 Event::Connection(E::Relabelled { environment }) => then.label = Some(environment),
                 Event::Connection(E::Removed {}) => then.is_removed = true,
@@ -349,8 +349,9 @@ mod tests {
     fn only_what_a_change_read_back_is_explained_by_it() {
         let verdict = |names: &[&str], read_back: Option<&[&str]>| {
             let mut facts: Vec<_> = names.iter().map(|name| fact(name)).collect();
-            let read_back = read_back.map(|names| names.iter().map(|n| (*n).to_owned()).collect());
-            judge(DriftKind::Differs, &mut facts, read_back.as_ref().map(Vec::as_slice))
+            let read_back: Option<Vec<String>> =
+                read_back.map(|names| names.iter().map(|n| (*n).to_owned()).collect());
+            judge(DriftKind::Differs, &mut facts, read_back.as_deref())
         };
         assert_eq!(verdict(&["can_login"], Some(&["login"])), DriftVerdict::Explained);
         assert_eq!(verdict(&["can_login", "superuser"], Some(&["login"])), DriftVerdict::Partly);

@@ -186,7 +186,7 @@ pub fn Owned(props: &OwnedProps) -> Html {
     let on_critical = {
         let fields = fields.dispatcher();
         move |on: bool| {
-            fields.dispatch(Step::Typed(Box::new(move |fields| fields.critical.mine = on)))
+            fields.dispatch(Step::Typed(Box::new(move |fields| fields.critical.mine = on)));
         }
     };
     let on_choose = {

@@ -253,10 +253,12 @@ fn Remove(props: &RemoveProps) -> Html {
             event.prevent_default();
             let (request, on_done) = (ReasonRequest { reason: reason.clone() }, on_done.clone());
             let path = format!("/maintenance-windows/{id}/remove");
-            remove
-                .start(async move { api::post::<WindowView>(&path, &request).await }, move |_| {
-                    on_done.emit(())
-                });
+            remove.start(
+                async move { api::post::<WindowView>(&path, &request).await },
+                move |_| {
+                    on_done.emit(());
+                },
+            );
         })
     };
     html! {

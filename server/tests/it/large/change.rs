@@ -315,7 +315,11 @@ impl Changing {
         let World { chance, out, places, .. } = world;
         let place = &mut places[self.place];
         if place.has_credentials {
-            let command = ConnectionCommand::OpenCredentials { purpose, change: Some(self.id) };
+            let command = ConnectionCommand::OpenCredentials {
+                purpose,
+                change: Some(self.id),
+                reads_for: None,
+            };
             place.stream.tell((chance, out), by, at, command);
         }
     }

@@ -182,8 +182,11 @@ impl Life for Connecting {
         };
         let World { chance, out, places, .. } = world;
         let place = &mut places[place];
-        let command =
-            ConnectionCommand::OpenCredentials { purpose: Purpose::Discover, change: None };
+        let command = ConnectionCommand::OpenCredentials {
+            purpose: Purpose::Discover,
+            change: None,
+            reads_for: None,
+        };
         place.stream.tell((chance, out), &SYSTEM, at, command);
         let command = ConnectionCommand::RecordDiscovery {
             found: place.assets.len() as u64,
