@@ -336,7 +336,7 @@ async fn an_approved_change_on_a_host_is_executed_by_its_agent(server: &Sandbox)
     let mode = || std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(), 0o777);
     let olivia = signed_in(server, "olivia").await;
-    olivia.choose("changes-state", "Approved").await;
+    olivia.goto("/changes?state=approved&q=backup").await;
     olivia.click_css("[data-testid='change-row'][data-state='approved'] a").await;
     olivia.see_with("change-state", "data-state", "approved").await;
     olivia.reads("diff", "0755").await;

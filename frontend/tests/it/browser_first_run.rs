@@ -12,6 +12,8 @@ async fn the_first_administrator_is_made_with_the_one_time_link() {
 
     assert_eq!(browser.text("account-name").await, "Ada Lovelace");
     assert_eq!(browser.path().await, "/");
+    browser.see("home-steps").await;
+    browser.click("nav-changes").await;
     browser.see("changes-empty").await;
     browser.click("nav-connections").await;
     browser.see("connections-empty").await;

@@ -144,6 +144,9 @@ pub async fn answers_say_what_browsers_may_do_with_them(server: &Sandbox) {
             format!("try {{ {forbidden}; return 'done'; }} catch (error) {{ return error.name; }}");
         assert_eq!(olivia.script(&tried).await, "\"TypeError\"", "{forbidden}");
     }
+    assert_eq!(olivia.errors().await.matches("trusted-types").count(), 5, "each is told");
+    olivia.reload().await;
+    olivia.see("change-list").await;
     olivia.end().await;
 }
 

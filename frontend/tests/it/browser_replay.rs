@@ -17,7 +17,7 @@ async fn a_replay_shows_the_past_and_says_so() {
     ada.click("sign-out").await;
     ada.see("login-email").await;
     ada.sign_in("ada@example.org", "correct horse battery").await;
-    ada.see("changes-empty").await;
+    ada.see("home-steps").await;
 
     let replay = Sandbox::replay(&database, last).await;
     let auditor = Browser::open(&replay.base).await;

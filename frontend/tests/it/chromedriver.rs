@@ -12,7 +12,12 @@ pub struct Chromedriver {
 }
 
 impl Chromedriver {
+    /// It ends at once when the port that it drew for IPv4 is taken for IPv6: then it draws again.
     pub fn start() -> Self {
+        (0..3).find_map(|_| Self::attempt()).expect("chromedriver says its port")
+    }
+
+    fn attempt() -> Option<Self> {
         let mut child = Command::new("chromedriver")
             .arg("--port=0")
             // Its browsers are in the same group, so that none survives a test that failed.
@@ -22,15 +27,15 @@ impl Chromedriver {
             .spawn()
             .expect("chromedriver starts (apt-get install chromium-driver)");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = loop {
-            let line = lines.next().expect("chromedriver says its port").unwrap();
-            if let Some((_, port)) = line.split_once("successfully on port ") {
-                break port.trim_end_matches('.').to_owned();
-            }
-        };
+        let port = lines.by_ref().find_map(|line| {
+            let line = line.unwrap();
+            let (_, port) = line.split_once("successfully on port ")?;
+            Some(port.trim_end_matches('.').to_owned())
+        });
         // A full pipe would stop it.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url: format!("http://127.0.0.1:{port}") }
+        let driver = Self { child, url: format!("http://127.0.0.1:{}", port.as_deref()?) };
+        Some(driver)
     }
 }
 

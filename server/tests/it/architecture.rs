@@ -47,7 +47,11 @@ const RULES: [Rule; 9] = [
         ],
         tests_may_use: &["nexplane-bindgen", "nexplane-frontend"],
     },
-    Rule { package: "nexplane-frontend", may_use: &["nexplane-core"], tests_may_use: &[] },
+    Rule {
+        package: "nexplane-frontend",
+        may_use: &["nexplane-core"],
+        tests_may_use: &["nexplane-peers"],
+    },
     Rule { package: "nexplane-bindgen", may_use: &[], tests_may_use: &[] },
 ];
 

@@ -113,6 +113,9 @@ async fn what_waits_and_what_has_stalled_is_told_and_counted() {
     let mut other = server.database().pool().acquire().await.unwrap();
     sqlx::query("SELECT pg_advisory_lock($1)").bind(REACTOR).execute(&mut *other).await.unwrap();
     server.up().await;
+    let request =
+        agent.request("host.set_file_content", json!({ "path": "/etc/motd", "content": "" }));
+    operator.post("/change-requests", request).await.is(201);
     let view = eventually("nothing is acted on", async || {
         let view = look().await;
         (!stalled(&view).is_empty()).then_some(view)

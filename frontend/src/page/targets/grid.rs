@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(grid.place_of(499), Some(999));
         // The end, without anything in between.
         let asked = grid.missing(980..1010);
-        assert_eq!(asked.len(), 1000 - 895);
+        assert_eq!(asked.len(), 1000 - 890, "a page is around what is seen");
         assert!(asked.contains(&499) && !asked.contains(&500));
         grid.take(asked.iter().map(|no| row(*no, TargetState::Complete, 1)).collect());
         assert!(grid.missing(980..1010).is_empty());
