@@ -10,6 +10,8 @@ pub enum Place {
     At(&'static str),
     /// On the page of a change, whichever the step before led to.
     Change,
+    /// Where that change is decided.
+    Approve,
     /// On the page of an event.
     Event,
 }
@@ -20,6 +22,7 @@ impl Place {
         match self {
             Self::At(_) => false,
             Self::Change => matches!(route, Some(Route::Change { .. })),
+            Self::Approve => matches!(route, Some(Route::Approve { .. })),
             Self::Event => matches!(route, Some(Route::Event { .. })),
         }
     }
@@ -118,20 +121,20 @@ const APPROVER: [Step; 5] = [
         "Each shows what it would do. Open the first one.",
     ),
     step(
-        Place::Change,
+        Place::Approve,
         "plan",
         "What will happen",
         "The diff against the real target, and the checks that passed. If the target moves, the plan no longer counts.",
     ),
     step(
-        Place::Change,
-        "risk-panel",
-        "Why this risk",
-        "The score is a sum of reasons: the kind of change, the environment, what depends on the target, and the way back.",
+        Place::Approve,
+        "approve-why",
+        "Why you",
+        "Which rule and which role let you decide, what is still needed, and who else can.",
     ),
     step(
-        Place::Change,
-        "action-approve",
+        Place::Approve,
+        "decision",
         "Your decision",
         "Approve it, or reject it with a reason. Your approval names the plan's digest, so it cannot be used for another one.",
     ),
