@@ -37,44 +37,31 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// What narrows the list, but for who asked.
+    fn narrowing(&self) -> [(&'static str, &str); 8] {
+        [
+            ("state", &self.state),
+            ("risk", &self.risk),
+            ("environment", &self.environment),
+            ("connection", &self.connection),
+            ("change_type", &self.change_type),
+            ("target", &self.target),
+            ("waits", &self.waits),
+            ("q", &self.q),
+        ]
+    }
+
     pub fn path(&self, me: Option<Uuid>) -> String {
         let requester = me.filter(|_| self.mine).map(|me| me.to_string());
         let requester = requester.unwrap_or_else(|| self.requester.clone());
-        query::with(
-            "/change-requests",
-            &[
-                ("state", &self.state),
-                ("risk", &self.risk),
-                ("environment", &self.environment),
-                ("connection", &self.connection),
-                ("change_type", &self.change_type),
-                ("target", &self.target),
-                ("waits", &self.waits),
-                ("q", &self.q),
-                ("requester", &requester),
-                ("limit", "50"),
-            ],
-        )
+        let own = [("requester", &*requester), ("limit", "50")];
+        query::with("/change-requests", &[&self.narrowing()[..], &own].concat())
     }
 
     /// What follows the `?` in the address: the same filters are always the same text.
     pub fn query(&self) -> String {
-        let mine = if self.mine { "true" } else { "" };
-        let address = query::with(
-            "",
-            &[
-                ("state", &self.state),
-                ("risk", &self.risk),
-                ("environment", &self.environment),
-                ("connection", &self.connection),
-                ("change_type", &self.change_type),
-                ("target", &self.target),
-                ("requester", &self.requester),
-                ("waits", &self.waits),
-                ("q", &self.q),
-                ("mine", mine),
-            ],
-        );
+        let own = [("requester", &*self.requester), ("mine", if self.mine { "true" } else { "" })];
+        let address = query::with("", &[&self.narrowing()[..], &own].concat());
         address.trim_start_matches('?').to_owned()
     }
 

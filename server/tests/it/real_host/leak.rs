@@ -14,10 +14,10 @@ use crate::over_the_api::ssh::publish::PUBLISH;
 
 /// Whoever installs this package, and whoever starts this service, hears a secret, and that it failed.
 const TELLING: &str = r#"
-    printf '#!/bin/sh\ncat /root/marked; cat /root/marked >&2; exit 1\n' >/usr/local/bin/nx-tells
+    printf '#!/bin/sh\ncat /etc/nx-marked; cat /etc/nx-marked >&2; exit 1\n' >/usr/local/bin/nx-tells
     chmod 755 /usr/local/bin/nx-tells
     printf '[Service]\nEnvironment=TOKEN=%s\nExecStart=/usr/local/bin/nx-tells\n[Install]\nWantedBy=multi-user.target\n' \
-        "$(cat /root/marked)" >/etc/systemd/system/nx-tells.service
+        "$(cat /etc/nx-marked)" >/etc/systemd/system/nx-tells.service
     systemctl daemon-reload; systemctl enable --quiet --now nx-app.service
     cd /var/tmp; mkdir -p build/DEBIAN; cp /usr/local/bin/nx-tells build/DEBIAN/postinst
     printf 'Package: nx-tells\nVersion: 1.0\nArchitecture: all\nMaintainer: Test <test@example.org>\nDescription: %s\n' \
@@ -78,7 +78,7 @@ async fn real_secrets_of_a_whole_host_with_an_agent_are_nowhere() {
     let maker = Maker::new();
     let Some(stage) = Stage::of(&maker).await else { return };
     let marked = format!("of-a-host/+{}", uuid::Uuid::new_v4().simple());
-    stage.sh(&format!("umask 077; printf %s '{marked}' >/root/marked"));
+    stage.sh(&format!("umask 077; printf %s '{marked}' >/etc/nx-marked"));
     stage.sh(&format!("{UNITS}\n{PUBLISH}\n{TELLING}"));
 
     stage.there_and_back("host.disable_service", json!({ "unit": "nx-app.service" })).await;
