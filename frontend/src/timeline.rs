@@ -52,7 +52,7 @@ pub fn stations(change: &ChangeView, events: &[EventView]) -> Vec<Station> {
         stations.truncate(reached + 1);
         let closing =
             events.iter().filter(|event| closes(&event.kind)).max_by_key(|event| event.position);
-        let label = words::change_state(change.state);
+        let label = words::change_standing(change.state, change.settled.is_some());
         stations.push(Station {
             label: label.text,
             progress: Progress::Here(label),
@@ -62,7 +62,7 @@ pub fn stations(change: &ChangeView, events: &[EventView]) -> Vec<Station> {
         return stations;
     }
     if let Some(here) = stations.get_mut(reached) {
-        let label = words::change_state(change.state);
+        let label = words::change_standing(change.state, change.settled.is_some());
         here.label = label.text;
         here.progress = Progress::Here(label);
     }

@@ -76,6 +76,15 @@ pub const fn change_state(state: ChangeState) -> Label {
     }
 }
 
+/// The same for one change. What a person said of an outcome that nobody could read has no colour, and no tick.
+pub const fn change_standing(state: ChangeState, settled: bool) -> Label {
+    match (state, settled) {
+        (ChangeState::Complete, true) => label("Settled: applied", Tone::Neutral, Glyph::Eye),
+        (ChangeState::Failed, true) => label("Settled: not applied", Tone::Neutral, Glyph::Eye),
+        (state, _) => change_state(state),
+    }
+}
+
 pub const fn step_state(state: StepState) -> Label {
     match state {
         StepState::Planned => label("Not started", Tone::Neutral, Glyph::Dot),
@@ -415,6 +424,8 @@ mod tests {
         for state in ChangeState::ALL {
             let green = change_state(state).tone == Tone::Verified;
             assert_eq!(green, state == ChangeState::Complete, "{state:?}");
+            assert_ne!(change_standing(state, true).tone, Tone::Verified, "{state:?}");
+            assert_eq!(change_standing(state, false), change_state(state));
         }
         for (state, green) in [
             (StepState::Planned, false),

@@ -30,10 +30,13 @@ fn subject(id: Uuid, number: i64, title: String) -> Subject {
 pub async fn changes(pool: &PgPool) -> Result<Vec<QueueView>, QueryError> {
     let mut queues = Vec::new();
     for (state, kind) in WAITING {
-        // The partial order of the index (state, number) is no help with the oldest move; those in these states are few.
+        // Those in these states are few: found by their state, and not on the way through all positions.
         let row: Option<(i64, Uuid, i64, String, String)> = sqlx::query_as(
-            "SELECT count(*) OVER (), id, number, view->>'title', view->>'updated_at' \
-             FROM nexplane.rm_changes WHERE state = $1 ORDER BY position LIMIT 1",
+            "WITH those AS MATERIALIZED \
+                 (SELECT id, position FROM nexplane.rm_changes WHERE state = $1), \
+             oldest AS (SELECT id FROM those ORDER BY position LIMIT 1) \
+             SELECT (SELECT count(*) FROM those), id, number, view->>'title', view->>'updated_at' \
+             FROM oldest JOIN nexplane.rm_changes USING (id)",
         )
         .bind(state.as_str())
         .persistent(false)
@@ -69,9 +72,11 @@ pub struct Standing {
 pub async fn standing(pool: &PgPool, state: ChangeState) -> Result<Vec<Standing>, QueryError> {
     type Found = (Uuid, i64, String, String, Option<String>, Option<String>);
     let rows: Vec<Found> = sqlx::query_as(
-        "SELECT id, number, view->>'title', view->>'updated_at', run->>'id', view->>'waiting_for' \
-         FROM (SELECT id, number, view, run FROM nexplane.rm_changes WHERE state = $1 \
-               ORDER BY position LIMIT 100) oldest",
+        "WITH those AS MATERIALIZED \
+             (SELECT id, position FROM nexplane.rm_changes WHERE state = $1), \
+         oldest AS (SELECT id FROM those ORDER BY position LIMIT 100) \
+         SELECT id, number, view->>'title', view->>'updated_at', run->>'id', view->>'waiting_for' \
+         FROM oldest JOIN nexplane.rm_changes USING (id) ORDER BY position",
     )
     .bind(state.as_str())
     .persistent(false)

@@ -34,6 +34,7 @@ const RISK: Table = Table {
         optional("level", "text"),
         optional("outcome", "text"),
         column("is_rolled_back", "boolean"),
+        column("is_settled", "boolean"),
     ],
     key: &["change"],
     indexes: &["(number)", "(score, number) WHERE is_open AND score IS NOT NULL"],
@@ -44,6 +45,7 @@ const RISK: Table = Table {
 pub struct RiskModel;
 
 #[derive(Serialize, FromRow)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a column of its own")]
 struct Row {
     change: Uuid,
     number: i64,
@@ -56,6 +58,8 @@ struct Row {
     level: Option<String>,
     outcome: Option<String>,
     is_rolled_back: bool,
+    /// Its outcome is what a person found.
+    is_settled: bool,
 }
 
 #[async_trait]
@@ -65,7 +69,7 @@ impl Projection for RiskModel {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn reads(&self) -> &'static [Category] {
@@ -116,6 +120,7 @@ impl Projection for RiskModel {
                     level: None,
                     outcome: None,
                     is_rolled_back: false,
+                    is_settled: false,
                 };
                 rows.insert(id, row);
             }
@@ -147,8 +152,13 @@ fn change(row: &mut Row, event: &ChangeEvent) {
         E::Completed { .. } => ended(Outcome::Complete),
         E::Failed { .. } => ended(Outcome::Failed),
         E::OutcomeUnknown { .. } => ended(Outcome::OutcomeUnknown),
-        E::Settled { finding: Found::Applied, .. } => ended(Outcome::Complete),
-        E::Settled { finding: Found::NotApplied, .. } => ended(Outcome::Failed),
+        E::Settled { finding, .. } => {
+            ended(match finding {
+                Found::Applied => Outcome::Complete,
+                Found::NotApplied => Outcome::Failed,
+            });
+            row.is_settled = true;
+        }
         E::RolledBack { .. } => row.is_rolled_back = true,
         E::Drafted { .. }
         | E::MadeBySchedule { .. }
@@ -220,10 +230,11 @@ pub async fn summary(pool: &PgPool, top: u32) -> Result<RiskSummary, QueryError>
     .persistent(false)
     .fetch_all(pool)
     .await?;
-    let history: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
+    let history: Vec<(String, i64, i64, i64, i64, i64)> = sqlx::query_as(
         "SELECT change_type, count(*), count(*) FILTER (WHERE outcome = 'failed'), \
                 count(*) FILTER (WHERE outcome = 'outcome_unknown'), \
-                count(*) FILTER (WHERE is_rolled_back) \
+                count(*) FILTER (WHERE is_rolled_back), \
+                count(*) FILTER (WHERE is_settled AND outcome = 'complete' AND NOT is_rolled_back) \
          FROM nexplane.rm_risk WHERE outcome IS NOT NULL AND NOT is_rollback \
          GROUP BY change_type ORDER BY change_type COLLATE \"C\"",
     )
@@ -253,12 +264,13 @@ pub async fn summary(pool: &PgPool, top: u32) -> Result<RiskSummary, QueryError>
             .collect(),
         history: history
             .into_iter()
-            .map(|(change_type, finished, failed, unknown, rolled_back)| RiskHistory {
+            .map(|(change_type, finished, failed, unknown, rolled_back, settled)| RiskHistory {
                 change_type,
                 finished: finished.unsigned_abs(),
                 failed: failed.unsigned_abs(),
                 outcome_unknown: unknown.unsigned_abs(),
                 rolled_back: rolled_back.unsigned_abs(),
+                settled: settled.unsigned_abs(),
             })
             .collect(),
     })

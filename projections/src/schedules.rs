@@ -228,6 +228,7 @@ fn apply(view: &mut ScheduleView, event: &ScheduleEvent, before: &Folded) {
                 tick: *tick,
                 number: None,
                 state: None,
+                settled: false,
                 problem: None,
             });
         }

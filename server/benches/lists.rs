@@ -155,12 +155,7 @@ async fn judge(log: &Log) {
 /// Builds the read models that are not there, and does what autovacuum would do in the course of the year.
 async fn build(opened: &Opened, events: u64) {
     let Opened { pool, log, target, .. } = opened;
-    // What followed from the events is among them.
-    sqlx::query("UPDATE nexplane.reactor SET next_position = greatest(next_position, $1)")
-        .bind(i64::try_from(events).unwrap())
-        .execute(pool)
-        .await
-        .unwrap();
+    large::is_over(pool, events).await;
     let options = ProjectionOptions::default();
     let all = nexplane_projections::all();
     let versions: BTreeMap<_, _> = all.iter().map(|one| (one.name(), one.version())).collect();

@@ -483,6 +483,9 @@ pub struct RiskHistory {
     pub failed: u64,
     pub outcome_unknown: u64,
     pub rolled_back: u64,
+    /// A person said that they took effect; no reading of a target did.
+    #[serde(default)]
+    pub settled: u64,
 }
 
 /// `GET /risk/calibration`: what was predicted against what happened.

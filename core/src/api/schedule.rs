@@ -86,6 +86,9 @@ pub struct LastChange {
     pub number: Option<u64>,
     #[serde(default)]
     pub state: Option<ChangeState>,
+    /// That is what a person found; added when it is read.
+    #[serde(default)]
+    pub settled: bool,
     /// Why it could not be prepared.
     #[serde(default)]
     pub problem: Option<String>,

@@ -34,6 +34,8 @@ pub fn Badge(props: &BadgeProps) -> Html {
 #[derive(Properties, PartialEq)]
 pub struct StateBadgeProps {
     pub state: ChangeState,
+    /// A person said so: no target was read.
+    pub settled: bool,
     #[prop_or_default]
     pub testid: Option<AttrValue>,
 }
@@ -41,7 +43,7 @@ pub struct StateBadgeProps {
 #[component]
 pub fn StateBadge(props: &StateBadgeProps) -> Html {
     html! {
-        <Badge label={words::change_state(props.state)} value={props.state.as_str()}
+        <Badge label={words::change_standing(props.state, props.settled)} value={props.state.as_str()}
             testid={props.testid.clone()} />
     }
 }

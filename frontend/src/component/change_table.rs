@@ -46,7 +46,7 @@ fn row(change: &ChangeView) -> Html {
                     testid="change-link">{ &change.title }</Link>
                 <p class="row-waits" data-testid="change-waits">{ waits(change) }</p>
             </td>
-            <td class="col-state"><StateBadge state={change.state} /></td>
+            <td class="col-state"><StateBadge state={change.state} settled={change.settled.is_some()} /></td>
             <td class="col-risk"><RiskBadge risk={change.risk.clone()} /></td>
             <td class="col-target">
                 <span>{ targets(change) }</span>

@@ -135,7 +135,7 @@ fn head(change: &ChangeView, context: Option<&ChangeContext>, place: Option<Stri
                 </p>
                 <h1 data-testid="approve-headline">{ headline }</h1>
                 <p class="badges">
-                    <StateBadge state={change.state} testid="change-state" />
+                    <StateBadge state={change.state} settled={change.settled.is_some()} testid="change-state" />
                     <RiskBadge risk={change.risk.clone()} />
                     if let Some(plan) = change.plan.as_ref().filter(|plan| !plan.reversible) {
                         <Badge label={words::reversibility(&plan.reversibility).0} testid="one-way" />

@@ -145,7 +145,7 @@ fn schedule(view: &ScheduleView) -> Html {
             <>
                 <Link to={Route::Change { id: last.id }}>{ number }</Link>
                 if let Some(state) = last.state {
-                    { " " }<Badge label={words::change_state(state)} />
+                    { " " }<Badge label={words::change_standing(state, last.settled)} />
                 }
                 if let Some(problem) = &last.problem {
                     <p class="faint small">{ words::sentence(problem) }</p>

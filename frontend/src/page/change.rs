@@ -191,7 +191,7 @@ fn head(change: &ChangeView) -> Html {
                 </p>
                 <h1 data-testid="change-title">{ &change.title }</h1>
                 <p class="badges">
-                    <StateBadge state={change.state} testid="change-state" />
+                    <StateBadge state={change.state} settled={change.settled.is_some()} testid="change-state" />
                     if change.risk.is_some() {
                         <RiskBadge risk={change.risk.clone()} />
                     }
@@ -213,7 +213,7 @@ fn head(change: &ChangeView) -> Html {
                     }
                 </p>
                 <p class="visually-hidden" aria-live="polite">
-                    { words::change_state(change.state).text }{ ". " }{ waits(change) }
+                    { words::change_standing(change.state, change.settled.is_some()).text }{ ". " }{ waits(change) }
                 </p>
             </div>
             <div class="head-actions">
@@ -238,7 +238,7 @@ fn conflicts(conflicts: &[ConflictView]) -> Html {
                         <Link to={Route::Change { id: conflict.id }} testid="conflict">
                             { format!("#{} {}", conflict.number, conflict.title) }
                         </Link>
-                        { " " }<StateBadge state={conflict.state} />
+                        { " " }<StateBadge state={conflict.state} settled=false />
                         <div class="small" data-testid="how">{ conflict.how.clone() }</div>
                     </li>
                 }) }

@@ -247,13 +247,7 @@ fn sign(item: &HomeItem) -> Html {
     let change = &item.change;
     match item.ask {
         Some(ask) => html! { <Badge label={asked(ask)} /> },
-        // What a person found is not what was read back.
-        None if change.settled.is_some() => {
-            let was_applied = change.state == ChangeState::Complete;
-            let text = if was_applied { "Settled: applied" } else { "Settled: not applied" };
-            html! { <Badge label={Label { text, tone: Tone::Neutral, glyph: Glyph::Eye }} /> }
-        }
-        None => html! { <StateBadge state={change.state} /> },
+        None => html! { <StateBadge state={change.state} settled={change.settled.is_some()} /> },
     }
 }
 

@@ -137,7 +137,7 @@ fn head(change: &ChangeView) -> Html {
             <p class="report-kind">{ "Nexplane · change report" }</p>
             <h1>{ format!("#{} {}", change.number, change.title) }</h1>
             <dl class="report-facts">
-                { fact("State", html! { <b data-testid="report-state">{ words::change_state(change.state).text }</b> }) }
+                { fact("State", html! { <b data-testid="report-state">{ words::change_standing(change.state, change.settled.is_some()).text }</b> }) }
                 { fact("Which means", html! { { waits(change) } }) }
                 if let Some(reason) = &change.closing_reason {
                     { fact("Ended because", html! { { words::sentence(reason) } }) }

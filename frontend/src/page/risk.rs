@@ -250,14 +250,16 @@ fn verdict(scores: &[ScoreOutcome]) -> &'static str {
 }
 
 /// The parts of a whole as widths of 100.
-fn parts(row: &RiskHistory) -> [(&'static str, u64); 4] {
+fn parts(row: &RiskHistory) -> [(&'static str, u64); 5] {
     let whole = row.finished.max(1);
     let part = |count: u64| (count.min(whole) * 100).div_ceil(whole);
     let (failed, unknown, back) =
         (part(row.failed), part(row.outcome_unknown), part(row.rolled_back));
-    let good = 100_u64.saturating_sub(failed + unknown + back);
+    let said = part(row.settled);
+    let good = 100_u64.saturating_sub(failed + unknown + back + said);
     [
         ("part-verified", if row.finished == 0 { 0 } else { good }),
+        ("part-said", said),
         ("part-rolled-back", back),
         ("part-unknown", unknown),
         ("part-failed", failed),
@@ -276,8 +278,8 @@ fn bar(row: &RiskHistory) -> Html {
         })
         .collect();
     let label = format!(
-        "{} finished, {} failed, {} unknown, {} rolled back",
-        row.finished, row.failed, row.outcome_unknown, row.rolled_back
+        "{} finished, {} failed, {} unknown, {} rolled back, {} applied as a person says",
+        row.finished, row.failed, row.outcome_unknown, row.rolled_back, row.settled
     );
     html! {
         <svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label={label}>
@@ -298,9 +300,10 @@ mod tests {
             failed: 1,
             outcome_unknown: 0,
             rolled_back: 4,
+            settled: 2,
         };
         let widths: Vec<u64> = parts(&row).iter().map(|(_, width)| *width).collect();
-        assert_eq!(widths, [87, 10, 0, 3]);
+        assert_eq!(widths, [82, 5, 10, 0, 3]);
         assert_eq!(widths.iter().sum::<u64>(), 100);
     }
 
@@ -329,6 +332,7 @@ mod tests {
             failed: 0,
             outcome_unknown: 0,
             rolled_back: 0,
+            settled: 0,
         };
         assert!(parts(&row).iter().all(|(_, width)| *width == 0));
     }

@@ -143,7 +143,7 @@ fn head(change: &ChangeView) -> Html {
                 </p>
                 <h1>{ &change.title }</h1>
                 <p class="badges">
-                    <StateBadge state={change.state} testid="change-state" />
+                    <StateBadge state={change.state} settled={change.settled.is_some()} testid="change-state" />
                     if let Some(rollout) = &change.rollout {
                         <span class="faint small">{ plan_of(rollout) }</span>
                     }

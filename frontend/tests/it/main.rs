@@ -33,6 +33,7 @@ mod browser_replay;
 mod browser_restart;
 mod browser_rollout;
 mod browser_session;
+mod browser_unverified;
 mod chromedriver;
 mod demo;
 mod rollout_log;

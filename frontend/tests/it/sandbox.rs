@@ -50,6 +50,16 @@ impl Sandbox {
         Self::start(&UP, Some(database.url()), None).await
     }
 
+    /// The same, of what is made with its database and data directory before.
+    pub async fn of<M>(
+        database: &TestDatabase,
+        make: impl AsyncFnOnce(String, PathBuf) -> M,
+    ) -> (Self, M) {
+        let dir = Self::place();
+        let made = make(database.url(), dir.path().join("data")).await;
+        (Self::start_in(dir, &UP, Some(database.url()), None).await, made)
+    }
+
     /// What was in the database of another one up to an event.
     pub async fn replay(database: &TestDatabase, until: u64) -> Self {
         let until = until.to_string();
@@ -57,10 +67,23 @@ impl Sandbox {
         Self::start(&arguments, Some(database.url()), None).await
     }
 
-    async fn start(arguments: &[&str], database_url: Option<String>, path: Option<&str>) -> Self {
+    fn place() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         // PostgreSQL runs as a user of its own, who has to get through.
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        dir
+    }
+
+    async fn start(arguments: &[&str], database_url: Option<String>, path: Option<&str>) -> Self {
+        Self::start_in(Self::place(), arguments, database_url, path).await
+    }
+
+    async fn start_in(
+        dir: tempfile::TempDir,
+        arguments: &[&str],
+        database_url: Option<String>,
+        path: Option<&str>,
+    ) -> Self {
         let data = dir.path().join("data");
         let (child, ready) = Self::launch(&dir, arguments, &data, database_url, path).await;
         let text = |value: &Value| value.as_str().map(str::to_owned);

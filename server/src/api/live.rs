@@ -27,7 +27,8 @@ const PACE: Duration = Duration::from_millis(250);
 const MAX_TOPICS: usize = 200;
 /// How far back `since` may be before everything has to be read again.
 const MAX_REPLAY: u64 = 1000;
-/// A connection is closed when its session has ended; this is how often that is looked at.
+/// A connection is closed when its session has ended; this is how often that is looked at. It is also how often a
+/// client is asked whether it is there, and how long it has to answer anything: a cable that was pulled says nothing.
 const SESSION_CHECK: Duration = Duration::from_secs(15);
 /// A client that takes nothing for this long is gone.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
@@ -118,17 +119,19 @@ async fn serve(app: &App, caller: Caller, mut socket: WebSocket) -> anyhow::Resu
     let mut pace = tokio::time::interval(PACE);
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut session = tokio::time::interval(SESSION_CHECK);
+    let mut heard = true;
     loop {
         tokio::select! {
             message = socket.recv() => match message {
                 Some(Ok(Message::Text(text))) => {
+                    heard = true;
                     let answer = subscribe(app, &mut following, &text).await;
                     for message in answer {
                         send(&mut socket, &message).await?;
                     }
                 }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(()),
-                Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => heard = true,
             },
             notice = notices.recv() => match notice {
                 Ok(notice) => following.keep(notice),
@@ -150,6 +153,7 @@ async fn serve(app: &App, caller: Caller, mut socket: WebSocket) -> anyhow::Resu
                 }
             },
             _ = session.tick() => {
+                anyhow::ensure!(std::mem::take(&mut heard), "the client no longer answers");
                 if !is_still(app, &caller).await {
                     let error = "The session has ended. Sign in again.".to_owned();
                     send(&mut socket, &LiveMessage::Error { error }).await?;

@@ -200,6 +200,7 @@ async fn complete(app: &App, views: &mut [ScheduleView]) -> ApiResult<()> {
         {
             last.number = Some(change.number);
             last.state = Some(change.state);
+            last.settled = change.settled.is_some();
         }
         view.waiting_for = waiting_for(view);
         let things = view.targets.iter().map(|target| target.0).chain([view.connection_id.0]);

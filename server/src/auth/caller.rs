@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use axum::http::{HeaderMap, header};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use nexplane_core::actor::{Actor, Role};
 use nexplane_core::aggregate::Principal;
 use nexplane_core::id::{PersonId, StreamId};
@@ -72,6 +73,8 @@ pub struct People {
 
 /// The most people whose folded streams are kept.
 const KNOWN_LIMIT: usize = 10_000;
+/// Of many people, so many are read at the same time.
+const LOADED_AT_ONCE: usize = 16;
 
 impl People {
     pub fn new(log: Log, directory: Directory, jwt: Arc<JwtKey>) -> Self {
@@ -108,17 +111,18 @@ impl People {
     ) -> Result<HashMap<PersonId, PersonState>, LoadError> {
         let streams: Vec<StreamId> = people.iter().map(|person| (*person).into()).collect();
         let versions = self.log.versions(&streams).await?;
-        let mut states = HashMap::with_capacity(people.len());
-        for person in people {
-            let known = self.known().get(person).cloned();
-            let version = versions.get(&(*person).into()).copied().unwrap_or(0);
-            let loaded = match known {
-                Some(known) if known.version == version => known,
-                Some(_) | None => self.load(*person).await?,
-            };
-            states.insert(*person, loaded.state);
-        }
-        Ok(states)
+        let each = people.iter().copied().map(|person| {
+            let version = versions.get(&person.into()).copied().unwrap_or(0);
+            async move {
+                let known = self.known().get(&person).cloned();
+                let loaded = match known {
+                    Some(known) if known.version == version => known,
+                    Some(_) | None => self.load(person).await?,
+                };
+                Ok((person, loaded.state))
+            }
+        });
+        futures_util::stream::iter(each).buffer_unordered(LOADED_AT_ONCE).try_collect().await
     }
 
     /// The roles of a person who may sign in; `None` for those who may not.

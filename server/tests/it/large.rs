@@ -33,6 +33,7 @@ use nexplane_core::time::Timestamp;
 use nexplane_server::directory::Directory;
 use nexplane_store::log::{Append, AppendError, Appended, Log, NewEvent};
 use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
 use uuid::{Builder, Uuid};
 
 /// Of the three people who can sign in: an admin, an operator and an approver.
@@ -57,6 +58,8 @@ pub struct Size {
     pub connections: usize,
     pub people: usize,
     pub events: usize,
+    /// Whether anything goes well: else all changes are of the last weeks, and no step of them is ever verified.
+    pub goes_well: bool,
 }
 
 impl Size {
@@ -69,6 +72,7 @@ impl Size {
             connections: (changes / 250).clamp(10, 200),
             people: (changes / 150).clamp(20, 300),
             events: changes * 20,
+            goes_well: true,
         }
     }
 }
@@ -129,6 +133,7 @@ pub struct World {
     pub end: Timestamp,
     pub catalog: Catalog,
     pub policy: PolicyState,
+    goes_well: bool,
     pub people: Vec<Somebody>,
     pub places: Vec<Place>,
     /// The one that changes are added to at present.
@@ -149,6 +154,7 @@ impl World {
             end,
             catalog: Registry::standard().catalog(),
             policy: PolicyState::default(),
+            goes_well: size.goes_well,
             people: Vec::new(),
             places: Vec::new(),
             project: None,
@@ -240,6 +246,15 @@ pub async fn make(log: &Log, directory: &Directory, size: Size) -> Made {
         answer.await.unwrap();
     }
     world.made
+}
+
+/// Says that nobody has to act on these events: what followed from them is among them.
+pub async fn is_over(pool: &PgPool, events: u64) {
+    sqlx::query("UPDATE nexplane.reactor SET next_position = greatest(next_position, $1)")
+        .bind(i64::try_from(events).unwrap())
+        .execute(pool)
+        .await
+        .unwrap();
 }
 
 /// What is to be appended.

@@ -133,6 +133,32 @@ async fn what_waits_and_what_has_stalled_is_told_and_counted() {
     .await;
 }
 
+/// An open page is one whose browser is there: not one that was closed, killed or cut off.
+#[tokio::test(flavor = "multi_thread")]
+async fn open_pages_are_counted_while_they_are_there() {
+    let server = Server::start().await;
+    let viewer = server.person("vera", &["viewer"]).await;
+    let open = async |number: u64| {
+        eventually(&format!("{number} are open"), async || {
+            let view = viewer.get("/operations").await.is(200);
+            (view["live_connections"] == number).then_some(())
+        })
+        .await;
+    };
+    let topics = ["changes".to_owned()];
+    let mut closed = viewer.follow(&topics).await;
+    let killed = viewer.follow(&topics).await;
+    // Whoever reads answers the server's pings; this one stays open and reads nothing.
+    let cut_off = viewer.follow(&topics).await;
+    open(3).await;
+    closed.close(None).await.unwrap();
+    open(2).await;
+    drop(killed);
+    open(1).await;
+    open(0).await;
+    drop(cut_off);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_calendar_answers_for_a_moment_and_for_a_week() {
     let server = Server::start().await;

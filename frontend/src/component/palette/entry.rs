@@ -148,7 +148,7 @@ pub fn change(change: &ChangeView) -> Entry {
     Entry {
         kind: Kind::Change,
         text: format!("#{} {}", change.number, change.title),
-        hint: words::change_state(change.state).text.to_owned(),
+        hint: words::change_standing(change.state, change.settled.is_some()).text.to_owned(),
         href: Route::Change { id: change.id }.to_path(),
     }
 }

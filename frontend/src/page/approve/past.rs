@@ -3,16 +3,13 @@
 use nexplane_core::api::{ChangeView, SimilarChange, SimilarTally, SimilarView, UndoOutlook};
 use yew::prelude::*;
 
-use crate::component::badge::{Badge, StateBadge};
+use crate::component::badge::StateBadge;
 use crate::component::icon::{Glyph, Icon};
 use crate::component::link::Link;
 use crate::component::time::Time;
 use crate::format;
 use crate::route::Route;
-use crate::words::{self, Label, Tone};
-
-/// What a person found has no colour: it is no reading of the target.
-const SETTLED: Label = Label { text: "Found by a person", tone: Tone::Neutral, glyph: Glyph::Eye };
+use crate::words;
 
 pub fn undo(change: &ChangeView, undo: &UndoOutlook) -> Html {
     html! {
@@ -155,11 +152,7 @@ fn tally(tally: &SimilarTally, capped: bool) -> String {
 fn row(similar: &SimilarChange) -> Html {
     html! {
         <li data-testid="similar-change" data-state={similar.state.as_str()}>
-            if similar.settled {
-                <Badge label={SETTLED} value={similar.state.as_str()} />
-            } else {
-                <StateBadge state={similar.state} />
-            }
+            <StateBadge state={similar.state} settled={similar.settled} />
             <Link to={Route::Change { id: similar.id }}>
                 { format!("#{} {}", similar.number, similar.title) }
             </Link>

@@ -303,7 +303,7 @@ pub fn Actions(props: &ActionsProps) -> Html {
             </li>
         }
     });
-    let look = words::change_state(change.state);
+    let look = words::change_standing(change.state, change.settled.is_some());
     let close = {
         let asked = asked.setter();
         Callback::from(move |()| asked.set(None))

@@ -362,7 +362,7 @@ fn changed(change: &SimulatedChange) -> Html {
                 <Link to={Route::Change { id: change.id }} row=true>{ format!("#{}", change.number) }</Link>
                 <p class="faint small">{ words::change_type(&change.change_type) }</p>
             </td>
-            <td><StateBadge state={change.state} /></td>
+            <td><StateBadge state={change.state} settled=false /></td>
             <td><Badge label={shift(change.shift)} /></td>
             <td class="small"><p class="faint">{ &change.was }</p><p>{ &change.would_be }</p></td>
         </tr>

@@ -41,6 +41,10 @@ pub fn lists(made: &Made) -> Vec<Asked> {
     let (host, project) = (made.host.unwrap(), made.project.unwrap());
     let me = made.operator.unwrap();
 
+    for (who, name) in [(ADMIN, "an admin"), (OPERATOR, "an operator"), (APPROVER, "an approver")] {
+        add(who, format!("home of {name}"), "/home".to_owned());
+    }
+    add(ADMIN, "operations".to_owned(), "/operations".to_owned());
     let mut changes = |what: &str, query: &str| {
         add(OPERATOR, format!("changes: {what}"), format!("/change-requests?limit=50{query}"));
     };

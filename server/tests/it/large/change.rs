@@ -41,8 +41,9 @@ const WHY: [&str; 8] = [
 /// Has all changes begin, but rollbacks, which follow from others.
 pub(super) fn begin(world: &mut World, size: Size) {
     // About one in sixteen is undone, by a change of its own.
+    let from = if size.goes_well { 5 } else { 95 };
     for _ in 0..size.changes * 16 / 17 {
-        let at = world.moment(5, 100);
+        let at = world.moment(from, 100);
         let fate = Fate::by(world, at);
         world.begin(at, Changing::new(fate));
     }
@@ -77,6 +78,9 @@ impl Fate {
         match world.chance.below(1_000) {
             0..100 if (DAY_S..2 * DAY_S).contains(&left) => Self::Scheduled,
             100..200 if (2 * DAY_S..4 * DAY_S).contains(&left) => Self::Executing,
+            0..200 if !world.goes_well => Self::Unknown,
+            200..400 if !world.goes_well => Self::Settled,
+            0..700 | 785..845 if !world.goes_well => Self::Failed,
             0..700 => Self::Complete,
             700..760 => Self::Failed,
             760..770 => Self::Unknown,
@@ -581,7 +585,9 @@ impl Changing {
         let ChangeState::Finished(finish) = self.state() else { return };
         if finish.how == Outcome::Unknown {
             let by = world.somebody(Role::Operator, &[self.own()]);
-            let (finding, evidence) = (Found::NotApplied, "Looked at the target.".to_owned());
+            let applied = !world.goes_well && world.chance.percent(50);
+            let finding = if applied { Found::Applied } else { Found::NotApplied };
+            let evidence = "Looked at the target.".to_owned();
             self.tell(world, &by, at, ChangeCommand::Settle { finding, evidence, read: None });
             return;
         }
