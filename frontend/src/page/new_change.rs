@@ -22,6 +22,7 @@ use crate::component::problem::ProblemNote;
 use crate::component::skeleton::Skeleton;
 use crate::resource::{use_mutation, use_resource};
 use crate::route::Route;
+use crate::search::Offer;
 use crate::words::{self, Tone};
 use crate::{api, search};
 
@@ -48,7 +49,8 @@ pub fn NewChange() -> Html {
         (Some(catalog), Some(connections)) if start.target.is_none() || target.value.is_some() => {
             match catalog.action(&start.action) {
                 None => html! {
-                    <ActionPicker catalog={Rc::clone(catalog)} target={target.value.clone()} />
+                    <ActionPicker catalog={Rc::clone(catalog)} connections={Rc::clone(connections)}
+                        target={target.value.clone()} />
                 },
                 Some(action) => html! {
                     <Draft key={action.id.clone()} action={action.clone()}
@@ -79,13 +81,16 @@ pub fn fitting(connections: &Page<ConnectionView>, action: &ActionSpec) -> Vec<C
 #[derive(Properties)]
 struct ActionPickerProps {
     catalog: Rc<Catalog>,
+    connections: Rc<Page<ConnectionView>>,
     /// Only what can be done to it.
     target: Option<Rc<AssetView>>,
 }
 
 impl PartialEq for ActionPickerProps {
     fn eq(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.catalog, &other.catalog) && self.target == other.target
+        Rc::ptr_eq(&self.catalog, &other.catalog)
+            && Rc::ptr_eq(&self.connections, &other.connections)
+            && self.target == other.target
     }
 }
 
@@ -112,6 +117,9 @@ fn ActionPicker(props: &ActionPickerProps) -> Html {
     if let Some(target) = &props.target {
         offers.retain(|offer| offer.action.target_types.contains(&target.kind));
     }
+    // What nobody can do here before somebody adds a connection comes last.
+    let is_ready = |offer: &Offer<'_>| !fitting(&props.connections, offer.action).is_empty();
+    offers.sort_by_key(|offer| !is_ready(offer));
     let rows = offers.iter().map(|offer| {
         let mut query = vec![("action", offer.action.id.clone())];
         query.extend(props.target.as_ref().map(|target| ("target", target.id.to_string())));
@@ -123,7 +131,10 @@ fn ActionPicker(props: &ActionPickerProps) -> Html {
                         <b>{ &offer.action.title }</b>
                         <span class="offer-what">{ &offer.action.description }</span>
                     </span>
-                    <span class="tag">{ &offer.connector.title }</span>
+                    <span class="tag">
+                        { &offer.connector.title }
+                        if !is_ready(offer) { { " · no connection yet" } }
+                    </span>
                     <Badge label={reversibility} />
                 </Link>
             </li>

@@ -30,7 +30,7 @@ pub fn Facts(props: &FactsProps) -> Html {
         .map(|editor| name(change, editor.0))
         .collect();
     html! {
-        <section class="panel order-1" aria-labelledby="facts-title">
+        <section class="panel order-2" aria-labelledby="facts-title">
             <h2 id="facts-title">{ "Request" }</h2>
             <p class="reason" data-testid="change-reason">{ &change.reason }</p>
             <dl class="facts">

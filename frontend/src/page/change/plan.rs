@@ -41,7 +41,7 @@ pub fn Plan(props: &PlanProps) -> Html {
         },
     };
     html! {
-        <section class="panel order-2" aria-labelledby="plan-title" data-testid="plan">
+        <section class="panel order-1" aria-labelledby="plan-title" data-testid="plan">
             <h2 id="plan-title">
                 { heading(change.state) }
             </h2>
