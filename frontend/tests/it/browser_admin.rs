@@ -15,6 +15,7 @@ async fn browser_an_administrator_connects_a_server_and_lets_people_in() {
     first_run(&ada, &link(&server)).await;
 
     a_server_is_connected(&ada, &redis).await;
+    its_password_is_kept_in_a_file(&ada, &redis, &server).await;
     let olga = let_in(&ada, "Olga Operator", "olga@example.org", "operator").await;
     let audrey = let_in(&ada, "Audrey Auditor", "audrey@example.org", "auditor").await;
     ada.pictures("people-two").await;
@@ -66,19 +67,41 @@ async fn a_server_is_connected(ada: &Browser, redis: &RedisServer) {
     ada.see_with("connection", "data-status", "failing").await;
     ada.reads("connection-checks", "password").await;
     ada.pictures("connection-refused").await;
-    ada.click("connection-edit").await;
-    ada.click("connection-replace").await;
-    ada.fill("credential-host", "127.0.0.1").await;
-    ada.fill("credential-port", &redis.port.to_string()).await;
-    ada.fill("credential-username", RedisServer::ADMIN).await;
+    is_replaced(ada, redis).await;
     ada.fill("credential-password", &redis.password).await;
-    ada.fill("credential-ca_certificate", redis.ca_pem.as_deref().unwrap()).await;
     ada.click("connection-save").await;
     ada.gone("connection-form").await;
     ada.click("connection-test").await;
     ada.see_with("connection", "data-status", "ok").await;
     ada.click("connection-discover").await;
     ada.reads("connection-list", "discovered just now").await;
+}
+
+/// All of the credentials but the password.
+async fn is_replaced(ada: &Browser, redis: &RedisServer) {
+    ada.click("connection-edit").await;
+    ada.click("connection-replace").await;
+    ada.fill("credential-host", "127.0.0.1").await;
+    ada.fill("credential-port", &redis.port.to_string()).await;
+    ada.fill("credential-username", RedisServer::ADMIN).await;
+    ada.fill("credential-ca_certificate", redis.ca_pem.as_deref().unwrap()).await;
+}
+
+/// It is read there, once whoever keeps it has said for which server.
+async fn its_password_is_kept_in_a_file(ada: &Browser, redis: &RedisServer, server: &Sandbox) {
+    server.keep("cache", &redis.password);
+    is_replaced(ada, redis).await;
+    ada.choose("credential-password-from", "In a file").await;
+    ada.fill("credential-password-file", "cache").await;
+    ada.pictures("connection-secret-in-file").await;
+    ada.click("connection-save").await;
+    ada.gone("connection-form").await;
+    ada.click("connection-test").await;
+    ada.see_with("connection", "data-status", "failing").await;
+    ada.reads("connection-checks", "cache.hosts").await;
+    server.keep("cache.hosts", &format!("127.0.0.1:{}", redis.port));
+    ada.click("connection-test").await;
+    ada.see_with("connection", "data-status", "ok").await;
 }
 
 /// The password that is shown once, to hand over.

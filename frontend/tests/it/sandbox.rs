@@ -20,6 +20,9 @@ const STOP: Duration = Duration::from_secs(30);
 const DEMO: [&str; 3] = ["demo", "--listen", "127.0.0.1:0"];
 const UP: [&str; 5] = ["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"];
 
+/// The folder of secrets that are kept in files.
+const SECRETS: &str = "secrets";
+
 pub struct Sandbox {
     child: Child,
     pub base: String,
@@ -69,6 +72,7 @@ impl Sandbox {
 
     fn place() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(SECRETS)).unwrap();
         // PostgreSQL runs as a user of its own, who has to get through.
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         dir
@@ -127,6 +131,9 @@ impl Sandbox {
             .env_remove("DATABASE_URL")
             .envs(database_url.map(|url| ("DATABASE_URL", url)))
             .envs(path.map(|path| ("PATH", path)))
+            .envs(
+                (arguments[0] == "up").then(|| ("NEXPLANE_SECRETS_DIR", dir.path().join(SECRETS))),
+            )
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap())
             .kill_on_drop(true)
@@ -164,6 +171,11 @@ impl Sandbox {
     /// A file on the demo's host.
     pub fn host_file(&self, path: &str) -> PathBuf {
         self.dir.path().join("data/host").join(path.trim_start_matches('/'))
+    }
+
+    /// Keeps something in a file that connections of `up` may refer to.
+    pub fn keep(&self, name: &str, text: &str) {
+        std::fs::write(self.dir.path().join(SECRETS).join(name), text).unwrap();
     }
 
     /// What it has told people so far.
