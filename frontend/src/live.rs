@@ -147,6 +147,11 @@ impl Live {
 
     fn close(&self) {
         self.0.closed.set(true);
+        self.leave();
+    }
+
+    /// Ends the line, and says nothing of that to those who listen: nobody is there.
+    fn leave(&self) {
         self.0.retry.take();
         if let Some(line) = self.0.line.take() {
             // A socket that is closed already is as good.
@@ -355,12 +360,20 @@ pub fn LiveProvider(props: &LiveProviderProps) -> Html {
             let line = Live::open(Callback::from(move |now| status.set(now)));
             live.set(Some(line.clone()));
             let window = web_sys::window();
-            let online = window.map(|window| {
+            // A page that somebody has left may be kept to come back to: without a line, which then goes on from
+            // the position that was seen last.
+            let does = |line: &Live, event: &'static str, what: fn(&Live)| {
                 let line = line.clone();
-                EventListener::new(&window, "online", move |_| line.reconnect())
-            });
+                let window = window.as_ref()?;
+                Some(EventListener::new(window, event, move |_| what(&line)))
+            };
+            let listeners = [
+                does(&line, "online", Live::reconnect),
+                does(&line, "pagehide", Live::leave),
+                does(&line, "pageshow", Live::reconnect),
+            ];
             move || {
-                drop(online);
+                drop(listeners);
                 line.close();
             }
         });

@@ -294,16 +294,35 @@ async fn lists_follow_what_others_do(server: &Sandbox) {
     let olivia = signed_in(server, "olivia").await;
     olivia.see_with("live-state", "data-state", "live").await;
     olivia.see_with("change-row", "data-state", "submitted").await;
+    // The page of the sign-in and this one have been left and come to: one line is open.
+    let open = "return fetch('/api/v1/operations').then((answer) => answer.json())\
+                .then((view) => view.live_connections);";
+    olivia.script_says(open, "1").await;
     let arun = signed_in(server, "arun").await;
+    rejects(&arun, "Not now.").await;
+    olivia.reads("change-list", "Not now.").await;
+
+    // A list that was left has no line. It is kept, and goes on where it was when somebody comes back.
+    olivia.script("window.__kept = true;").await;
+    olivia.goto("/assets").await;
+    olivia.see_with("live-state", "data-state", "live").await;
+    olivia.script_says(open, "2").await;
+    rejects(&arun, "Nor this one.").await;
+    olivia.script("history.back();").await;
+    olivia.reads("change-list", "Nor this one.").await;
+    olivia.script_says("return window.__kept;", "true").await;
+    olivia.see_with("live-state", "data-state", "live").await;
+    olivia.end().await;
+    arun.end().await;
+}
+
+async fn rejects(arun: &Browser, reason: &str) {
     arun.goto("/changes?state=submitted").await;
     arun.click("change-link").await;
     arun.click("action-reject").await;
-    arun.fill("confirm-reason", "Not now.").await;
+    arun.fill("confirm-reason", reason).await;
     arun.click("confirm-reject").await;
     arun.see_with("change-state", "data-state", "rejected").await;
-    olivia.reads("change-list", "Not now.").await;
-    olivia.end().await;
-    arun.end().await;
 }
 
 async fn keys_are_enough(server: &Sandbox) {
