@@ -95,6 +95,10 @@ bench-lists *args:
 bench-grid:
     cargo nextest run --workspace -E 'test(bench_grid_of_ten_thousand)' --run-ignored only --no-capture
 
+# How long the first page takes: bytes, first paint and the first row, for lines of several speeds.
+bench-page:
+    cargo nextest run --workspace -E 'test(bench_first_page)' --run-ignored only --no-capture
+
 # Rewrite the generated files (openapi.json, catalog.json …) from the code; look at the diff before committing.
 bless:
     NEXPLANE_BLESS=1 cargo nextest run --workspace --no-tests=pass -E 'test(golden)'

@@ -146,7 +146,8 @@ impl Browser {
         json!({ "total": total, "script": parts[0], "page": parts[1], "wasm": wasm })
     }
 
-    async fn devtools(&self, method: &str, parameters: Value) -> Value {
+    /// A command of the protocol of the developer tools.
+    pub async fn devtools(&self, method: &str, parameters: Value) -> Value {
         self.driver.cdp().send_raw(method, parameters).await.unwrap()
     }
 

@@ -76,6 +76,7 @@ async fn every_page_opens_without_errors_on_any_screen(server: &Sandbox) {
         ada.see(testid).await;
         ada.see_with("live-state", "data-state", "live").await;
         ada.gone("skeleton").await;
+        ada.gone("loading").await;
         let name = path.trim_start_matches('/').replace('/', "-");
         ada.pictures(if name.is_empty() { "home" } else { &name }).await;
         assert_eq!(ada.errors().await, "[]", "{path}");

@@ -29,6 +29,7 @@ mod browser_home;
 mod browser_host;
 mod browser_operations;
 mod browser_page;
+mod browser_paint;
 mod browser_replay;
 mod browser_restart;
 mod browser_rollout;
