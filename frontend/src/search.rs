@@ -1,5 +1,7 @@
 //! Finding an action in the catalog while typing.
 
+use std::cmp::Reverse;
+
 use nexplane_core::catalog::{ActionSpec, Catalog, ConnectorSpec};
 
 /// An action with the connector that offers it.
@@ -7,23 +9,26 @@ use nexplane_core::catalog::{ActionSpec, Catalog, ConnectorSpec};
 pub struct Offer<'a> {
     pub connector: &'a ConnectorSpec,
     pub action: &'a ActionSpec,
+    /// There is a connection to do it with.
+    pub is_ready: bool,
 }
 
-/// The actions that every word of the query occurs in, best first. An empty query finds all, in the
-/// catalog's order.
-pub fn actions<'a>(catalog: &'a Catalog, query: &str) -> Vec<Offer<'a>> {
+/// The actions that every word of the query occurs in: first those of a kind that is connected, the best
+/// first. An empty query finds all, in the catalog's order.
+pub fn actions<'a>(catalog: &'a Catalog, connected: &[&str], query: &str) -> Vec<Offer<'a>> {
     let query = query.to_lowercase();
     let words: Vec<&str> = query.split_whitespace().collect();
     let mut found: Vec<(u32, Offer<'a>)> = catalog
         .connectors
         .iter()
         .flat_map(|connector| {
-            connector.actions.iter().map(move |action| Offer { connector, action })
+            let is_ready = connected.contains(&&*connector.id);
+            connector.actions.iter().map(move |action| Offer { connector, action, is_ready })
         })
         .filter_map(|offer| score(offer, &words).map(|score| (score, offer)))
         .collect();
     // A stable sort: equals stay in the catalog's order.
-    found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    found.sort_by_key(|(score, offer)| (!offer.is_ready, Reverse(*score)));
     found.into_iter().map(|(_, offer)| offer).collect()
 }
 
@@ -111,7 +116,7 @@ mod tests {
     }
 
     fn ids(query: &str) -> Vec<String> {
-        actions(&catalog(), query).iter().map(|offer| offer.action.id.clone()).collect()
+        actions(&catalog(), &[], query).iter().map(|offer| offer.action.id.clone()).collect()
     }
 
     #[test]
@@ -129,6 +134,19 @@ mod tests {
     fn descriptions_count_least() {
         assert_eq!(ids("forbids"), ["postgres.lock_user"]);
         assert_eq!(ids("sysctl"), ["host.set_sysctl"]);
+    }
+
+    #[test]
+    fn what_can_be_done_here_comes_first() {
+        let catalog = catalog();
+        let found = actions(&catalog, &["host"], "");
+        let found: Vec<_> = found.iter().map(|it| (&*it.action.id, it.is_ready)).collect();
+        let expected = [
+            ("host.set_sysctl", true),
+            ("postgres.unlock_user", false),
+            ("postgres.lock_user", false),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

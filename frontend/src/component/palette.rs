@@ -48,7 +48,7 @@ pub fn Palette(props: &PaletteProps) -> Html {
     let assets = use_resource::<Page<AssetView>>(path("/assets"));
     let hosts = use_resource::<Page<HostView>>(path("/hosts"));
     let connections =
-        use_resource::<Page<ConnectionView>>(search.then(|| "/connections?limit=200".to_owned()));
+        use_resource::<Page<ConnectionView>>(Some("/connections?limit=200".to_owned()));
     let sees_people = has(me.as_deref(), Role::Admin);
     let people = use_resource::<Page<UserView>>(
         (search && sees_people).then(|| "/users?limit=200".to_owned()),
@@ -67,7 +67,10 @@ pub fn Palette(props: &PaletteProps) -> Html {
     );
     add("Pages", entry::pages(&text, sees_people));
     add("Your views", entry::views(&text, views.value.as_deref()));
-    add("New change", entry::actions(&text, catalog.value.as_deref()));
+    add(
+        "New change",
+        entry::actions(&text, catalog.value.as_deref(), connections.value.as_deref()),
+    );
     if text.len() > 1 {
         add("Changes", entry::each(changes.value.as_deref(), entry::change));
         add("Assets", entry::each(assets.value.as_deref(), entry::asset));

@@ -22,7 +22,6 @@ use crate::component::problem::ProblemNote;
 use crate::component::skeleton::Skeleton;
 use crate::resource::{use_mutation, use_resource};
 use crate::route::Route;
-use crate::search::Offer;
 use crate::words::{self, Tone};
 use crate::{api, search};
 
@@ -113,13 +112,11 @@ fn ActionPicker(props: &ActionPickerProps) -> Html {
             typed.set(event.target_unchecked_into::<HtmlInputElement>().value());
         })
     };
-    let mut offers = search::actions(&props.catalog, &typed);
+    let connected: Vec<&str> = props.connections.items.iter().map(|one| &*one.kind).collect();
+    let mut offers = search::actions(&props.catalog, &connected, &typed);
     if let Some(target) = &props.target {
         offers.retain(|offer| offer.action.target_types.contains(&target.kind));
     }
-    // What nobody can do here before somebody adds a connection comes last.
-    let is_ready = |offer: &Offer<'_>| !fitting(&props.connections, offer.action).is_empty();
-    offers.sort_by_key(|offer| !is_ready(offer));
     let rows = offers.iter().map(|offer| {
         let mut query = vec![("action", offer.action.id.clone())];
         query.extend(props.target.as_ref().map(|target| ("target", target.id.to_string())));
@@ -133,7 +130,7 @@ fn ActionPicker(props: &ActionPickerProps) -> Html {
                     </span>
                     <span class="tag">
                         { &offer.connector.title }
-                        if !is_ready(offer) { { " · no connection yet" } }
+                        if !offer.is_ready { { " · no connection yet" } }
                     </span>
                     <Badge label={reversibility} />
                 </Link>

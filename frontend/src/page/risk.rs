@@ -157,7 +157,12 @@ fn history_row(row: &RiskHistory) -> Html {
                 <code class="small">{ &row.change_type }</code>
             </td>
             <td class="col-bar">{ bar(row) }</td>
-            <td>{ changes(row.finished, &settled) }</td>
+            <td>
+                { changes(row.finished, &settled) }
+                if row.settled > 0 {
+                    <span class="faint">{ format!(" · {} as a person says", format::number(row.settled)) }</span>
+                }
+            </td>
             <td>{ changes(row.failed, "failed") }if row.failed > 0 { <span class="faint">{ format!(" · {failed} %") }</span> }</td>
             <td>{ changes(row.outcome_unknown, "outcome_unknown") }</td>
             <td>{ changes(row.rolled_back, "rolled_back") }</td>

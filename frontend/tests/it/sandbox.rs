@@ -18,7 +18,9 @@ const START: Duration = Duration::from_secs(180);
 const STOP: Duration = Duration::from_secs(30);
 
 const DEMO: [&str; 3] = ["demo", "--listen", "127.0.0.1:0"];
-const UP: [&str; 5] = ["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"];
+/// What is under way waits for its target, however long a test takes.
+const UP: [&str; 7] =
+    ["up", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0", "--patience-s", "86400"];
 
 /// The folder of secrets that are kept in files.
 const SECRETS: &str = "secrets";

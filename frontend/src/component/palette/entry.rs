@@ -115,9 +115,15 @@ pub fn views(typed: &str, saved: Option<&Page<SavedView>>) -> Vec<Entry> {
     .collect()
 }
 
-pub fn actions(typed: &str, catalog: Option<&Catalog>) -> Vec<Entry> {
+pub fn actions(
+    typed: &str,
+    catalog: Option<&Catalog>,
+    connections: Option<&Page<ConnectionView>>,
+) -> Vec<Entry> {
     let Some(catalog) = catalog.filter(|_| !typed.is_empty()) else { return Vec::new() };
-    search::actions(catalog, typed)
+    let connections = connections.iter().flat_map(|page| &page.items);
+    let connected: Vec<&str> = connections.map(|one| &*one.kind).collect();
+    search::actions(catalog, &connected, typed)
         .into_iter()
         .take(AT_MOST)
         .map(|offer| Entry {
