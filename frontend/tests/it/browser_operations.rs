@@ -158,7 +158,7 @@ pub async fn the_operations_page_says_what_waits(server: &Sandbox) {
     audrey.see("stalled-none").await;
     audrey.see("seal-position").await;
     audrey.see("agent-version").await;
-    audrey.see("live-connections").await;
+    audrey.reads("live-connections", "1").await;
     // The number leads to what waits.
     audrey
         .click_css("[data-testid='queue-row'][data-kind='approval'] [data-testid='queue-all']")

@@ -2,6 +2,8 @@
 //!
 //! `just bench-page` prints it, for lines of several speeds, with an empty cache and with a full one.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
@@ -15,6 +17,8 @@ const LINES: [(&str, f64, u32); 3] = [
     ("slow 4G, 1.6 Mbit/s, 150 ms", 1.6e6, 150),
 ];
 const ROUNDS: usize = 5;
+/// On the slowest of them.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Notes when the first row of the list is on the page.
 const USEFUL: &str = "
@@ -72,11 +76,13 @@ async fn visit(olivia: &Browser, forget: bool) -> Value {
         olivia.devtools("Network.clearBrowserCache", json!({})).await;
     }
     olivia.goto("/changes").await;
-    loop {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
         let seen: Value = serde_json::from_str(&olivia.script(SEEN).await).unwrap();
         if !seen.is_null() {
             return seen;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    panic!("nothing was painted, or there is no row");
 }

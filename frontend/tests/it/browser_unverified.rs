@@ -42,7 +42,7 @@ const GREEN: &str = "\
         .map((element) => element.outerHTML.slice(0, 200));";
 
 /// What of this page is green.
-pub async fn green(browser: &Browser) -> Vec<String> {
+async fn green(browser: &Browser) -> Vec<String> {
     serde_json::from_str(&browser.script(GREEN).await).unwrap()
 }
 
