@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nexplane_core::id::ChangeId;
 use nexplane_core::time::Timestamp;
-use nexplane_projections::audit::{AuditFilter, AuditOrder, list};
+use nexplane_projections::audit::{AuditFilter, AuditOrder, list, terms};
 use nexplane_projections::{Options, Projections};
 use nexplane_store::database::{Database, DatabaseOptions};
 use nexplane_store::embedded::{Cluster, ClusterOptions};
@@ -161,7 +161,7 @@ async fn filters(pool: &PgPool, lines: i64) -> Vec<(&'static str, AuditFilter, S
     let kind = |kind: &str| AuditFilter { kind: Some(kind.to_owned()), ..all() };
     let resource = |resource| AuditFilter { resource: Some(resource), ..all() };
     let change = |change| AuditFilter { change: Some(ChangeId(change)), ..all() };
-    let words = |q: &str| AuditFilter { q: Some(q.to_owned()), ..all() };
+    let words = |q: &str| AuditFilter { q: terms(q), ..all() };
     let time = |from, to| AuditFilter { from: at(from), to: at(to), ..all() };
     let (quarter, hour) = (lines / 4, lines / 3);
     let between = |from: i64, to: i64| format!("position >= {from} AND position < {to}");

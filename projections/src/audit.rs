@@ -27,6 +27,7 @@ use crate::table::{self, Generation, Table, column, optional};
 
 pub use query::{AuditFilter, AuditOrder, at_positions, before, find, list, of_change};
 pub use summary::summary;
+pub use words::{Term, terms};
 
 const AUDIT: Table = Table {
     name: "rm_audit",

@@ -254,11 +254,15 @@ impl Browser {
         assert!(clicked.await.is_some(), "{css} could not be clicked.\n{}", self.describe().await);
     }
 
-    /// Types into an input, in the place of what is in it.
+    /// Types into an input, in the place of what is in it. With keys only: a page does not hear of what a driver
+    /// clears, and shows it again as soon as it shows anything.
     pub async fn fill(&self, testid: &str, text: &str) {
         let input = self.see(testid).await;
-        input.clear().await.unwrap();
-        input.send_keys(text).await.unwrap();
+        input.send_keys(Key::Control + "a").await.unwrap();
+        match text {
+            "" => input.send_keys(Key::Delete + "").await.unwrap(),
+            text => input.send_keys(text).await.unwrap(),
+        }
     }
 
     /// Chooses in a select by the text that people read.

@@ -7,6 +7,11 @@ use crate::browser::Browser;
 use crate::browser_first_run::{first_run, link};
 use crate::sandbox::Sandbox;
 
+/// There are rows, and all of them are about people.
+const ONLY_PEOPLE: &str =
+    "const rows = [...document.querySelectorAll(\"[data-testid='audit-row']\")];
+    return rows.length > 0 && rows.every((row) => row.dataset.type.startsWith('person.'));";
+
 #[tokio::test]
 async fn browser_an_administrator_connects_a_server_and_lets_people_in() {
     let redis = RedisServer::start(Setup::AclFile).await.unwrap();
@@ -119,8 +124,11 @@ async fn let_in(ada: &Browser, name: &str, email: &str, role: &str) -> String {
 }
 
 async fn it_is_all_in_the_log(browser: &Browser) {
+    // The log has no names: what is found is what Olga did, and what was done about her.
     browser.fill("audit-search", "olga").await;
+    browser.script_says(ONLY_PEOPLE, "true").await;
     browser.reads("audit-list", "Ada Lovelace").await;
+    browser.see_with("audit-row", "data-type", "person.added").await;
     browser.click("audit-open").await;
     browser.see_with("proof", "data-state", "verified").await;
     browser.goto("/audit?q=cache").await;

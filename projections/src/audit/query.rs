@@ -8,7 +8,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, FromRow, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::words;
+use super::words::Term;
 use crate::checkpoint::signed;
 use crate::page::{self, QueryError};
 
@@ -79,8 +79,8 @@ pub struct AuditFilter {
     pub resource: Option<Uuid>,
     /// Events of a change, of its runs, and others that name it as theirs.
     pub change: Option<ChangeId>,
-    /// Words in summary, type, ids and payload; all of them, the last may be a beginning.
-    pub q: Option<String>,
+    /// Words in summary, type, ids and payload, or people; all of them ([`terms`](super::terms)).
+    pub q: Vec<Term>,
     /// Only of a change as a whole: without manifests, the runs of single targets, and the sessions for them.
     pub whole: bool,
 }
@@ -96,7 +96,7 @@ pub enum AuditOrder {
 impl AuditFilter {
     /// Whether some index has what is asked for in the order of a list.
     const fn has_ordered_index(&self) -> bool {
-        self.from.is_none() && self.to.is_none() && self.resource.is_none() && self.q.is_none()
+        self.from.is_none() && self.to.is_none() && self.resource.is_none() && self.q.is_empty()
     }
 }
 
@@ -227,17 +227,18 @@ fn restrict(sql: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
              AND NOT (category = 'run' AND get_byte(uuid_send(stream), 6) >> 4 = 8)",
         );
     }
-    if let Some(q) = q {
-        match words::query(q) {
-            Some(query) => {
-                sql.push(" AND words @@ ").push_bind(query).push("::tsquery");
-            }
+    for term in q {
+        let Some(query) = term.query() else {
             // Nothing that could be searched for was given: signs only.
-            None if !q.trim().is_empty() => {
-                sql.push(" AND false");
-            }
-            None => {}
+            sql.push(" AND false");
+            continue;
+        };
+        sql.push(" AND (words @@ ").push_bind(query).push("::tsquery");
+        if !term.people.is_empty() {
+            sql.push(" OR actor = ANY(").push_bind(term.people.clone());
+            sql.push(") OR resources && ").push_bind(term.people.clone());
         }
+        sql.push(")");
     }
 }
 

@@ -109,7 +109,7 @@ async fn filters_find_exactly_what_they_say() {
     let far = AuditFilter { from: Some(from), to: Some(to), ..nothing() };
     check(far, &|e| e.at >= from && e.at < to).await;
     let first = everything.last().unwrap().stream.rsplit('-').next().unwrap().to_owned();
-    let own = AuditFilter { q: Some(first.clone()), ..nothing() };
+    let own = AuditFilter { q: audit::terms(&first), ..nothing() };
     check(own, &|e| {
         e.stream.ends_with(&first)
             || serde_json::to_string(&e.data).unwrap().contains(&first)
@@ -118,6 +118,13 @@ async fn filters_find_exactly_what_they_say() {
     .await;
     let person = everything.iter().find(|e| e.actor.kind == ActorKind::User).unwrap().actor.id;
     check(AuditFilter { actor: Some(person), ..nothing() }, &|e| e.actor.id == person).await;
+    // Words for which somebody is called so, with others for which nobody is.
+    let mut q = audit::terms("somebody change.submitted");
+    q[0].people.push(person);
+    check(AuditFilter { q, ..nothing() }, &|e| {
+        e.kind == "change.submitted" && e.actor.id == person
+    })
+    .await;
     check(AuditFilter { kind: Some("run.step_verified".to_owned()), ..nothing() }, &|e| {
         e.kind == "run.step_verified"
     })
@@ -173,7 +180,7 @@ async fn words_are_found_wherever_they_stand() {
     let last = world.append(History::new(52).more(1500)).await;
     live.wait_for(last, LONG).await.unwrap();
     let search = async |q: &str| {
-        let filter = AuditFilter { q: Some(q.to_owned()), ..AuditFilter::default() };
+        let filter = AuditFilter { q: audit::terms(q), ..AuditFilter::default() };
         all(&world, &filter, AuditOrder::NewestFirst, 200).await
     };
 

@@ -10,7 +10,7 @@ use nexplane_core::api::{EventDetail, EventView, Page, Positions};
 use nexplane_core::id::{Category, StreamId};
 use nexplane_core::record::{self, Record};
 use nexplane_core::time::Timestamp;
-use nexplane_projections::audit::{self, AuditFilter, AuditOrder};
+use nexplane_projections::audit::{self, AuditFilter, AuditOrder, Term};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -159,9 +159,23 @@ async fn filter(app: &App, query: &AuditQuery) -> ApiResult<AuditFilter> {
         kind: query.kind.clone(),
         resource,
         change,
-        q: query.q.clone(),
+        q: terms(app, query.q.as_deref().unwrap_or_default()).await?,
         whole: false,
     })
+}
+
+/// What is searched for, with the people that are called so.
+async fn terms(app: &App, search: &str) -> ApiResult<Vec<Term>> {
+    let mut terms = audit::terms(search);
+    if terms.is_empty() {
+        return Ok(terms);
+    }
+    let people = app.directory.list().await?;
+    for term in &mut terms {
+        let meant = people.iter().filter(|person| term.means(&person.name, &person.email));
+        term.people = meant.map(|person| person.id.0).collect();
+    }
+    Ok(terms)
 }
 
 /// `GET /audit/export`: everything that fits the filter, oldest first, as it is read. For evidence

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Agent, Server, Shop, eventually, id, text};
+use crate::harness::{Agent, Server, Shop, eventually, id, items, text};
 
 /// Of the reactor: whoever has it acts on events, and nobody else does.
 const REACTOR: i64 = 0x5d0b_6b4e_9a3c_1f27;
@@ -131,6 +131,31 @@ async fn what_waits_and_what_has_stalled_is_told_and_counted() {
         (stalled(&view).is_empty() && queue(&view, "reaction")["waiting"] == 0).then_some(())
     })
     .await;
+}
+
+/// The log has no names of people; the directory says who is meant.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_did_is_found_by_their_names() {
+    let server = Server::start().await;
+    let auditor = server.person("audrey", &["auditor"]).await;
+    let operator = server.operator().await;
+    server.person("olgert", &["viewer"]).await;
+    let search = async |q: &str| {
+        let found = items(&auditor.get(&format!("/audit?limit=200&q={q}")).await.is(200));
+        let event = |event: &Value| format!("{} {}", text(&event["type"]), text(&event["stream"]));
+        found.iter().map(event).collect::<Vec<_>>()
+    };
+    let own = format!("person-{}", operator.id);
+    let about_her = [format!("person.signed_in {own}"), format!("person.added {own}")];
+    for q in ["olga", "OLGA", "olga%40example.org", "olga%40", &operator.id] {
+        assert_eq!(search(q).await, about_her, "{q}");
+    }
+    assert_eq!(search("olga+signed").await, about_her[..1]);
+    assert_eq!(search("olg").await.len(), 4, "both of them");
+    assert_eq!(search("example").await, Vec::<String>::new(), "a domain means nobody");
+    // Another name, and the same events.
+    server.admin.patch(&format!("/users/{}", operator.id), json!({ "name": "Zoë" })).await.is(200);
+    assert_eq!(search("zo%C3%AB").await, about_her);
 }
 
 /// An open page is one whose browser is there: not one that was closed, killed or cut off.
