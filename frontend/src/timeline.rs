@@ -185,6 +185,7 @@ mod tests {
             at: at.plus_seconds(seconds),
             actor: Actor::SYSTEM,
             actor_name: Some("Ada".to_owned()),
+            stream_name: None,
             stream: String::new(),
             version: 1,
             summary: String::new(),

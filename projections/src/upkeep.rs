@@ -163,6 +163,24 @@ pub async fn names(pool: &PgPool, ids: &[Uuid]) -> Result<HashMap<Uuid, String>,
     Ok(rows.into_iter().collect())
 }
 
+/// Names of what streams are about, of all kinds but people.
+pub async fn subjects(pool: &PgPool, ids: &[Uuid]) -> Result<HashMap<Uuid, String>, QueryError> {
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT id, name FROM nexplane.rm_assets WHERE id = ANY($1) \
+         UNION ALL SELECT id, name FROM nexplane.rm_connections WHERE id = ANY($1) \
+         UNION ALL SELECT id, hostname FROM nexplane.rm_hosts WHERE id = ANY($1) \
+         UNION ALL SELECT id, '#' || number || ' ' || (view->>'title') \
+             FROM nexplane.rm_changes WHERE id = ANY($1) \
+         UNION ALL SELECT id, view->>'name' FROM nexplane.rm_projects WHERE id = ANY($1) \
+         UNION ALL SELECT id, view->>'title' FROM nexplane.rm_schedules WHERE id = ANY($1)",
+    )
+    .bind(ids)
+    .persistent(false)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
 /// Connections whose next discovery is at this moment or before, with that moment, those that come first
 /// first; at most 1,000.
 pub async fn discoveries_due(

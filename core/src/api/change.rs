@@ -623,9 +623,12 @@ pub struct EventView {
     pub kind: String,
     pub at: Timestamp,
     pub actor: crate::actor::Actor,
-    /// Name of the actor, when the directory still has one.
+    /// Name of the person, or of the agent's host, when it still has one.
     pub actor_name: Option<String>,
     pub stream: String,
+    /// Name of what the stream is about, when it has one: a person, an asset, a connection, a host, a change, a
+    /// project or a recurring change.
+    pub stream_name: Option<String>,
     pub version: u64,
     /// One sentence: what happened.
     pub summary: String,
@@ -641,8 +644,6 @@ pub struct EventDetail {
     pub event: EventView,
     /// The record's text as it is stored, byte for byte.
     pub record: String,
-    /// Name of what the stream is about, when it has one.
-    pub stream_name: Option<String>,
     /// Position of the next event of the log, when there is one.
     pub next: Option<u64>,
     pub previous_in_stream: Option<u64>,

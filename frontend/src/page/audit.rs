@@ -245,10 +245,16 @@ fn row(event: &EventView) -> Html {
                 <Link to={Route::Event { position }} class="row-link" row=true testid="audit-open">
                     { format::readable(&event.summary) }
                 </Link>
+                { for subject(event).map(|name| html! { <span class="faint small wrap-any">{ " " }{ name }</span> }) }
             </td>
             <td><code class="small">{ &event.kind }</code></td>
         </tr>
     }
+}
+
+/// What it happened to, unless the sentence says so.
+fn subject(event: &EventView) -> Option<&str> {
+    event.stream_name.as_deref().filter(|name| !event.summary.contains(name))
 }
 
 #[cfg(test)]

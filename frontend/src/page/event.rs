@@ -223,7 +223,7 @@ fn facts(detail: &EventDetail, header: Option<&Header>) -> Html {
 fn about(detail: &EventDetail) -> Html {
     let event = &detail.event;
     let stream = event.stream.parse::<StreamId>().ok();
-    let name = detail.stream_name.clone();
+    let name = event.stream_name.clone();
     let name_or = |word: &str| name.clone().unwrap_or_else(|| word.to_owned());
     let change = event.change_request_id.map(|id| Route::Change { id });
     let (word, to) = match stream.map(|stream| (stream.category, stream.id)) {

@@ -128,6 +128,8 @@ async fn it_is_all_in_the_log(browser: &Browser) {
     browser.fill("audit-search", "olga").await;
     browser.script_says(ONLY_PEOPLE, "true").await;
     browser.reads("audit-list", "Ada Lovelace").await;
+    browser.reads("audit-list", "Signed in. Olga Operator").await;
+    browser.pictures("audit-person").await;
     browser.see_with("audit-row", "data-type", "person.added").await;
     browser.click("audit-open").await;
     browser.see_with("proof", "data-state", "verified").await;

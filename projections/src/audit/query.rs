@@ -53,6 +53,7 @@ impl Row {
             at: Timestamp::from_micros(self.at_us),
             actor: Actor { kind, id: self.actor },
             actor_name: None,
+            stream_name: None,
             stream: format!("{}-{}", self.category, self.stream),
             version: self.version.unsigned_abs(),
             summary: self.summary,
@@ -110,7 +111,7 @@ impl AuditOrder {
 }
 
 /// Events. Pages are complete and without repetition, also while new events arrive. At most 200 per
-/// page, 50 when no limit is given. `actor_name` is not filled in.
+/// page, 50 when no limit is given. Names are not filled in.
 pub async fn list(
     pool: &PgPool,
     filter: &AuditFilter,

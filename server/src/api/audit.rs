@@ -62,7 +62,7 @@ pub async fn list(
     page(&app, &filter, query.cursor.as_deref(), query.limit).await
 }
 
-/// One page, newest first, with the names of those who acted.
+/// One page, newest first, with names.
 pub async fn page(
     app: &App,
     filter: &AuditFilter,
@@ -94,7 +94,6 @@ pub async fn event(
         app.log.positions(stream, &[before, after]).await.map_err(ApiError::unavailable)?;
     let [command_at, correlation_at, causation_at] = causes(&app, position, &record).await?;
     Ok(Json(EventDetail {
-        stream_name: names::of_stream(&app, stream).await?,
         record,
         next,
         previous_in_stream: beside.get(&before).copied(),
@@ -240,7 +239,7 @@ async fn piece(
     Ok(page)
 }
 
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
     "position",
     "id",
     "at",
@@ -252,9 +251,10 @@ const COLUMNS: [&str; 11] = [
     "version",
     "change_request_id",
     "summary",
+    "stream_name",
 ];
 
-fn cells(event: &EventView) -> [String; 11] {
+fn cells(event: &EventView) -> [String; 12] {
     let kind = serde_json::to_value(event.actor.kind).unwrap_or_default();
     [
         event.position.to_string(),
@@ -268,6 +268,7 @@ fn cells(event: &EventView) -> [String; 11] {
         event.version.to_string(),
         event.change_request_id.map(|id| id.to_string()).unwrap_or_default(),
         event.summary.clone(),
+        event.stream_name.clone().unwrap_or_default(),
     ]
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use nexplane_core::actor::Actor;
 use nexplane_core::api::{ChangeView, EventView, HostView};
-use nexplane_core::id::{Category, ChangeId, HostId, ProjectId, ScheduleId, StreamId};
-use nexplane_projections::{changes, hosts, projects, schedules, upkeep};
+use nexplane_core::id::StreamId;
+use nexplane_projections::upkeep;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -55,22 +55,30 @@ pub async fn of_changes<'a>(
     Ok(())
 }
 
-/// Adds the names of the actors.
+/// Adds the names of those who acted, and of what it is about.
 pub async fn of_events<'a>(
     app: &App,
     events: impl Iterator<Item = &'a mut EventView>,
 ) -> ApiResult<()> {
     let events: Vec<_> = events.collect();
-    let people: BTreeSet<Uuid> =
-        events.iter().filter_map(|event| event.actor.person()).map(|person| person.0).collect();
-    let people: Vec<Uuid> = people.into_iter().collect();
-    let names = app.directory.names(&people).await?;
+    let mut ids = BTreeSet::new();
+    for event in &events {
+        ids.insert(event.actor.id);
+        ids.extend(subject(event));
+    }
+    let ids: Vec<Uuid> = ids.into_iter().collect();
+    let mut names = upkeep::subjects(&app.pool, &ids).await?;
+    names.extend(app.directory.names(&ids).await?);
     for event in events {
-        if let Some(person) = event.actor.person() {
-            event.actor_name = names.get(&person.0).cloned();
-        }
+        event.actor_name = names.get(&event.actor.id).cloned();
+        event.stream_name = subject(event).and_then(|id| names.get(&id)).cloned();
     }
     Ok(())
+}
+
+/// What the stream of an event is about.
+fn subject(event: &EventView) -> Option<Uuid> {
+    event.stream.parse().ok().map(|stream: StreamId| stream.id)
 }
 
 /// Adds the names of those who revoked hosts.
@@ -87,33 +95,4 @@ pub async fn of_hosts<'a>(
         host.revoked_by_name = host.revoked_by.and_then(|person| names.get(&person.0)).cloned();
     }
     Ok(())
-}
-
-/// The name of what a stream is about; nothing for what has none, or has none any more.
-pub async fn of_stream(app: &App, stream: StreamId) -> ApiResult<Option<String>> {
-    Ok(match stream.category {
-        Category::Change => {
-            let change = changes::find(&app.pool, ChangeId(stream.id)).await?;
-            change.map(|change| format!("#{} {}", change.number, change.title))
-        }
-        Category::Asset | Category::Connection => {
-            upkeep::names(&app.pool, &[stream.id]).await?.remove(&stream.id)
-        }
-        Category::Host => {
-            hosts::find(&app.pool, HostId(stream.id)).await?.map(|host| host.hostname)
-        }
-        Category::Person => app.directory.names(&[stream.id]).await?.remove(&stream.id),
-        Category::Project => {
-            projects::find(&app.pool, ProjectId(stream.id)).await?.map(|project| project.name)
-        }
-        Category::Schedule => {
-            schedules::find(&app.pool, ScheduleId(stream.id)).await?.map(|schedule| schedule.title)
-        }
-        Category::Calendar
-        | Category::Gateway
-        | Category::Manifest
-        | Category::Policy
-        | Category::Rollout
-        | Category::Run => None,
-    })
 }

@@ -206,6 +206,8 @@ async fn everything_can_be_had_as_a_file(stage: &Stage) {
     let events: Vec<Value> =
         lines.as_str().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(events[0]["type"], "change.drafted");
+    let name = events[0]["stream_name"].as_str().unwrap();
+    assert!(name.starts_with("#1 "), "{name}");
     assert!(events.iter().any(|event| event["type"] == "change.rolled_back"), "{events:#?}");
     let table = admin.get(&format!("{path}&format=csv")).await;
     assert_eq!(table.header("content-type"), "text/csv; charset=utf-8");

@@ -153,9 +153,15 @@ async fn what_people_did_is_found_by_their_names() {
     assert_eq!(search("olga+signed").await, about_her[..1]);
     assert_eq!(search("olg").await.len(), 4, "both of them");
     assert_eq!(search("example").await, Vec::<String>::new(), "a domain means nobody");
+    let named = async |q: &str, name: &str| {
+        let event = items(&auditor.get(&format!("/audit?limit=1&q={q}")).await.is(200)).remove(0);
+        assert_eq!(event["stream_name"], name, "{event:#}");
+    };
+    named("olga", "olga").await;
     // Another name, and the same events.
     server.admin.patch(&format!("/users/{}", operator.id), json!({ "name": "Zoë" })).await.is(200);
     assert_eq!(search("zo%C3%AB").await, about_her);
+    named("zo%C3%AB", "Zoë").await;
 }
 
 /// An open page is one whose browser is there: not one that was closed, killed or cut off.

@@ -143,6 +143,7 @@ mod tests {
             at: at.parse().unwrap(),
             actor: Actor::SYSTEM,
             actor_name: None,
+            stream_name: None,
             stream: String::new(),
             version: 1,
             summary: String::new(),
