@@ -43,6 +43,12 @@ async fn what_waits_and_what_has_stalled_is_told_and_counted() {
     assert_eq!(sealed["agents"]["versions"][0]["hosts"], 1, "{sealed:#}");
     assert_eq!((&sealed["agents"]["behind"], &sealed["leases"]), (&json!(0), &json!([])));
     assert_eq!(queue(&sealed, "approval")["waiting"], 0);
+    // What happened to a host is under its name.
+    let came = eventually("the host is in the audit view", async || {
+        items(&server.admin.get("/audit?type=host.came_online").await.is(200)).pop()
+    })
+    .await;
+    assert_eq!(came["stream_name"], agent.asset["name"], "{came:#}");
 
     // A change in review, which is then approved.
     let parameters = json!({ "path": "/etc/motd", "content": "hello\n" });
@@ -147,11 +153,14 @@ async fn what_people_did_is_found_by_their_names() {
     };
     let own = format!("person-{}", operator.id);
     let about_her = [format!("person.signed_in {own}"), format!("person.added {own}")];
+    eventually("both of them are in the audit view", async || {
+        (search("olg").await.len() == 4).then_some(())
+    })
+    .await;
     for q in ["olga", "OLGA", "olga%40example.org", "olga%40", &operator.id] {
         assert_eq!(search(q).await, about_her, "{q}");
     }
     assert_eq!(search("olga+signed").await, about_her[..1]);
-    assert_eq!(search("olg").await.len(), 4, "both of them");
     assert_eq!(search("example").await, Vec::<String>::new(), "a domain means nobody");
     let named = async |q: &str, name: &str| {
         let event = items(&auditor.get(&format!("/audit?limit=1&q={q}")).await.is(200)).remove(0);
