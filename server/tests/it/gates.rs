@@ -619,7 +619,7 @@ async fn refused(stage: &Stage, gate: Gate, role: &str) {
         let is_closed = said.as_ref().is_some_and(|(_, code)| code == "change.not_in_state");
         if gate == Gate::Expired && is_closed {
             // The timer was there before the asker, and has closed what nobody may run any more.
-            let change = stage.author.session.change(&case.change).await;
+            let change = stage.author.session.settled(&case.change).await;
             assert_eq!(change["state"], "expired", "{what}: {change:#}");
         } else {
             assert_eq!(said, Some((status, code.to_owned())), "{what}");
