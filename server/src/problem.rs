@@ -13,6 +13,7 @@ use nexplane_core::api::{FieldError, Problem};
 use nexplane_core::change::ChangeRejection;
 use nexplane_core::id::{ChangeId, FreezeId};
 use nexplane_core::policy::PolicyRejection;
+use nexplane_projections::runner::NotYet;
 use nexplane_store::log::AppendError;
 use uuid::Uuid;
 
@@ -110,6 +111,13 @@ impl ApiError {
         problem.retry_after_s = Some(2);
         problem.cause = Some(cause.into());
         problem
+    }
+
+    /// 503: a read model does not say yet what is written.
+    pub fn behind(late: NotYet) -> Self {
+        let detail = "All that happened is safe in the log, but not all of it can be shown yet. \
+                      Try again in a moment; Operations says what is behind.";
+        Self { detail: detail.to_owned(), ..Self::unavailable(late) }
     }
 
     /// 503: too much at once.

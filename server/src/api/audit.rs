@@ -14,7 +14,7 @@ use nexplane_projections::audit::{self, AuditFilter, AuditOrder, Term};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::guard::Query;
+use super::guard::{Query, catch_up};
 use super::{changes, names};
 use crate::app::App;
 use crate::problem::{ApiError, ApiResult};
@@ -177,8 +177,9 @@ async fn terms(app: &App, search: &str) -> ApiResult<Vec<Term>> {
     Ok(terms)
 }
 
-/// `GET /audit/export`: everything that fits the filter, oldest first, as it is read. For evidence
-/// that proves itself there is `nexplane audit export`.
+/// `GET /audit/export`: everything that fits the filter and was written before it was asked for,
+/// oldest first, as it is read; nothing (503) while the audit view is too far behind for that. For
+/// evidence that proves itself there is `nexplane audit export`.
 pub async fn export(
     State(app): State<App>,
     Query(query): Query<AuditQuery>,
@@ -190,6 +191,7 @@ pub async fn export(
         ));
     }
     let filter = filter(&app, &query).await?;
+    catch_up(&app, &["audit"]).await?;
     let format = query.format.unwrap_or_default();
     let (content, name) = match format {
         Format::Jsonl => ("application/x-ndjson", "audit.jsonl"),

@@ -23,7 +23,7 @@ use nexplane_projections::changes;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
+use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer, catch_up};
 use super::{approvers, cancelling, freezes, glass, home, names, projects, reading, rollouts};
 use crate::app::App;
 use crate::approving::{self, ApprovingFor};
@@ -396,20 +396,10 @@ pub async fn rollback(
 /// What was applied to a target of the change afterwards and still stands. Looked up in the read
 /// model: a late one would miss some of it.
 async fn later_applied(app: &App, id: ChangeId, change: &ChangeState) -> ApiResult<Vec<ChangeId>> {
-    catch_up(app).await?;
+    catch_up(app, &["changes"]).await?;
     let Some(subject) = change.subject() else { return Ok(Vec::new()) };
     let later = changes::later_applied(&app.pool, id, &subject.draft.targets).await?;
     Ok(later.into_iter().map(|later| later.id).collect())
-}
-
-/// Until the read model says all that was written before.
-pub async fn catch_up(app: &App) -> ApiResult<()> {
-    let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
-    if let Some(last) = head.checked_sub(1) {
-        let waited = app.projections.wait_for_some(&["changes"], last, WAIT_FOR_READ_MODELS).await;
-        waited.map_err(ApiError::unavailable)?;
-    }
-    Ok(())
 }
 
 /// `GET …/events`
@@ -550,7 +540,7 @@ pub async fn show(
         // Late is not wrong: the answer says which position it is of.
         (Some(view), _) => view,
         // It was written; that it is not to be seen yet is not that there is none.
-        (None, Err(late)) => return Err(ApiError::unavailable(late)),
+        (None, Err(late)) => return Err(ApiError::behind(late)),
         (None, Ok(())) => return Err(ApiError::not_found("change request")),
     };
     let state = load(app, id).await?.state;

@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use nexplane_connectors::sdk::{AnyConnector, FieldError as SdkFieldError, SecretJson, SecretText};
 use nexplane_core::api::{
-    ConnectionView, DiscoverResult, EditConnectionRequest, EventView, FieldError,
-    NewConnectionRequest, Page, SecretSources, TestResult,
+    ConnectionView, EditConnectionRequest, EventView, FieldError, NewConnectionRequest, Page,
+    SecretSources, TestResult,
 };
 use nexplane_core::connection::{
     Connection, ConnectionCommand, ConnectionState, Purpose, checked_every,
@@ -20,7 +20,7 @@ use nexplane_projections::audit::AuditFilter;
 use nexplane_projections::inventory;
 use serde_json::Value;
 
-use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
+use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer, placed};
 use crate::app::App;
 use crate::problem::{ApiError, ApiResult};
 use crate::runtime::{self, OpenError, READER, connection_owner};
@@ -199,7 +199,7 @@ pub async fn remove(
     State(app): State<App>,
     request: Request,
     Id(id): Id<ConnectionId>,
-) -> ApiResult<StatusCode> {
+) -> ApiResult<Response> {
     let active = app.targets.connection(id).await?;
     let host_revoked = match active.host {
         Some(host) => {
@@ -209,11 +209,11 @@ pub async fn remove(
         None => false,
     };
     let command = ConnectionCommand::Remove { host_revoked };
-    stream::execute::<Connection>(&app.log, id.into(), &request, command).await?;
+    let done = stream::execute::<Connection>(&app.log, id.into(), &request, command).await?;
     if let Some(secret) = active.credentials {
         app.vault.delete(&connection_owner(id), secret).await?;
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok(placed(StatusCode::NO_CONTENT, done.position))
 }
 
 /// `POST /connections/{id}/test`: one line per permission.
@@ -221,7 +221,7 @@ pub async fn test(
     State(app): State<App>,
     request: Request,
     Id(id): Id<ConnectionId>,
-) -> ApiResult<Json<TestResult>> {
+) -> ApiResult<Response> {
     let checks = match app.targets.open(id, Purpose::Test, None, &request).await {
         Ok(opened) => opened.session.test().await,
         // That the target does not let us in is the result of the test, not its failure.
@@ -231,10 +231,10 @@ pub async fn test(
         Err(error) => return Err(error.into()),
     };
     let command = ConnectionCommand::RecordTest { checks: checks.clone() };
-    stream::execute::<Connection>(&app.log, id.into(), &request.also("record test"), command)
-        .await?;
+    let asked = request.also("record test");
+    let done = stream::execute::<Connection>(&app.log, id.into(), &asked, command).await?;
     let ok = !checks.is_empty() && checks.iter().all(|check| check.ok);
-    Ok(Json(TestResult { ok, checks }))
+    Ok(placed(Json(TestResult { ok, checks }), done.position))
 }
 
 /// `POST /connections/{id}/discover`
@@ -242,12 +242,13 @@ pub async fn discover(
     State(app): State<App>,
     request: Request,
     Id(id): Id<ConnectionId>,
-) -> ApiResult<Json<DiscoverResult>> {
+) -> ApiResult<Response> {
     let result = app.discoverer.discover(id, &request).await?;
     let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
+    let last = head.saturating_sub(1);
     // So that the assets can be listed right away.
-    let _ = app.projections.wait_for(head.saturating_sub(1), WAIT_FOR_READ_MODELS).await;
-    Ok(Json(result))
+    let _ = app.projections.wait_for(last, WAIT_FOR_READ_MODELS).await;
+    Ok(placed(Json(result), Some(last)))
 }
 
 /// How often it is to be discovered; 0 is never by itself.
@@ -377,7 +378,7 @@ async fn show(
     };
     let view = match (inventory::connection(&app.pool, id).await?, waited) {
         (Some(view), _) => view,
-        (None, Err(late)) => return Err(ApiError::unavailable(late)),
+        (None, Err(late)) => return Err(ApiError::behind(late)),
         (None, Ok(())) => return Err(ApiError::not_found("connection")),
     };
     Ok(answer(status, &view, view.version, position).into_response())

@@ -3,14 +3,14 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use nexplane_core::actor::Role;
 use nexplane_core::api::{DelegateRequest, DelegationView, Page};
 use nexplane_core::id::PersonId;
 use nexplane_core::person::{Delegation, Person, PersonCommand, PersonState};
 use uuid::Uuid;
 
-use super::guard::{Id, JsonBody};
+use super::guard::{Id, JsonBody, placed};
 use crate::app::App;
 use crate::approving;
 use crate::auth::Caller;
@@ -56,9 +56,9 @@ pub async fn add(
     let given = Delegation { to, from, until, reason: reason.trim().to_owned() };
     let command =
         PersonCommand::Delegate { person, delegation, to, to_is_enabled, from, until, reason };
-    stream::execute::<Person>(&app.log, person.into(), &request, command).await?;
+    let done = stream::execute::<Person>(&app.log, person.into(), &request, command).await?;
     let view = view(&app, delegation, person, given).await?;
-    Ok((StatusCode::CREATED, Json(view)).into_response())
+    Ok(placed((StatusCode::CREATED, Json(view)), done.position))
 }
 
 /// `DELETE /users/{id}/delegations/{delegation}`
@@ -66,12 +66,12 @@ pub async fn end(
     State(app): State<App>,
     request: Request,
     Path((person, delegation)): Path<(String, String)>,
-) -> ApiResult<StatusCode> {
+) -> ApiResult<Response> {
     let id = |text: &str| text.parse::<Uuid>().map_err(|_| ApiError::not_found("delegation"));
     let (person, delegation) = (PersonId(id(&person)?), id(&delegation)?);
     let command = PersonCommand::EndDelegation { person, delegation };
-    stream::execute::<Person>(&app.log, person.into(), &request, command).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let done = stream::execute::<Person>(&app.log, person.into(), &request, command).await?;
+    Ok(placed(StatusCode::NO_CONTENT, done.position))
 }
 
 async fn view(app: &App, id: Uuid, of: PersonId, given: Delegation) -> ApiResult<DelegationView> {

@@ -11,8 +11,8 @@ use nexplane_core::id::ChangeId;
 use nexplane_core::time::Timestamp;
 use nexplane_projections::changes;
 
-use super::changes::{catch_up, tell_gated};
-use super::guard::{Id, JsonBody};
+use super::changes::tell_gated;
+use super::guard::{Id, JsonBody, catch_up};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::ApiResult;
@@ -28,7 +28,7 @@ pub async fn break_glass(
 ) -> ApiResult<Response> {
     let BreakGlassRequest { plan_digest, justification } = body;
     // A late read model would miss what is overdue.
-    catch_up(&app).await?;
+    catch_up(&app, &["changes"]).await?;
     let overdue = overdue(&app, &request.by, request.at).await?;
     let command = |in_the_way: InTheWay| ChangeCommand::BreakGlass {
         digest: plan_digest.clone(),

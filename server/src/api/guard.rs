@@ -523,10 +523,27 @@ pub fn answer<T: Serialize>(
     if let Ok(etag) = HeaderValue::try_from(format!("\"{version}\"")) {
         headers.insert(header::ETAG, etag);
     }
+    placed(response, position)
+}
+
+/// An answer that says up to where the log is to be read to see what it did.
+pub fn placed(answer: impl IntoResponse, position: Option<u64>) -> Response {
+    let mut response = answer.into_response();
     if let Some(position) = position {
-        headers.insert(X_POSITION, HeaderValue::from(position));
+        response.headers_mut().insert(X_POSITION, HeaderValue::from(position));
     }
     response
+}
+
+/// Until these read models say all that was written before; an error when they take too long, for
+/// answers that must leave nothing out.
+pub async fn catch_up(app: &App, names: &[&str]) -> ApiResult<()> {
+    let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
+    if let Some(last) = head.checked_sub(1) {
+        let waited = app.projections.wait_for_some(names, last, WAIT_FOR_READ_MODELS).await;
+        waited.map_err(ApiError::behind)?;
+    }
+    Ok(())
 }
 
 /// Renews the cookie of a browser that is at work, before its token runs out.

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use nexplane_core::api::{
     AssetView, BlastRadius, EditAssetRequest, EnrollmentToken, EnrollmentTokenRequest, EventView,
     HostView, Page, RevealedSecret, RiskCalibration, RiskSummary,
@@ -19,7 +19,7 @@ use nexplane_core::run::{Run, RunState};
 use nexplane_projections::{audit, hosts, inventory, risk};
 use serde::Deserialize;
 
-use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
+use super::guard::{Id, JsonBody, Query, WAIT_FOR_READ_MODELS, answer, placed};
 use super::names;
 use super::people::secret_is_new;
 use crate::app::App;
@@ -231,7 +231,7 @@ pub async fn invite_host(
         expires_at,
         command,
     };
-    Ok((StatusCode::CREATED, Json(body)).into_response())
+    Ok(placed((StatusCode::CREATED, Json(body)), done.position))
 }
 
 /// `POST /hosts/{id}/revoke`: for good, and at once.
@@ -288,13 +288,14 @@ pub async fn reveal(
     State(app): State<App>,
     request: Request,
     Id(id): Id<SecretId>,
-) -> ApiResult<Json<RevealedSecret>> {
+) -> ApiResult<Response> {
     let (change, name) = nexplane_projections::upkeep::change_of_secret(&app.pool, id)
         .await?
         .ok_or_else(|| ApiError::not_found("secret"))?;
     let late = late_secrets(&app, change).await?;
     let command = ChangeCommand::RevealSecret { secret: id, late };
-    stream::execute::<Change>(&app.log, change.into(), &request, command).await?;
+    let done = stream::execute::<Change>(&app.log, change.into(), &request, command).await?;
     let value = app.vault.reveal(&change_owner(change), id).await?;
-    Ok(Json(RevealedSecret { id, name, value: value.expose().to_owned() }))
+    let revealed = RevealedSecret { id, name, value: value.expose().to_owned() };
+    Ok(answer(StatusCode::OK, &revealed, done.version, done.position))
 }

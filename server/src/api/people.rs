@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use nexplane_core::actor::Role;
 use nexplane_core::api::{EditUserRequest, NewUserRequest, Page, TokenView, UserView};
 use nexplane_core::id::{PersonId, StreamId};
@@ -15,7 +15,7 @@ use nexplane_store::log::{Guard, Log};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::guard::{Id, JsonBody, answer};
+use super::guard::{Id, JsonBody, answer, placed};
 use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::directory::{AddError, ApiToken, Directory, Entry};
@@ -53,10 +53,11 @@ pub async fn add(
     let made = body.password.is_none().then(auth::generate_password);
     let password = body.password.or_else(|| made.clone());
     let NewUserRequest { email, name, roles, .. } = body;
-    let person =
+    let (person, done) =
         add_person(&app.log, &app.directory, &request, &email, &name, roles, password).await?;
     let user = one(&app, person).await?;
-    Ok((StatusCode::CREATED, Json(NewUser { user, password: made })).into_response())
+    let new = NewUser { user, password: made };
+    Ok(answer(StatusCode::CREATED, &new, done.version, done.position))
 }
 
 /// `PATCH /users/{id}`
@@ -77,28 +78,32 @@ pub async fn edit(
     let tell = async |purpose: &str, command| {
         stream::execute::<Person>(&app.log, person.into(), &request.also(purpose), command).await
     };
+    let mut position = None;
     if let Some(roles) = roles {
         let command =
             |other_admins| PersonCommand::ChangeRoles { roles: roles.clone(), other_admins };
         let least = LeastOne { app: &app, person, command: &command };
         let asked = request.also("roles");
-        stream::execute_prepared(&app.log, person.into(), &asked, &least).await?;
+        let done = stream::execute_prepared(&app.log, person.into(), &asked, &least).await?;
+        position = done.position.or(position);
     }
     match disabled {
         Some(true) => {
             let command = |other_admins| PersonCommand::Disable { other_admins };
             let least = LeastOne { app: &app, person, command: &command };
             let asked = request.also("disable");
-            stream::execute_prepared(&app.log, person.into(), &asked, &least).await?;
+            let done = stream::execute_prepared(&app.log, person.into(), &asked, &least).await?;
+            position = done.position.or(position);
             app.directory.end_sessions_of(person).await?;
         }
         Some(false) => {
-            tell("enable", PersonCommand::Enable).await?;
+            position = tell("enable", PersonCommand::Enable).await?.position.or(position);
         }
         None => {}
     }
     if let Some(password) = password {
-        tell("password", PersonCommand::SetPassword { person }).await?;
+        let done = tell("password", PersonCommand::SetPassword { person }).await?;
+        position = done.position.or(position);
         let hash = auth::hash(password).await.map_err(ApiError::internal)?;
         app.directory.set_password(person, &hash).await?;
     }
@@ -106,7 +111,7 @@ pub async fn edit(
         app.directory.rename(person, name.trim()).await?;
     }
     let version = app.people.load(person).await?.version;
-    Ok(answer(StatusCode::OK, &one(&app, person).await?, version, None))
+    Ok(answer(StatusCode::OK, &one(&app, person).await?, version, position))
 }
 
 /// What may take an admin away, as long as another one is one.
@@ -167,7 +172,7 @@ pub async fn add_person(
     name: &str,
     roles: Vec<Role>,
     password: Option<String>,
-) -> ApiResult<PersonId> {
+) -> ApiResult<(PersonId, stream::Done<Person>)> {
     check_email(email)?;
     check_name(name)?;
     let hash = match password {
@@ -190,11 +195,13 @@ pub async fn add_person(
         Err(AddError::Database(error)) => return Err(error.into()),
     }
     let command = PersonCommand::Add { roles };
-    if let Err(error) = stream::execute::<Person>(log, person.into(), request, command).await {
-        directory.remove(person).await?;
-        return Err(error.into());
+    match stream::execute::<Person>(log, person.into(), request, command).await {
+        Ok(done) => Ok((person, done)),
+        Err(error) => {
+            directory.remove(person).await?;
+            Err(error.into())
+        }
     }
-    Ok(person)
 }
 
 pub fn check_email(email: &str) -> ApiResult<()> {
@@ -269,10 +276,10 @@ pub async fn add_token(
         Some(TokenKindName::Machine) | None => TokenKind::Machine,
     };
     let expires_at = body.ttl_s.map(|ttl| request.at.plus_seconds(i64::from(ttl)));
-    let view =
+    let (view, done) =
         create_token(&app.log, &app.directory, &request, owner, &body.name, kind, expires_at)
             .await?;
-    Ok((StatusCode::CREATED, Json(view)).into_response())
+    Ok(placed((StatusCode::CREATED, Json(view)), done.position))
 }
 
 /// A secret is handed over once, also to the same request.
@@ -295,7 +302,7 @@ pub async fn create_token(
     name: &str,
     kind: TokenKind,
     expires_at: Option<Timestamp>,
-) -> ApiResult<TokenView> {
+) -> ApiResult<(TokenView, stream::Done<Person>)> {
     check_name(name)?;
     let id = Uuid::now_v7();
     let command = PersonCommand::CreateToken { person: owner, token: id, kind, expires_at };
@@ -311,7 +318,7 @@ pub async fn create_token(
     };
     let secret = auth::random_token("npt");
     directory.add_token(&token, &secret).await?;
-    Ok(shown(token, Some(secret)))
+    Ok((shown(token, Some(secret)), done))
 }
 
 /// `DELETE /tokens/{id}`
@@ -319,13 +326,13 @@ pub async fn revoke_token(
     State(app): State<App>,
     request: Request,
     Id(id): Id<Uuid>,
-) -> ApiResult<StatusCode> {
+) -> ApiResult<Response> {
     let token = app.directory.tokens(None).await?.into_iter().find(|token| token.id == id);
     let token = token.ok_or_else(|| ApiError::not_found("token"))?;
     let command = PersonCommand::RevokeToken { person: token.person, token: id };
-    stream::execute::<Person>(&app.log, token.person.into(), &request, command).await?;
+    let done = stream::execute::<Person>(&app.log, token.person.into(), &request, command).await?;
     app.directory.revoke_token(id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(placed(StatusCode::NO_CONTENT, done.position))
 }
 
 fn shown(token: ApiToken, secret: Option<String>) -> TokenView {

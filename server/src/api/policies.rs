@@ -114,7 +114,7 @@ pub async fn simulate(
     let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
     if let Some(last) = head.checked_sub(1) {
         let waited = app.projections.wait_for_some(&["changes"], last, WAIT_FOR_READ_MODELS).await;
-        waited.map_err(ApiError::unavailable)?;
+        waited.map_err(ApiError::behind)?;
     }
     let (simulation, cut) = replay(&app, &draft).await?;
     Ok(axum::Json(SimulationView { simulation, cut, text: draft.text(), analysis }))

@@ -270,7 +270,7 @@ async fn show(
     };
     let view = match (projects::find(&app.pool, project).await?, waited) {
         (Some(view), _) => view,
-        (None, Err(late)) => return Err(ApiError::unavailable(late)),
+        (None, Err(late)) => return Err(ApiError::behind(late)),
         (None, Ok(())) => return Err(ApiError::not_found("project")),
     };
     let mut views = [view];
@@ -282,6 +282,11 @@ async fn show(
 
 /// Adds what only the present says.
 async fn complete(app: &App, views: &mut [ProjectView]) -> ApiResult<()> {
+    // A project that has gone back has no member on its way back: what members are is to be no older
+    // than what the project is. Late is not wrong.
+    if let Some(position) = views.iter().map(|view| view.position).max() {
+        let _ = app.projections.wait_for_some(&["changes"], position, WAIT_FOR_READ_MODELS).await;
+    }
     let people: BTreeSet<Uuid> = views.iter().flat_map(people_of).collect();
     let people: Vec<Uuid> = people.into_iter().collect();
     let names = app.directory.names(&people).await?;

@@ -64,7 +64,7 @@ async fn tell(
     app.engine.look_at_rollouts();
     if let Some(position) = done.position {
         let waited = app.projections.wait_for_some(&["rollouts"], position, WAIT_FOR_READ_MODELS);
-        waited.await.map_err(ApiError::unavailable)?;
+        waited.await.map_err(ApiError::behind)?;
     }
     show(app, caller, id, StatusCode::OK, done.position).await
 }
@@ -104,6 +104,9 @@ pub async fn follow(
     view: &mut ChangeView,
 ) -> ApiResult<Vec<(&'static str, Result<bool, RolloutRejection>)>> {
     let Some(rollout) = view.rollout.as_mut() else { return Ok(Vec::new()) };
+    // A change that is over has no target left that is under way: this read model is to be no older
+    // than the one that the rest comes from. Late is not wrong.
+    let _ = app.projections.wait_for_some(&["rollouts"], view.position, WAIT_FOR_READ_MODELS).await;
     rollout.progress = rollouts::progress(&app.pool, view.id).await?;
     if view.state == State_::Executing
         && let Some(progress) = &rollout.progress

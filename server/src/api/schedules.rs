@@ -168,7 +168,7 @@ async fn show(
     };
     let view = match (schedules::find(&app.pool, schedule).await?, waited) {
         (Some(view), _) => view,
-        (None, Err(late)) => return Err(ApiError::unavailable(late)),
+        (None, Err(late)) => return Err(ApiError::behind(late)),
         (None, Ok(())) => return Err(ApiError::not_found("schedule")),
     };
     let mut views = [view];

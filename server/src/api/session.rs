@@ -157,7 +157,7 @@ pub async fn first_run(
     }
     let request = Request::once(Principal::SYSTEM, stream::now());
     let roles = vec![Role::Admin, Role::Operator];
-    let person = add_person(
+    let (person, _) = add_person(
         &app.log,
         &app.directory,
         &request,

@@ -160,7 +160,7 @@ async fn create_token(
     let request = Request::once(Principal::SYSTEM, now);
     let kind = if machine { TokenKind::Machine } else { TokenKind::User };
     let expires_at = days.map(|days| now.plus_seconds(i64::from(days) * 86_400));
-    let view = people::create_token(
+    let (view, _) = people::create_token(
         &opened.log,
         &opened.directory,
         &request,

@@ -17,7 +17,7 @@ fn action<'a>(change: &'a Value, name: &str) -> Option<&'a Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_step_under_way_ends_and_no_other_begins() {
-    let stage = Stage::new(4).await;
+    let stage = Stage::new(30).await;
     let responder = stage.server.person("rosa", &["responder"]).await;
     let roles = stage.shop.roles(&stage.server, &["one", "two"]).await;
     let change = stage.approved(LOCK, &roles).await;
@@ -73,7 +73,7 @@ async fn the_step_under_way_ends_and_no_other_begins() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_step_is_too_late_and_a_run_that_waits_ends_at_once() {
-    let stage = Stage::new(4).await;
+    let stage = Stage::new(30).await;
     let role = stage.shop.role(&stage.server, "app").await;
     let roles = std::slice::from_ref(&role);
     let change = stage.approved(LOCK, roles).await;

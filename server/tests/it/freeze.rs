@@ -23,6 +23,14 @@ impl Stage {
         Self { server, shop, operator, approver, responder }
     }
 
+    /// A step waits for a lock at the target for a part of the lease, and then fails.
+    async fn with_lease(lease_s: u32) -> Self {
+        let mut stage = Self::new().await;
+        stage.server.lease_s = lease_s;
+        stage.server.restart().await;
+        stage
+    }
+
     async fn submitted(&self, role: &str) -> Value {
         let request = self.shop.request(&self.operator, "postgres.lock_user", role).await;
         self.operator.submitted(request).await
@@ -288,7 +296,7 @@ async fn a_responder_lets_one_plan_pass_one_freeze_and_somebody_reviews_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_stops_between_steps_and_its_rollback_waits_for_the_end() {
-    let stage = Stage::new().await;
+    let stage = Stage::with_lease(60).await;
     let Stage { server, shop, operator, approver, responder } = &stage;
     let roles = shop.roles(server, &["a", "b", "c"]).await;
     let mut request = shop.request(operator, "postgres.lock_user", &roles[0]).await;
@@ -349,7 +357,7 @@ async fn a_run_stops_between_steps_and_its_rollback_waits_for_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_taken_over_after_a_crash_finds_the_freeze() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::with_lease(10).await;
     let roles = stage.shop.roles(&stage.server, &["a", "b"]).await;
     let mut request = stage.shop.request(&stage.operator, "postgres.lock_user", &roles[0]).await;
     let asset = stage.shop.asset(&stage.operator, &roles[1]).await;

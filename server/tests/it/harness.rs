@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -217,7 +218,7 @@ impl Server {
 
     /// Somebody who is not signed in.
     pub fn nobody(&self) -> Client {
-        Client::new(self.base.clone(), None)
+        Client { seen: self.admin.seen.clone(), ..Client::new(self.base.clone(), None) }
     }
 
     /// Adds a person with these roles and signs them in.
@@ -241,7 +242,7 @@ impl Server {
         hand(&body);
         let signed_in = self.nobody().post("/auth/login", body.clone()).await.is(200);
         let token = signed_in["access_token"].as_str().unwrap().to_owned();
-        let mut client = Client::new(self.base.clone(), Some(token.clone()));
+        let mut client = Client { token: Some(token.clone()), ..self.nobody() };
         client.session = Some(Arc::new(Session {
             login: body,
             begun: Instant::now(),
@@ -309,6 +310,9 @@ pub struct Client {
     /// Of the person.
     pub id: String,
     session: Option<Arc<Session>>,
+    /// The latest position that an answer of this server named. Reads ask for an answer that knows
+    /// it, as somebody does who has been told of it.
+    seen: Arc<AtomicU64>,
 }
 
 /// How long a session lasts at least: a minute less than its token, which the server dates before it answers.
@@ -334,7 +338,7 @@ pub struct Answer {
 impl Client {
     pub fn new(base: Base, token: Option<String>) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Self { http, base, token, id: String::new(), session: None }
+        Self { http, base, token, id: String::new(), session: None, seen: Arc::default() }
     }
 
     pub fn with_token(&self, token: &str) -> Self {
@@ -393,10 +397,21 @@ impl Client {
         }
     }
 
-    async fn try_once(&self, request: reqwest::Request) -> reqwest::Result<Answer> {
+    async fn try_once(&self, mut request: reqwest::Request) -> reqwest::Result<Answer> {
+        if request.method() == Method::GET {
+            let seen = self.seen.load(Ordering::Relaxed);
+            request.headers_mut().entry("x-min-position").or_insert(seen.into());
+        }
         let asked = format!("{} {}", request.method(), request.url().path());
         let response = self.http.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        match headers.get("x-position") {
+            Some(position) => {
+                let position = position.to_str().unwrap().parse().unwrap();
+                self.seen.fetch_max(position, Ordering::Relaxed);
+            }
+            None => assert!(status != 201, "{asked} does not say where it is in the log"),
+        }
         let bytes = response.bytes().await?;
         let json = if bytes.is_empty() {
             Value::Null

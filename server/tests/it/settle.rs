@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::crash_stage::execute;
 use crate::harness::{Client, Server, Shop, eventually, id, text};
 
 /// The way to the target, which can be cut.
@@ -102,10 +103,12 @@ impl Stage {
         let mut held = self.shop.target.admin().await;
         let alter = format!("BEGIN; ALTER ROLE {} CONNECTION LIMIT 7", roles.last().unwrap());
         sqlx::raw_sql(AssertSqlSafe(alter)).execute(&mut held).await.unwrap();
-        self.author.act(&change, "execute").await.is(200);
+        // The answer may come when it has waited too long.
+        let asked = execute(&self.author, &change);
         self.waits_for_a_lock().await;
         self.line.is_open(false);
         self.server.kill9().await;
+        drop(asked.await);
         self.server.up().await;
         let settled = self.author.settled(&change).await;
         assert_eq!(settled["state"], "outcome_unknown", "{settled:#}");

@@ -225,7 +225,7 @@ async fn a_project_going_back_passes_no_gate() {
         (view["state"] == "went_back").then_some(())
     })
     .await;
-    let undone = stage.author.session.change(done.as_str().unwrap()).await;
+    let undone = stage.author.session.undone(done.as_str().unwrap()).await;
     assert_eq!(undone["state"], "rolled_back", "{undone:#}");
     for (gate, role) in GATES.into_iter().zip(&roles) {
         match gate.absent_going_back() {
