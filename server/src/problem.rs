@@ -115,9 +115,18 @@ impl ApiError {
 
     /// 503: a read model does not say yet what is written.
     pub fn behind(late: NotYet) -> Self {
-        let detail = "All that happened is safe in the log, but not all of it can be shown yet. \
-                      Try again in a moment; Operations says what is behind.";
-        Self { detail: detail.to_owned(), ..Self::unavailable(late) }
+        let safe = "All that happened is safe in the log, but not all of it can be shown";
+        let name = late.projection;
+        let (detail, retry_after_s) = if late.stalled {
+            let then = "goes on when somebody asks for it: see Operations";
+            (format!("{safe}: the read model '{name}' is stalled, and {then}."), None)
+        } else {
+            (
+                format!("{safe} yet: the read model '{name}' is behind. Try again in a moment."),
+                Some(2),
+            )
+        };
+        Self { detail, retry_after_s, ..Self::unavailable(late) }
     }
 
     /// 503: too much at once.

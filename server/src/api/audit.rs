@@ -190,8 +190,9 @@ pub async fn export(
             "an export has no pages: leave cursor and limit out",
         ));
     }
+    // A change is filtered by what the list of changes says that its number is.
+    catch_up(&app, &["audit", "changes"]).await?;
     let filter = filter(&app, &query).await?;
-    catch_up(&app, &["audit"]).await?;
     let format = query.format.unwrap_or_default();
     let (content, name) = match format {
         Format::Jsonl => ("application/x-ndjson", "audit.jsonl"),

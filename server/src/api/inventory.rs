@@ -86,7 +86,8 @@ async fn show_asset(app: &App, id: AssetId, position: Option<u64>) -> ApiResult<
         let _ = app.projections.wait_for_some(names, position, WAIT_FOR_READ_MODELS).await;
     }
     let view = inventory::find(&app.pool, id).await?.ok_or_else(|| ApiError::not_found("asset"))?;
-    Ok(answer(StatusCode::OK, &view, view.version, Some(view.position)))
+    let position = position.unwrap_or(view.position).max(view.position);
+    Ok(answer(StatusCode::OK, &view, view.version, Some(position)))
 }
 
 /// `PATCH /assets/{id}`: what is absent stays.
@@ -297,5 +298,5 @@ pub async fn reveal(
     let done = stream::execute::<Change>(&app.log, change.into(), &request, command).await?;
     let value = app.vault.reveal(&change_owner(change), id).await?;
     let revealed = RevealedSecret { id, name, value: value.expose().to_owned() };
-    Ok(answer(StatusCode::OK, &revealed, done.version, done.position))
+    Ok(placed(Json(revealed), done.position))
 }

@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, Semaphore};
 use uuid::Uuid;
 
-use super::guard::{JsonBody, Query, WAIT_FOR_READ_MODELS, answer};
+use super::guard::{JsonBody, Query, answer, catch_up};
 use crate::app::App;
 use crate::policy::current;
 use crate::problem::{ApiError, ApiResult};
@@ -111,11 +111,7 @@ pub async fn simulate(
     name_people(&app, &draft).await?;
     let in_force = current(&app.log).await?.state.document;
     let analysis = examine(draft.clone(), Some(in_force)).await?;
-    let head = app.log.head().await.map_err(ApiError::unavailable)?.next_position;
-    if let Some(last) = head.checked_sub(1) {
-        let waited = app.projections.wait_for_some(&["changes"], last, WAIT_FOR_READ_MODELS).await;
-        waited.map_err(ApiError::behind)?;
-    }
+    catch_up(&app, &["changes"]).await?;
     let (simulation, cut) = replay(&app, &draft).await?;
     Ok(axum::Json(SimulationView { simulation, cut, text: draft.text(), analysis }))
 }

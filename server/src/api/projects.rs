@@ -284,7 +284,8 @@ async fn show(
 async fn complete(app: &App, views: &mut [ProjectView]) -> ApiResult<()> {
     // A project that has gone back has no member on its way back: what members are is to be no older
     // than what the project is. Late is not wrong.
-    if let Some(position) = views.iter().map(|view| view.position).max() {
+    let begun = views.iter().filter(|view| view.state != ProjectState::Open);
+    if let Some(position) = begun.map(|view| view.position).max() {
         let _ = app.projections.wait_for_some(&["changes"], position, WAIT_FOR_READ_MODELS).await;
     }
     let people: BTreeSet<Uuid> = views.iter().flat_map(people_of).collect();

@@ -63,8 +63,8 @@ async fn tell(
     let done = stream::execute::<Rollout>(&app.log, rollout.into(), &request, command).await?;
     app.engine.look_at_rollouts();
     if let Some(position) = done.position {
-        let waited = app.projections.wait_for_some(&["rollouts"], position, WAIT_FOR_READ_MODELS);
-        waited.await.map_err(ApiError::behind)?;
+        // The brake is on; that it is not to be seen yet is no reason to say otherwise.
+        let _ = app.projections.wait_for_some(&["rollouts"], position, WAIT_FOR_READ_MODELS).await;
     }
     show(app, caller, id, StatusCode::OK, done.position).await
 }
@@ -106,7 +106,10 @@ pub async fn follow(
     let Some(rollout) = view.rollout.as_mut() else { return Ok(Vec::new()) };
     // A change that is over has no target left that is under way: this read model is to be no older
     // than the one that the rest comes from. Late is not wrong.
-    let _ = app.projections.wait_for_some(&["rollouts"], view.position, WAIT_FOR_READ_MODELS).await;
+    if matches!(state, ChangeState::Executing(_) | ChangeState::Finished(_)) {
+        let at = view.position;
+        let _ = app.projections.wait_for_some(&["rollouts"], at, WAIT_FOR_READ_MODELS).await;
+    }
     rollout.progress = rollouts::progress(&app.pool, view.id).await?;
     if view.state == State_::Executing
         && let Some(progress) = &rollout.progress

@@ -190,6 +190,11 @@ async fn complete(app: &App, views: &mut [ScheduleView]) -> ApiResult<()> {
     let things: Vec<Uuid> = things.into_iter().collect();
     let mut names = app.directory.names(&people).await?;
     names.extend(upkeep::names(&app.pool, &things).await?);
+    // What its last change is, is to be no older than that it is its last. Late is not wrong.
+    let made = views.iter().filter(|view| view.last_change.is_some());
+    if let Some(position) = made.map(|view| view.position).max() {
+        let _ = app.projections.wait_for_some(&["changes"], position, WAIT_FOR_READ_MODELS).await;
+    }
     for view in views {
         if view.state == ScheduleState::Active {
             let timing = Timing { cron: view.cron.clone(), zone: view.zone.clone() };

@@ -12,7 +12,7 @@ use nexplane_core::person::{Person, PersonCommand};
 use nexplane_core::time::Timestamp;
 use uuid::Uuid;
 
-use super::guard::{JsonBody, is_secure};
+use super::guard::{JsonBody, is_secure, placed};
 use super::people::{add_person, check_password};
 use crate::app::App;
 use crate::auth::{self, Caller, Claims, Credential, SESSION_TTL_S, TOKEN_TTL_S};
@@ -157,7 +157,7 @@ pub async fn first_run(
     }
     let request = Request::once(Principal::SYSTEM, stream::now());
     let roles = vec![Role::Admin, Role::Operator];
-    let (person, _) = add_person(
+    let (person, added) = add_person(
         &app.log,
         &app.directory,
         &request,
@@ -167,5 +167,5 @@ pub async fn first_run(
         Some(body.password),
     )
     .await?;
-    open(&app, person, is_secure(&headers)).await
+    Ok(placed(open(&app, person, is_secure(&headers)).await?, added.position))
 }

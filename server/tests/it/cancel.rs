@@ -110,7 +110,7 @@ async fn the_last_step_is_too_late_and_a_run_that_waits_ends_at_once() {
 /// Whoever takes the run over begins nothing either.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_outlives_a_crash_of_the_server() {
-    let mut stage = Stage::new(2).await;
+    let mut stage = Stage::new(10).await;
     let roles = stage.shop.roles(&stage.server, &["one", "two"]).await;
     let change = stage.approved(LOCK, &roles).await;
     let (first, traps) = until_held(&stage, &change, &roles).await;

@@ -146,7 +146,9 @@ async fn write(client: Client, acknowledged: Acknowledged, refused: Arc<AtomicU6
 /// Keeps every checkpoint that the server shows.
 async fn watch(client: Client, notes: Arc<Mutex<BTreeSet<String>>>) {
     loop {
+        // Of whatever moment: it does not wait for what the others are told meanwhile.
         let request = client.request(reqwest::Method::GET, "/log/checkpoint");
+        let request = request.header("x-min-position", 0);
         if let Ok(answer) = client.try_send(request).await
             && answer.status == 200
         {

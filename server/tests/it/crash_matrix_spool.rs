@@ -69,7 +69,7 @@ async fn killed_with_an_outcome(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_of_the_server_while_the_log_is_read_only_loses_no_outcome() {
-    let mut stage = Stage::new(4).await;
+    let mut stage = Stage::new(10).await;
     let roles = stage.shop.roles(&stage.server, &["one", "two"]).await;
     let (change, first, _) = killed_with_an_outcome(&mut stage, LOCK, &roles).await;
     assert_eq!(stage.count.alterations(&roles[1 - first]).await, 0, "no intent, and yet an effect");
@@ -93,7 +93,7 @@ async fn crash_of_the_server_while_the_log_is_read_only_loses_no_outcome() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_while_a_secret_waits_keeps_it_sealed_and_hands_it_over() {
-    let mut stage = Stage::new(2).await;
+    let mut stage = Stage::new(10).await;
     let role = stage.shop.role(&stage.server, "app").await;
     let roles = std::slice::from_ref(&role);
     let (change, _, file) = killed_with_an_outcome(&mut stage, ROTATE, roles).await;
@@ -114,7 +114,7 @@ async fn crash_while_a_secret_waits_keeps_it_sealed_and_hands_it_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_with_an_outcome_of_an_older_epoch_is_evidence_only() {
-    let mut stage = Stage::new(2).await;
+    let mut stage = Stage::new(10).await;
     let role = stage.shop.role(&stage.server, "app").await;
     let roles = std::slice::from_ref(&role);
     let (change, _, file) = killed_with_an_outcome(&mut stage, ROTATE, roles).await;
@@ -154,7 +154,7 @@ async fn crash_with_an_outcome_of_an_older_epoch_is_evidence_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_that_damages_an_outcome_on_disk_is_reported_and_settled_at_the_target() {
-    let mut stage = Stage::new(2).await;
+    let mut stage = Stage::new(10).await;
     let role = stage.shop.role(&stage.server, "app").await;
     let roles = std::slice::from_ref(&role);
     let (change, _, file) = killed_with_an_outcome(&mut stage, LOCK, roles).await;

@@ -212,8 +212,9 @@ async fn a_new_password_is_handed_over_once_and_to_the_requester_only() {
     let path = format!("/secrets/{}/reveal", id(secret));
     approver.post(&path, json!({})).await.refused(403, "access.denied");
     server.admin.post(&path, json!({})).await.refused(403, "access.denied");
-    let revealed = operator.post(&path, json!({})).await.is(200);
-    let value = text(&revealed["value"]);
+    let revealed = operator.post(&path, json!({})).await;
+    assert!(!revealed.header("x-position").is_empty());
+    let value = text(&revealed.is(200)["value"]);
     assert!(shop.lets_in(&role, &value).await);
     operator.post(&path, json!({})).await.refused(409, "secret.already_revealed");
     let history = operator.history(&id(&complete)).await;

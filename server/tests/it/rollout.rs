@@ -136,6 +136,35 @@ async fn it_goes_batch_by_batch_and_all_of_it_is_undone() {
     stage.is_sound().await;
 }
 
+/// How far the targets are comes from a read model of its own, and is no older than the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_over_has_no_target_under_way_in_the_same_answer() {
+    let stage = Stage::new(2).await;
+    let change = stage.approved(strategy(1, 1)).await;
+    let mut held = stage.server.database().pool().begin().await.unwrap();
+    let lock = "LOCK TABLE nexplane.rm_rollouts IN SHARE MODE";
+    sqlx::query(lock).execute(&mut *held).await.unwrap();
+    stage.operator.act(&change, "execute").await.is(200);
+    eventually("the target has it", async || (stage.open().await == 0).then_some(())).await;
+    let list = async || {
+        let get = stage
+            .operator
+            .request(reqwest::Method::GET, "/change-requests")
+            .header("x-min-position", 0);
+        items(&stage.operator.send(get).await.is(200)).swap_remove(0)
+    };
+    eventually("the change is over", async || (list().await["state"] == "complete").then_some(()))
+        .await;
+    let path = format!("/change-requests/{change}");
+    let get = stage.operator.request(reqwest::Method::GET, &path).header("x-min-position", 0);
+    let (view, ()) = tokio::join!(stage.operator.send(get), async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        held.rollback().await.unwrap();
+    });
+    let view = view.is(200);
+    assert_eq!((&view["state"], tally(&view)), (&json!("complete"), [2, 0, 0, 0]), "{view:#}");
+}
+
 /// What is not there any more, or cannot be read, is told as not undone, and keeps nothing else from it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_undone_any_more_keeps_no_other_from_it() {
